@@ -1,0 +1,239 @@
+//! `rain-bench engine`: the engine alone, server and one local governor in this process, no client and no wire.
+//!
+//! Each line of output is one JSON object `{"name", "value", "unit", "runs"}`, which `bench/run.py` collects.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use rain_core::graph::{Column, DataType, Kind, OutputSpec};
+use rain_core::id::{ClientId, GovernorId, NONE, SessionId};
+use rain_core::peer::{FromGovernor, Message, ToGovernor};
+use rain_core::server::{Action, Command, Event, Reply, Server, Submission};
+use rain_data::Object;
+use rain_runtime::{GovernorConfig, start_governor};
+use rain_transport::{InProcessEndpoint, Peer, Transport, TransportEvent, Wake, connect_in_process};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::Thread;
+use std::time::Instant;
+
+#[derive(Parser)]
+#[command(about = "benchmarks of Rain's engine")]
+struct Arguments {
+    #[command(subcommand)]
+    command: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// No-op tasks through server, governor and pool.
+    Engine {
+        /// Tasks in one submit.
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: u32,
+        #[arg(long, value_enum, default_value_t = Shape::Independent)]
+        shape: Shape,
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+        #[arg(long, default_value_t = 1)]
+        governors: usize,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+enum Shape {
+    /// Tasks without inputs and outputs.
+    Independent,
+    /// As many chains as workers; each task reads the object of the one before it.
+    Chains,
+    /// Tasks of one input (a constant) and one output.
+    Objects,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    runs: Vec<f64>,
+}
+
+fn main() {
+    let What::Engine { tasks, shape, runs, workers, governors } = Arguments::parse().command;
+    let mut engine = Engine::start(workers, governors);
+    let mut times: Vec<f64> = Vec::new();
+    for _ in 0..runs {
+        let submission = graph(tasks, shape, workers as u32 * governors as u32);
+        times.push(engine.run(submission) / f64::from(tasks) * 1e9);
+    }
+    engine.stop();
+    let mut sorted = times.clone();
+    sorted.sort_by(f64::total_cmp);
+    let shape = shape.to_possible_value().expect("no value is skipped").get_name().to_owned();
+    let row = Row {
+        name: format!("engine {shape} {tasks} tasks"),
+        value: sorted[sorted.len() / 2],
+        unit: "ns/task",
+        runs: times,
+    };
+    println!("{}", serde_json::to_string(&row).expect("plain data"));
+}
+
+fn graph(tasks: u32, shape: Shape, chains: u32) -> Submission<Arc<Object>> {
+    let outputs = match shape {
+        Shape::Independent => Vec::new(),
+        _ => vec![OutputSpec { label: "output".into(), data_type: DataType::Blob, content_type: None }],
+    };
+    let kind = Kind {
+        task_type: "buildin/noop".into(),
+        cpus: 1,
+        name: String::new(),
+        config: Vec::new(),
+        inputs: Vec::new(),
+        outputs,
+    };
+    let constant = |object| rain_core::server::NewConstant {
+        object,
+        content_type: None,
+        size: 0,
+        data: Arc::new(Object::inline(Vec::new(), None)),
+    };
+    // Chains are interleaved: task t reads what task t - chains makes. Object 0 is the constant for the first ones.
+    let (inputs, first_output, constants) = match shape {
+        Shape::Independent => (Vec::new(), Column::Same(NONE), Vec::new()),
+        Shape::Objects => (vec![0; tasks as usize], Column::Each((1..=tasks).collect()), vec![constant(0)]),
+        Shape::Chains => {
+            let inputs = (0..tasks).map(|task| if task < chains { 0 } else { task - chains + 1 }).collect();
+            (inputs, Column::Each((1..=tasks).collect()), vec![constant(0)])
+        }
+    };
+    Submission {
+        kinds: vec![kind],
+        count: tasks,
+        kind: Column::Same(0),
+        input_count: Column::Same(u32::from(shape != Shape::Independent)),
+        inputs,
+        first_output,
+        configs: Vec::new(),
+        config: Column::Same(NONE),
+        user: BTreeMap::new(),
+        constants,
+        keep: Vec::new(),
+    }
+}
+
+/// Server on this thread, governors on theirs.
+struct Engine {
+    server: Server<Arc<Object>>,
+    transport: InProcessEndpoint<Arc<Object>>,
+    governors: Vec<rain_runtime::GovernorHandle>,
+    actions: Vec<Action<Arc<Object>>>,
+    request: u64,
+}
+
+const CLIENT: ClientId = ClientId(1);
+
+impl Engine {
+    fn start(workers: usize, governors: usize) -> Self {
+        let me: Thread = std::thread::current();
+        let wake: Wake = Arc::new(move || me.unpark());
+        let (handles, senders): (Vec<_>, Vec<_>) = (0..governors as u32)
+            .map(|number| {
+                let config = GovernorConfig {
+                    cpus: vec![None; workers],
+                    workdir: std::env::temp_dir().join(format!("rain-bench-{}-{number}", std::process::id())),
+                    executors: Vec::new(),
+                    python: "python3".into(),
+                    prestart: 0,
+                };
+                start_governor(GovernorId(number), config).expect("governor starts")
+            })
+            .unzip();
+        let wakes = handles.iter().map(rain_runtime::GovernorHandle::wake).collect();
+        let (transport, ends) = connect_in_process((wake, wakes));
+        for (sender, end) in senders.into_iter().zip(ends) {
+            sender.send(end).expect("governor waits for its end");
+        }
+        let mut engine =
+            Self { server: Server::new(), transport, governors: handles, actions: Vec::new(), request: 0 };
+        let mut joined = 0;
+        while joined < governors {
+            joined += engine.take_messages().0;
+        }
+        engine.server.handle(Event::ClientConnected { client: CLIENT, python: None }, &mut engine.actions);
+        engine
+    }
+
+    /// Handles what governors sent; how many joined, and the replies.
+    fn take_messages(&mut self) -> (usize, Vec<Reply<Arc<Object>>>) {
+        let mut joined = 0;
+        let mut replies = Vec::new();
+        while let Some(event) = self.transport.try_receive() {
+            if let TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } =
+                event
+            {
+                joined += usize::from(matches!(message, FromGovernor::Joined { .. }));
+                self.server.handle(Event::Governor { governor, message }, &mut self.actions);
+                replies.extend(self.carry_out());
+            }
+        }
+        if replies.is_empty() && joined == 0 {
+            std::thread::park();
+        }
+        (joined, replies)
+    }
+
+    fn carry_out(&mut self) -> Vec<Reply<Arc<Object>>> {
+        let mut replies = Vec::new();
+        for action in self.actions.drain(..) {
+            match action {
+                Action::Reply { reply, .. } => replies.push(reply),
+                Action::Send { governor, message } => self.transport.send(Peer::Governor(governor), message),
+            }
+        }
+        replies
+    }
+
+    fn request(&mut self, command: Command<Arc<Object>>) -> Reply<Arc<Object>> {
+        self.request += 1;
+        self.server.handle(Event::Request { client: CLIENT, request: self.request, command }, &mut self.actions);
+        let mut replies = self.carry_out();
+        while replies.is_empty() {
+            replies = self.take_messages().1;
+        }
+        replies.remove(0)
+    }
+
+    fn done(&mut self, command: Command<Arc<Object>>) {
+        let reply = self.request(command);
+        assert!(matches!(reply, Reply::Done), "{reply:?}");
+    }
+
+    /// Seconds from submit to the end of all tasks.
+    fn run(&mut self, submission: Submission<Arc<Object>>) -> f64 {
+        let session = match self.request(Command::NewSession { name: String::new() }) {
+            Reply::Session(session) => session,
+            other => panic!("no session: {other:?}"),
+        };
+        let start = Instant::now();
+        self.done(Command::Submit { session, submission: Box::new(submission) });
+        self.done(Command::WaitAll { session });
+        let seconds = start.elapsed().as_secs_f64();
+        self.close(session);
+        seconds
+    }
+
+    fn close(&mut self, session: SessionId) {
+        self.done(Command::CloseSession { session });
+    }
+
+    fn stop(mut self) {
+        for number in 0..self.governors.len() as u32 {
+            self.transport.send(Peer::Governor(GovernorId(number)), Message::ToGovernor(ToGovernor::Stop));
+        }
+        for governor in self.governors {
+            governor.join();
+        }
+    }
+}

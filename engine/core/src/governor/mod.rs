@@ -1,0 +1,203 @@
+//! The governor: sessions, objects to be brought from other governors, and what goes back to the server.
+//!
+//! Sans I/O. When a task runs is decided by the lock-free pool (`rain-pool`), which a driver feeds with `Action::Link`.
+
+use crate::id::{GovernorId, ObjectIndex, SessionId};
+use crate::peer::{BetweenGovernors, Failure, Finished, FromGovernor, Message, OpenSession, Run, ToGovernor};
+use std::collections::BTreeMap;
+
+/// What happens to a governor.
+#[derive(Debug)]
+pub enum Event<D> {
+    Server(ToGovernor<D>),
+    Peer {
+        from: GovernorId,
+        message: BetweenGovernors<D>,
+    },
+    PeerLost {
+        governor: GovernorId,
+    },
+    /// Workers have finished tasks.
+    Finished(Finished),
+    /// A task has failed.
+    Failed {
+        session: SessionId,
+        task: u32,
+        failure: Failure,
+    },
+}
+
+/// Who wants the content of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Server { ticket: u64 },
+    Governor(GovernorId),
+}
+
+/// Who is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    Server,
+    Governor(GovernorId),
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub enum Action<D> {
+    Send {
+        to: To,
+        message: Message<D>,
+    },
+    OpenSession(OpenSession),
+    /// Link tasks into the session's graph and queue the ready ones.
+    Link(Run<D>),
+    /// An object has come from elsewhere.
+    Supply {
+        session: SessionId,
+        object: ObjectIndex,
+        content: D,
+    },
+    /// Give up the server's pins.
+    Release {
+        session: SessionId,
+        objects: Vec<ObjectIndex>,
+    },
+    /// Stop and forget a session.
+    CloseSession(SessionId),
+    /// Look an object up and send it.
+    SendObject {
+        session: SessionId,
+        object: ObjectIndex,
+        to: Asker,
+    },
+    Stop,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// Objects asked for and not yet come, and from whom.
+    awaited: BTreeMap<ObjectIndex, GovernorId>,
+    /// The server has been told of a failure: what else happens here is of no interest.
+    failed: bool,
+}
+
+/// A governor's whole state beside the pool.
+#[derive(Debug, Default)]
+pub struct Governor {
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+impl Governor {
+    /// A governor that knows no session.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event and appends what follows from it.
+    pub fn handle<D>(&mut self, event: Event<D>, actions: &mut Vec<Action<D>>) {
+        match event {
+            Event::Server(message) => self.from_server(message, actions),
+            Event::Peer { from, message } => self.from_peer(from, message, actions),
+            Event::PeerLost { governor } => self.peer_lost(governor, actions),
+            Event::Finished(finished) => {
+                let open = self.sessions.get(&SessionId(finished.session)).is_some_and(|session| !session.failed);
+                if open {
+                    actions.push(to_server(FromGovernor::Finished(finished)));
+                }
+            }
+            Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
+        }
+    }
+
+    fn from_server<D>(&mut self, message: ToGovernor<D>, actions: &mut Vec<Action<D>>) {
+        match message {
+            ToGovernor::OpenSession(open) => {
+                self.sessions.insert(open.session, Session::default());
+                actions.push(Action::OpenSession(open));
+            }
+            ToGovernor::Run(run) => {
+                let Some(session) = self.sessions.get_mut(&run.session) else { return };
+                for (object, holder) in &run.remote {
+                    session.awaited.insert(*object, *holder);
+                    let want = BetweenGovernors::Want { session: run.session, object: *object };
+                    let message = Message::BetweenGovernors(want);
+                    actions.push(Action::Send { to: To::Governor(*holder), message });
+                }
+                actions.push(Action::Link(run));
+            }
+            ToGovernor::CloseSession(session) => {
+                if self.sessions.remove(&session).is_some() {
+                    actions.push(Action::CloseSession(session));
+                }
+            }
+            ToGovernor::Unpin { session, objects } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::Release { session, objects });
+                }
+            }
+            ToGovernor::Fetch { session, object, ticket } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::SendObject { session, object, to: Asker::Server { ticket } });
+                }
+            }
+            ToGovernor::Stop => actions.push(Action::Stop),
+        }
+    }
+
+    fn from_peer<D>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
+        match message {
+            BetweenGovernors::Want { session, object } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::SendObject { session, object, to: Asker::Governor(from) });
+                }
+            }
+            BetweenGovernors::Object { session, object, content } => {
+                let Some(open) = self.sessions.get_mut(&session) else { return };
+                if open.awaited.remove(&object).is_none() {
+                    return;
+                }
+                match content {
+                    Ok(content) => actions.push(Action::Supply { session, object, content }),
+                    Err(why) => self.lose_input(session, object, from, &why, actions),
+                }
+            }
+        }
+    }
+
+    fn peer_lost<D>(&mut self, governor: GovernorId, actions: &mut Vec<Action<D>>) {
+        let lost: Vec<(SessionId, ObjectIndex)> = self
+            .sessions
+            .iter()
+            .flat_map(|(id, session)| session.awaited.iter().map(move |(object, from)| (*id, *object, *from)))
+            .filter(|(_, _, from)| *from == governor)
+            .map(|(id, object, _)| (id, object))
+            .collect();
+        for (session, object) in lost {
+            self.lose_input(session, object, governor, "the connection was lost", actions);
+        }
+    }
+
+    fn lose_input<D>(
+        &mut self,
+        session: SessionId,
+        object: ObjectIndex,
+        from: GovernorId,
+        why: &str,
+        actions: &mut Vec<Action<D>>,
+    ) {
+        let message = format!("input object {object} could not be brought from {from}: {why}");
+        self.fail(session, crate::id::NONE, Failure { message, ..Failure::default() }, actions);
+    }
+
+    fn fail<D>(&mut self, session: SessionId, task: u32, failure: Failure, actions: &mut Vec<Action<D>>) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        if !open.failed {
+            open.failed = true;
+            actions.push(to_server(FromGovernor::Failed { session, task, failure }));
+        }
+    }
+}
+
+fn to_server<D>(message: FromGovernor<D>) -> Action<D> {
+    Action::Send { to: To::Server, message: Message::FromGovernor(message) }
+}

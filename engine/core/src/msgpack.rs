@@ -1,0 +1,136 @@
+//! Frames: a little-endian `u32` length and one MessagePack value (`docs/protocol.md`).
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Version of the client and executor protocols.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// Longest body before the handshake, bytes.
+pub const FRAME_BYTES_MAX_BEFORE_HELLO: usize = 64 * 1024;
+/// Longest body after the handshake, bytes.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A frame or message that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame of {length} bytes is longer than the {max} bytes allowed here")]
+    TooLong { length: usize, max: usize },
+    #[error("the frame is not the expected MessagePack message: {0}")]
+    Malformed(String),
+}
+
+/// Encodes `value` (structs as maps) as a whole frame, length included.
+pub fn encode_frame<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut frame = vec![0; 4];
+    append_value(&mut frame, value);
+    let length = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame
+}
+
+/// Appends `value` in MessagePack (structs as maps) to `buffer`.
+pub fn append_value<T: Serialize>(buffer: &mut Vec<u8>, value: &T) {
+    let mut serializer = rmp_serde::Serializer::new(buffer).with_struct_map();
+    // A Vec takes every write and our messages have no type that MessagePack lacks.
+    value.serialize(&mut serializer).expect("serialising to memory");
+}
+
+/// Decodes one MessagePack value that must fill `bytes`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
+    let mut rest = bytes;
+    let value = {
+        let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+        deserializer.set_max_depth(64);
+        T::deserialize(&mut deserializer).map_err(|e| FrameError::Malformed(e.to_string()))?
+    };
+    if !rest.is_empty() {
+        return Err(FrameError::Malformed(format!("{} bytes left over after the message", rest.len())));
+    }
+    Ok(value)
+}
+
+/// Splits frames off the front of a growing buffer.
+#[derive(Debug, Default)]
+pub struct FrameBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl FrameBuffer {
+    /// An empty buffer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds bytes that came from the peer.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the body of the next whole frame out; `None` until it has come whole.
+    ///
+    /// # Errors
+    /// `TooLong` as soon as the length of a frame above `max` bytes is known.
+    pub fn next_frame(&mut self, max: usize) -> Result<Option<&[u8]>, FrameError> {
+        let pending = &self.bytes[self.start..];
+        let Some(header) = pending.first_chunk::<4>() else { return Ok(self.wait_for_more()) };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > max {
+            return Err(FrameError::TooLong { length, max });
+        }
+        if pending.len() < 4 + length {
+            return Ok(self.wait_for_more());
+        }
+        let body = self.start + 4..self.start + 4 + length;
+        self.start = body.end;
+        Ok(Some(&self.bytes[body]))
+    }
+
+    fn wait_for_more(&mut self) -> Option<&[u8]> {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        if self.bytes.is_empty() && self.bytes.capacity() > 1 << 20 {
+            self.bytes = Vec::new();
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_whole_however_they_are_cut() {
+        let stream: Vec<u8> = ["a", "bc", ""].iter().flat_map(encode_frame).collect();
+        for cut in 1..stream.len() {
+            let mut buffer = FrameBuffer::new();
+            let mut seen: Vec<String> = Vec::new();
+            for piece in stream.chunks(cut) {
+                buffer.extend(piece);
+                while let Some(body) = buffer.next_frame(100).unwrap() {
+                    seen.push(decode(body).unwrap());
+                }
+            }
+            assert_eq!(seen, ["a", "bc", ""]);
+        }
+    }
+
+    #[test]
+    fn a_long_frame_is_refused_by_its_header() {
+        let mut buffer = FrameBuffer::new();
+        buffer.extend(&101u32.to_le_bytes());
+        assert_eq!(buffer.next_frame(100), Err(FrameError::TooLong { length: 101, max: 100 }));
+    }
+
+    #[test]
+    fn left_over_bytes_and_deep_nesting_are_errors() {
+        assert!(decode::<u32>(&[1, 2]).is_err());
+        let nested = vec![0x91; 100_000];
+        assert!(decode::<serde::de::IgnoredAny>(&nested).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! Messages between the server and governors. `D` is how a driver holds the content of an object: in process a shared
+//! handle, on a wire its bytes.
+
+use crate::graph::Batch;
+use crate::id::{GovernorId, ObjectIndex, SessionId, TaskIndex};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// From the server to a governor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ToGovernor<D> {
+    OpenSession(OpenSession),
+    Run(Run<D>),
+    /// Stop what runs of this session and drop its objects.
+    CloseSession(SessionId),
+    /// The server needs these objects no more (it did since `Run::pins` or `Run::remote`).
+    Unpin {
+        session: SessionId,
+        objects: Vec<ObjectIndex>,
+    },
+    /// Send the content of an object back under this ticket.
+    Fetch {
+        session: SessionId,
+        object: ObjectIndex,
+        ticket: u64,
+    },
+    /// End.
+    Stop,
+}
+
+/// What a governor has to know of a session before its first task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSession {
+    pub session: SessionId,
+    /// The interpreter for Python tasks that the client asked for.
+    pub python: Option<String>,
+}
+
+/// Tasks to be run, as soon as their inputs are there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run<D> {
+    pub session: SessionId,
+    pub batch: Arc<Batch>,
+    pub tasks: TaskSet,
+    /// Objects whose content is known from the start.
+    pub constants: Vec<(ObjectIndex, D)>,
+    /// Inputs that another governor holds; to be fetched, and held until unpinned.
+    pub remote: Vec<(ObjectIndex, GovernorId)>,
+    /// Outputs and constants to be held until unpinned; others are dropped after their last consumer here.
+    pub pins: Vec<ObjectIndex>,
+}
+
+/// Which tasks of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskSet {
+    All,
+    Some(Vec<TaskIndex>),
+}
+
+/// From a governor to the server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum FromGovernor<D> {
+    Joined { cpus: u32 },
+    Finished(Finished),
+    Failed { session: SessionId, task: TaskIndex, failure: Failure },
+    Fetched { ticket: u64, content: Result<D, String> },
+}
+
+/// Tasks of one session that finished.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    pub session: u32,
+    pub tasks: Vec<TaskReport>,
+    /// Objects the tasks made and their sizes in bytes.
+    pub objects: Vec<ObjectReport>,
+    /// What only few tasks have.
+    pub details: Vec<TaskDetails>,
+    pub object_details: Vec<ObjectDetails>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskReport {
+    pub task: TaskIndex,
+    /// Seconds.
+    pub duration: f32,
+    /// Seconds since 1970.
+    pub start: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectReport {
+    pub object: ObjectIndex,
+    /// Bytes, at most `u32::MAX`; larger ones are in `ObjectDetails`.
+    pub size: u32,
+}
+
+/// Debug messages and the user's attributes of a finished task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDetails {
+    pub task: TaskIndex,
+    pub debug: Option<String>,
+    pub user: Option<String>,
+}
+
+/// Attributes that differ from what the object's producer declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectDetails {
+    pub object: ObjectIndex,
+    pub size: u64,
+    pub content_type: Option<String>,
+    pub user: Option<String>,
+}
+
+/// Why a task failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub message: String,
+    pub debug: Option<String>,
+    pub user: Option<String>,
+    /// When it ran; an attempt that never began has none.
+    pub times: Option<TaskTimes>,
+}
+
+/// When a task ran.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskTimes {
+    /// Seconds since 1970.
+    pub start: f64,
+    /// Seconds.
+    pub duration: f32,
+}
+
+/// Between two governors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum BetweenGovernors<D> {
+    Want { session: SessionId, object: ObjectIndex },
+    Object { session: SessionId, object: ObjectIndex, content: Result<D, String> },
+}
+
+/// Everything that a transport carries.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Message<D> {
+    ToGovernor(ToGovernor<D>),
+    FromGovernor(FromGovernor<D>),
+    BetweenGovernors(BetweenGovernors<D>),
+}

@@ -1,0 +1,268 @@
+//! The server: which sessions there are, what they have submitted, where it runs, who waits for it.
+//!
+//! Sans I/O: `Server::handle` takes an event and appends the actions that follow from it.
+
+mod info;
+mod placement;
+mod requests;
+mod session;
+mod status;
+mod submit;
+mod waits;
+
+use crate::client::RequestError;
+use crate::id::{ClientId, GovernorId, SessionId};
+use crate::peer::{FromGovernor, Message, ToGovernor};
+use session::Session;
+pub use status::{GovernorStatus, SessionStatus, Status};
+use std::collections::BTreeMap;
+pub use submit::{NewConstant, Submission};
+
+/// Number that a client gave a request.
+pub type RequestId = u64;
+
+/// What happens to the server.
+#[derive(Debug)]
+pub enum Event<D> {
+    ClientConnected { client: ClientId, python: Option<String> },
+    Request { client: ClientId, request: RequestId, command: Command<D> },
+    ClientLost { client: ClientId },
+    Governor { governor: GovernorId, message: FromGovernor<D> },
+    GovernorLost { governor: GovernorId, why: String },
+}
+
+/// What a client asks, checked for form.
+#[derive(Debug)]
+pub enum Command<D> {
+    NewSession { name: String },
+    CloseSession { session: SessionId },
+    Submit { session: SessionId, submission: Box<Submission<D>> },
+    Wait { session: SessionId, tasks: Vec<u32>, objects: Vec<u32> },
+    WaitSome { session: SessionId, tasks: Vec<u32>, objects: Vec<u32> },
+    WaitAll { session: SessionId },
+    Fetch { session: SessionId, object: u32 },
+    Unkeep { session: SessionId, objects: Vec<u32> },
+    Info { session: SessionId, tasks: Vec<u32>, objects: Vec<u32> },
+    Status,
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub enum Action<D> {
+    Reply { client: ClientId, request: RequestId, reply: Reply<D> },
+    Send { governor: GovernorId, message: Message<D> },
+}
+
+/// An answer to a request.
+#[derive(Debug)]
+pub enum Reply<D> {
+    Done,
+    Session(SessionId),
+    /// Which of the waited-for items are finished.
+    Some {
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
+    Object {
+        info: crate::client::ObjectInfo,
+        content: D,
+    },
+    Infos {
+        tasks: Vec<crate::client::TaskInfo>,
+        objects: Vec<crate::client::ObjectInfo>,
+    },
+    Status(Status),
+    Error(RequestError),
+}
+
+/// A governor as the server sees it.
+#[derive(Debug)]
+pub(crate) struct Governor {
+    pub cpus: u32,
+    pub alive: bool,
+    /// Tasks sent there that have not come back.
+    pub outstanding: u64,
+    pub finished: u64,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    python: Option<String>,
+    sessions: Vec<SessionId>,
+}
+
+/// Where to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReplyTo {
+    pub client: ClientId,
+    pub request: RequestId,
+}
+
+struct PendingFetch {
+    to: ReplyTo,
+    session: SessionId,
+    object: u32,
+}
+
+/// The server's whole state.
+pub struct Server<D> {
+    clients: BTreeMap<ClientId, Client>,
+    sessions: BTreeMap<SessionId, Session<D>>,
+    governors: BTreeMap<GovernorId, Governor>,
+    fetches: BTreeMap<u64, PendingFetch>,
+    next_session: u32,
+    next_ticket: u64,
+}
+
+impl<D: Clone> Default for Server<D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D: Clone> Server<D> {
+    /// A server without governors and clients.
+    pub fn new() -> Self {
+        Self {
+            clients: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            governors: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            next_session: 1,
+            next_ticket: 1,
+        }
+    }
+
+    /// Takes one event and appends what follows from it.
+    pub fn handle(&mut self, event: Event<D>, actions: &mut Vec<Action<D>>) {
+        match event {
+            Event::ClientConnected { client, python } => {
+                self.clients.insert(client, Client { python, sessions: Vec::new() });
+            }
+            Event::Request { client, request, command } => {
+                let to = ReplyTo { client, request };
+                if let Err(error) = self.carry_out(to, command, actions) {
+                    actions.push(Action::Reply { client, request, reply: Reply::Error(error) });
+                }
+            }
+            Event::ClientLost { client } => self.client_lost(client, actions),
+            Event::Governor { governor, message } => self.governor_message(governor, message, actions),
+            Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, actions),
+        }
+    }
+
+    fn client_lost(&mut self, client: ClientId, actions: &mut Vec<Action<D>>) {
+        let Some(client_state) = self.clients.remove(&client) else { return };
+        for session in client_state.sessions {
+            self.remove_session(session, actions);
+        }
+        self.fetches.retain(|_, fetch| fetch.to.client != client);
+        self.place(actions);
+    }
+
+    fn remove_session(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) {
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        let error = session.closed_error();
+        session.answer_waits_with(&error, actions);
+        self.abandon(&mut session, actions);
+        let fetches = &mut self.fetches;
+        fetches.retain(|_, fetch| {
+            if fetch.session == id {
+                actions.push(reply_error(fetch.to, error.clone()));
+            }
+            fetch.session != id
+        });
+    }
+
+    /// Tells governors to forget a session, and takes its tasks out of their load.
+    fn abandon(&mut self, session: &mut Session<D>, actions: &mut Vec<Action<D>>) {
+        for (id, governor) in &mut self.governors {
+            if session.leave_governor(*id, governor) {
+                let message = Message::ToGovernor(ToGovernor::CloseSession(session.id));
+                actions.push(Action::Send { governor: *id, message });
+            }
+        }
+    }
+
+    fn governor_message(&mut self, id: GovernorId, message: FromGovernor<D>, actions: &mut Vec<Action<D>>) {
+        match message {
+            FromGovernor::Joined { cpus } => {
+                self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, finished: 0 });
+            }
+            FromGovernor::Finished(finished) => {
+                let Some(session) = self.sessions.get_mut(&SessionId(finished.session)) else { return };
+                let Some(governor) = self.governors.get_mut(&id) else { return };
+                if session.failure.is_none() {
+                    session.tasks_finished(id, governor, &finished, actions);
+                    self.fetch_finished(SessionId(finished.session), actions);
+                }
+            }
+            FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, actions),
+            FromGovernor::Fetched { ticket, content } => self.fetched(ticket, content, actions),
+        }
+        self.place(actions);
+    }
+
+    fn governor_lost(&mut self, id: GovernorId, why: &str, actions: &mut Vec<Action<D>>) {
+        let Some(governor) = self.governors.get_mut(&id) else { return };
+        governor.alive = false;
+        let lost: Vec<SessionId> =
+            self.sessions.values().filter(|s| s.failure.is_none() && s.uses_governor(id)).map(|s| s.id).collect();
+        for session in lost {
+            let message = format!("{id} was lost ({why}) with tasks or objects of this session");
+            self.fail_session(session, session_error(session, message), actions);
+        }
+        self.place(actions);
+    }
+
+    fn task_failed(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        task: u32,
+        failure: crate::peer::Failure,
+        actions: &mut Vec<Action<D>>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.failure.is_some() {
+            return;
+        }
+        let error = session.record_failure(governor, task, failure);
+        self.fail_session(id, error, actions);
+    }
+
+    fn fail_session(&mut self, id: SessionId, error: RequestError, actions: &mut Vec<Action<D>>) {
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        session.failure = Some(error.clone());
+        session.answer_waits_with(&error, actions);
+        self.abandon(&mut session, actions);
+        session.forget_graph();
+        self.fetches.retain(|_, fetch| {
+            if fetch.session == id {
+                actions.push(reply_error(fetch.to, error.clone()));
+            }
+            fetch.session != id
+        });
+        self.sessions.insert(id, session);
+    }
+
+    fn fetched(&mut self, ticket: u64, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
+        let Some(fetch) = self.fetches.remove(&ticket) else { return };
+        let Some(session) = self.sessions.get(&fetch.session) else { return };
+        let reply = match content {
+            Ok(content) => Reply::Object { info: session.object_info(fetch.object), content },
+            Err(why) => {
+                Reply::Error(RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object)))
+            }
+        };
+        actions.push(Action::Reply { client: fetch.to.client, request: fetch.to.request, reply });
+    }
+}
+
+pub(crate) fn reply_error<D>(to: ReplyTo, error: RequestError) -> Action<D> {
+    Action::Reply { client: to.client, request: to.request, reply: Reply::Error(error) }
+}
+
+pub(crate) fn session_error(session: SessionId, message: String) -> RequestError {
+    RequestError { kind: crate::client::ErrorKind::Session, message, session: Some(session.0), task: None, debug: None }
+}

@@ -1,0 +1,359 @@
+//! Which governor runs which task.
+//!
+//! One governor gets every task at once, before it is ready. Several are given ready tasks, each followed by the chain
+//! that hangs on it alone; how many depends on how long tasks take, so that short ones come in large batches and long ones
+//! stay here until a cpu is free.
+
+use super::session::Session;
+use super::{Action, Governor, Server};
+use crate::graph::Batch;
+use crate::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
+use crate::peer::{Finished, Message, OpenSession, Run, TaskSet, ToGovernor};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What the server keeps of a session that runs on several governors.
+pub(super) struct Spread<D> {
+    /// Inputs of each task that are not finished.
+    unmet: Vec<u32>,
+    /// Governor of each task, `u16::MAX` while it has none.
+    assigned: Vec<u16>,
+    /// Newest consumer edge of each object, and the edges: consumer and next edge.
+    first_edge: Vec<u32>,
+    edges: Vec<(TaskIndex, u32)>,
+    /// Consumers of each object that have not finished.
+    consumers_left: Vec<u32>,
+    /// Governors that hold the object or will when their tasks have run.
+    holders: BTreeMap<ObjectIndex, Vec<GovernorId>>,
+    constants: BTreeMap<ObjectIndex, D>,
+    ready: VecDeque<TaskIndex>,
+    /// Mean duration of recent tasks, seconds.
+    mean_duration: Option<f64>,
+}
+
+impl<D: Clone> Spread<D> {
+    pub(super) fn new() -> Self {
+        Self {
+            unmet: Vec::new(),
+            assigned: Vec::new(),
+            first_edge: Vec::new(),
+            edges: Vec::new(),
+            consumers_left: Vec::new(),
+            holders: BTreeMap::new(),
+            constants: BTreeMap::new(),
+            ready: VecDeque::new(),
+            mean_duration: None,
+        }
+    }
+
+    pub(super) fn holder(&self, object: ObjectIndex) -> Option<GovernorId> {
+        self.holders.get(&object)?.first().copied()
+    }
+
+    /// Tasks a cpu may have in hand: about 10 ms of work, but at least one beside the running one.
+    fn window(&self, cpus: u32) -> u64 {
+        let per_cpu = match self.mean_duration {
+            None => 4,
+            Some(mean) => (0.010 / mean.max(1e-5)).clamp(2.0, 512.0) as u64,
+        };
+        per_cpu * u64::from(cpus)
+    }
+
+    /// Objects whose keep was taken back: those that no consumer needs can go.
+    pub(super) fn unpin(&mut self, session: SessionId, objects: BTreeSet<ObjectIndex>, actions: &mut Vec<Action<D>>) {
+        let unneeded = objects.into_iter().filter(|object| self.consumers_left[*object as usize] == 0).collect();
+        self.drop_objects(session, unneeded, actions);
+    }
+
+    fn drop_objects(&mut self, session: SessionId, objects: Vec<ObjectIndex>, actions: &mut Vec<Action<D>>) {
+        let mut unpins: BTreeMap<GovernorId, Vec<ObjectIndex>> = BTreeMap::new();
+        for object in objects {
+            self.constants.remove(&object);
+            for holder in self.holders.remove(&object).unwrap_or_default() {
+                unpins.entry(holder).or_default().push(object);
+            }
+        }
+        for (governor, objects) in unpins {
+            let message = Message::ToGovernor(ToGovernor::Unpin { session, objects });
+            actions.push(Action::Send { governor, message });
+        }
+    }
+}
+
+impl<D: Clone> Session<D> {
+    /// Adds a new batch to the tables of a spread session.
+    pub(super) fn spread_submit(
+        &mut self,
+        batch: &Arc<Batch>,
+        first_object: ObjectIndex,
+        constants: Vec<(ObjectIndex, D)>,
+    ) {
+        let Some(mut spread) = self.spread.take() else { return };
+        spread.unmet.resize(self.tasks.len(), 0);
+        spread.assigned.resize(self.tasks.len(), u16::MAX);
+        spread.first_edge.resize(self.objects.len(), NONE);
+        spread.consumers_left.resize(self.objects.len(), 0);
+        for task in batch.tasks() {
+            for object in batch.inputs(task) {
+                spread.consumers_left[*object as usize] += 1;
+                if !self.object_is_finished(*object) {
+                    spread.unmet[task as usize] += 1;
+                    spread.edges.push((task, spread.first_edge[*object as usize]));
+                    spread.first_edge[*object as usize] = spread.edges.len() as u32 - 1;
+                }
+            }
+            if spread.unmet[task as usize] == 0 {
+                spread.ready.push_back(task);
+            }
+        }
+        for (object, data) in constants {
+            let needed = spread.consumers_left[object as usize] > 0 || self.objects[object as usize].kept;
+            if object >= first_object && needed {
+                spread.constants.insert(object, data);
+            }
+        }
+        self.spread = Some(spread);
+    }
+
+    /// Counts down what waited for finished tasks, and drops inputs that were read for the last time.
+    pub(super) fn spread_finished(&mut self, finished: &Finished, actions: &mut Vec<Action<D>>) {
+        let Some(mut spread) = self.spread.take() else { return };
+        let mut unneeded = Vec::new();
+        let mut ready = Vec::new();
+        for report in &finished.tasks {
+            if report.task as usize >= self.tasks.len() {
+                continue;
+            }
+            let mean = spread.mean_duration.unwrap_or(f64::from(report.duration));
+            spread.mean_duration = Some(mean + (f64::from(report.duration) - mean) / 16.0);
+            let batch = self.batch_of(report.task);
+            for object in batch.inputs(report.task) {
+                let left = &mut spread.consumers_left[*object as usize];
+                *left = left.saturating_sub(1);
+                if *left == 0 && !self.objects[*object as usize].kept {
+                    unneeded.push(*object);
+                }
+            }
+            for object in batch.outputs(report.task) {
+                let mut edge = std::mem::replace(&mut spread.first_edge[object as usize], NONE);
+                while edge != NONE {
+                    let (consumer, next) = spread.edges[edge as usize];
+                    edge = next;
+                    let unmet = &mut spread.unmet[consumer as usize];
+                    *unmet -= 1;
+                    if *unmet == 0 && spread.assigned[consumer as usize] == u16::MAX {
+                        ready.push(consumer);
+                    }
+                }
+                // The list has the newest consumer first; the oldest is to run first.
+                spread.ready.extend(ready.drain(..).rev());
+            }
+        }
+        spread.drop_objects(self.id, unneeded, actions);
+        self.spread = Some(spread);
+    }
+
+    fn open_on(&mut self, governor: GovernorId, actions: &mut Vec<Action<D>>) {
+        if self.governors.contains_key(&governor) {
+            return;
+        }
+        self.governors.insert(governor, 0);
+        let open = OpenSession { session: self.id, python: self.python.clone() };
+        actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::OpenSession(open)) });
+    }
+
+    /// Hands everything to the only governor.
+    fn place_whole(&mut self, id: GovernorId, governor: &mut Governor, actions: &mut Vec<Action<D>>) {
+        for unplaced in std::mem::take(&mut self.unplaced) {
+            self.open_on(id, actions);
+            let count = u64::from(unplaced.batch.count);
+            governor.outstanding += count;
+            *self.governors.entry(id).or_default() += count;
+            let run = Run {
+                session: self.id,
+                batch: unplaced.batch,
+                tasks: TaskSet::All,
+                constants: unplaced.constants,
+                remote: Vec::new(),
+                pins: unplaced.keep,
+            };
+            actions.push(Action::Send { governor: id, message: Message::ToGovernor(ToGovernor::Run(run)) });
+        }
+    }
+
+    fn place_spread(&mut self, governors: &mut BTreeMap<GovernorId, Governor>, actions: &mut Vec<Action<D>>) {
+        let Some(mut spread) = self.spread.take() else { return };
+        let mut runs: BTreeMap<(GovernorId, TaskIndex), Run<D>> = BTreeMap::new();
+        // Kept constants that no task reads have to be somewhere to be fetched.
+        let idle_constants: Vec<ObjectIndex> = spread
+            .constants
+            .keys()
+            .filter(|object| spread.consumers_left[**object as usize] == 0 && !spread.holders.contains_key(object))
+            .copied()
+            .collect();
+        if let (Some(id), false) = (first_alive(governors), idle_constants.is_empty()) {
+            self.open_on(id, actions);
+            let constants = idle_constants.iter().map(|object| (*object, spread.constants[object].clone())).collect();
+            for object in &idle_constants {
+                spread.holders.insert(*object, vec![id]);
+            }
+            let run = Run { constants, pins: idle_constants, ..empty_run(self.id, empty_batch(self)) };
+            actions.push(Action::Send { governor: id, message: Message::ToGovernor(ToGovernor::Run(run)) });
+        }
+        while let Some(task) = spread.ready.pop_front() {
+            let batch = self.batch_of(task).clone();
+            let Some(id) = choose(&spread, &batch, task, governors) else {
+                spread.ready.push_front(task);
+                break;
+            };
+            self.open_on(id, actions);
+            let mut next = Some(task);
+            while let Some(task) = next {
+                let batch = self.batch_of(task).clone();
+                self.assign(&mut spread, &batch, task, id, &mut runs);
+                if let Some(governor) = governors.get_mut(&id) {
+                    governor.outstanding += 1;
+                }
+                *self.governors.entry(id).or_default() += 1;
+                next = self.only_follower(&spread, &batch, task, id);
+            }
+        }
+        self.spread = Some(spread);
+        for ((governor, _), run) in runs {
+            actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::Run(run)) });
+        }
+    }
+
+    fn assign(
+        &self,
+        spread: &mut Spread<D>,
+        batch: &Arc<Batch>,
+        task: TaskIndex,
+        id: GovernorId,
+        runs: &mut BTreeMap<(GovernorId, TaskIndex), Run<D>>,
+    ) {
+        spread.assigned[task as usize] = id.0 as u16;
+        let run = runs.entry((id, batch.first)).or_insert_with(|| empty_run(self.id, batch.clone()));
+        if let TaskSet::Some(tasks) = &mut run.tasks {
+            tasks.push(task);
+        }
+        for object in batch.inputs(task) {
+            let holders = spread.holders.entry(*object).or_default();
+            if holders.contains(&id) {
+                continue;
+            }
+            match (spread.constants.get(object), holders.first()) {
+                (Some(data), _) => {
+                    run.constants.push((*object, data.clone()));
+                    run.pins.push(*object);
+                }
+                (None, Some(holder)) => run.remote.push((*object, *holder)),
+                (None, None) => {}
+            }
+            holders.push(id);
+        }
+        for object in batch.outputs(task) {
+            if spread.consumers_left[object as usize] > 0 || self.objects[object as usize].kept {
+                run.pins.push(object);
+                spread.holders.insert(object, vec![id]);
+            }
+        }
+    }
+
+    /// The one task that reads what `task` makes, if it can already be sent along: everything else that it reads is
+    /// finished or made on the same governor.
+    fn only_follower(&self, spread: &Spread<D>, batch: &Batch, task: TaskIndex, id: GovernorId) -> Option<TaskIndex> {
+        let mut follower = None;
+        for object in batch.outputs(task) {
+            let mut edge = spread.first_edge[object as usize];
+            while edge != NONE {
+                let (consumer, next) = spread.edges[edge as usize];
+                if follower.is_some_and(|other| other != consumer) {
+                    return None;
+                }
+                follower = Some(consumer);
+                edge = next;
+            }
+        }
+        let follower = follower.filter(|task| spread.assigned[*task as usize] == u16::MAX)?;
+        let follower_batch = self.batch_of(follower);
+        let fits = follower_batch.kind(follower).cpus <= batch.kind(task).cpus;
+        let inputs_there = follower_batch.inputs(follower).iter().all(|object| {
+            let producer = self.objects[*object as usize].producer;
+            self.object_is_finished(*object) || spread.assigned[producer as usize] == id.0 as u16
+        });
+        (fits && inputs_there).then_some(follower)
+    }
+}
+
+fn first_alive(governors: &BTreeMap<GovernorId, Governor>) -> Option<GovernorId> {
+    governors.iter().find(|(_, governor)| governor.alive).map(|(id, _)| *id)
+}
+
+fn empty_run<D>(session: SessionId, batch: Arc<Batch>) -> Run<D> {
+    Run {
+        session,
+        batch,
+        tasks: TaskSet::Some(Vec::new()),
+        constants: Vec::new(),
+        remote: Vec::new(),
+        pins: Vec::new(),
+    }
+}
+
+fn empty_batch<D>(session: &Session<D>) -> Arc<Batch> {
+    Arc::new(Batch {
+        first: session.tasks.len() as u32,
+        count: 0,
+        kinds: session.kinds.clone(),
+        kind: crate::graph::Column::Same(0),
+        input_offsets: crate::graph::Offsets::Every(0),
+        inputs: Vec::new(),
+        first_output: crate::graph::Column::Same(NONE),
+        configs: Vec::new(),
+        config: crate::graph::Column::Same(NONE),
+        user: BTreeMap::new(),
+    })
+}
+
+/// Among the governors with room: one with a free cpu, then the one that holds most of the task's inputs, then the least
+/// loaded one.
+fn choose<D: Clone>(
+    spread: &Spread<D>,
+    batch: &Batch,
+    task: TaskIndex,
+    governors: &BTreeMap<GovernorId, Governor>,
+) -> Option<GovernorId> {
+    let cpus = batch.kind(task).cpus;
+    let held = |id: &GovernorId| {
+        let inputs = batch.inputs(task);
+        inputs.iter().filter(|object| spread.holders.get(object).is_some_and(|holders| holders.contains(id))).count()
+    };
+    governors
+        .iter()
+        .filter(|(_, governor)| governor.alive && governor.cpus >= cpus)
+        .filter(|(_, governor)| governor.outstanding < spread.window(governor.cpus))
+        .min_by(|(a_id, a), (b_id, b)| {
+            let load = |governor: &Governor| governor.outstanding as f64 / f64::from(governor.cpus);
+            let busy = |governor: &Governor| governor.outstanding >= u64::from(governor.cpus);
+            let by_locality = held(b_id).cmp(&held(a_id));
+            busy(a).cmp(&busy(b)).then(by_locality).then(load(a).total_cmp(&load(b))).then(a_id.cmp(b_id))
+        })
+        .map(|(id, _)| *id)
+}
+
+impl<D: Clone> Server<D> {
+    /// Hands out what can be handed out.
+    pub(super) fn place(&mut self, actions: &mut Vec<Action<D>>) {
+        for session in self.sessions.values_mut().filter(|session| session.failure.is_none()) {
+            if session.spread.is_some() {
+                session.place_spread(&mut self.governors, actions);
+            } else if !session.unplaced.is_empty()
+                && let Some(id) = first_alive(&self.governors)
+                && let Some(governor) = self.governors.get_mut(&id)
+            {
+                session.place_whole(id, governor, actions);
+            }
+        }
+    }
+}

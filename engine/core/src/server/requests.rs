@@ -1,0 +1,124 @@
+//! Requests of clients.
+
+use super::session::Session;
+use super::waits::Wait;
+use super::{Action, Client, Command, PendingFetch, Reply, ReplyTo, Server, reply_error};
+use crate::client::RequestError;
+use crate::id::{ClientId, SessionId};
+use crate::peer::{Message, ToGovernor};
+
+impl<D: Clone> Server<D> {
+    pub(super) fn carry_out(
+        &mut self,
+        to: ReplyTo,
+        command: Command<D>,
+        actions: &mut Vec<Action<D>>,
+    ) -> Result<(), RequestError> {
+        match command {
+            Command::NewSession { name } => {
+                let id = self.new_session(to.client, name)?;
+                reply(actions, to, Reply::Session(id));
+            }
+            Command::CloseSession { session } => {
+                self.owned_session(to.client, session)?;
+                self.remove_session(session, actions);
+                if let Some(client) = self.clients.get_mut(&to.client) {
+                    client.sessions.retain(|other| *other != session);
+                }
+                self.place(actions);
+                reply(actions, to, Reply::Done);
+            }
+            Command::Submit { session, submission } => {
+                let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max().unwrap_or(0);
+                let spread = self.governors.values().filter(|g| g.alive).count() > 1;
+                let session = self.usable_session(to.client, session)?;
+                session.submit(*submission, cpus_max, spread)?;
+                reply(actions, to, Reply::Done);
+                self.place(actions);
+            }
+            Command::Wait { session, tasks, objects } => {
+                self.usable_session(to.client, session)?.wait(to, tasks, objects, actions)?;
+            }
+            Command::WaitSome { session, tasks, objects } => {
+                self.usable_session(to.client, session)?.wait_some(to, tasks, objects, actions)?;
+            }
+            Command::WaitAll { session } => self.usable_session(to.client, session)?.wait_all(to, actions),
+            Command::Fetch { session: id, object } => {
+                let session = self.usable_session(to.client, id)?;
+                session.check_fetch(object)?;
+                if session.object_is_finished(object) {
+                    self.start_fetch(to, id, object, actions);
+                } else {
+                    session.add_object_wait(object, Wait::Fetch { to, object });
+                }
+            }
+            Command::Unkeep { session, objects } => {
+                let session = self.usable_session(to.client, session)?;
+                session.unkeep(&objects, actions)?;
+                reply(actions, to, Reply::Done);
+            }
+            Command::Info { session, tasks, objects } => {
+                let session = self.usable_session(to.client, session)?;
+                session.check_items(&tasks, &objects)?;
+                let tasks = tasks.into_iter().map(|task| session.task_info(task)).collect();
+                let objects = objects.into_iter().map(|object| session.object_info(object)).collect();
+                reply(actions, to, Reply::Infos { tasks, objects });
+            }
+            Command::Status => reply(actions, to, Reply::Status(self.status())),
+        }
+        Ok(())
+    }
+
+    fn new_session(&mut self, client_id: ClientId, name: String) -> Result<SessionId, RequestError> {
+        let client: &mut Client = self
+            .clients
+            .get_mut(&client_id)
+            .ok_or_else(|| RequestError::protocol("no handshake before the request"))?;
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        client.sessions.push(id);
+        self.sessions.insert(id, Session::new(id, name, client_id, client.python.clone()));
+        Ok(id)
+    }
+
+    fn owned_session(&mut self, client: ClientId, id: SessionId) -> Result<&mut Session<D>, RequestError> {
+        self.sessions
+            .get_mut(&id)
+            .filter(|session| session.client == client)
+            .ok_or_else(|| RequestError::request(format!("{id} does not exist, was closed, or is another client's")))
+    }
+
+    /// A session that has not failed.
+    fn usable_session(&mut self, client: ClientId, id: SessionId) -> Result<&mut Session<D>, RequestError> {
+        let session = self.owned_session(client, id)?;
+        match &session.failure {
+            Some(error) => Err(error.clone()),
+            None => Ok(session),
+        }
+    }
+
+    /// Starts the fetches whose objects have just been finished.
+    pub(super) fn fetch_finished(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for (to, object) in session.take_due_fetches() {
+            self.start_fetch(to, id, object, actions);
+        }
+    }
+
+    fn start_fetch(&mut self, to: ReplyTo, id: SessionId, object: u32, actions: &mut Vec<Action<D>>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(governor) = session.holder(object) else {
+            let error = RequestError::request(format!("object {object} is not kept any more"));
+            return actions.push(reply_error(to, error));
+        };
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.fetches.insert(ticket, PendingFetch { to, session: id, object });
+        let message = Message::ToGovernor(ToGovernor::Fetch { session: id, object, ticket });
+        actions.push(Action::Send { governor, message });
+    }
+}
+
+pub(super) fn reply<D>(actions: &mut Vec<Action<D>>, to: ReplyTo, reply: Reply<D>) {
+    actions.push(Action::Reply { client: to.client, request: to.request, reply });
+}

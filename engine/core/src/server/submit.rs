@@ -1,0 +1,304 @@
+//! Taking a submit: every rule is checked before anything changes.
+
+use super::placement::Spread;
+use super::session::{ObjectRecord, Session, TaskRecord, TaskState, Unplaced};
+use crate::client::{RequestError, Submit};
+use crate::graph::{Batch, Column, ColumnError, DataType, Kind, Offsets, OutputSpec, decode_column};
+use crate::id::{NONE, ObjectIndex, TaskIndex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Mark of an object that nothing has produced yet while a submit is checked.
+const UNPRODUCED: u32 = u32::MAX - 1;
+
+/// A submit in memory; `D` is how the driver holds content.
+#[derive(Debug)]
+pub struct Submission<D> {
+    pub kinds: Vec<Kind>,
+    pub count: u32,
+    pub kind: Column,
+    pub input_count: Column,
+    pub inputs: Vec<ObjectIndex>,
+    pub first_output: Column,
+    pub configs: Vec<serde_bytes::ByteBuf>,
+    pub config: Column,
+    pub user: BTreeMap<TaskIndex, String>,
+    pub constants: Vec<NewConstant<D>>,
+    pub keep: Vec<ObjectIndex>,
+}
+
+/// An object whose content comes with the submit.
+#[derive(Debug)]
+pub struct NewConstant<D> {
+    pub object: ObjectIndex,
+    pub content_type: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    pub data: D,
+}
+
+impl<D> Submission<D> {
+    /// Reads the columns of a wire submit. `content` turns the content of a constant into what the driver holds:
+    /// object, data type, content type, bytes (`None`: uploaded before) → size in bytes and handle.
+    ///
+    /// # Errors
+    /// What does not have the form that `docs/protocol.md` asks for, and the errors of `content`.
+    pub fn from_wire(
+        wire: Submit,
+        mut content: impl FnMut(ObjectIndex, DataType, Option<&str>, Option<Vec<u8>>) -> Result<(u64, D), String>,
+    ) -> Result<Self, RequestError> {
+        let rows = wire.count as usize;
+        let column = |name: &str, bytes: &[u8]| {
+            if rows == 0 && bytes.is_empty() {
+                return Ok(Column::Same(0));
+            }
+            Column::from_bytes(bytes, rows).map_err(|e| bad_column(name, &e))
+        };
+        let kinds = wire.kinds.into_iter().map(kind_from_wire).collect::<Result<Vec<Kind>, RequestError>>()?;
+        let mut constants = Vec::with_capacity(wire.consts.len());
+        for constant in wire.consts {
+            let object = constant.0;
+            let data_type = data_type(constant.1)?;
+            let (size, data) = content(object, data_type, constant.2.as_deref(), constant.3.map(|b| b.into_vec()))
+                .map_err(|why| RequestError::request(format!("constant object {object}: {why}")))?;
+            constants.push(NewConstant { object, content_type: constant.2, size, data });
+        }
+        Ok(Self {
+            kinds,
+            count: wire.count,
+            kind: column("kind", &wire.kind)?,
+            input_count: column("input_count", &wire.input_count)?,
+            inputs: decode_column(&wire.inputs).map_err(|e| bad_column("inputs", &e))?,
+            first_output: column("first_output", &wire.first_output)?,
+            configs: wire.configs,
+            config: column("config", &wire.config)?,
+            user: wire.user,
+            constants,
+            keep: decode_column(&wire.keep).map_err(|e| bad_column("keep", &e))?,
+        })
+    }
+}
+
+fn bad_column(name: &str, error: &ColumnError) -> RequestError {
+    RequestError::request(format!("submit: {name}: {error}"))
+}
+
+fn data_type(code: u8) -> Result<DataType, RequestError> {
+    DataType::from_code(code).ok_or_else(|| RequestError::request(format!("submit: unknown data type {code}")))
+}
+
+fn kind_from_wire(wire: crate::client::WireKind) -> Result<Kind, RequestError> {
+    let outputs = wire
+        .outputs
+        .into_iter()
+        .map(|output| Ok(OutputSpec { data_type: data_type(output.1)?, label: output.0, content_type: output.2 }))
+        .collect::<Result<_, RequestError>>()?;
+    Ok(Kind {
+        task_type: wire.task_type,
+        cpus: wire.cpus,
+        name: wire.name,
+        config: wire.config.into_vec(),
+        inputs: wire.inputs,
+        outputs,
+    })
+}
+
+fn refuse<T>(message: String) -> Result<T, RequestError> {
+    Err(RequestError::request(format!("submit refused: {message}")))
+}
+
+impl<D: Clone> Session<D> {
+    /// Takes a submit or refuses it whole. `cpus_max`: cpus of the largest governor; `spread`: there are several.
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission<D>,
+        cpus_max: u32,
+        spread: bool,
+    ) -> Result<(), RequestError> {
+        let first_task = self.tasks.len() as u64;
+        if first_task + u64::from(submission.count) >= u64::from(UNPRODUCED) {
+            return refuse("a session holds less than 2^32 tasks".to_owned());
+        }
+        let kinds = self.check_kinds(&submission, cpus_max)?;
+        let batch = build_batch(first_task as u32, &submission, kinds)?;
+        let producers = self.check_graph(&batch, &submission)?;
+
+        let first_object = self.objects.len();
+        self.objects.extend(producers.iter().map(|producer| ObjectRecord {
+            size: 0,
+            producer: *producer,
+            kept: false,
+        }));
+        for object in &submission.keep {
+            self.objects[*object as usize].kept = true;
+        }
+        let fresh = TaskRecord { start: 0.0, duration: 0.0, governor: u16::MAX, state: TaskState::Unfinished };
+        self.tasks.resize(self.tasks.len() + submission.count as usize, fresh);
+        self.unfinished += u64::from(submission.count);
+        self.kinds = batch.kinds.clone();
+        let mut constants = Vec::with_capacity(submission.constants.len());
+        for constant in submission.constants {
+            self.objects[constant.object as usize].size = u32::try_from(constant.size).unwrap_or(u32::MAX);
+            if constant.size >= u64::from(u32::MAX) {
+                self.object_details.entry(constant.object).or_default().size = constant.size;
+            }
+            if let Some(content_type) = constant.content_type {
+                self.constant_types.insert(constant.object, content_type);
+            }
+            constants.push((constant.object, constant.data));
+        }
+        let batch = Arc::new(Batch { configs: submission.configs, user: submission.user, ..batch });
+        if batch.count > 0 {
+            self.batches.push(batch.clone());
+        }
+        if spread && self.batches.len() <= 1 && self.governors.is_empty() && self.spread.is_none() {
+            self.spread = Some(Box::new(Spread::new()));
+        }
+        if self.spread.is_some() {
+            self.spread_submit(&batch, first_object as u32, constants);
+        } else {
+            self.unplaced.push(Unplaced { batch, constants, keep: submission.keep });
+        }
+        Ok(())
+    }
+
+    fn check_kinds(&self, submission: &Submission<D>, cpus_max: u32) -> Result<Arc<Vec<Arc<Kind>>>, RequestError> {
+        for kind in &submission.kinds {
+            if !kind.task_type.contains('/') {
+                return refuse(format!("task type {:?} is not of the form EXECUTOR/METHOD", kind.task_type));
+            }
+            if kind.cpus == 0 {
+                return refuse(format!("{} asks for 0 cpus; a task takes at least 1", kind.display_name()));
+            }
+            if kind.cpus > cpus_max {
+                return refuse(format!(
+                    "{} asks for {} cpus, but the largest governor has {cpus_max}",
+                    kind.display_name(),
+                    kind.cpus
+                ));
+            }
+        }
+        if submission.kinds.is_empty() {
+            return Ok(self.kinds.clone());
+        }
+        let mut kinds = Vec::with_capacity(self.kinds.len() + submission.kinds.len());
+        kinds.extend(self.kinds.iter().cloned());
+        kinds.extend(submission.kinds.iter().cloned().map(Arc::new));
+        Ok(Arc::new(kinds))
+    }
+
+    /// Checks inputs, outputs and constants; returns the producer of each new object.
+    fn check_graph(&self, batch: &Batch, submission: &Submission<D>) -> Result<Vec<TaskIndex>, RequestError> {
+        let base = self.objects.len() as u64;
+        let outputs: u64 = batch.tasks().map(|task| batch.outputs(task).len() as u64).sum();
+        let count = outputs + submission.constants.len() as u64;
+        if base + count >= u64::from(UNPRODUCED) {
+            return refuse("a session holds less than 2^32 objects".to_owned());
+        }
+        let mut producers = vec![UNPRODUCED; count as usize];
+        let mut produce = |object: ObjectIndex, producer: TaskIndex| {
+            let place = u64::from(object).checked_sub(base).and_then(|offset| producers.get_mut(offset as usize));
+            match place {
+                Some(place) if *place == UNPRODUCED => {
+                    *place = producer;
+                    Ok(())
+                }
+                Some(_) => refuse(format!("object {object} has a second producer")),
+                None if u64::from(object) < base => {
+                    refuse(format!("object {object} exists since an earlier submit: it would have a second producer"))
+                }
+                None => refuse(format!(
+                    "object {object} is out of order: this submit's objects are numbered {base} to {}",
+                    base + count - 1
+                )),
+            }
+        };
+        for constant in &submission.constants {
+            produce(constant.object, NONE)?;
+        }
+        for task in batch.tasks() {
+            for object in batch.outputs(task) {
+                produce(object, task)?;
+            }
+        }
+        for task in batch.tasks() {
+            for object in batch.inputs(task) {
+                if let Some(offset) = u64::from(*object).checked_sub(base) {
+                    match producers.get(offset as usize) {
+                        None => return refuse(format!("task {task} reads object {object}, which does not exist")),
+                        Some(producer) if *producer == NONE || *producer < task => {}
+                        Some(producer) => {
+                            return refuse(format!(
+                                "task {task} reads object {object}, which task {producer} makes, which does not come \
+                                 before it: there is a cycle, or tasks are not in topological order"
+                            ));
+                        }
+                    }
+                } else if !self.objects[*object as usize].kept {
+                    return refuse(format!(
+                        "task {task} reads object {object} of an earlier submit, which is not kept; call keep() on it \
+                         before the submit that makes it"
+                    ));
+                }
+            }
+        }
+        for object in &submission.keep {
+            match u64::from(*object).checked_sub(base) {
+                None => return refuse(format!("object {object} was submitted before; keep() comes before submit()")),
+                Some(offset) if offset >= count => return refuse(format!("object {object} does not exist")),
+                Some(_) => {}
+            }
+        }
+        Ok(producers)
+    }
+}
+
+/// The batch without its configurations, which stay in the submission until it is accepted.
+fn build_batch<D>(
+    first: TaskIndex,
+    submission: &Submission<D>,
+    kinds: Arc<Vec<Arc<Kind>>>,
+) -> Result<Batch, RequestError> {
+    let rows = submission.count as usize;
+    let each = |column: &Column, ok: &dyn Fn(u32) -> bool| match column {
+        Column::Same(value) => (rows == 0 || ok(*value)).then_some(()).ok_or(*value),
+        Column::Each(values) => values.iter().copied().find(|value| !ok(*value)).map_or(Ok(()), Err),
+    };
+    if let Err(kind) = each(&submission.kind, &|kind| (kind as usize) < kinds.len()) {
+        return refuse(format!("kind {kind} does not exist; the session has {}", kinds.len()));
+    }
+    if let Err(config) = each(&submission.config, &|i| i == NONE || (i as usize) < submission.configs.len()) {
+        return refuse(format!("configuration {config} does not exist; there are {}", submission.configs.len()));
+    }
+    let Some(input_offsets) = Offsets::from_counts(&submission.input_count, rows) else {
+        return refuse("more than 2^32 inputs".to_owned());
+    };
+    let inputs_expected = if rows == 0 { 0 } else { input_offsets.range(rows - 1).end };
+    if inputs_expected != submission.inputs.len() {
+        return refuse(format!("input counts add up to {inputs_expected}, but {} are given", submission.inputs.len()));
+    }
+    let batch = Batch {
+        first,
+        count: submission.count,
+        kinds,
+        kind: submission.kind.clone(),
+        input_offsets,
+        inputs: submission.inputs.clone(),
+        first_output: submission.first_output.clone(),
+        configs: Vec::new(),
+        config: submission.config.clone(),
+        user: BTreeMap::new(),
+    };
+    for task in batch.tasks() {
+        let outputs = batch.kind(task).outputs.len() as u64;
+        let first = submission.first_output.get((task - first) as usize);
+        if (first == NONE) != (outputs == 0) || (first != NONE && u64::from(first) + outputs > u64::from(UNPRODUCED)) {
+            let kind = batch.kind(task);
+            return refuse(format!(
+                "task {task} is of a kind ({}) with {outputs} outputs, which does not fit its first output",
+                kind.display_name()
+            ));
+        }
+    }
+    Ok(batch)
+}

@@ -1,0 +1,180 @@
+//! Clients that wait for tasks and objects.
+
+use super::requests::reply;
+use super::session::Session;
+use super::{Action, Reply, ReplyTo, reply_error};
+use crate::client::RequestError;
+use std::collections::BTreeMap;
+
+/// A task or an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Item {
+    Task(u32),
+    Object(u32),
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+pub(super) enum Wait {
+    /// For all of these; everything before `next` is finished.
+    Every { to: ReplyTo, items: Vec<Item>, next: usize },
+    /// For any of these.
+    Any { to: ReplyTo, tasks: Vec<u32>, objects: Vec<u32> },
+    /// To fetch an object.
+    Fetch { to: ReplyTo, object: u32 },
+}
+
+/// Waits of a session. Each wait is registered only with items that are not finished: a wait for every item with the
+/// first such, so that a wait costs in all one step an item.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    next_id: u64,
+    waits: BTreeMap<u64, Wait>,
+    watched: BTreeMap<Item, Vec<u64>>,
+    all: Vec<ReplyTo>,
+    due_fetches: Vec<(ReplyTo, u32)>,
+}
+
+impl Waits {
+    fn add(&mut self, wait: Wait, items: impl IntoIterator<Item = Item>) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.waits.insert(id, wait);
+        for item in items {
+            self.watched.entry(item).or_default().push(id);
+        }
+    }
+}
+
+impl<D: Clone> Session<D> {
+    fn is_finished(&self, item: Item) -> bool {
+        match item {
+            Item::Task(task) => self.task_is_finished(task),
+            Item::Object(object) => self.object_is_finished(object),
+        }
+    }
+
+    pub(super) fn wait(
+        &mut self,
+        to: ReplyTo,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+        actions: &mut Vec<Action<D>>,
+    ) -> Result<(), RequestError> {
+        self.check_items(&tasks, &objects)?;
+        let items = tasks.into_iter().map(Item::Task).chain(objects.into_iter().map(Item::Object)).collect();
+        self.wait_for_rest(to, items, 0, actions);
+        Ok(())
+    }
+
+    fn wait_for_rest(&mut self, to: ReplyTo, items: Vec<Item>, mut next: usize, actions: &mut Vec<Action<D>>) {
+        while next < items.len() && self.is_finished(items[next]) {
+            next += 1;
+        }
+        match items.get(next).copied() {
+            None => reply(actions, to, Reply::Done),
+            Some(item) => self.waits.add(Wait::Every { to, items, next }, [item]),
+        }
+    }
+
+    pub(super) fn wait_some(
+        &mut self,
+        to: ReplyTo,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+        actions: &mut Vec<Action<D>>,
+    ) -> Result<(), RequestError> {
+        self.check_items(&tasks, &objects)?;
+        if !self.answer_some(to, &tasks, &objects, actions) {
+            let items: Vec<Item> =
+                tasks.iter().copied().map(Item::Task).chain(objects.iter().copied().map(Item::Object)).collect();
+            self.waits.add(Wait::Any { to, tasks, objects }, items);
+        }
+        Ok(())
+    }
+
+    fn answer_some(&self, to: ReplyTo, tasks: &[u32], objects: &[u32], actions: &mut Vec<Action<D>>) -> bool {
+        let nothing_asked = tasks.is_empty() && objects.is_empty();
+        let tasks: Vec<u32> = tasks.iter().copied().filter(|task| self.task_is_finished(*task)).collect();
+        let objects: Vec<u32> = objects.iter().copied().filter(|object| self.object_is_finished(*object)).collect();
+        let any = nothing_asked || !tasks.is_empty() || !objects.is_empty();
+        if any {
+            reply(actions, to, Reply::Some { tasks, objects });
+        }
+        any
+    }
+
+    pub(super) fn wait_all(&mut self, to: ReplyTo, actions: &mut Vec<Action<D>>) {
+        if self.unfinished == 0 {
+            reply(actions, to, Reply::Done);
+        } else {
+            self.waits.all.push(to);
+        }
+    }
+
+    pub(super) fn add_object_wait(&mut self, object: u32, wait: Wait) {
+        self.waits.add(wait, [Item::Object(object)]);
+    }
+
+    /// Fetches whose objects are finished now.
+    pub(super) fn take_due_fetches(&mut self) -> Vec<(ReplyTo, u32)> {
+        std::mem::take(&mut self.waits.due_fetches)
+    }
+
+    /// Answers those who waited for what has just finished.
+    pub(super) fn advance_waits(&mut self, finished: impl Iterator<Item = u32>, actions: &mut Vec<Action<D>>) {
+        if !self.waits.watched.is_empty() {
+            let mut due: Vec<u64> = Vec::new();
+            for task in finished {
+                if task as usize >= self.tasks.len() {
+                    continue;
+                }
+                let items = std::iter::once(Item::Task(task)).chain(self.outputs(task).map(Item::Object));
+                for item in items {
+                    due.extend(self.waits.watched.remove(&item).unwrap_or_default());
+                }
+            }
+            due.sort_unstable();
+            due.dedup();
+            for id in due {
+                match self.waits.waits.remove(&id) {
+                    Some(Wait::Every { to, items, next }) => self.wait_for_rest(to, items, next, actions),
+                    Some(Wait::Any { to, tasks, objects }) => {
+                        self.answer_some(to, &tasks, &objects, actions);
+                        self.forget_watch(id, &tasks, &objects);
+                    }
+                    Some(Wait::Fetch { to, object }) => self.waits.due_fetches.push((to, object)),
+                    None => {}
+                }
+            }
+        }
+        if self.unfinished == 0 {
+            for to in std::mem::take(&mut self.waits.all) {
+                reply(actions, to, Reply::Done);
+            }
+        }
+    }
+
+    fn forget_watch(&mut self, id: u64, tasks: &[u32], objects: &[u32]) {
+        let items = tasks.iter().copied().map(Item::Task).chain(objects.iter().copied().map(Item::Object));
+        for item in items {
+            if let Some(ids) = self.waits.watched.get_mut(&item) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.waits.watched.remove(&item);
+                }
+            }
+        }
+    }
+
+    /// Ends every wait with an error.
+    pub(super) fn answer_waits_with(&mut self, error: &RequestError, actions: &mut Vec<Action<D>>) {
+        let waits = std::mem::take(&mut self.waits);
+        let waiting = waits.waits.into_values().map(|wait| match wait {
+            Wait::Every { to, .. } | Wait::Any { to, .. } | Wait::Fetch { to, .. } => to,
+        });
+        for to in waiting.chain(waits.all).chain(waits.due_fetches.into_iter().map(|(to, _)| to)) {
+            actions.push(reply_error(to, error.clone()));
+        }
+    }
+}

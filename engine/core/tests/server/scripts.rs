@@ -1,0 +1,264 @@
+//! One situation a test.
+
+use crate::{CLIENT, Harness, kind, submission};
+use rain_core::client::ErrorKind;
+use rain_core::id::{GovernorId, NONE};
+use rain_core::peer::{Failure, FromGovernor, ObjectDetails, TaskDetails};
+use rain_core::server::{Command, Event, Reply};
+
+#[test]
+fn one_governor_gets_a_submit_whole_before_anything_is_ready() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[0], 1), (&[1], 2)], &[0], &[2]) });
+    assert_eq!(h.take_message_texts(), ["0: open 1", "0: run [0, 1] constants [0] remote [] pins [2]"]);
+    let wait = h.request(Command::WaitAll { session });
+    h.finish(0, session, &[0], &[1]);
+    assert!(h.take_reply(wait).is_none());
+    h.finish(0, session, &[1], &[2]);
+    assert!(matches!(h.take_reply(wait), Some(Reply::Done)));
+    h.done(Command::CloseSession { session });
+    assert_eq!(h.take_message_texts(), ["0: close 1"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn waits_end_when_their_items_do() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    let tasks: [(&[u32], u32); 3] = [(&[], 0), (&[], 1), (&[0, 1], 2)];
+    h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
+    h.take_messages();
+    let first = h.request(Command::Wait { session, tasks: vec![0], objects: vec![] });
+    let both = h.request(Command::Wait { session, tasks: vec![1], objects: vec![0] });
+    let some = h.request(Command::WaitSome { session, tasks: vec![2], objects: vec![1, 0] });
+    h.finish(0, session, &[0], &[0]);
+    assert!(matches!(h.take_reply(first), Some(Reply::Done)));
+    assert!(h.take_reply(both).is_none());
+    match h.take_reply(some) {
+        Some(Reply::Some { tasks, objects }) => assert_eq!((tasks, objects), (vec![], vec![0])),
+        other => panic!("{other:?}"),
+    }
+    h.finish(0, session, &[1], &[1]);
+    assert!(matches!(h.take_reply(both), Some(Reply::Done)));
+    h.done(Command::Wait { session, tasks: vec![0, 1], objects: vec![1] });
+    h.done(Command::Wait { session, tasks: vec![], objects: vec![] });
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_fetch_waits_for_its_object_and_carries_its_info() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[0]) });
+    h.take_messages();
+    let fetch = h.request(Command::Fetch { session, object: 0 });
+    assert!(h.take_messages().is_empty());
+    h.finish(0, session, &[0], &[0]);
+    assert_eq!(h.take_message_texts(), ["0: fetch 0"]);
+    h.governor(0, FromGovernor::Fetched { ticket: 1, content: Ok(42) });
+    match h.take_reply(fetch) {
+        Some(Reply::Object { info, content }) => assert_eq!((info.size, content), (Some(7), 42)),
+        other => panic!("{other:?}"),
+    }
+    h.done(Command::Unkeep { session, objects: vec![0] });
+    assert_eq!(h.take_message_texts(), ["0: unpin [0]"]);
+    assert!(h.refused(Command::Fetch { session, object: 0 }).contains("not kept"));
+    assert!(h.refused(Command::Unkeep { session, objects: vec![0] }).contains("not kept"));
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_failed_task_fails_its_session_alone() {
+    let mut h = Harness::new(&[2]);
+    let (bad, good) = (h.new_session(), h.new_session());
+    for session in [bad, good] {
+        h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[], 1)], &[], &[0]) });
+    }
+    h.take_messages();
+    let waits = [
+        h.request(Command::WaitAll { session: bad }),
+        h.request(Command::Wait { session: bad, tasks: vec![1], objects: vec![] }),
+        h.request(Command::Fetch { session: bad, object: 0 }),
+    ];
+    let failure = Failure { message: "boom".into(), debug: Some("a = 1".into()), ..Failure::default() };
+    h.governor(0, FromGovernor::Failed { session: bad, task: 1, failure });
+    for wait in waits {
+        match h.take_reply(wait) {
+            Some(Reply::Error(error)) => {
+                assert_eq!((error.kind, error.task), (ErrorKind::Task, Some(1)));
+                assert_eq!(error.message, "task 1 (buildin/noop) failed on governor 0: boom");
+                assert_eq!(error.debug.as_deref(), Some("a = 1"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(h.take_message_texts(), ["0: close 1"]);
+    assert!(h.refused(Command::WaitAll { session: bad }).contains("boom"));
+    assert!(h.refused(Command::Info { session: bad, tasks: vec![0], objects: vec![] }).contains("boom"));
+    // Late news of the failed session changes nothing.
+    h.finish(0, bad, &[0], &[0]);
+    h.done(Command::CloseSession { session: bad });
+    let wait = h.request(Command::WaitAll { session: good });
+    h.finish(0, good, &[0, 1], &[0, 1]);
+    assert!(matches!(h.take_reply(wait), Some(Reply::Done)));
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_lost_client_ends_its_sessions() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], NONE)], &[], &[]) });
+    h.request(Command::WaitAll { session });
+    h.take_messages();
+    h.handle(Event::ClientLost { client: CLIENT });
+    assert_eq!(h.take_message_texts(), ["0: close 1"]);
+}
+
+#[test]
+fn bad_submits_are_refused_whole_and_the_session_goes_on() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[], 1)], &[], &[0]) });
+    h.take_messages();
+    type Case<'a> = (&'a [(&'a [u32], u32)], &'a [u32], &'a [u32], &'a str);
+    let cases: &[Case] = &[
+        (&[(&[3], 2), (&[2], 3)], &[], &[], "cycle"),
+        (&[(&[2], 2)], &[], &[], "cycle"),
+        (&[(&[9], 2)], &[], &[], "object 9, which does not exist"),
+        (&[(&[1], 2)], &[], &[], "not kept"),
+        (&[(&[], 2), (&[], 2)], &[], &[], "second producer"),
+        (&[(&[], 0)], &[], &[], "second producer"),
+        (&[(&[], 2)], &[2], &[], "second producer"),
+        (&[(&[], 5)], &[], &[], "out of order"),
+        (&[(&[], 2)], &[], &[0], "keep() comes before submit()"),
+        (&[(&[], 2)], &[], &[7], "object 7 does not exist"),
+    ];
+    for (tasks, constants, keep, expected) in cases {
+        let message = h.refused(Command::Submit { session, submission: submission(tasks, constants, keep) });
+        assert!(message.contains(expected), "{message:?} should say {expected:?}");
+        h.assert_nothing_left();
+    }
+    let mut wide = submission(&[(&[], 2)], &[], &[]);
+    wide.kinds[1] = kind(3, 1);
+    let message = h.refused(Command::Submit { session, submission: wide });
+    assert!(message.contains("3 cpus, but the largest governor has 2"), "{message}");
+    let mut unknown = submission(&[(&[], 2)], &[], &[]);
+    unknown.kind = rain_core::graph::Column::Same(77);
+    assert!(h.refused(Command::Submit { session, submission: unknown }).contains("kind 77 does not exist"));
+    let mut short = submission(&[(&[0], 2)], &[], &[]);
+    short.inputs.clear();
+    assert!(h.refused(Command::Submit { session, submission: short }).contains("add up to 1"));
+    // What was refused used up no numbers.
+    h.done(Command::Submit { session, submission: submission(&[(&[0], 2)], &[], &[]) });
+    assert_eq!(h.take_message_texts(), ["0: run [2] constants [] remote [] pins []"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn strangers_and_unknown_things_are_refused() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.handle(Event::ClientConnected { client: rain_core::id::ClientId(2), python: None });
+    let event =
+        Event::Request { client: rain_core::id::ClientId(2), request: 900, command: Command::WaitAll { session } };
+    h.handle(event);
+    assert!(matches!(h.take_reply(900), Some(Reply::Error(_))));
+    for command in [
+        Command::Wait { session, tasks: vec![0], objects: vec![] },
+        Command::WaitSome { session, tasks: vec![], objects: vec![4] },
+        Command::Fetch { session, object: 1 },
+        Command::Unkeep { session, objects: vec![1] },
+        Command::Info { session, tasks: vec![3], objects: vec![] },
+    ] {
+        assert!(h.refused(command).contains("does not exist"));
+    }
+    h.assert_nothing_left();
+}
+
+#[test]
+fn info_tells_what_governors_reported() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[]) });
+    h.take_messages();
+    let finished = rain_core::peer::Finished {
+        session: session.0,
+        tasks: vec![rain_core::peer::TaskReport { task: 0, duration: 0.25, start: 12.0 }],
+        objects: vec![rain_core::peer::ObjectReport { object: 0, size: 9 }],
+        details: vec![TaskDetails { task: 0, debug: Some("hi".into()), user: Some("{}".into()) }],
+        object_details: vec![ObjectDetails { object: 0, size: 9, content_type: Some("text".into()), user: None }],
+    };
+    h.governor(0, FromGovernor::Finished(finished));
+    let request = h.request(Command::Info { session, tasks: vec![0], objects: vec![0] });
+    match h.take_reply(request) {
+        Some(Reply::Infos { tasks, objects }) => {
+            assert_eq!(tasks[0].state, "finished");
+            assert_eq!((tasks[0].start_time, tasks[0].duration), (Some(12.0), Some(0.25)));
+            assert_eq!((tasks[0].governor, tasks[0].debug.as_deref()), (Some(0), Some("hi")));
+            assert_eq!((objects[0].state.as_str(), objects[0].size), ("removed", Some(9)));
+            assert_eq!(objects[0].content_type.as_deref(), Some("text"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn several_governors_share_ready_tasks_and_a_chain_stays_together() {
+    let mut h = Harness::new(&[1, 1]);
+    let session = h.new_session();
+    // Two chains of three.
+    let tasks: [(&[u32], u32); 6] = [(&[], 0), (&[0], 1), (&[1], 2), (&[], 3), (&[3], 4), (&[4], 5)];
+    h.done(Command::Submit { session, submission: submission(&tasks, &[], &[2]) });
+    assert_eq!(
+        h.take_message_texts(),
+        [
+            "0: open 1",
+            "1: open 1",
+            "0: run [0, 1, 2] constants [] remote [] pins [0, 1, 2]",
+            "1: run [3, 4, 5] constants [] remote [] pins [3, 4]",
+        ]
+    );
+    h.finish(0, session, &[0, 1], &[0, 1]);
+    assert_eq!(h.take_message_texts(), ["0: unpin [0]"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn an_object_made_elsewhere_is_named_with_its_holder() {
+    let mut h = Harness::new(&[1, 1]);
+    let session = h.new_session();
+    // Both roots feed both consumers, so that one input of each is remote.
+    let tasks: [(&[u32], u32); 4] = [(&[], 0), (&[], 1), (&[0, 1], 2), (&[0, 1], 3)];
+    h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
+    h.take_messages();
+    h.finish(0, session, &[0], &[0]);
+    h.finish(1, session, &[1], &[1]);
+    let texts = h.take_message_texts();
+    assert_eq!(
+        texts,
+        ["0: run [2] constants [] remote [(1, 1)] pins []", "1: run [3] constants [] remote [(0, 0)] pins []",]
+    );
+    h.finish(0, session, &[2], &[2]);
+    assert!(h.take_messages().is_empty());
+    h.finish(1, session, &[3], &[3]);
+    assert_eq!(h.take_message_texts(), ["0: unpin [0, 1]", "1: unpin [0, 1]"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_lost_governor_fails_the_sessions_that_used_it() {
+    let mut h = Harness::new(&[1]);
+    let (used, unused) = (h.new_session(), h.new_session());
+    h.done(Command::Submit { session: used, submission: submission(&[(&[], 0)], &[], &[]) });
+    h.take_messages();
+    let wait = h.request(Command::WaitAll { session: used });
+    h.handle(Event::GovernorLost { governor: GovernorId(0), why: "cut".into() });
+    match h.take_reply(wait) {
+        Some(Reply::Error(error)) => assert!(error.message.contains("governor 0 was lost (cut)"), "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+    let message = h.refused(Command::Submit { session: unused, submission: submission(&[(&[], 0)], &[], &[]) });
+    assert!(message.contains("largest governor has 0"), "{message}");
+}

@@ -1,0 +1,227 @@
+//! A directory that is an object: a read-only tree in the store.
+
+use crate::archive;
+use crate::blob::BlobFile;
+use crate::paths::link_stays_inside;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A read-only directory of the store, with everything below it; removed when dropped.
+#[derive(Debug)]
+pub struct DirTree {
+    path: Box<Path>,
+    size: u64,
+    archive: OnceLock<BlobFile>,
+}
+
+impl DirTree {
+    /// Takes over the directory at `path`: checks it and sets read-only rights. A tree that is refused is removed.
+    pub(crate) fn protect(path: PathBuf) -> io::Result<Self> {
+        let mut tree = Self { path: path.into_boxed_path(), size: 0, archive: OnceLock::new() };
+        tree.size = protect(&tree.path, &tree.path, 0)?;
+        Ok(tree)
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sum of the sizes of the files, bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The tar archive of the directory, a file beside it made at the first call.
+    pub fn archive(&self) -> io::Result<&BlobFile> {
+        if let Some(archive) = self.archive.get() {
+            return Ok(archive);
+        }
+        let made = archive::write_beside(&self.path)?;
+        // Another thread may have been faster; then ours is dropped, which unlinks it.
+        Ok(self.archive.get_or_init(|| made))
+    }
+}
+
+impl Drop for DirTree {
+    fn drop(&mut self) {
+        // The whole store may be gone already.
+        let _ = remove_tree(&self.path);
+    }
+}
+
+/// An error that names the entry of a tree it is about.
+pub(crate) fn refuse(entry: &Path, why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{:?} {why}", entry.display().to_string()))
+}
+
+fn name_entry(entry: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{:?}: {error}", entry.display().to_string()))
+}
+
+/// What an entry that is neither file, directory nor link is called.
+fn special_name(file_type: FileType) -> &'static str {
+    if file_type.is_fifo() {
+        "is a named pipe"
+    } else if file_type.is_socket() {
+        "is a socket"
+    } else {
+        "is a device"
+    }
+}
+
+fn inside<'a>(root: &Path, path: &'a Path) -> &'a Path {
+    path.strip_prefix(root).unwrap_or(path)
+}
+
+/// The entries of a directory by name, so that whatever is made from them is the same every time.
+pub(crate) fn sorted_entries(path: &Path) -> io::Result<Vec<(OsString, Metadata)>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        entries.push((entry.file_name(), entry.metadata()?));
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}
+
+/// Refuses a link at `path`, `depth` directories below `root`, that could lead out of the tree.
+pub(crate) fn check_link(root: &Path, path: &Path, depth: usize) -> io::Result<PathBuf> {
+    let target = fs::read_link(path)?;
+    if link_stays_inside(target.as_os_str(), depth) {
+        return Ok(target);
+    }
+    let why = if target.is_absolute() { "an absolute path" } else { "a path that leaves the directory" };
+    Err(refuse(inside(root, path), format_args!("is a symbolic link to {why}: {:?}", target.display().to_string())))
+}
+
+fn protect(root: &Path, path: &Path, depth: usize) -> io::Result<u64> {
+    // A program may have left rights that keep even us from reading.
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    let mut size = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let file_type = entry.file_type()?;
+        let path = entry.path();
+        if file_type.is_dir() {
+            size += protect(root, &path, depth + 1)?;
+        } else if file_type.is_symlink() {
+            check_link(root, &path, depth)?;
+        } else if file_type.is_file() {
+            let metadata = entry.metadata()?;
+            size += metadata.len();
+            let mode = 0o400 | (metadata.mode() & 0o100);
+            if metadata.mode() & 0o7777 != mode {
+                fs::set_permissions(&path, Permissions::from_mode(mode))?;
+            }
+        } else {
+            return Err(refuse(inside(root, &path), format_args!("{}", special_name(file_type))));
+        }
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o500))?;
+    Ok(size)
+}
+
+/// Removes a file or a whole directory, whatever rights its directories have.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => return fs::remove_file(path),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    // Killed programs may still be adding a file while they die.
+    let mut tries = 10;
+    loop {
+        unprotect(path);
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => tries -= 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => return result,
+        }
+    }
+}
+
+fn unprotect(path: &Path) {
+    // What cannot be changed here will make the removal fail, with a better message.
+    if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o700 != 0o700) {
+        let _ = fs::set_permissions(path, Permissions::from_mode(0o700));
+    }
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
+            unprotect(&entry.path());
+        }
+    }
+}
+
+/// How the files of a tree are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileCopy {
+    /// As further names of the same read-only files, where the file system can.
+    Link,
+    /// As files of their own.
+    Copy,
+}
+
+/// Rights of copied files and directories, before the umask; a file that its owner may execute stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    pub file_mode: u32,
+    pub dir_mode: u32,
+}
+
+impl Rights {
+    /// For the owner alone.
+    pub const PRIVATE: Rights = Rights { file_mode: 0o600, dir_mode: 0o700 };
+    /// What programs usually make.
+    pub const PUBLIC: Rights = Rights { file_mode: 0o666, dir_mode: 0o777 };
+}
+
+/// Copies the directory `from` to `to`, which must not exist. Links stay links if they stay inside, and are refused if
+/// they do not.
+pub fn copy_tree(from: &Path, to: &Path, files: FileCopy, rights: Rights) -> io::Result<()> {
+    copy_level(from, from, to, files, rights, 0)
+}
+
+fn copy_level(
+    root: &Path,
+    from: &Path,
+    to: &Path,
+    files: FileCopy,
+    rights: Rights,
+    depth: usize,
+) -> io::Result<()> {
+    DirBuilder::new().mode(rights.dir_mode).create(to)?;
+    for entry in fs::read_dir(from).map_err(|error| name_entry(from, &error))? {
+        let entry = entry?;
+        let file_type = entry.file_type()?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if file_type.is_dir() {
+            copy_level(root, &source, &target, files, rights, depth + 1)?;
+        } else if file_type.is_symlink() {
+            symlink(check_link(root, &source, depth)?, &target)?;
+        } else if file_type.is_file() {
+            copy_file(&source, &target, files, rights.file_mode).map_err(|error| name_entry(&source, &error))?;
+        } else {
+            return Err(refuse(inside(root, &source), format_args!("{}", special_name(file_type))));
+        }
+    }
+    Ok(())
+}
+
+/// Copies one file; the target must not exist.
+pub(crate) fn copy_file(from: &Path, to: &Path, files: FileCopy, mode: u32) -> io::Result<()> {
+    if files == FileCopy::Link && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let mut source = File::open(from)?;
+    let execute = if source.metadata()?.mode() & 0o100 != 0 { (mode & 0o444) >> 2 } else { 0 };
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(mode | execute).open(to)?;
+    io::copy(&mut source, &mut target)?;
+    Ok(())
+}

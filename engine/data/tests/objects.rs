@@ -1,0 +1,187 @@
+//! Objects in memory and in files of a store.
+
+use rain_core::graph::DataType;
+use rain_data::{INLINE_BYTES_MAX, Object, Store, StoreError};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn small_objects_cost_little() {
+    assert!(size_of::<Object>() <= 80, "{} bytes", size_of::<Object>());
+}
+
+#[test]
+fn a_store_is_private_and_removes_itself_with_its_last_handle() {
+    let (dir, store) = store();
+    assert_eq!(fs::metadata(store.root()).unwrap().mode() & 0o7777, 0o700);
+    let object = store.blob(vec![1; INLINE_BYTES_MAX + 1], None).unwrap();
+    let other = store.clone();
+    drop(store);
+    assert!(object.file_path().unwrap().exists());
+    drop(other);
+    assert_eq!(names(dir.path()), [""; 0]);
+    drop(object);
+}
+
+#[test]
+fn a_directory_that_the_store_made_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path().join("a/work");
+    drop(Store::create(&work).unwrap());
+    assert!(!work.exists() && dir.path().exists());
+}
+
+#[test]
+fn a_store_needs_a_directory() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert!(matches!(Store::create(file.path()), Err(StoreError::NotADirectory(_))));
+    let error = Store::create(&file.path().join("below")).unwrap_err().to_string();
+    assert!(error.contains("below"), "{error}");
+}
+
+#[test]
+fn size_decides_where_content_is() {
+    let (_dir, store) = store();
+    let small = store.blob(vec![7; INLINE_BYTES_MAX], Some("text")).unwrap();
+    assert_eq!(small.inline_bytes().unwrap().len(), INLINE_BYTES_MAX);
+    assert_eq!(small.file_path(), None);
+    assert_eq!(small.content_type(), Some("text"));
+
+    let content: Vec<u8> = (0..=INLINE_BYTES_MAX).map(|n| n as u8).collect();
+    let large = store.blob(&content[..], None).unwrap();
+    assert_eq!(large.inline_bytes(), None);
+    assert_eq!((large.size(), large.data_type()), (content.len() as u64, DataType::Blob));
+    assert_eq!(&*large.contents().unwrap(), content);
+    let path = large.file_path().unwrap().to_owned();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o400);
+    drop(large);
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_inline_object_gets_one_file_however_many_ask() {
+    let (_dir, store) = store();
+    let object = Object::inline(b"hello".to_vec(), None);
+    let paths: Vec<_> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| object.path(&store).unwrap().to_owned())).collect();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(paths.iter().all(|path| path == &paths[0]));
+    assert_eq!(fs::read(&paths[0]).unwrap(), b"hello");
+    assert_eq!(fs::metadata(&paths[0]).unwrap().mode() & 0o7777, 0o400);
+    assert_eq!(names(store.root()).len(), 1);
+    drop(object);
+    assert_eq!(names(store.root()), [""; 0]);
+}
+
+#[test]
+fn metadata_changes_share_the_content() {
+    let (_dir, store) = store();
+    for object in [store.blob(vec![1; INLINE_BYTES_MAX + 1], Some("a")).unwrap(), Object::inline(vec![1], Some("a"))] {
+        let object = Arc::new(object.with_user(Some("{}")));
+        assert!(Arc::ptr_eq(&object, &object.with_metadata(Some("a"), Some("{}"))));
+        let other = object.with_metadata(Some("b"), None);
+        assert_eq!((other.content_type(), other.user()), (Some("b"), None));
+        assert_eq!(other.file_path(), object.file_path());
+        drop(object);
+        assert_eq!(other.contents().unwrap()[0], 1);
+    }
+    assert_eq!(names(store.root()), [""; 0]);
+}
+
+#[test]
+fn empty_blobs_are_fine_everywhere() {
+    let (dir, store) = store();
+    let object = Object::inline(Vec::new(), None);
+    assert_eq!(fs::read(object.path(&store).unwrap()).unwrap(), b"");
+    let file = dir.path().join("empty");
+    fs::write(&file, b"").unwrap();
+    assert_eq!(store.adopt_file(&file).unwrap().contents().unwrap().len(), 0);
+}
+
+#[test]
+fn adopted_files_leave_their_place() {
+    let (dir, store) = store();
+    for size in [10, INLINE_BYTES_MAX + 1] {
+        let file = dir.path().join("made");
+        fs::write(&file, vec![3; size]).unwrap();
+        let object = store.adopt_file(&file).unwrap();
+        assert!(!file.exists());
+        assert_eq!(&*object.contents().unwrap(), vec![3; size]);
+        assert_eq!(object.inline_bytes().is_some(), size <= INLINE_BYTES_MAX);
+    }
+}
+
+#[test]
+fn a_file_on_another_file_system_is_copied_and_removed() {
+    let (dir, store) = store();
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+    if fs::metadata(other.path()).unwrap().dev() == fs::metadata(dir.path()).unwrap().dev() {
+        return;
+    }
+    let file = other.path().join("made");
+    fs::write(&file, vec![3; INLINE_BYTES_MAX + 1]).unwrap();
+    assert_eq!(store.adopt_file(&file).unwrap().size(), INLINE_BYTES_MAX as u64 + 1);
+    let tree = other.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("x"), b"x").unwrap();
+    assert_eq!(store.adopt_dir(&tree).unwrap().size(), 1);
+    assert_eq!(names(other.path()), [""; 0]);
+}
+
+#[test]
+fn only_regular_files_are_blobs() {
+    let (dir, store) = store();
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    symlink("/etc/passwd", dir.path().join("link")).unwrap();
+    for name in ["pipe", "link", "."] {
+        assert!(store.adopt_file(&dir.path().join(name)).is_err(), "{name}");
+    }
+    assert!(store.copy_file_in(&pipe).unwrap_err().to_string().contains("not a regular file"));
+    assert_eq!(store.copy_file_in(dir.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    assert_eq!(store.copy_file_in(&dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(names(store.root()), [""; 0]);
+}
+
+#[test]
+fn files_whose_size_is_not_known_are_read_to_their_end() {
+    let (_dir, store) = store();
+    let object = store.copy_file_in(Path::new("/proc/self/status")).unwrap();
+    assert!(object.contents().unwrap().starts_with(b"Name:"));
+}
+
+#[test]
+fn an_unfinished_file_is_removed() {
+    let (_dir, store) = store();
+    let mut file = store.new_file().unwrap();
+    file.write_all(b"half").unwrap();
+    drop(file);
+    assert_eq!(names(store.root()), [""; 0]);
+}
+
+#[test]
+fn lack_of_space_says_where_and_what_to_do() {
+    let (_dir, store) = store();
+    let full = io::Error::from_raw_os_error(nix::libc::ENOSPC);
+    let text = store.explain(full).to_string();
+    assert!(text.contains(store.root().to_str().unwrap()) && text.contains("--workdir"), "{text}");
+    let other = io::Error::from_raw_os_error(nix::libc::EIO);
+    assert_eq!(store.explain(other).raw_os_error(), Some(nix::libc::EIO));
+}

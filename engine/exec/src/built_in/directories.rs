@@ -1,0 +1,65 @@
+//! Directories made, loaded and cut up.
+
+use super::one_output;
+use super::plan::Slice;
+use crate::call::{Outputs, TaskCall, pass_on};
+use rain_core::graph::DataType;
+use rain_data::FileCopy;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Copies a directory in.
+pub(super) fn load_dir(call: &TaskCall<'_>, path: &Path) -> Outputs {
+    let wrong = |why: &dyn std::fmt::Display| format!("cannot load {}: {why}", path.display());
+    match fs::metadata(path) {
+        Err(error) => return Err(wrong(&error).into()),
+        Ok(metadata) if !metadata.is_dir() => return Err(wrong(&"it is a file, use load").into()),
+        Ok(_) => {}
+    }
+    let object = call.store.copy_dir_in(path, FileCopy::Copy).map_err(|error| wrong(&error))?;
+    one_output(call, object)
+}
+
+/// Puts objects together in a directory.
+pub(super) fn make_directory(call: &TaskCall<'_>, paths: &[PathBuf]) -> Outputs {
+    let object = call.store.build_dir(|root| {
+        for (path, input) in paths.iter().zip(call.inputs) {
+            let target = root.join(path);
+            if let Some(parent) = target.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            match (input.inline_bytes(), input.file_path()) {
+                (Some(bytes), None) => fs::write(&target, bytes)?,
+                // Files of the store never change, so another name is as good as a copy.
+                _ => call.store.copy_out(input.path(call.store)?, &target, FileCopy::Link)?,
+            }
+        }
+        Ok(())
+    })?;
+    one_output(call, object)
+}
+
+/// Takes a file or a directory out of a directory.
+pub(super) fn slice_directory(call: &TaskCall<'_>, slice: &Slice<'_>) -> Outputs {
+    let input = &call.inputs[0];
+    if input.data_type() != DataType::Directory {
+        return Err("buildin/slice_directory takes a directory, but its input is a blob".to_owned().into());
+    }
+    if slice.path.as_os_str().is_empty() {
+        return Ok(vec![pass_on(input, &call.kind().outputs[0], None, None)?]);
+    }
+    let wrong = |why: &dyn std::fmt::Display| format!("cannot take {:?} from the directory: {why}", slice.text);
+    let path = input.path(call.store)?.join(&slice.path);
+    let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => wrong(&"there is no such entry"),
+        _ => wrong(&error),
+    })?;
+    let object = match (metadata.is_dir(), slice.data_type) {
+        (true, DataType::Directory) => call.store.copy_dir_in(&path, FileCopy::Link),
+        (false, DataType::Blob) => call.store.copy_file_in(&path),
+        (true, DataType::Blob) => return Err(wrong(&"it is a directory; end the path with '/' to take it").into()),
+        (false, DataType::Directory) => return Err(wrong(&"it is a file; take the '/' off its path").into()),
+    };
+    one_output(call, object.map_err(|error| wrong(&error))?)
+}

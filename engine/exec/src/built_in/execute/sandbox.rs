@@ -1,0 +1,183 @@
+//! The directory that a program runs in.
+
+use super::program::{Mapping, Program};
+use crate::call::{Stop, TaskCall};
+use crate::process::Tail;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{Whence, lseek, pipe2, read};
+use rain_data::{FileCopy, Object, ScratchDir, Store};
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::Path;
+
+thread_local! {
+    /// The thread's last sandbox, if it was left as it was found.
+    static IDLE: RefCell<Option<Sandbox>> = const { RefCell::new(None) };
+}
+
+/// An empty directory, and a pipe for standard error. Both are kept for the thread's next program when this one left
+/// nothing behind, as most short ones do.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    scratch: ScratchDir,
+    directory: File,
+    /// Does not block.
+    stderr_end: OwnedFd,
+    /// Stays open here, so that the end of a child is seen once, by its pidfd, and not before by a hang-up.
+    stderr: OwnedFd,
+}
+
+impl Sandbox {
+    /// An empty directory in `store`.
+    pub(super) fn take(store: &Store) -> io::Result<Self> {
+        if let Some(sandbox) = IDLE.take()
+            && sandbox.path().parent() == Some(store.root())
+        {
+            return Ok(sandbox);
+        }
+        let scratch = store.scratch_dir()?;
+        let directory = File::open(scratch.path())?;
+        let (stderr_end, stderr) = pipe2(OFlag::O_CLOEXEC)?;
+        nix::fcntl::fcntl(&stderr_end, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { scratch, directory, stderr_end, stderr })
+    }
+
+    /// Keeps the sandbox for the next program, or removes it with what is in it.
+    pub(super) fn give_back(self, program: &Program<'_>) {
+        // What was not asked for is rare; then a fresh directory is as good.
+        if !program.is_without_files() {
+            for number in &program.input_order {
+                if let Some(mapping) = &program.inputs[*number]
+                    && !mapping.write
+                {
+                    let _ = fs::remove_file(self.path().join(&mapping.path));
+                }
+            }
+        }
+        if self.is_empty() {
+            // A thread that is ending has no place for it any more.
+            let _ = IDLE.try_with(|idle| idle.replace(Some(self)));
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The open directory.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Where the program writes its standard error.
+    pub(super) fn stderr(&self) -> BorrowedFd<'_> {
+        self.stderr.as_fd()
+    }
+
+    /// Readable when there is standard error to read.
+    pub(super) fn stderr_end(&self) -> BorrowedFd<'_> {
+        self.stderr_end.as_fd()
+    }
+
+    /// Reads what the program has written to its standard error.
+    pub(super) fn read_stderr(&self, stderr: &mut Tail) {
+        let mut buffer = [0; 4096];
+        // A survivor that writes without end must not keep us here; a pipe holds 64 KiB.
+        for _ in 0..32 {
+            match read(&self.stderr_end, &mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    stderr.push(&buffer[..length]);
+                    if length < buffer.len() {
+                        return;
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Whether there is a file at `program`, as the program's process sees it.
+    pub(super) fn has(&self, program: &CStr) -> bool {
+        let path = Path::new(std::ffi::OsStr::from_bytes(program.to_bytes()));
+        self.path().join(path).exists()
+    }
+
+    fn is_empty(&self) -> bool {
+        if lseek(&self.directory, 0, Whence::SeekSet).is_err() {
+            return false;
+        }
+        // Room for the longest name, so that an entry that is there is seen.
+        let mut buffer = [0u8; 1024];
+        loop {
+            // SAFETY: the kernel writes at most as many bytes as the buffer has.
+            let length = unsafe {
+                libc::syscall(
+                    libc::SYS_getdents64,
+                    self.directory.as_raw_fd(),
+                    buffer.as_mut_ptr(),
+                    buffer.len(),
+                )
+            };
+            match usize::try_from(length) {
+                Ok(0) => return true,
+                Ok(length) if holds_only_dots(&buffer[..length.min(buffer.len())]) => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Puts the inputs at their places.
+    pub(super) fn map_inputs(&self, call: &TaskCall<'_>, program: &Program<'_>) -> Result<(), Stop> {
+        for number in &program.input_order {
+            let Some(mapping) = &program.inputs[*number] else { continue };
+            self.map_input(call.store, &call.inputs[*number], mapping).map_err(|error| {
+                format!("input {number} cannot be put at {:?}: {error}", mapping.path.display().to_string())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn map_input(&self, store: &Store, object: &Object, mapping: &Mapping) -> io::Result<()> {
+        let target = self.path().join(&mapping.path);
+        if mapping.path.components().count() > 1
+            && let Some(parent) = target.parent()
+        {
+            fs::create_dir_all(parent)?;
+        }
+        if !mapping.write {
+            return symlink(object.path(store)?, &target);
+        }
+        match object.inline_bytes() {
+            Some(bytes) => {
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target)?;
+                file.write_all(bytes).map_err(|error| store.explain(error))
+            }
+            None => store.copy_out(object.path(store)?, &target, FileCopy::Copy),
+        }
+    }
+}
+
+/// Whether directory entries, as the kernel gives them, are only `.` and `..`.
+fn holds_only_dots(mut entries: &[u8]) -> bool {
+    // struct linux_dirent64: inode and offset of 8 bytes each, length of 2, type of 1, name with a final zero.
+    const LENGTH_AT: usize = 16;
+    const NAME_AT: usize = 19;
+    while let (Some(length), Some(name)) = (entries.get(LENGTH_AT..LENGTH_AT + 2), entries.get(NAME_AT..)) {
+        if !(name.starts_with(b".\0") || name.starts_with(b"..\0")) {
+            return false;
+        }
+        match entries.get(usize::from(u16::from_ne_bytes([length[0], length[1]]))..) {
+            Some(rest) if rest.len() < entries.len() => entries = rest,
+            _ => return false,
+        }
+    }
+    entries.is_empty()
+}

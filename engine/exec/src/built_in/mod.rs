@@ -1,0 +1,50 @@
+//! Tasks that a governor runs itself.
+
+mod directories;
+mod execute;
+mod files;
+mod plan;
+mod sleep;
+
+use crate::call::{Outputs, TaskCall, TaskOutcome};
+use plan::Plan;
+use rain_core::graph::Kind;
+use rain_data::Object;
+use std::sync::Arc;
+
+/// Runs a `buildin/…` task on this thread.
+pub fn run_built_in(call: &TaskCall<'_>) -> TaskOutcome {
+    let plan = match Plan::parse(call.kind(), call.config(), call.inputs.len()) {
+        Ok(plan) => plan,
+        Err(message) => return Outputs::Err(message.into()).into(),
+    };
+    match plan {
+        Plan::Noop => noop(call),
+        Plan::Concat => files::concat(call),
+        Plan::Load(path) => files::load(call, path),
+        Plan::LoadDir(path) => directories::load_dir(call, path),
+        Plan::Store(path) => files::store(call, path),
+        Plan::Sleep(duration) => sleep::sleep(call, duration),
+        Plan::MakeDirectory(paths) => directories::make_directory(call, &paths),
+        Plan::SliceDirectory(slice) => directories::slice_directory(call, &slice),
+        Plan::Execute(program) => execute::execute(call, &program),
+    }
+    .into()
+}
+
+/// Says what is wrong with the configuration or the number of inputs or outputs of a `buildin/…` task, as far as that can
+/// be said before its inputs are there. Running the task makes the same checks.
+pub fn check_built_in(kind: &Kind, config: &[u8], inputs: usize) -> Result<(), String> {
+    Plan::parse(kind, config, inputs).map(drop)
+}
+
+fn noop(call: &TaskCall<'_>) -> Outputs {
+    let empty = |content_type: Option<&str>| Arc::new(Object::inline(Vec::new(), content_type));
+    Ok(call.kind().outputs.iter().map(|output| empty(output.content_type.as_deref())).collect())
+}
+
+/// The one output of a task, with its declared content type.
+fn one_output(call: &TaskCall<'_>, object: Object) -> Outputs {
+    let content_type = call.kind().outputs.first().and_then(|output| output.content_type.as_deref());
+    Ok(vec![Arc::new(object.with_content_type(content_type))])
+}

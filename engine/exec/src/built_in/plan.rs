@@ -1,0 +1,181 @@
+//! What a built-in task is to do, read from its kind and configuration, with every check that needs no input.
+
+use super::execute::Program;
+use crate::call::data_type_name;
+use rain_core::graph::{DataType, Kind};
+use rain_data::relative_path;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A built-in task whose configuration is sound.
+#[derive(Debug)]
+pub(super) enum Plan<'a> {
+    Noop,
+    Concat,
+    Load(&'a Path),
+    LoadDir(&'a Path),
+    Store(&'a Path),
+    Sleep(Duration),
+    /// A clean relative path for each input.
+    MakeDirectory(Vec<PathBuf>),
+    SliceDirectory(Slice<'a>),
+    Execute(Box<Program<'a>>),
+}
+
+/// What is taken out of a directory.
+#[derive(Debug)]
+pub(super) struct Slice<'a> {
+    /// As the user wrote it.
+    pub(super) text: &'a str,
+    pub(super) path: PathBuf,
+    /// The path ended with a slash.
+    pub(super) data_type: DataType,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PathConfig<'a> {
+    path: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SleepConfig {
+    seconds: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PathsConfig<'a> {
+    #[serde(borrow)]
+    paths: Vec<&'a str>,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn parse(kind: &'a Kind, config: &'a [u8], inputs: usize) -> Result<Plan<'a>, String> {
+        let counts = |expected_inputs, outputs| check_counts(kind, inputs, expected_inputs, outputs);
+        match kind.method() {
+            "noop" => {
+                check_output_types(kind, DataType::Blob)?;
+                Ok(Plan::Noop)
+            }
+            "concat" => {
+                counts(None, 1)?;
+                check_output_types(kind, DataType::Blob)?;
+                Ok(Plan::Concat)
+            }
+            "load" => {
+                counts(Some(0), 1)?;
+                check_output_types(kind, DataType::Blob)?;
+                Ok(Plan::Load(absolute_path(kind, config)?))
+            }
+            "load_dir" => {
+                counts(Some(0), 1)?;
+                check_output_types(kind, DataType::Directory)?;
+                Ok(Plan::LoadDir(absolute_path(kind, config)?))
+            }
+            "store" => {
+                counts(Some(1), 0)?;
+                Ok(Plan::Store(absolute_path(kind, config)?))
+            }
+            "sleep" => {
+                counts(Some(1), 1)?;
+                let SleepConfig { seconds } = read_config(kind, config)?;
+                let duration = Duration::try_from_secs_f64(seconds)
+                    .map_err(|_| format!("{}: {seconds} is not a time to sleep, in seconds", kind.task_type))?;
+                Ok(Plan::Sleep(duration))
+            }
+            "make_directory" => {
+                counts(None, 1)?;
+                check_output_types(kind, DataType::Directory)?;
+                let PathsConfig { paths } = read_config(kind, config)?;
+                directory_paths(kind, &paths, inputs).map(Plan::MakeDirectory)
+            }
+            "slice_directory" => {
+                counts(Some(1), 1)?;
+                let PathConfig { path: text } = read_config(kind, config)?;
+                let path = checked_path(kind, text)?;
+                let data_type = if text.ends_with('/') { DataType::Directory } else { DataType::Blob };
+                check_output_types(kind, data_type)?;
+                Ok(Plan::SliceDirectory(Slice { text, path, data_type }))
+            }
+            "execute" => Program::parse(kind, config, inputs).map(|program| Plan::Execute(Box::new(program))),
+            _ => Err(format!("there is no built-in task type {:?}", kind.task_type)),
+        }
+    }
+}
+
+/// Reads a configuration.
+pub(super) fn read_config<'a, T: Deserialize<'a>>(kind: &Kind, config: &'a [u8]) -> Result<T, String> {
+    rmp_serde::from_slice(config).map_err(|error| format!("{}: malformed configuration: {error}", kind.task_type))
+}
+
+/// A relative path of a configuration, clean.
+pub(super) fn checked_path(kind: &Kind, text: &str) -> Result<PathBuf, String> {
+    relative_path(text).map_err(|why| format!("{}: path {text:?} {why}", kind.task_type))
+}
+
+fn check_counts(kind: &Kind, inputs: usize, expected_inputs: Option<usize>, outputs: usize) -> Result<(), String> {
+    if let Some(expected) = expected_inputs
+        && inputs != expected
+    {
+        return Err(format!("{} takes {expected} inputs, but was given {inputs}", kind.task_type));
+    }
+    if kind.outputs.len() != outputs {
+        let declared = kind.outputs.len();
+        return Err(format!("{} makes {outputs} outputs, but {declared} are declared", kind.task_type));
+    }
+    Ok(())
+}
+
+fn check_output_types(kind: &Kind, data_type: DataType) -> Result<(), String> {
+    match kind.outputs.iter().find(|output| output.data_type != data_type) {
+        None => Ok(()),
+        Some(output) => Err(format!(
+            "{} makes a {}, but its output {:?} is declared as a {}",
+            kind.task_type,
+            data_type_name(data_type),
+            output.label,
+            data_type_name(output.data_type)
+        )),
+    }
+}
+
+fn absolute_path<'a>(kind: &Kind, config: &'a [u8]) -> Result<&'a Path, String> {
+    let PathConfig { path } = read_config(kind, config)?;
+    if path.contains('\0') {
+        return Err(format!("{}: path {path:?} contains a zero byte", kind.task_type));
+    }
+    let path = Path::new(path);
+    if !path.is_absolute() {
+        return Err(format!("{}: path {:?} is not absolute", kind.task_type, path.display().to_string()));
+    }
+    Ok(path)
+}
+
+fn directory_paths(kind: &Kind, texts: &[&str], inputs: usize) -> Result<Vec<PathBuf>, String> {
+    if texts.len() != inputs {
+        let given = texts.len();
+        return Err(format!("{}: {given} paths were given for {inputs} inputs", kind.task_type));
+    }
+    let paths = texts.iter().map(|text| checked_path(kind, text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(place) = paths.iter().position(|path| path.as_os_str().is_empty()) {
+        return Err(format!("{}: path {:?} is the directory itself", kind.task_type, texts[place]));
+    }
+    if let Some((a, b)) = overlap(&paths) {
+        return Err(format!("{}: {:?} and {:?} are in each other's way", kind.task_type, texts[a], texts[b]));
+    }
+    Ok(paths)
+}
+
+/// Two of the paths of which one is the other, or inside of it: the outer one first.
+pub(super) fn overlap<P: AsRef<Path>>(paths: &[P]) -> Option<(usize, usize)> {
+    if paths.len() < 2 {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..paths.len()).collect();
+    // Paths compare by component, so what is inside of a path comes right behind it.
+    order.sort_by(|a, b| paths[*a].as_ref().cmp(paths[*b].as_ref()));
+    order.windows(2).find(|pair| paths[pair[1]].as_ref().starts_with(paths[pair[0]].as_ref())).map(|p| (p[0], p[1]))
+}

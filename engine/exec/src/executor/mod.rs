@@ -1,0 +1,11 @@
+//! Executors: processes that run tasks of one type family, one after another, and are reused.
+
+mod answer;
+mod error;
+mod process;
+mod spec;
+
+pub use answer::Answer;
+pub use error::{ExecutorError, ExecutorFault};
+pub use process::ExecutorProcess;
+pub use spec::{ExecutorSpec, python_spec};

@@ -1,0 +1,466 @@
+//! The process of an executor, and the conversation with it.
+
+use super::answer::{Answer, InFlight, Places};
+use super::{ExecutorError, ExecutorFault, ExecutorSpec};
+use crate::Interrupt;
+use crate::call::{TaskCall, TaskFailure, TaskOutcome};
+use crate::process::{Child, Ending, Environment, Launch, Tail, c_string, find_program};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use rain_core::executor::{
+    CallExtra, CallInput, FromExecutor, InputSource, append_call, append_define, append_forget, decode_from_executor,
+};
+use rain_core::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameBuffer, PROTOCOL_VERSION};
+use rain_data::{INLINE_BYTES_MAX, ScratchDir, Store};
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+const LOG_NAME: &str = "executor.log";
+/// How much of the log goes into messages.
+const LOG_TAIL_BYTES: usize = 4 * 1024;
+/// A log longer than this is emptied, so that chatty tasks do not fill the store.
+const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Answers between two looks at the length of the log.
+const ANSWERS_PER_LOG_CHECK: u32 = 256;
+/// Content of inputs in one call; what is past it goes as paths.
+const INLINE_BYTES_PER_CALL_MAX: usize = 4 * 1024 * 1024;
+const RECEIVE_BYTES: usize = 64 * 1024;
+/// How long an executor that closed its connection may take to end by itself.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A running executor. Dropping it kills its process group and removes its directory.
+#[derive(Debug)]
+pub struct ExecutorProcess {
+    name: String,
+    // Before the directory, so that nobody uses that any more when it is removed.
+    child: Child,
+    socket: OwnedFd,
+    log: File,
+    directory: ScratchDir,
+    store: Store,
+    registered: bool,
+    started: Instant,
+    start_timeout: Duration,
+    outgoing: Vec<u8>,
+    /// How much of `outgoing` was sent.
+    sent: usize,
+    incoming: FrameBuffer,
+    receive_buffer: Box<[u8]>,
+    /// Ids of kinds that the executor knows.
+    defined: HashSet<u64>,
+    in_flight: VecDeque<InFlight>,
+    /// Answers that came while only the registration was waited for.
+    early: Vec<Answer>,
+    answers_since_log_check: u32,
+    broken: Option<ExecutorError>,
+}
+
+fn cannot_start(spec: &ExecutorSpec, why: impl std::fmt::Display) -> ExecutorError {
+    ExecutorError {
+        name: spec.name.clone(),
+        fault: ExecutorFault::Start(why.to_string()),
+        ending: None,
+        log: String::new(),
+    }
+}
+
+impl ExecutorProcess {
+    /// Starts an executor; it registers later.
+    pub fn start(spec: &ExecutorSpec, store: &Store) -> Result<Self, ExecutorError> {
+        let wrong = |error: io::Error| cannot_start(spec, error);
+        if store.root().to_str().is_none() {
+            return Err(cannot_start(spec, "the path of the working directory is not UTF-8"));
+        }
+        let directory = store.scratch_dir().map_err(wrong)?;
+        let log_path = directory.path().join(LOG_NAME);
+        let log = OpenOptions::new().read(true).append(true).create_new(true).open(log_path).map_err(wrong)?;
+        let (socket, theirs) =
+            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|errno| wrong(errno.into()))?;
+        let child = launch(spec, &directory, &log, &theirs)?;
+        Ok(Self {
+            name: spec.name.clone(),
+            child,
+            socket,
+            log,
+            directory,
+            store: store.clone(),
+            registered: false,
+            started: Instant::now(),
+            start_timeout: spec.start_timeout,
+            outgoing: Vec::new(),
+            sent: 0,
+            incoming: FrameBuffer::new(),
+            receive_buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+            defined: HashSet::new(),
+            in_flight: VecDeque::new(),
+            early: Vec::new(),
+            answers_since_log_check: 0,
+            broken: None,
+        })
+    }
+
+    /// The executor's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid().as_raw().unsigned_abs()
+    }
+
+    /// Whether the executor was seen to be ready.
+    pub fn is_registered(&self) -> bool {
+        self.registered
+    }
+
+    /// Number of calls that were sent and are not answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Takes out the ids of the calls that were sent and are not answered, in the order they were sent.
+    pub fn take_in_flight(&mut self) -> Vec<u64> {
+        self.in_flight.drain(..).map(|in_flight| in_flight.call).collect()
+    }
+
+    /// Waits until the executor is ready; false if `cancelled` said so first.
+    pub fn wait_registered(
+        &mut self,
+        interrupt: &Interrupt,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<bool, ExecutorError> {
+        while !self.registered {
+            let mut answers = std::mem::take(&mut self.early);
+            let waited = self.converse(interrupt, None, &mut answers, true);
+            self.early = answers;
+            waited?;
+            if !self.registered && cancelled() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts a call in line; it goes out with the next `wait` or `flush`. With an error nothing was put in line, and the
+    /// task has failed.
+    pub fn send(&mut self, call_id: u64, kind_id: u64, call: &TaskCall<'_>) -> Result<(), TaskFailure> {
+        let (batch, task) = (call.batch, call.task.index);
+        let inputs = call_inputs(call)
+            .map_err(|error| TaskFailure { message: error.to_string(), ..TaskFailure::default() })?;
+        let extra =
+            CallExtra { user: batch.user(task), governor: call.governor.0, outputs: batch.outputs(task).start };
+        if self.defined.insert(kind_id) {
+            append_define(&mut self.outgoing, kind_id, call.kind());
+        }
+        let ids = (call.task.session.0, task);
+        append_call(&mut self.outgoing, call_id, kind_id, ids, batch.own_config(task), &inputs, &extra);
+        self.in_flight.push_back(InFlight {
+            call: call_id,
+            kind: call.kind().clone(),
+            inputs: call.inputs.to_vec(),
+        });
+        Ok(())
+    }
+
+    /// Lets the executor forget kinds that will not be used again.
+    pub fn forget(&mut self, kind_ids: &[u64]) {
+        let known: Vec<u64> = kind_ids.iter().copied().filter(|id| self.defined.remove(id)).collect();
+        if !known.is_empty() {
+            append_forget(&mut self.outgoing, &known);
+        }
+    }
+
+    /// Sends as much of what is in line as the executor takes without blocking.
+    pub fn flush(&mut self) -> Result<(), ExecutorError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        while self.sent < self.outgoing.len() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.socket.as_raw_fd(), &self.outgoing[self.sent..], flags) {
+                Ok(length) => self.sent += length,
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                // It has ended; its last answers may still be there to read, and then the end is seen there.
+                Err(Errno::EPIPE | Errno::ECONNRESET) => break,
+                Err(errno) => return Err(self.fail(ExecutorFault::Connection(errno.to_string()))),
+            }
+        }
+        self.outgoing.clear();
+        self.outgoing.shrink_to(RECEIVE_BYTES);
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Sends what is in line and waits until there is at least one answer, the interrupt is raised (and taken down), or
+    /// `timeout` is over. All answers that have come are appended to `answers`.
+    pub fn wait(
+        &mut self,
+        interrupt: &Interrupt,
+        timeout: Option<Duration>,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), ExecutorError> {
+        if !self.early.is_empty() {
+            answers.append(&mut self.early);
+            return self.flush();
+        }
+        self.converse(interrupt, timeout, answers, false)
+    }
+
+    fn converse(
+        &mut self,
+        interrupt: &Interrupt,
+        timeout: Option<Duration>,
+        answers: &mut Vec<Answer>,
+        until_registered: bool,
+    ) -> Result<(), ExecutorError> {
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let answers_before = answers.len();
+        loop {
+            self.flush()?;
+            let (readable, ended, interrupted) = self.poll(interrupt, end)?;
+            if readable || ended {
+                let open = self.receive(answers)?;
+                // Answers first: the end shows again at the next call.
+                if (!open || ended) && answers.len() == answers_before {
+                    return Err(self.fail(if ended { ExecutorFault::Ended } else { ExecutorFault::Closed }));
+                }
+                if answers.len() > answers_before || (until_registered && self.registered) {
+                    return Ok(());
+                }
+            }
+            if interrupted {
+                interrupt.clear();
+                return Ok(());
+            }
+            if !self.registered && self.started.elapsed() >= self.start_timeout {
+                return Err(self.fail(ExecutorFault::NotRegistered(self.start_timeout)));
+            }
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the socket is readable, the process has ended, and the interrupt is raised.
+    fn poll(&mut self, interrupt: &Interrupt, end: Option<Instant>) -> Result<(bool, bool, bool), ExecutorError> {
+        let start_end = if self.registered { None } else { self.started.checked_add(self.start_timeout) };
+        let end = [end, start_end].into_iter().flatten().min();
+        let timeout = match end {
+            None => PollTimeout::NONE,
+            Some(end) => {
+                // Up to the next millisecond, so that a wait does not end early and turn in circles.
+                let left = end.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut wanted = PollFlags::POLLIN;
+        wanted.set(PollFlags::POLLOUT, self.sent < self.outgoing.len());
+        let mut fds = [
+            PollFd::new(self.socket.as_fd(), wanted),
+            PollFd::new(self.child.pidfd(), PollFlags::POLLIN),
+            PollFd::new(interrupt.fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(self.fail(ExecutorFault::Connection(errno.to_string()))),
+        }
+        let events = fds.each_ref().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let readable = events[0].intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR);
+        Ok((readable, !events[1].is_empty(), !events[2].is_empty()))
+    }
+
+    /// Reads everything that has come; false if the executor has closed the connection.
+    fn receive(&mut self, answers: &mut Vec<Answer>) -> Result<bool, ExecutorError> {
+        loop {
+            let length = match recv(self.socket.as_raw_fd(), &mut self.receive_buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Ok(false),
+                Ok(length) => length,
+                Err(Errno::EAGAIN) => return Ok(true),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::ECONNRESET) => return Ok(false),
+                Err(errno) => return Err(self.fail(ExecutorFault::Connection(errno.to_string()))),
+            };
+            self.incoming.extend(&self.receive_buffer[..length]);
+            self.take_messages(answers)?;
+            if length < self.receive_buffer.len() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn take_messages(&mut self, answers: &mut Vec<Answer>) -> Result<(), ExecutorError> {
+        loop {
+            let max = if self.registered { FRAME_BYTES_MAX } else { FRAME_BYTES_MAX_BEFORE_HELLO };
+            let message = match self.incoming.next_frame(max) {
+                Ok(None) => break,
+                Ok(Some(body)) => decode_from_executor(body),
+                Err(error) => Err(error),
+            };
+            match message {
+                Ok(message) => self.take_message(message, answers).map_err(|fault| self.fail(fault))?,
+                Err(error) => return Err(self.fail(ExecutorFault::BadMessage(error))),
+            }
+        }
+        if self.answers_since_log_check >= ANSWERS_PER_LOG_CHECK {
+            self.answers_since_log_check = 0;
+            self.shorten_log();
+        }
+        Ok(())
+    }
+
+    fn take_message(&mut self, message: FromExecutor, answers: &mut Vec<Answer>) -> Result<(), ExecutorFault> {
+        match message {
+            FromExecutor::Register(_) if self.registered => return Err(ExecutorFault::RegisteredTwice),
+            FromExecutor::Register(register) if register.version != PROTOCOL_VERSION => {
+                return Err(ExecutorFault::WrongVersion(register.version));
+            }
+            FromExecutor::Register(register) if register.name != self.name => {
+                return Err(ExecutorFault::WrongName(register.name));
+            }
+            FromExecutor::Register(_) => self.registered = true,
+            _ if !self.registered => return Err(ExecutorFault::NotRegisteredFirst),
+            FromExecutor::Done { call, outputs, info } => {
+                let in_flight = self.take_call(call)?;
+                let places = Places { store: &self.store, directory: self.directory.path() };
+                answers.push(Answer { call, outcome: in_flight.finish(outputs, info, &places) });
+            }
+            FromExecutor::Fail { call, failure } => {
+                self.take_call(call)?;
+                let failure = TaskFailure { message: failure.message, debug: failure.debug, user: failure.user };
+                answers.push(Answer { call, outcome: TaskOutcome::Failed(failure) });
+            }
+        }
+        Ok(())
+    }
+
+    fn take_call(&mut self, call: u64) -> Result<InFlight, ExecutorFault> {
+        self.answers_since_log_check += 1;
+        // Calls are answered in order, so this is the first one.
+        let place = self.in_flight.iter().position(|in_flight| in_flight.call == call);
+        place.and_then(|place| self.in_flight.remove(place)).ok_or(ExecutorFault::UnknownCall(call))
+    }
+
+    /// Kills the executor and everything it started.
+    pub fn kill(&mut self) {
+        self.child.finish();
+    }
+
+    /// Ends the executor for what it did, and keeps the error for later calls.
+    fn fail(&mut self, fault: ExecutorFault) -> ExecutorError {
+        let ended_itself = match fault {
+            ExecutorFault::Ended => true,
+            ExecutorFault::Closed | ExecutorFault::BadMessage(_) => self.ends_within(END_TIMEOUT),
+            _ => self.ends_within(Duration::ZERO),
+        };
+        let ending = self.child.finish();
+        let fault = if ended_itself && fault == ExecutorFault::Closed { ExecutorFault::Ended } else { fault };
+        let error = ExecutorError {
+            name: self.name.clone(),
+            fault,
+            ending: (ended_itself && ending != Ending::Unknown).then(|| ending.to_string()),
+            log: self.log_tail().into_text(),
+        };
+        self.broken = Some(error.clone());
+        error
+    }
+
+    fn ends_within(&self, timeout: Duration) -> bool {
+        let mut fds = [PollFd::new(self.child.pidfd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
+        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+    }
+
+    fn log_tail(&mut self) -> Tail {
+        let mut tail = Tail::new(LOG_TAIL_BYTES);
+        let mut bytes = Vec::new();
+        // One byte more shows whether there is something before.
+        let wanted = LOG_TAIL_BYTES as u64 + 1;
+        let read = self.log.metadata().and_then(|metadata| {
+            self.log.seek(SeekFrom::Start(metadata.len().saturating_sub(wanted)))?;
+            (&self.log).take(wanted).read_to_end(&mut bytes)
+        });
+        match read {
+            Ok(_) => tail.push(&bytes),
+            Err(error) => tail.push(format!("(its log cannot be read: {error})").as_bytes()),
+        }
+        tail
+    }
+
+    fn shorten_log(&mut self) {
+        if self.log.metadata().is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX) {
+            // Everybody appends, so the log goes on from its new end.
+            let _ = self.log.set_len(0);
+        }
+    }
+}
+
+fn call_inputs<'a>(call: &TaskCall<'a>) -> io::Result<Vec<CallInput<'a>>> {
+    let mut inline_bytes = 0;
+    let ids = call.batch.inputs(call.task.index);
+    let mut inputs = Vec::with_capacity(call.inputs.len());
+    for (number, object) in call.inputs.iter().enumerate() {
+        let source = match object.inline_bytes() {
+            Some(bytes)
+                if bytes.len() <= INLINE_BYTES_MAX && inline_bytes + bytes.len() <= INLINE_BYTES_PER_CALL_MAX =>
+            {
+                inline_bytes += bytes.len();
+                InputSource::Inline(bytes)
+            }
+            _ => InputSource::Path(object.path(call.store)?.to_str().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidInput, "the path of the working directory is not UTF-8")
+            })?),
+        };
+        inputs.push(CallInput {
+            source,
+            content_type: object.content_type(),
+            data_type: object.data_type().code(),
+            size: object.size(),
+            object: ids.get(number).copied().unwrap_or(rain_core::id::NONE),
+            user: object.user(),
+        });
+    }
+    Ok(inputs)
+}
+
+fn launch(
+    spec: &ExecutorSpec,
+    directory: &ScratchDir,
+    log: &File,
+    socket: &OwnedFd,
+) -> Result<Child, ExecutorError> {
+    let wrong = |error: io::Error| cannot_start(spec, error);
+    let mut environment = Environment::default();
+    let own = (OsStr::new("RAIN_EXECUTOR_DIR"), directory.path().as_os_str());
+    for (name, value) in spec.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())).chain([own]) {
+        if !environment.add(name, value) {
+            return Err(cannot_start(spec, format_args!("{name:?} cannot be a variable with this value")));
+        }
+    }
+    let Some(name) = spec.command.first() else { return Err(cannot_start(spec, "its command is empty")) };
+    let program = if name.as_bytes().contains(&b'/') {
+        // The child is in its own directory when it is executed.
+        let absolute = std::path::absolute(name).map_err(wrong)?;
+        c_string(&absolute).ok_or_else(|| cannot_start(spec, "its command contains a zero byte"))?
+    } else {
+        find_program(name, environment.added_path().as_deref()).map_err(|error| cannot_start(spec, error))?
+    };
+    let args = spec
+        .command
+        .iter()
+        .map(|arg| c_string(arg).ok_or_else(|| cannot_start(spec, "its command contains a zero byte")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let home = File::open(directory.path()).map_err(wrong)?;
+    Launch {
+        program: &program,
+        args: &args,
+        environment: &environment,
+        directory: home.as_fd(),
+        standard: [socket.as_fd(), log.as_fd(), log.as_fd()],
+    }
+    .start()
+    .map_err(|error| cannot_start(spec, format_args!("{}: {error}", program.to_string_lossy())))
+}

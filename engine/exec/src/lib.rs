@@ -1,0 +1,15 @@
+//! How a worker thread of a governor runs tasks: built-in tasks in place, programs and executors as child processes.
+//!
+//! A worker is a cpu slot; everything here blocks its worker, in `poll`, until there is something to do. An
+//! [`Interrupt`] ends the waiting when the task is to be stopped.
+
+mod built_in;
+mod call;
+mod executor;
+mod interrupt;
+mod process;
+
+pub use built_in::{check_built_in, run_built_in};
+pub use call::{TaskCall, TaskFailure, TaskOutcome};
+pub use executor::{Answer, ExecutorError, ExecutorFault, ExecutorProcess, ExecutorSpec, python_spec};
+pub use interrupt::Interrupt;

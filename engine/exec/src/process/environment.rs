@@ -1,0 +1,58 @@
+//! The environment of child processes.
+
+use std::ffi::{CString, OsStr, OsString, c_char};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::OnceLock;
+
+/// Environment of a child: this process's, as it was when the first child was started, and additions.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    added: Vec<(OsString, CString)>,
+}
+
+fn inherited() -> &'static [(OsString, CString)] {
+    static INHERITED: OnceLock<Vec<(OsString, CString)>> = OnceLock::new();
+    INHERITED.get_or_init(|| {
+        // A child has a directory of its own, so these would lie.
+        let lies = |name: &OsStr| name == "PWD" || name == "OLDPWD";
+        std::env::vars_os()
+            .filter(|(name, _)| !lies(name))
+            .filter_map(|(name, value)| entry(&name, &value).map(|entry| (name, entry)))
+            .collect()
+    })
+}
+
+fn entry(name: &OsStr, value: &OsStr) -> Option<CString> {
+    if name.is_empty() || name.as_bytes().contains(&b'=') {
+        return None;
+    }
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+}
+
+impl Environment {
+    /// Adds a variable, instead of an inherited one of this name; false if it cannot be one.
+    #[must_use]
+    pub(crate) fn add(&mut self, name: &OsStr, value: &OsStr) -> bool {
+        let Some(entry) = entry(name, value) else { return false };
+        self.added.retain(|(known, _)| known != name);
+        self.added.push((name.to_owned(), entry));
+        true
+    }
+
+    /// The `PATH` that was added, if any.
+    pub(crate) fn added_path(&self) -> Option<OsString> {
+        let (_, entry) = self.added.iter().find(|(name, _)| name == "PATH")?;
+        Some(OsString::from_vec(entry.as_bytes()["PATH=".len()..].to_vec()))
+    }
+
+    /// Pointers to the entries, as `exec` wants them; valid as long as `self`.
+    pub(crate) fn pointers(&self) -> Vec<*const c_char> {
+        let inherited = inherited();
+        let mut pointers = Vec::with_capacity(inherited.len() + self.added.len() + 1);
+        let replaced = |name: &OsString| self.added.iter().any(|(added, _)| added == name);
+        pointers.extend(inherited.iter().filter(|(name, _)| !replaced(name)).map(|(_, entry)| entry.as_ptr()));
+        pointers.extend(self.added.iter().map(|(_, entry)| entry.as_ptr()));
+        pointers.push(std::ptr::null());
+        pointers
+    }
+}

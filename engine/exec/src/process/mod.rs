@@ -1,0 +1,13 @@
+//! Child processes: how they start, how their end is seen, and that none of them stays.
+
+mod child;
+mod environment;
+mod lookup;
+mod spawn;
+mod tail;
+
+pub(crate) use child::{Child, Ending};
+pub(crate) use environment::Environment;
+pub(crate) use lookup::{LookupError, find_program, forget_program};
+pub(crate) use spawn::{Launch, c_string, dev_null};
+pub(crate) use tail::Tail;

@@ -1,0 +1,221 @@
+//! Ready queues: a deque a worker, an injector for the governor, stealing between them.
+
+use crate::sleep::Sleep;
+use crate::{Gang, ReadyTask};
+use deque::{Injector, Stealer, Worker};
+use std::sync::Arc;
+
+#[cfg(not(loom))]
+mod deque {
+    pub(super) use crossbeam_deque::{Injector, Steal, Stealer, Worker};
+}
+
+/// Stand-ins with the same interface: crossbeam-deque has no loom support, and it is not what our models are about.
+#[cfg(loom)]
+mod deque {
+    use loom::sync::{Arc, Mutex};
+    use std::collections::VecDeque;
+
+    pub(super) enum Steal<T> {
+        Success(T),
+        #[allow(dead_code)]
+        Retry,
+        Empty,
+    }
+
+    pub(super) struct Injector<T>(Mutex<VecDeque<T>>);
+    pub(super) struct Worker<T>(Arc<Mutex<VecDeque<T>>>);
+    pub(super) struct Stealer<T>(Arc<Mutex<VecDeque<T>>>);
+
+    impl<T> Injector<T> {
+        pub(super) fn new() -> Self {
+            Self(Mutex::new(VecDeque::new()))
+        }
+        pub(super) fn push(&self, item: T) {
+            self.0.lock().unwrap().push_back(item);
+        }
+        pub(super) fn is_empty(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
+        pub(super) fn steal(&self) -> Steal<T> {
+            self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
+        }
+        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
+            self.steal()
+        }
+    }
+
+    impl<T> Worker<T> {
+        pub(super) fn new_lifo() -> Self {
+            Self(Arc::new(Mutex::new(VecDeque::new())))
+        }
+        pub(super) fn push(&self, item: T) {
+            self.0.lock().unwrap().push_back(item);
+        }
+        pub(super) fn pop(&self) -> Option<T> {
+            self.0.lock().unwrap().pop_back()
+        }
+        pub(super) fn stealer(&self) -> Stealer<T> {
+            Stealer(self.0.clone())
+        }
+    }
+
+    impl<T> Stealer<T> {
+        pub(super) fn is_empty(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
+        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
+            self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
+        }
+    }
+}
+
+/// What the workers of a governor share.
+pub struct Pool {
+    injector: Injector<ReadyTask>,
+    stealers: Vec<Stealer<ReadyTask>>,
+    sleep: Sleep,
+    gang: Gang,
+}
+
+/// A worker's own end of the pool.
+pub struct LocalQueue {
+    pool: Arc<Pool>,
+    index: usize,
+    deque: Worker<ReadyTask>,
+    /// Where the next search for a victim begins, so that thieves spread out.
+    next_victim: usize,
+}
+
+impl Pool {
+    /// A pool for `workers` workers, and the queue of each.
+    pub fn new(workers: usize) -> (Arc<Pool>, Vec<LocalQueue>) {
+        let deques: Vec<_> = (0..workers).map(|_| Worker::new_lifo()).collect();
+        let pool = Arc::new(Pool {
+            injector: Injector::new(),
+            stealers: deques.iter().map(Worker::stealer).collect(),
+            sleep: Sleep::new(workers),
+            gang: Gang::new(workers),
+        });
+        let queues = deques
+            .into_iter()
+            .enumerate()
+            .map(|(index, deque)| LocalQueue { pool: pool.clone(), index, deque, next_victim: index + 1 })
+            .collect();
+        (pool, queues)
+    }
+
+    /// Adds a ready task from outside the workers; call `wake` after the last of several.
+    #[inline]
+    pub fn inject(&self, task: ReadyTask) {
+        self.injector.push(task);
+    }
+
+    /// Wakes up to `count` sleeping workers, after work was made visible to them.
+    #[inline]
+    pub fn wake(&self, count: usize) {
+        self.sleep.wake(count);
+    }
+
+    /// Adds a ready task that takes `cpus` workers; it goes before narrow ones.
+    pub fn inject_wide(&self, task: ReadyTask, cpus: usize) {
+        self.gang.push(task, cpus);
+        self.sleep.wake(usize::MAX);
+    }
+
+    /// Several-cpu tasks and the workers that gather for them.
+    pub fn gang(&self) -> &Gang {
+        &self.gang
+    }
+
+    /// Lets every worker find out that the pool is ending.
+    pub fn shut_down(&self) {
+        self.gang.shut_down();
+        self.sleep.shut_down();
+    }
+
+    /// Whether `shut_down` was called.
+    pub fn is_shut_down(&self) -> bool {
+        self.sleep.is_shut_down()
+    }
+
+    /// Takes a task out of some queue, for giving it back to the server.
+    pub fn take_any(&self) -> Option<ReadyTask> {
+        loop {
+            match self.injector.steal() {
+                deque::Steal::Success(task) => return Some(task),
+                deque::Steal::Empty => return None,
+                deque::Steal::Retry => {}
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.gang.is_wanted() || !self.injector.is_empty() || self.stealers.iter().any(|s| !s.is_empty())
+    }
+}
+
+impl LocalQueue {
+    /// This worker's number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The shared part.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Queues a task that this worker made ready; call `Pool::wake` when others should help.
+    #[inline]
+    pub fn push(&self, task: ReadyTask) {
+        self.deque.push(task);
+    }
+
+    /// The newest task of this worker's own.
+    #[inline]
+    pub fn pop(&self) -> Option<ReadyTask> {
+        self.deque.pop()
+    }
+
+    /// A ready task from anywhere: own deque, then the injector, then another worker's deque.
+    #[inline]
+    pub fn find(&mut self) -> Option<ReadyTask> {
+        self.deque.pop().or_else(|| self.find_elsewhere())
+    }
+
+    fn find_elsewhere(&mut self) -> Option<ReadyTask> {
+        let workers = self.pool.stealers.len();
+        loop {
+            let mut retry = false;
+            match self.pool.injector.steal_batch_and_pop(&self.deque) {
+                deque::Steal::Success(task) => return Some(task),
+                deque::Steal::Retry => retry = true,
+                deque::Steal::Empty => {}
+            }
+            for step in 0..workers {
+                let victim = (self.next_victim + step) % workers;
+                if victim == self.index {
+                    continue;
+                }
+                match self.pool.stealers[victim].steal_batch_and_pop(&self.deque) {
+                    deque::Steal::Success(task) => {
+                        self.next_victim = victim;
+                        return Some(task);
+                    }
+                    deque::Steal::Retry => retry = true,
+                    deque::Steal::Empty => {}
+                }
+            }
+            if !retry {
+                return None;
+            }
+        }
+    }
+
+    /// Sleeps until there may be work or the pool is ending; returns at once if there is some already.
+    pub fn sleep(&self) {
+        let pool = &self.pool;
+        pool.sleep.sleep(self.index, || pool.has_work());
+    }
+}

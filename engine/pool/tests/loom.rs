@@ -1,0 +1,244 @@
+//! Model checks of the protocols in `README.md`: loom runs every interleaving that the C11 memory model allows.
+//! Run with `make test-loom`.
+#![cfg(loom)]
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use rain_pool::{Gang, GangCall, ReadyTask, Released, SessionGraph, Sleep};
+
+/// Counts how often values are dropped.
+struct Value(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+type Graph = SessionGraph<std::sync::Arc<Value>>;
+
+fn value(drops: &std::sync::Arc<std::sync::atomic::AtomicUsize>) -> std::sync::Arc<Value> {
+    std::sync::Arc::new(Value(drops.clone()))
+}
+
+#[test]
+fn a_consumer_linked_while_its_input_is_supplied_is_ready_once_and_sees_it() {
+    loom::model(|| {
+        let drops = std::sync::Arc::default();
+        let graph = Arc::new(Graph::new());
+        graph.claim(0); // the producer's
+        graph.claim(0); // the consumer's
+        let ready = Arc::new(AtomicUsize::new(0));
+        let producer = {
+            let (graph, ready, value) = (graph.clone(), ready.clone(), value(&drops));
+            thread::spawn(move || {
+                graph.supply(0, value, |task| {
+                    assert_eq!(task, 3);
+                    assert!(graph.value(0).is_some());
+                    ready.fetch_add(1, Ordering::Relaxed);
+                });
+            })
+        };
+        if graph.link(3, &[0]) {
+            assert!(graph.value(0).is_some());
+            ready.fetch_add(1, Ordering::Relaxed);
+        }
+        producer.join().unwrap();
+        assert_eq!(ready.load(Ordering::Relaxed), 1);
+        assert_eq!(graph.release(0), Released::Dropped);
+        assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn of_two_producers_one_makes_the_consumer_ready_and_both_values_are_seen() {
+    loom::model(|| {
+        let drops = std::sync::Arc::default();
+        let graph = Arc::new(Graph::new());
+        for object in [0, 1, 0, 1] {
+            graph.claim(object);
+        }
+        assert!(!graph.link(2, &[0, 1]));
+        let ready = Arc::new(AtomicUsize::new(0));
+        let producers: Vec<_> = [0, 1]
+            .into_iter()
+            .map(|object| {
+                let (graph, ready, value) = (graph.clone(), ready.clone(), value(&drops));
+                thread::spawn(move || {
+                    graph.supply(object, value, |_| {
+                        assert!(graph.value(0).is_some() && graph.value(1).is_some());
+                        ready.fetch_add(1, Ordering::Relaxed);
+                    });
+                })
+            })
+            .collect();
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        assert_eq!(ready.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn two_consumers_join_the_list_while_it_closes() {
+    loom::model(|| {
+        let drops = std::sync::Arc::default();
+        let graph = Arc::new(Graph::new());
+        for _ in 0..3 {
+            graph.claim(0);
+        }
+        let ready = Arc::new(Mutex::new(Vec::new()));
+        let producer = {
+            let (graph, ready, value) = (graph.clone(), ready.clone(), value(&drops));
+            thread::spawn(move || {
+                graph.supply(0, value, |task| ready.lock().unwrap().push(task));
+            })
+        };
+        for task in [1, 2] {
+            if graph.link(task, &[0]) {
+                ready.lock().unwrap().push(task);
+            }
+        }
+        producer.join().unwrap();
+        let mut ready = ready.lock().unwrap().clone();
+        ready.sort_unstable();
+        assert_eq!(ready, [1, 2]);
+    });
+}
+
+#[test]
+fn the_last_of_producer_and_pin_drops_the_value_once() {
+    loom::model(|| {
+        let drops = std::sync::Arc::default();
+        let graph = Arc::new(Graph::new());
+        graph.claim(0); // the producer's
+        graph.claim(0); // a pin that is taken back before or after the value is there
+        let producer = {
+            let (graph, value) = (graph.clone(), value(&drops));
+            thread::spawn(move || graph.supply(0, value, |_| panic!("nobody waits")))
+        };
+        let released = graph.release(0);
+        let supplied = producer.join().unwrap();
+        assert_ne!(released, supplied);
+        assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn readers_are_done_before_the_value_is_dropped() {
+    loom::model(|| {
+        let drops = std::sync::Arc::default();
+        let graph = Arc::new(Graph::new());
+        for _ in 0..3 {
+            graph.claim(0);
+        }
+        graph.supply(0, value(&drops), |_| {});
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let graph = graph.clone();
+                thread::spawn(move || {
+                    assert!(graph.value(0).is_some());
+                    graph.release(0)
+                })
+            })
+            .collect();
+        let dropped = readers.into_iter().map(|r| r.join().unwrap()).filter(|r| *r == Released::Dropped).count();
+        assert_eq!(dropped, 1);
+        assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 1);
+    });
+}
+
+/// A queue with relaxed visibility, so that only the sleep protocol can order it.
+#[test]
+fn no_wake_up_is_lost() {
+    loom::model(|| {
+        let sleep = Arc::new(Sleep::new(1));
+        let work = Arc::new(AtomicUsize::new(0));
+        let worker = {
+            let (sleep, work) = (sleep.clone(), work.clone());
+            thread::spawn(move || {
+                while work.load(Ordering::Relaxed) == 0 {
+                    sleep.sleep(0, || work.load(Ordering::Relaxed) > 0);
+                }
+            })
+        };
+        work.store(1, Ordering::Relaxed);
+        sleep.wake(1);
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn two_pieces_of_work_wake_two_sleepers() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let sleep = Arc::new(Sleep::new(2));
+        let work = Arc::new(AtomicUsize::new(0));
+        let take = |work: &AtomicUsize| {
+            work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        };
+        let workers: Vec<_> = (0..2)
+            .map(|number| {
+                let (sleep, work) = (sleep.clone(), work.clone());
+                thread::spawn(move || {
+                    while !take(&work) {
+                        sleep.sleep(number, || work.load(Ordering::Relaxed) > 0);
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..2 {
+            work.fetch_add(1, Ordering::Relaxed);
+            sleep.wake(1);
+        }
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn shutting_down_wakes_a_worker_that_falls_asleep() {
+    loom::model(|| {
+        let sleep = Arc::new(Sleep::new(1));
+        let worker = {
+            let sleep = sleep.clone();
+            thread::spawn(move || {
+                while !sleep.is_shut_down() {
+                    sleep.sleep(0, || false);
+                }
+            })
+        };
+        sleep.shut_down();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_gang_has_one_leader_and_lets_everybody_go() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let gang = Arc::new(Gang::new(2));
+        let task = ReadyTask::new(1, 2);
+        gang.push(task, 2);
+        let join = move |gang: Arc<Gang>, worker: usize| match gang.join(worker) {
+            GangCall::Lead { task: led, members, group } => {
+                assert_eq!(led, task);
+                assert_eq!(members.len(), 2);
+                gang.disband(group);
+                1
+            }
+            GangCall::Dismissed => 0,
+        };
+        let other = {
+            let gang = gang.clone();
+            thread::spawn(move || join(gang, 1))
+        };
+        let leaders = join(gang.clone(), 0) + other.join().unwrap();
+        assert_eq!(leaders, 1);
+        assert!(!gang.is_wanted());
+    });
+}

@@ -1,0 +1,162 @@
+//! Random graphs on real threads: every task runs exactly once, after its inputs; nothing is left over.
+#![cfg(not(loom))]
+
+use proptest::prelude::*;
+use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask, SessionGraph};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// Inputs of each task; task `n` makes object `n`. Cpus of each task.
+#[derive(Clone, Debug)]
+struct Plan {
+    inputs: Vec<Vec<u32>>,
+    cpus: Vec<usize>,
+}
+
+fn plan(tasks_max: usize, workers: usize) -> impl Strategy<Value = Plan> {
+    let task = (proptest::collection::vec(any::<prop::sample::Index>(), 0..5), 0..100u32);
+    proptest::collection::vec(task, 1..tasks_max).prop_map(move |tasks| {
+        let inputs = tasks
+            .iter()
+            .enumerate()
+            .map(|(task, (inputs, _))| {
+                let earlier = |index: &prop::sample::Index| index.index(task) as u32;
+                if task == 0 { Vec::new() } else { inputs.iter().map(earlier).collect() }
+            })
+            .collect();
+        let cpus = tasks.iter().map(|(_, draw)| if *draw < 95 { 1 } else { 2 + *draw as usize % (workers - 1) });
+        Plan { inputs, cpus: cpus.map(|cpus| cpus.min(workers)).collect() }
+    })
+}
+
+struct Run {
+    plan: Plan,
+    graph: SessionGraph<Arc<AtomicU32>>,
+    runs: Vec<AtomicU32>,
+    left: AtomicUsize,
+    live: Arc<AtomicUsize>,
+    cpus_in_use: AtomicUsize,
+    workers: usize,
+}
+
+impl Run {
+    fn execute(&self, queue: &LocalQueue, task: u32, cpus: usize) {
+        let in_use = self.cpus_in_use.fetch_add(cpus, Ordering::SeqCst) + cpus;
+        assert!(in_use <= self.workers, "{in_use} cpus in use of {}", self.workers);
+        let expected: u32 = self.plan.inputs[task as usize].iter().map(|input| input + 1).sum();
+        let found: u32 = self.plan.inputs[task as usize]
+            .iter()
+            .map(|input| self.graph.value(*input).expect("input is there").load(Ordering::Relaxed))
+            .sum();
+        assert_eq!(found, expected, "task {task} sees the values of its inputs");
+        assert_eq!(self.runs[task as usize].fetch_add(1, Ordering::SeqCst), 0, "task {task} runs once");
+        self.cpus_in_use.fetch_sub(cpus, Ordering::SeqCst);
+        self.live.fetch_add(1, Ordering::SeqCst);
+        let mut pushed = 0;
+        self.graph.supply(task, Arc::new(AtomicU32::new(task + 1)), |ready| {
+            queue.push(ReadyTask::new(0, ready));
+            pushed += 1;
+        });
+        queue.pool().wake(pushed);
+        for input in &self.plan.inputs[task as usize] {
+            self.graph.release(*input);
+        }
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            queue.pool().shut_down();
+        }
+    }
+
+    fn work(&self, mut queue: LocalQueue) {
+        while !queue.pool().is_shut_down() {
+            if queue.pool().gang().is_wanted() {
+                if let GangCall::Lead { task, members, group } = queue.pool().gang().join(queue.index()) {
+                    assert_eq!(members.len(), self.plan.cpus[task.task() as usize]);
+                    self.execute(&queue, task.task(), members.len());
+                    queue.pool().gang().disband(group);
+                }
+            } else if let Some(task) = queue.find() {
+                match self.plan.cpus[task.task() as usize] {
+                    1 => self.execute(&queue, task.task(), 1),
+                    cpus => queue.pool().inject_wide(task, cpus),
+                }
+            } else {
+                queue.sleep();
+            }
+        }
+    }
+}
+
+/// Links the tasks in `batches` pieces while earlier ones already run.
+fn check(plan: Plan, workers: usize, batches: usize) {
+    let tasks = plan.inputs.len();
+    let (pool, queues) = Pool::new(workers);
+    let run = Run {
+        graph: SessionGraph::new(),
+        runs: (0..tasks).map(|_| AtomicU32::new(0)).collect(),
+        left: AtomicUsize::new(tasks),
+        live: Arc::default(),
+        cpus_in_use: AtomicUsize::new(0),
+        workers,
+        plan,
+    };
+    // What later batches read is pinned, as kept objects are.
+    for task in 0..tasks as u32 {
+        run.graph.claim(task);
+    }
+    std::thread::scope(|scope| {
+        for queue in queues {
+            scope.spawn(|| run.work(queue));
+        }
+        let all: Vec<u32> = (0..tasks as u32).collect();
+        for batch in all.chunks(tasks.div_ceil(batches)) {
+            for task in batch {
+                run.graph.claim(*task);
+                run.plan.inputs[*task as usize].iter().for_each(|input| run.graph.claim(*input));
+            }
+            for task in batch {
+                if run.graph.link(*task, &run.plan.inputs[*task as usize]) {
+                    pool.inject(ReadyTask::new(0, *task));
+                    pool.wake(1);
+                }
+            }
+        }
+    });
+    for task in 0..tasks {
+        assert_eq!(run.runs[task].load(Ordering::SeqCst), 1);
+        let value = run.graph.value(task as u32).expect("pinned").clone();
+        run.graph.release(task as u32);
+        assert_eq!(Arc::strong_count(&value), 1, "nobody else holds object {task}");
+        assert!(run.graph.value(task as u32).is_none(), "object {task} was dropped with its last claim");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_task_runs_once_after_its_inputs(plan in plan(300, 4), batches in 1usize..5) {
+        check(plan, 4, batches);
+    }
+
+    #[test]
+    fn also_with_one_worker(plan in plan(100, 2), batches in 1usize..3) {
+        let cpus = vec![1; plan.inputs.len()];
+        check(Plan { cpus, ..plan }, 1, batches);
+    }
+}
+
+/// Wide tasks among a flood of narrow ones do not starve: the run ends.
+#[test]
+fn wide_tasks_are_not_starved() {
+    let tasks = 20_000;
+    let cpus = (0..tasks).map(|task| if task % 1000 == 17 { 3 } else { 1 }).collect();
+    check(Plan { inputs: vec![Vec::new(); tasks], cpus }, 3, 7);
+}
+
+/// A long chain whose every link is made ready by another worker's steal or its own queue.
+#[test]
+fn a_chain_of_a_hundred_thousand() {
+    let tasks = 100_000u32;
+    let inputs = (0..tasks).map(|task| if task == 0 { Vec::new() } else { vec![task - 1] }).collect();
+    check(Plan { inputs, cpus: vec![1; tasks as usize] }, 2, 3);
+}

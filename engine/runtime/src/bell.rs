@@ -1,0 +1,37 @@
+//! Waking a thread that has nothing to do.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// A flag that a thread sleeps on; ringing an unheard bell again costs no system call.
+#[derive(Clone, Default)]
+pub(crate) struct Bell(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    rung: AtomicBool,
+    asleep: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Bell {
+    /// Wakes the sleeper, or keeps it from falling asleep.
+    pub(crate) fn ring(&self) {
+        if !self.0.rung.swap(true, Ordering::SeqCst) {
+            // The lock orders this with a sleeper between its check and its wait.
+            drop(self.0.asleep.lock().unwrap_or_else(PoisonError::into_inner));
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// Sleeps until the bell is rung, or returns at once if it was since the last time.
+    pub(crate) fn wait(&self) {
+        if self.0.rung.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let mut asleep = self.0.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.0.rung.swap(false, Ordering::SeqCst) {
+            asleep = self.0.changed.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

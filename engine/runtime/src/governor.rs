@@ -1,0 +1,252 @@
+//! The thread of a governor: it drives the governor's state machine and feeds the pool.
+
+use crate::bell::Bell;
+use crate::link::link;
+use crate::session::{Session, SessionTable};
+use crate::worker::{Report, Worker, WorkerShared};
+use crossbeam_channel::{Receiver, unbounded};
+use rain_core::governor::{Action, Asker, Event, Governor, To};
+use rain_core::id::{GovernorId, SessionId};
+use rain_core::peer::{BetweenGovernors, FromGovernor, Message};
+use rain_data::{Object, Store, StoreError};
+use rain_exec::{ExecutorSpec, Interrupt};
+use rain_pool::{LocalQueue, Pool};
+use rain_topology::CpuId;
+use rain_transport::{Peer, Transport, TransportEvent, Wake};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// How a governor is set up.
+#[derive(Clone, Debug)]
+pub struct GovernorConfig {
+    /// The cpu that each worker is pinned to; `None`: not pinned. Its length is the number of workers.
+    pub cpus: Vec<Option<CpuId>>,
+    /// Directory for objects; made, and removed at the end.
+    pub workdir: PathBuf,
+    /// Executors beside Python's.
+    pub executors: Vec<ExecutorSpec>,
+    /// Interpreter for Python tasks whose client asks for none.
+    pub python: PathBuf,
+    /// How many Python executors are started ahead.
+    pub prestart: usize,
+}
+
+/// Why a governor cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GovernorError {
+    #[error("cannot use the working directory: {0}")]
+    Store(#[from] StoreError),
+    #[error("cannot start a thread or make an event descriptor: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A governor's threads.
+pub struct GovernorHandle {
+    bell: Bell,
+    thread: JoinHandle<()>,
+}
+
+impl GovernorHandle {
+    /// What the transport calls when something has come for this governor.
+    pub fn wake(&self) -> Wake {
+        let bell = self.bell.clone();
+        Arc::new(move || bell.ring())
+    }
+
+    /// Waits for the end of all threads; they end after a `Stop` message or the loss of the server.
+    pub fn join(self) {
+        // A panic there has been reported by the panic hook; there is nothing to hand on.
+        let _ = self.thread.join();
+    }
+}
+
+/// Starts the threads of a governor. Its end of the transport comes through the returned sender, because a transport
+/// needs the governors' wakes first.
+///
+/// # Errors
+/// When its working directory cannot be made, or the system gives no thread or descriptor.
+pub fn start_governor<T>(
+    id: GovernorId,
+    config: GovernorConfig,
+) -> Result<(GovernorHandle, crossbeam_channel::Sender<T>), GovernorError>
+where
+    T: Transport<Arc<Object>> + Send + 'static,
+{
+    let store = Arc::new(Store::create(&config.workdir)?);
+    let (pool, queues) = Pool::new(config.cpus.len());
+    let interrupts: Vec<Arc<Interrupt>> =
+        queues.iter().map(|_| Interrupt::new().map(Arc::new)).collect::<Result<_, _>>()?;
+    let bell = Bell::default();
+    let (reports_in, reports) = unbounded();
+    let (endpoint_in, endpoint) = crossbeam_channel::bounded::<T>(1);
+    let shared = Arc::new(WorkerShared {
+        id,
+        sessions: SessionTable::default(),
+        store,
+        config,
+        pool: pool.clone(),
+        interrupts,
+        reports: reports_in,
+        bell: bell.clone(),
+    });
+    let driver_bell = bell.clone();
+    let thread = std::thread::Builder::new().name(format!("governor-{}", id.0)).spawn(move || {
+        let workers = start_workers(&shared, queues);
+        if let (Ok(endpoint), Ok(workers)) = (endpoint.recv(), workers) {
+            Driver { machine: Governor::new(), shared, reports, transport: endpoint, workers, stopping: false }
+                .run(&driver_bell);
+        }
+    })?;
+    Ok((GovernorHandle { bell, thread }, endpoint_in))
+}
+
+fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<Vec<JoinHandle<()>>, std::io::Error> {
+    queues
+        .into_iter()
+        .map(|queue| {
+            let shared = shared.clone();
+            let name = format!("worker-{}-{}", shared.id.0, queue.index());
+            std::thread::Builder::new().name(name).spawn(move || Worker::new(shared, queue).run())
+        })
+        .collect()
+}
+
+struct Driver<T> {
+    machine: Governor,
+    shared: Arc<WorkerShared>,
+    reports: Receiver<Report>,
+    transport: T,
+    workers: Vec<JoinHandle<()>>,
+    stopping: bool,
+}
+
+impl<T: Transport<Arc<Object>>> Driver<T> {
+    fn run(mut self, bell: &Bell) {
+        let cpus = self.shared.config.cpus.len() as u32;
+        self.transport.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus }));
+        let mut actions = Vec::new();
+        while !self.stopping {
+            let mut idle = true;
+            while let Some(event) = self.next_event() {
+                idle = false;
+                self.machine.handle(event, &mut actions);
+                for action in actions.drain(..) {
+                    self.carry_out(action);
+                }
+            }
+            if idle && !self.stopping {
+                bell.wait();
+            }
+        }
+        self.end();
+    }
+
+    fn next_event(&mut self) -> Option<Event<Arc<Object>>> {
+        if let Ok(report) = self.reports.try_recv() {
+            return Some(match report {
+                Report::Finished(finished) => Event::Finished(finished),
+                Report::Failed { session, task, failure } => {
+                    Event::Failed { session: SessionId(session), task, failure }
+                }
+            });
+        }
+        loop {
+            match self.transport.try_receive()? {
+                TransportEvent::Message { message: Message::ToGovernor(message), .. } => {
+                    return Some(Event::Server(message));
+                }
+                TransportEvent::Message { from: Peer::Governor(from), message: Message::BetweenGovernors(message) } => {
+                    return Some(Event::Peer { from, message });
+                }
+                TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no governor takes"),
+                TransportEvent::Lost { peer: Peer::Server, why } => {
+                    tracing::info!("the server is gone ({why}): governor ends");
+                    self.stopping = true;
+                    return None;
+                }
+                TransportEvent::Lost { peer: Peer::Governor(governor), .. } => {
+                    return Some(Event::PeerLost { governor });
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action<Arc<Object>>) {
+        let sessions = &self.shared.sessions;
+        match action {
+            Action::Send { to, message } => {
+                let to = match to {
+                    To::Server => Peer::Server,
+                    To::Governor(id) => Peer::Governor(id),
+                };
+                self.transport.send(to, message);
+            }
+            Action::OpenSession(open) => sessions.insert(Arc::new(Session::new(&open))),
+            Action::Link(run) => {
+                if let Some(session) = sessions.get(run.session.0) {
+                    link(&session, &self.shared.pool, run);
+                }
+            }
+            Action::Supply { session, object, content } => {
+                if let Some(session) = sessions.get(session.0) {
+                    let mut ready = 0;
+                    session.graph.supply(object, content, |task| {
+                        self.shared.pool.inject(rain_pool::ReadyTask::new(session.number, task));
+                        ready += 1;
+                    });
+                    self.shared.pool.wake(ready);
+                }
+            }
+            Action::Release { session, objects } => {
+                if let Some(session) = sessions.get(session.0) {
+                    for object in objects {
+                        session.graph.release(object);
+                    }
+                }
+            }
+            Action::CloseSession(session) => {
+                if let Some(session) = sessions.remove(session.0) {
+                    session.graph.cancel();
+                    self.interrupt_workers();
+                }
+            }
+            Action::SendObject { session, object, to } => self.send_object(session, object, to),
+            Action::Stop => self.stopping = true,
+        }
+    }
+
+    fn send_object(&mut self, session: SessionId, object: u32, to: Asker) {
+        let content = match self.shared.sessions.get(session.0).as_ref().map(|s| s.graph.value(object).cloned()) {
+            Some(Some(content)) => Ok(content),
+            _ => Err("it is not there any more".to_owned()),
+        };
+        match to {
+            Asker::Server { ticket } => {
+                let message = FromGovernor::Fetched { ticket, content };
+                self.transport.send(Peer::Server, Message::FromGovernor(message));
+            }
+            Asker::Governor(id) => {
+                let message = BetweenGovernors::Object { session, object, content };
+                self.transport.send(Peer::Governor(id), Message::BetweenGovernors(message));
+            }
+        }
+    }
+
+    fn interrupt_workers(&self) {
+        for interrupt in &self.shared.interrupts {
+            interrupt.raise();
+        }
+    }
+
+    fn end(self) {
+        for session in self.shared.sessions.drain() {
+            session.graph.cancel();
+        }
+        self.shared.pool.shut_down();
+        self.interrupt_workers();
+        for worker in self.workers {
+            let _ = worker.join();
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Linking tasks that the server sent into a session's graph.
+
+use crate::session::Session;
+use rain_core::graph::Batch;
+use rain_core::peer::{Run, TaskSet};
+use rain_data::Object;
+use rain_pool::{Pool, ReadyTask};
+use std::sync::Arc;
+
+/// Ready tasks are shown to sleeping workers in groups of this size while the rest is being linked.
+const WAKE_EVERY: usize = 64;
+
+/// Claims, links and queues the tasks of `run`; objects that are there already are given to their consumers.
+pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
+    let graph = &session.graph;
+    let batch = &run.batch;
+    session.add_batch(batch);
+    // Claims come first: nothing may be dropped between its producer's end and its consumer's linking.
+    for (object, _) in &run.constants {
+        graph.claim(*object);
+    }
+    for (object, _) in &run.remote {
+        // One for the transfer that will supply it, one that the server holds.
+        graph.claim(*object);
+        graph.claim(*object);
+    }
+    for object in &run.pins {
+        graph.claim(*object);
+    }
+    each_task(batch, &run.tasks, |task| {
+        for object in batch.outputs(task) {
+            graph.claim(object);
+        }
+        for object in batch.inputs(task) {
+            graph.claim(*object);
+        }
+    });
+    let mut queue = |task| pool.inject(ReadyTask::new(session.number, task));
+    for (object, content) in run.constants {
+        graph.supply(object, content, &mut queue);
+    }
+    let mut ready = 0;
+    each_task(batch, &run.tasks, |task| {
+        if graph.link(task, batch.inputs(task)) {
+            queue(task);
+            ready += 1;
+            if ready == WAKE_EVERY {
+                pool.wake(ready);
+                ready = 0;
+            }
+        }
+    });
+    pool.wake(ready);
+}
+
+fn each_task(batch: &Batch, tasks: &TaskSet, f: impl FnMut(u32)) {
+    match tasks {
+        TaskSet::All => batch.tasks().for_each(f),
+        TaskSet::Some(tasks) => tasks.iter().copied().for_each(f),
+    }
+}

@@ -1,0 +1,139 @@
+//! Server and governors in one process.
+
+use crate::governor::{GovernorConfig, GovernorError, start_governor};
+use crate::server::{ProcessFacts, ServerDriver};
+use rain_core::client::HelloReply;
+use rain_core::id::GovernorId;
+use rain_core::msgpack::PROTOCOL_VERSION;
+use rain_core::peer::FromGovernor;
+use rain_core::server::Event;
+use rain_data::{Object, Store, StoreError};
+use rain_transport::{InProcessEndpoint, Wake, connect_in_process};
+use rain_transport_tcp::front::{ClientFront, FrontError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// How a server with local governors is set up.
+#[derive(Clone, Debug)]
+pub struct LocalConfig {
+    pub governors: Vec<GovernorConfig>,
+    /// Directory for content that clients send; made, and removed at the end.
+    pub workdir: PathBuf,
+    pub version: &'static str,
+    /// Where it listens, for status replies.
+    pub listen: String,
+}
+
+/// Why a local Rain ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error(transparent)]
+    Governor(#[from] GovernorError),
+    #[error("cannot use the working directory: {0}")]
+    Store(#[from] StoreError),
+    #[error("cannot serve clients: {0}")]
+    Front(#[from] FrontError),
+}
+
+/// Asks a running server to stop, from any thread.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<StopState>);
+
+#[derive(Default)]
+struct StopState {
+    requested: AtomicBool,
+    wake: Mutex<Option<Wake>>,
+}
+
+impl Stop {
+    /// Nothing is asked yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The server is to stop.
+    pub fn request(&self) {
+        self.0.requested.store(true, Ordering::SeqCst);
+        if let Some(wake) = &*self.0.wake.lock().unwrap_or_else(PoisonError::into_inner) {
+            wake();
+        }
+    }
+
+    pub(crate) fn is_requested(&self) -> bool {
+        self.0.requested.load(Ordering::SeqCst)
+    }
+
+    fn set_wake(&self, wake: Wake) {
+        *self.0.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
+    }
+}
+
+/// Runs a server with local governors until it is stopped, by `stop` or by a client. `ready` is called once every governor
+/// is in and clients are served.
+///
+/// # Errors
+/// When the parts cannot be started, or the front breaks.
+pub fn run_local(
+    config: LocalConfig,
+    front: ClientFront,
+    stop: Stop,
+    ready: impl FnOnce(),
+) -> Result<(), RuntimeError> {
+    let store = Arc::new(Store::create(&config.workdir)?);
+    let waker = front.waker();
+    let server_wake: Wake = Arc::new(move || {
+        if let Err(error) = waker.wake() {
+            tracing::error!("cannot wake the server: {error}");
+        }
+    });
+    stop.set_wake(server_wake.clone());
+    let cpus: u32 = config.governors.iter().map(|governor| governor.cpus.len() as u32).sum();
+    let count = config.governors.len() as u32;
+    let mut handles = Vec::new();
+    let mut senders = Vec::new();
+    for (number, governor) in config.governors.into_iter().enumerate() {
+        let (handle, sender) = start_governor::<InProcessEndpoint<Arc<Object>>>(GovernorId(number as u32), governor)?;
+        handles.push(handle);
+        senders.push(sender);
+    }
+    let (server_end, governor_ends) =
+        connect_in_process((server_wake, handles.iter().map(|handle| handle.wake()).collect()));
+    for (sender, end) in senders.into_iter().zip(governor_ends) {
+        // The governor's thread waits for exactly this.
+        let _ = sender.send(end);
+    }
+    let facts = ProcessFacts {
+        pid: std::process::id(),
+        version: config.version,
+        listen: config.listen,
+        started: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+    };
+    let mut driver = ServerDriver::new(front, server_end, store, facts, stop.clone());
+    let mut joined = 0;
+    while joined < count && !stop.is_requested() {
+        for event in driver.take_messages() {
+            joined += u32::from(matches!(&event, Event::Governor { message: FromGovernor::Joined { .. }, .. }));
+            driver.handle(event);
+        }
+        if joined < count {
+            std::thread::yield_now();
+        }
+    }
+    driver.front().set_greeting(HelloReply {
+        version: PROTOCOL_VERSION,
+        server: config.version.to_owned(),
+        pid: std::process::id(),
+        governors: count,
+        cpus,
+        local: false,
+    });
+    ready();
+    let served = driver.run();
+    driver.stop_governors(count);
+    for handle in handles {
+        handle.join();
+    }
+    Ok(served?)
+}

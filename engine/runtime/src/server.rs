@@ -1,0 +1,365 @@
+//! The server's thread: clients through the front, governors through a transport, the state machine between.
+
+use crate::local::Stop;
+use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
+use rain_core::graph::{DataType, decode_column, encode_column};
+use rain_core::id::{ClientId, GovernorId, SessionId};
+use rain_core::msgpack::FRAME_BYTES_MAX;
+use rain_core::peer::{Message, ToGovernor};
+use rain_core::server::{Action, Command, Event, Reply, RequestId, Server, Status, Submission};
+use rain_data::{INLINE_BYTES_MAX, Object, Store};
+use rain_transport::{Peer, Transport, TransportEvent};
+use rain_transport_tcp::front::{ClientFront, FrontError, FrontEvent};
+use serde::Serialize;
+use serde_bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Content sent in one reply unless the client asks for less, bytes.
+const FETCH_BYTES_MAX: u64 = 64 << 20;
+/// How long the last replies may take at the end.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+/// Facts about this process that a status reply shows.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ProcessFacts {
+    pub(crate) pid: u32,
+    pub(crate) version: &'static str,
+    pub(crate) listen: String,
+    /// Seconds since 1970.
+    pub(crate) started: f64,
+}
+
+#[derive(Serialize)]
+struct StatusReply<'a> {
+    #[serde(flatten)]
+    process: &'a ProcessFacts,
+    #[serde(flatten)]
+    server: Status,
+}
+
+/// Content that a client sends in pieces before the submit that uses it.
+#[derive(Default)]
+struct Uploads(HashMap<(ClientId, u32, u32), Vec<u8>>);
+
+struct ClientFacts {
+    /// It may be answered with paths.
+    local: bool,
+}
+
+pub(crate) struct ServerDriver<T> {
+    machine: Server<Arc<Object>>,
+    front: ClientFront,
+    transport: T,
+    /// Where content of submits goes.
+    store: Arc<Store>,
+    clients: HashMap<ClientId, ClientFacts>,
+    fetches: HashMap<(ClientId, RequestId), Fetch>,
+    uploads: Uploads,
+    facts: ProcessFacts,
+    stop: Stop,
+}
+
+impl<T: Transport<Arc<Object>>> ServerDriver<T> {
+    pub(crate) fn new(front: ClientFront, transport: T, store: Arc<Store>, facts: ProcessFacts, stop: Stop) -> Self {
+        Self {
+            machine: Server::new(),
+            front,
+            transport,
+            store,
+            clients: HashMap::new(),
+            fetches: HashMap::new(),
+            uploads: Uploads::default(),
+            facts,
+            stop,
+        }
+    }
+
+    pub(crate) fn front(&mut self) -> &mut ClientFront {
+        &mut self.front
+    }
+
+    /// Takes what governors have sent.
+    pub(crate) fn take_messages(&mut self) -> Vec<Event<Arc<Object>>> {
+        let mut events = Vec::new();
+        while let Some(event) = self.transport.try_receive() {
+            match event {
+                TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } => {
+                    events.push(Event::Governor { governor, message })
+                }
+                TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
+                TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
+                    events.push(Event::GovernorLost { governor, why });
+                }
+                TransportEvent::Lost { .. } => {}
+            }
+        }
+        events
+    }
+
+    /// Serves until it is to stop.
+    pub(crate) fn run(&mut self) -> Result<(), FrontError> {
+        let mut front_events = Vec::new();
+        let mut actions = Vec::new();
+        while !self.stop.is_requested() {
+            self.front.poll(None, &mut front_events)?;
+            for event in front_events.drain(..) {
+                if let Some(event) = self.front_event(event) {
+                    self.machine.handle(event, &mut actions);
+                    self.carry_out(&mut actions);
+                }
+            }
+            for event in self.take_messages() {
+                self.machine.handle(event, &mut actions);
+                self.carry_out(&mut actions);
+            }
+        }
+        self.front.flush_and_close(GOODBYE_MAX);
+        Ok(())
+    }
+
+    /// Takes an event outside `run`, while governors are joining.
+    pub(crate) fn handle(&mut self, event: Event<Arc<Object>>) {
+        let mut actions = Vec::new();
+        self.machine.handle(event, &mut actions);
+        self.carry_out(&mut actions);
+    }
+
+    /// Tells governors `0 .. count` to end.
+    pub(crate) fn stop_governors(&mut self, count: u32) {
+        for number in 0..count {
+            self.transport.send(Peer::Governor(GovernorId(number)), Message::ToGovernor(ToGovernor::Stop));
+        }
+    }
+
+    fn front_event(&mut self, event: FrontEvent) -> Option<Event<Arc<Object>>> {
+        match event {
+            FrontEvent::Connected { client, local, python, name } => {
+                tracing::info!("{client} connected: {name}");
+                self.clients.insert(client, ClientFacts { local });
+                Some(Event::ClientConnected { client, python })
+            }
+            FrontEvent::Request { client, id, request } => match self.command(client, id, request) {
+                Ok(command) => command.map(|command| Event::Request { client, request: id, command }),
+                Err(error) => {
+                    self.front.send(client, error_frame(id, &error));
+                    None
+                }
+            },
+            FrontEvent::Closed { client } => {
+                tracing::info!("{client} is gone");
+                self.clients.remove(&client);
+                self.fetches.retain(|(other, _), _| *other != client);
+                self.uploads.0.retain(|(other, _, _), _| *other != client);
+                Some(Event::ClientLost { client })
+            }
+            FrontEvent::Woken => None,
+        }
+    }
+
+    fn command(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        request: Request,
+    ) -> Result<Option<Command<Arc<Object>>>, RequestError> {
+        let column = |bytes: &[u8]| decode_column(bytes).map_err(|e| RequestError::request(e.to_string()));
+        Ok(Some(match request {
+            Request::Hello(_) => return Err(RequestError::protocol("a second hello")),
+            Request::NewSession(new) => Command::NewSession { name: new.name },
+            Request::CloseSession(session) => {
+                self.uploads.0.retain(|(other, number, _), _| *other != client || *number != session.session);
+                Command::CloseSession { session: SessionId(session.session) }
+            }
+            Request::Submit(wire) => {
+                let session = wire.session;
+                let (uploads, store) = (&mut self.uploads, &self.store);
+                let submission = Submission::from_wire(*wire, |object, data_type, content_type, data| {
+                    let data = match data {
+                        Some(data) => data,
+                        None => uploads
+                            .0
+                            .remove(&(client, session, object))
+                            .ok_or("has no content, and none was uploaded before")?,
+                    };
+                    let object = make_constant(store, data_type, content_type, data)?;
+                    Ok((object.size(), Arc::new(object)))
+                })?;
+                Command::Submit { session: SessionId(session), submission: Box::new(submission) }
+            }
+            Request::Upload(upload) => {
+                self.uploads.add(client, upload)?;
+                self.front.send(client, ok_frame(id, &Empty {}));
+                return Ok(None);
+            }
+            Request::Wait(items) => Command::Wait {
+                session: SessionId(items.session),
+                tasks: column(&items.tasks)?,
+                objects: column(&items.objects)?,
+            },
+            Request::WaitSome(items) => Command::WaitSome {
+                session: SessionId(items.session),
+                tasks: column(&items.tasks)?,
+                objects: column(&items.objects)?,
+            },
+            Request::WaitAll(session) => Command::WaitAll { session: SessionId(session.session) },
+            Request::Fetch(fetch) => {
+                self.fetches.insert((client, id), fetch);
+                Command::Fetch { session: SessionId(fetch.session), object: fetch.object }
+            }
+            Request::Unkeep(unkeep) => {
+                Command::Unkeep { session: SessionId(unkeep.session), objects: column(&unkeep.objects)? }
+            }
+            Request::Info(items) => Command::Info {
+                session: SessionId(items.session),
+                tasks: column(&items.tasks)?,
+                objects: column(&items.objects)?,
+            },
+            Request::Status => Command::Status,
+            Request::Stop => {
+                tracing::info!("{client} asks the server to stop");
+                self.front.send(client, ok_frame(id, &Empty {}));
+                self.stop.request();
+                return Ok(None);
+            }
+        }))
+    }
+
+    fn carry_out(&mut self, actions: &mut Vec<Action<Arc<Object>>>) {
+        for action in actions.drain(..) {
+            match action {
+                Action::Reply { client, request, reply } => {
+                    let fetch = self.fetches.remove(&(client, request));
+                    let frame = self.reply_frame(client, request, reply, fetch);
+                    self.front.send(client, frame);
+                }
+                Action::Send { governor, message } => self.transport.send(Peer::Governor(governor), message),
+            }
+        }
+    }
+
+    fn reply_frame(&self, client: ClientId, id: RequestId, reply: Reply<Arc<Object>>, fetch: Option<Fetch>) -> Vec<u8> {
+        match reply {
+            Reply::Done => ok_frame(id, &Empty {}),
+            Reply::Session(session) => ok_frame(id, &rain_core::client::SessionRef { session: session.0 }),
+            Reply::Some { tasks, objects } => {
+                let (tasks, objects) = (encode_column(&tasks), encode_column(&objects));
+                ok_frame(id, &SomeReply { tasks: Bytes::new(&tasks), objects: Bytes::new(&objects) })
+            }
+            Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
+            Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),
+            Reply::Error(error) => error_frame(id, &error),
+            Reply::Object { info, content } => {
+                let local = self.clients.get(&client).is_some_and(|facts| facts.local);
+                match fetch.map(|fetch| object_frame(id, &info, &content, fetch, local, &self.store)) {
+                    Some(Ok(frame)) => frame,
+                    Some(Err(error)) => {
+                        error_frame(id, &RequestError::request(format!("object {} cannot be read: {error}", info.id)))
+                    }
+                    None => error_frame(id, &RequestError::request("not a fetch")),
+                }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+struct SomeReply<'a> {
+    tasks: &'a Bytes,
+    objects: &'a Bytes,
+}
+
+#[derive(Serialize)]
+struct InfoReply {
+    tasks: Vec<rain_core::client::TaskInfo>,
+    objects: Vec<ObjectInfo>,
+}
+
+#[derive(Serialize)]
+struct FetchReply<'a> {
+    size: u64,
+    data_type: u8,
+    content_type: Option<&'a str>,
+    info: &'a ObjectInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+}
+
+fn object_frame(
+    id: RequestId,
+    info: &ObjectInfo,
+    object: &Object,
+    fetch: Fetch,
+    local: bool,
+    store: &Store,
+) -> std::io::Result<Vec<u8>> {
+    let reply = FetchReply {
+        size: object.size(),
+        data_type: object.data_type().code(),
+        content_type: object.content_type().or(info.content_type.as_deref()),
+        info,
+        data: None,
+        path: None,
+    };
+    let large = object.size() > INLINE_BYTES_MAX as u64 || object.data_type() == DataType::Directory;
+    if local && fetch.map && large {
+        let path = object.path(store)?;
+        if let Some(path) = path.to_str() {
+            return Ok(ok_frame(id, &FetchReply { path: Some(path), ..reply }));
+        }
+    }
+    let contents = object.contents()?;
+    let size = contents.len() as u64;
+    let start = fetch.offset.min(size);
+    let limit = fetch.limit.unwrap_or(FETCH_BYTES_MAX).min(FRAME_BYTES_MAX as u64 / 2);
+    let end = start.saturating_add(limit).min(size);
+    let data = &contents[start as usize..end as usize];
+    Ok(ok_frame(id, &FetchReply { size, data: Some(Bytes::new(data)), ..reply }))
+}
+
+fn make_constant(
+    store: &Store,
+    data_type: DataType,
+    content_type: Option<&str>,
+    data: Vec<u8>,
+) -> Result<Object, String> {
+    match data_type {
+        DataType::Blob => store.blob(data, content_type).map_err(|e| e.to_string()),
+        DataType::Directory => {
+            store.import_tar(&data[..]).map(|tree| tree.with_content_type(content_type)).map_err(|e| e.to_string())
+        }
+    }
+}
+
+impl Uploads {
+    /// Adds a piece; pieces come in order and exactly fill what was announced.
+    fn add(&mut self, client: ClientId, upload: rain_core::client::Upload) -> Result<(), RequestError> {
+        let key = (client, upload.session, upload.object);
+        let refuse = |message: String| RequestError { kind: ErrorKind::Request, ..RequestError::request(message) };
+        let content = self.0.entry(key).or_default();
+        if upload.offset == 0 {
+            content.clear();
+        }
+        let end = upload.offset.saturating_add(upload.data.len() as u64);
+        if upload.offset != content.len() as u64 || end > upload.total {
+            let have = content.len();
+            self.0.remove(&key);
+            return Err(refuse(format!(
+                "upload of object {}: bytes {} to {end} of {} do not follow the {have} that came before",
+                upload.object, upload.offset, upload.total
+            )));
+        }
+        if content.capacity() == 0 && upload.total == end {
+            *content = upload.data.into_vec();
+        } else {
+            content.extend_from_slice(&upload.data);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! The executors that a worker drives, one process for each kind of executor, and how calls are sent ahead.
+
+use super::{Route, Worker, WorkerShared};
+use crate::session::Session;
+use rain_core::graph::Batch;
+use rain_core::id::{SessionId, TaskId};
+use rain_data::Object;
+use rain_exec::{Answer, ExecutorError, ExecutorProcess, ExecutorSpec, TaskCall, TaskFailure, python_spec};
+use rain_pool::ReadyTask;
+use rain_topology::CpuId;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Work that may be sent ahead to an executor: it cannot be stolen back, so it is little.
+const AHEAD_SECONDS: f64 = 200e-6;
+const AHEAD_MAX: f64 = 16.0;
+
+/// Executor name of Python tasks.
+const PYTHON: &str = "py";
+
+#[derive(Default)]
+pub(super) struct Executors {
+    registered: HashMap<String, Arc<ExecutorSpec>>,
+    pythons: HashMap<PathBuf, Arc<ExecutorSpec>>,
+    /// By address of the specification, which `registered` and `pythons` keep alive.
+    running: HashMap<*const ExecutorSpec, ExecutorProcess>,
+    /// Mean duration of calls by kind, seconds.
+    durations: HashMap<u64, f64>,
+}
+
+// SAFETY: the pointers are keys only, never followed.
+unsafe impl Send for Executors {}
+
+impl Executors {
+    pub(super) fn new(shared: &WorkerShared) -> Self {
+        let registered = shared.config.executors.iter().map(|spec| (spec.name.clone(), Arc::new(spec.clone())));
+        Self { registered: registered.collect(), ..Self::default() }
+    }
+
+    /// How the executor `name` is started, for a client that wants `python`.
+    pub(super) fn spec(
+        &mut self,
+        shared: &WorkerShared,
+        name: &str,
+        python: Option<&Path>,
+    ) -> Option<Arc<ExecutorSpec>> {
+        if let Some(spec) = self.registered.get(name) {
+            return Some(spec.clone());
+        }
+        if name != PYTHON {
+            return None;
+        }
+        let python = python.unwrap_or(&shared.config.python);
+        if let Some(spec) = self.pythons.get(python) {
+            return Some(spec.clone());
+        }
+        let spec = Arc::new(python_spec(python));
+        self.pythons.insert(python.to_owned(), spec.clone());
+        Some(spec)
+    }
+
+    /// Starts a Python executor before it is needed.
+    pub(super) fn prestart(&mut self, shared: &WorkerShared) {
+        if let Some(spec) = self.spec(shared, PYTHON, None) {
+            match ExecutorProcess::start(&spec, &shared.store) {
+                Ok(process) => drop(self.running.insert(Arc::as_ptr(&spec), process)),
+                Err(error) => tracing::warn!("no Python executor could be started ahead: {error}"),
+            }
+        }
+    }
+
+    /// How many calls of this kind may be with an executor at once.
+    fn depth(&self, kind: u64) -> usize {
+        match self.durations.get(&kind) {
+            None => 1,
+            Some(mean) => (AHEAD_SECONDS / mean.max(1e-9)).clamp(1.0, AHEAD_MAX) as usize,
+        }
+    }
+
+    fn learn(&mut self, kind: u64, seconds: f64) {
+        let mean = self.durations.entry(kind).or_insert(seconds);
+        *mean += (seconds - *mean) / 8.0;
+    }
+}
+
+fn kind_id(session: &Session, batch: &Batch, task: u32) -> u64 {
+    u64::from(session.number) << 32 | u64::from(batch.kind_index(task))
+}
+
+impl Worker {
+    /// Runs a task on an executor, and others of the same session that it can take meanwhile. `cpus`: where it may run,
+    /// if that is not the worker's own cpu.
+    pub(super) fn run_on_executor(
+        &mut self,
+        spec: &Arc<ExecutorSpec>,
+        session: &Arc<Session>,
+        batch: &Arc<Batch>,
+        task: ReadyTask,
+        cpus: &[CpuId],
+    ) {
+        let key = Arc::as_ptr(spec);
+        let mut process = match self.take_running(key) {
+            Some(process) => process,
+            None => match ExecutorProcess::start(spec, &self.shared.store) {
+                Ok(process) => process,
+                Err(error) => return self.fail(session, task.task(), failure(&error)),
+            },
+        };
+        if !cpus.is_empty() {
+            self.pin_executor(&process, cpus);
+        }
+        let intact = self.drive(&mut process, spec, session, batch, task, cpus.is_empty());
+        if !cpus.is_empty() {
+            let own: Vec<CpuId> = self.shared.config.cpus[self.queue.index()].into_iter().collect();
+            self.pin_executor(&process, &own);
+        }
+        if intact {
+            self.executors.running.insert(key, process);
+        }
+    }
+
+    /// The idle executor, unless it has died meanwhile: that is no fault of the next task.
+    fn take_running(&mut self, key: *const ExecutorSpec) -> Option<ExecutorProcess> {
+        let mut process = self.executors.running.remove(&key)?;
+        match process.wait(&self.interrupt, Some(Duration::ZERO), &mut Vec::new()) {
+            Ok(()) => Some(process),
+            Err(error) => {
+                tracing::warn!("an idle executor is replaced: {error}");
+                None
+            }
+        }
+    }
+
+    fn pin_executor(&self, process: &ExecutorProcess, cpus: &[CpuId]) {
+        if !cpus.is_empty()
+            && let Err(error) = rain_topology::pin_process(process.pid(), cpus)
+        {
+            tracing::warn!("executor {} is not pinned: {error}", process.pid());
+        }
+    }
+
+    /// Keeps the executor busy until there is nothing for it; false when the process must not be used again.
+    fn drive(
+        &mut self,
+        process: &mut ExecutorProcess,
+        spec: &Arc<ExecutorSpec>,
+        session: &Arc<Session>,
+        batch: &Arc<Batch>,
+        first: ReadyTask,
+        ahead: bool,
+    ) -> bool {
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut waiting = Some((first, batch.clone()));
+        self.clock.restart();
+        loop {
+            while let Some((task, batch)) = waiting.take() {
+                if let Err(failure) = self.send_call(process, session, &batch, task.task()) {
+                    self.fail(session, task.task(), failure);
+                }
+                let depth = self.executors.depth(kind_id(session, &batch, task.task()));
+                if ahead && process.in_flight() < depth {
+                    waiting = self.next_for(spec, session);
+                }
+            }
+            self.reports.flush();
+            let waited = process.wait(&self.interrupt, None, &mut answers);
+            let took_answers = !answers.is_empty();
+            for answer in answers.drain(..) {
+                let task = answer.call as u32;
+                self.clock.lap();
+                let Some(batch) = self.batch_for(session, task) else { continue };
+                self.executors.learn(kind_id(session, &batch, task), f64::from(self.clock.times().0.duration));
+                self.take_outcome(session, &batch, task, answer.outcome);
+            }
+            if let Err(error) = waited {
+                self.executor_died(process, session, &error);
+                return false;
+            }
+            if session.graph.is_cancelled() {
+                return process.in_flight() == 0;
+            }
+            if took_answers && ahead && !self.shared.pool.gang().is_wanted() {
+                waiting = self.next_for(spec, session);
+            }
+            if process.in_flight() == 0 && waiting.is_none() {
+                return true;
+            }
+        }
+    }
+
+    fn batch_for(&mut self, session: &Session, task: u32) -> Option<Arc<Batch>> {
+        match &self.batch {
+            Some(batch) if batch.tasks().contains(&task) => Some(batch.clone()),
+            _ => session.batch_of(task),
+        }
+    }
+
+    /// The next ready task if it is for the same executor and session; another one is left for later.
+    fn next_for(&mut self, spec: &Arc<ExecutorSpec>, session: &Arc<Session>) -> Option<(ReadyTask, Arc<Batch>)> {
+        let task = self.next.take().or_else(|| self.queue.find())?;
+        if task.session() == session.number
+            && let Some((located, batch)) = self.locate(task)
+        {
+            let kind = batch.kind(task.task());
+            if kind.cpus == 1
+                && let Route::Executor(other) = self.route(&located, kind)
+                && Arc::ptr_eq(&other, spec)
+            {
+                return Some((task, batch));
+            }
+        }
+        self.next = Some(task);
+        None
+    }
+
+    fn send_call(
+        &mut self,
+        process: &mut ExecutorProcess,
+        session: &Arc<Session>,
+        batch: &Arc<Batch>,
+        task: u32,
+    ) -> Result<(), TaskFailure> {
+        self.collect_inputs(session, batch, task);
+        let inputs: Vec<Arc<Object>> = std::mem::take(&mut self.inputs);
+        let call = TaskCall {
+            task: TaskId { session: SessionId(session.number), index: task },
+            governor: self.shared.id,
+            batch,
+            inputs: &inputs,
+            store: &self.shared.store,
+            interrupt: &self.interrupt,
+            cancelled: &|| session.graph.is_cancelled(),
+        };
+        let sent = process.send(u64::from(task), kind_id(session, batch, task), &call);
+        self.inputs = inputs;
+        self.inputs.clear();
+        sent
+    }
+
+    /// The executor is gone: the call it was at fails, the ones behind it have not begun and go to another one.
+    fn executor_died(&mut self, process: &mut ExecutorProcess, session: &Arc<Session>, error: &ExecutorError) {
+        let mut calls = process.take_in_flight().into_iter().map(|call| call as u32);
+        if let Some(task) = calls.next() {
+            self.clock.lap();
+            self.fail(session, task, failure(error));
+        }
+        for task in calls {
+            self.queue.push(ReadyTask::new(session.number, task));
+        }
+    }
+}
+
+fn failure(error: &ExecutorError) -> TaskFailure {
+    TaskFailure { message: error.to_string(), debug: None, user: None }
+}

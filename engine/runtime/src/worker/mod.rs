@@ -1,0 +1,302 @@
+//! A worker: one cpu slot. It runs built-in tasks in place, and waits for the program or executor that it drives.
+
+mod executors;
+mod reports;
+
+use crate::bell::Bell;
+use crate::governor::GovernorConfig;
+use crate::session::{Session, SessionTable};
+use crossbeam_channel::Sender;
+use executors::Executors;
+use rain_core::graph::{Batch, Kind};
+use rain_core::id::{GovernorId, SessionId, TaskId};
+use rain_core::peer::{Failure, Finished};
+use rain_data::{Object, Store};
+use rain_exec::{ExecutorSpec, Interrupt, TaskCall, TaskFailure, TaskOutcome, run_built_in};
+use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
+use rain_topology::CpuId;
+use reports::{Clock, Reports};
+use std::sync::Arc;
+
+/// What workers tell their governor.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Finished(Finished),
+    Failed { session: u32, task: u32, failure: Failure },
+}
+
+/// What the workers of a governor share.
+pub(crate) struct WorkerShared {
+    pub(crate) id: GovernorId,
+    pub(crate) sessions: SessionTable,
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: GovernorConfig,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) interrupts: Vec<Arc<Interrupt>>,
+    pub(crate) reports: Sender<Report>,
+    pub(crate) bell: Bell,
+}
+
+/// How tasks of a kind are run.
+#[derive(Clone)]
+enum Route {
+    /// Outputs are empty blobs: not worth a call.
+    Noop,
+    BuiltIn {
+        /// May take long, so that finished tasks are reported before it.
+        blocks: bool,
+    },
+    Executor(Arc<ExecutorSpec>),
+    Unknown,
+}
+
+/// One worker, on its own thread.
+pub(crate) struct Worker {
+    shared: Arc<WorkerShared>,
+    queue: LocalQueue,
+    interrupt: Arc<Interrupt>,
+    /// A task that this worker runs before it looks into its queue.
+    next: Option<ReadyTask>,
+    session: Option<Arc<Session>>,
+    batch: Option<Arc<Batch>>,
+    route: Option<(Arc<Kind>, Route)>,
+    executors: Executors,
+    reports: Reports,
+    clock: Clock,
+    empty_blob: Arc<Object>,
+    inputs: Vec<Arc<Object>>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<WorkerShared>, queue: LocalQueue) -> Self {
+        let reports = Reports::new(shared.reports.clone(), shared.bell.clone());
+        Self {
+            interrupt: shared.interrupts[queue.index()].clone(),
+            next: None,
+            session: None,
+            batch: None,
+            route: None,
+            executors: Executors::new(&shared),
+            reports,
+            clock: Clock::new(),
+            empty_blob: Arc::new(Object::inline(Vec::new(), None)),
+            inputs: Vec::new(),
+            shared,
+            queue,
+        }
+    }
+
+    /// Runs tasks until the pool is shut down.
+    pub(crate) fn run(mut self) {
+        let cpu = self.shared.config.cpus[self.queue.index()];
+        self.pin(&cpu.into_iter().collect::<Vec<_>>());
+        if self.queue.index() < self.shared.config.prestart {
+            self.executors.prestart(&self.shared);
+        }
+        while !self.shared.pool.is_shut_down() {
+            if self.shared.pool.gang().is_wanted() {
+                self.join_gang();
+            } else if let Some(task) = self.next.take().or_else(|| self.queue.find()) {
+                self.run_task(task);
+            } else {
+                self.rest();
+            }
+        }
+    }
+
+    /// Nothing to do: everything is reported, nothing is held back from being freed.
+    fn rest(&mut self) {
+        self.reports.flush();
+        self.session = None;
+        self.batch = None;
+        self.route = None;
+        self.queue.sleep();
+        self.clock.restart();
+    }
+
+    fn join_gang(&mut self) {
+        if let Some(task) = self.next.take() {
+            self.queue.push(task);
+        }
+        self.reports.flush();
+        if let GangCall::Lead { task, members, group } = self.shared.pool.gang().join(self.queue.index()) {
+            let cpus: Vec<CpuId> = members.iter().filter_map(|member| self.shared.config.cpus[*member]).collect();
+            self.pin(&cpus);
+            self.clock.restart();
+            self.run_as_leader(task, &cpus);
+            let own = self.shared.config.cpus[self.queue.index()];
+            self.pin(&own.into_iter().collect::<Vec<_>>());
+            self.shared.pool.gang().disband(group);
+        }
+        self.clock.restart();
+    }
+
+    fn pin(&self, cpus: &[CpuId]) {
+        if !cpus.is_empty()
+            && let Err(error) = rain_topology::pin_current_thread(cpus)
+        {
+            tracing::warn!("worker {} is not pinned: {error}", self.queue.index());
+        }
+    }
+
+    fn run_task(&mut self, task: ReadyTask) {
+        let Some((session, batch)) = self.locate(task) else { return };
+        let kind = batch.kind(task.task());
+        if kind.cpus > 1 {
+            return self.shared.pool.inject_wide(task, kind.cpus as usize);
+        }
+        match self.route(&session, kind) {
+            Route::Executor(spec) => self.run_on_executor(&spec, &session, &batch, task, &[]),
+            route => self.run_in_place(route, &session, &batch, task),
+        }
+    }
+
+    fn run_as_leader(&mut self, task: ReadyTask, cpus: &[CpuId]) {
+        let Some((session, batch)) = self.locate(task) else { return };
+        match self.route(&session, batch.kind(task.task())) {
+            Route::Executor(spec) => self.run_on_executor(&spec, &session, &batch, task, cpus),
+            route => self.run_in_place(route, &session, &batch, task),
+        }
+        self.reports.flush();
+    }
+
+    /// Session and batch of a task; `None` when the session is over.
+    #[inline]
+    fn locate(&mut self, task: ReadyTask) -> Option<(Arc<Session>, Arc<Batch>)> {
+        if self.session.as_ref().is_none_or(|session| session.number != task.session()) {
+            self.session = self.shared.sessions.get(task.session());
+            self.batch = None;
+        }
+        let session = self.session.as_ref()?;
+        if session.graph.is_cancelled() {
+            self.session = None;
+            return None;
+        }
+        if self.batch.as_ref().is_none_or(|batch| !batch.tasks().contains(&task.task())) {
+            self.batch = session.batch_of(task.task());
+        }
+        Some((session.clone(), self.batch.clone()?))
+    }
+
+    fn route(&mut self, session: &Session, kind: &Arc<Kind>) -> Route {
+        if let Some((known, route)) = &self.route
+            && Arc::ptr_eq(known, kind)
+        {
+            return route.clone();
+        }
+        let route = if kind.is_built_in() {
+            match kind.method() {
+                "noop" if kind.outputs.iter().all(|o| o.data_type == rain_core::graph::DataType::Blob) => Route::Noop,
+                method => Route::BuiltIn { blocks: method != "concat" },
+            }
+        } else {
+            match self.executors.spec(&self.shared, kind.executor(), session.python.as_deref()) {
+                Some(spec) => Route::Executor(spec),
+                None => Route::Unknown,
+            }
+        };
+        self.route = Some((kind.clone(), route.clone()));
+        route
+    }
+
+    fn run_in_place(&mut self, route: Route, session: &Arc<Session>, batch: &Arc<Batch>, task: ReadyTask) {
+        let task = task.task();
+        let blocks = match route {
+            Route::Noop => {
+                for object in batch.outputs(task) {
+                    let value = self.empty_blob.clone();
+                    self.supply(session, object, value);
+                }
+                self.clock.lap();
+                return self.finish(session, batch, task);
+            }
+            Route::BuiltIn { blocks } => blocks,
+            Route::Executor(_) | Route::Unknown => {
+                let name = batch.kind(task).executor();
+                let message = format!(
+                    "no executor {name:?} is registered on this governor; register it in the governor's configuration"
+                );
+                return self.fail(session, task, TaskFailure { message, debug: None, user: None });
+            }
+        };
+        if blocks {
+            self.reports.flush();
+        }
+        self.collect_inputs(session, batch, task);
+        let call = TaskCall {
+            task: TaskId { session: SessionId(session.number), index: task },
+            governor: self.shared.id,
+            batch,
+            inputs: &self.inputs,
+            store: &self.shared.store,
+            interrupt: &self.interrupt,
+            cancelled: &|| session.graph.is_cancelled(),
+        };
+        let outcome = run_built_in(&call);
+        self.inputs.clear();
+        self.clock.lap();
+        self.take_outcome(session, batch, task, outcome);
+    }
+
+    fn collect_inputs(&mut self, session: &Session, batch: &Batch, task: u32) {
+        self.inputs.clear();
+        // A linked, ready task has a claim on each input, and each is there.
+        self.inputs.extend(batch.inputs(task).iter().filter_map(|object| session.graph.value(*object).cloned()));
+    }
+
+    fn take_outcome(&mut self, session: &Arc<Session>, batch: &Arc<Batch>, task: u32, outcome: TaskOutcome) {
+        match outcome {
+            TaskOutcome::Finished { outputs, info } => {
+                let objects = batch.outputs(task);
+                if outputs.len() != objects.len() {
+                    let message = format!("{} outputs were made instead of {}", outputs.len(), objects.len());
+                    return self.fail(session, task, TaskFailure { message, debug: info.debug, user: None });
+                }
+                for (index, (object, value)) in objects.zip(outputs).enumerate() {
+                    let declared = batch.kind(task).outputs[index].content_type.as_deref();
+                    self.reports.object(session.number, object, &value, declared);
+                    self.supply(session, object, value);
+                }
+                if info.debug.is_some() || info.user.is_some() {
+                    self.reports.details(session.number, task, info);
+                }
+                self.finish(session, batch, task);
+            }
+            TaskOutcome::Failed(failure) => self.fail(session, task, failure),
+            TaskOutcome::Cancelled => {}
+        }
+    }
+
+    /// Hands an output to its consumers; the first one that gets ready is this worker's next task.
+    #[inline]
+    fn supply(&mut self, session: &Session, object: u32, value: Arc<Object>) {
+        let mut pushed = 0;
+        let (next, queue) = (&mut self.next, &self.queue);
+        session.graph.supply(object, value, |consumer| {
+            let consumer = ReadyTask::new(session.number, consumer);
+            if next.is_none() {
+                *next = Some(consumer);
+            } else {
+                queue.push(consumer);
+                pushed += 1;
+            }
+        });
+        if pushed > 0 {
+            self.shared.pool.wake(pushed);
+        }
+    }
+
+    #[inline]
+    fn finish(&mut self, session: &Session, batch: &Batch, task: u32) {
+        for object in batch.inputs(task) {
+            session.graph.release(*object);
+        }
+        self.reports.task(session.number, task, self.clock.times());
+    }
+
+    fn fail(&mut self, session: &Session, task: u32, failure: TaskFailure) {
+        let TaskFailure { message, debug, user } = failure;
+        let failure = Failure { message, debug, user, times: Some(self.clock.times().0) };
+        self.reports.failed(session.number, task, failure);
+    }
+}

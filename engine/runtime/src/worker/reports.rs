@@ -1,0 +1,125 @@
+//! What a worker has finished, gathered so that the governor is not told task by task.
+
+use super::Report;
+use crate::bell::Bell;
+use crossbeam_channel::Sender;
+use rain_core::executor::CallInfo;
+use rain_core::peer::{Failure, Finished, ObjectDetails, ObjectReport, TaskDetails, TaskReport, TaskTimes};
+use rain_data::Object;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Tasks reported at once at most.
+const TASKS_MAX: usize = 1024;
+/// How long a finished task waits for others, while the worker goes on.
+const HOLD_MAX: Duration = Duration::from_micros(200);
+
+pub(super) struct Reports {
+    finished: Finished,
+    oldest: Option<Instant>,
+    sender: Sender<Report>,
+    bell: Bell,
+}
+
+impl Reports {
+    pub(super) fn new(sender: Sender<Report>, bell: Bell) -> Self {
+        Self { finished: Finished::default(), oldest: None, sender, bell }
+    }
+
+    fn switch_to(&mut self, session: u32) {
+        if self.finished.session != session {
+            self.flush();
+            self.finished.session = session;
+        }
+    }
+
+    /// An output of a task that will be reported next.
+    pub(super) fn object(&mut self, session: u32, object: u32, value: &Object, declared: Option<&str>) {
+        self.switch_to(session);
+        let size = value.size();
+        self.finished.objects.push(ObjectReport { object, size: u32::try_from(size).unwrap_or(u32::MAX) });
+        let content_type = value.content_type().filter(|actual| Some(*actual) != declared);
+        if content_type.is_some() || value.user().is_some() || size >= u64::from(u32::MAX) {
+            self.finished.object_details.push(ObjectDetails {
+                object,
+                size,
+                content_type: content_type.map(str::to_owned),
+                user: value.user().map(str::to_owned),
+            });
+        }
+    }
+
+    pub(super) fn details(&mut self, session: u32, task: u32, info: CallInfo) {
+        self.switch_to(session);
+        self.finished.details.push(TaskDetails { task, debug: info.debug, user: info.user });
+    }
+
+    /// A task that has finished now.
+    #[inline]
+    pub(super) fn task(&mut self, session: u32, task: u32, (times, now): (TaskTimes, Instant)) {
+        self.switch_to(session);
+        self.finished.tasks.push(TaskReport { task, duration: times.duration, start: times.start });
+        match self.oldest {
+            None => self.oldest = Some(now),
+            Some(oldest) if self.finished.tasks.len() >= TASKS_MAX || now - oldest > HOLD_MAX => self.flush(),
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn failed(&mut self, session: u32, task: u32, failure: Failure) {
+        self.flush();
+        self.send(Report::Failed { session, task, failure });
+    }
+
+    /// Reports everything.
+    pub(super) fn flush(&mut self) {
+        self.oldest = None;
+        if !self.finished.tasks.is_empty() {
+            let tasks = Vec::with_capacity(self.finished.tasks.len());
+            let next = Finished { session: self.finished.session, tasks, ..Finished::default() };
+            let finished = std::mem::replace(&mut self.finished, next);
+            self.send(Report::Finished(finished));
+        }
+    }
+
+    fn send(&self, report: Report) {
+        // The governor's thread outlives its workers; if it has panicked there is nobody to tell.
+        let _ = self.sender.send(report);
+        self.bell.ring();
+    }
+}
+
+/// Start and duration of the worker's tasks; one reading of the clock a task, because a task begins when the one before it
+/// has ended.
+pub(super) struct Clock {
+    /// A moment, as both clocks showed it.
+    origin: (Instant, f64),
+    start: Instant,
+    end: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { origin: (now, since_epoch.as_secs_f64()), start: now, end: now }
+    }
+
+    /// The next task begins now, not at the end of the last one.
+    pub(super) fn restart(&mut self) {
+        self.end = Instant::now();
+    }
+
+    /// A task has ended now.
+    #[inline]
+    pub(super) fn lap(&mut self) {
+        self.start = self.end;
+        self.end = Instant::now();
+    }
+
+    /// Times of the task that ended last, and the moment of its end.
+    #[inline]
+    pub(super) fn times(&self) -> (TaskTimes, Instant) {
+        let start = self.origin.1 + (self.start - self.origin.0).as_secs_f64();
+        (TaskTimes { start, duration: (self.end - self.start).as_secs_f32() }, self.end)
+    }
+}

@@ -1,0 +1,49 @@
+//! How the server and the governors reach each other: one trait, one conformance suite, a backend a file.
+
+mod conformance;
+mod in_process;
+
+pub use conformance::check_transport;
+pub use in_process::{InProcessEndpoint, connect_in_process};
+
+use rain_core::id::GovernorId;
+use rain_core::peer::Message;
+
+/// One end of the connections: the server's, or a governor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    Server,
+    Governor(GovernorId),
+}
+
+/// What a transport tells its owner.
+#[derive(Debug)]
+pub enum TransportEvent<D> {
+    Message {
+        from: Peer,
+        message: Message<D>,
+    },
+    /// The peer is gone; nothing more comes from it, and what is sent to it is dropped.
+    Lost {
+        peer: Peer,
+        why: String,
+    },
+}
+
+/// An endpoint. It lives on one thread, and wakes that thread when something has come.
+///
+/// Messages between the same two endpoints arrive whole, once, in the order in which they were sent, until one of them
+/// ends; sending never waits for the receiver.
+pub trait Transport<D> {
+    /// Who this endpoint is.
+    fn me(&self) -> Peer;
+
+    /// Queues a message. To a peer that is gone or unknown it is dropped: `Lost` tells.
+    fn send(&mut self, to: Peer, message: Message<D>);
+
+    /// The next event, if one has come.
+    fn try_receive(&mut self) -> Option<TransportEvent<D>>;
+}
+
+/// Called when something has come for an endpoint, from any thread.
+pub type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;

@@ -1,0 +1,96 @@
+//! The values of `--listen`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+/// Where a server listens when nothing else is said.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7210);
+
+/// Why an address cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    #[error("--listen={0}: give PORT, ADDRESS or ADDRESS:PORT, for example --listen=127.0.0.1:7210")]
+    Form(String),
+    #[error("--listen={0}: no such host is known")]
+    UnknownHost(String),
+    #[error(
+        "--listen={0}: other machines could connect to this address, but Rain does not encrypt connections yet; use a \
+         loopback address, for example --listen=127.0.0.1:{port}", port = .1.port()
+    )]
+    NotLoopback(String, SocketAddr),
+}
+
+/// Reads PORT, ADDRESS or ADDRESS:PORT.
+///
+/// # Errors
+/// When it is none of them or names an unknown host.
+pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
+    let form = || AddressError::Form(text.to_owned());
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let port = text.parse().map_err(|_| form())?;
+        return Ok(SocketAddr::new(DEFAULT_LISTEN.ip(), port));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, DEFAULT_LISTEN.port()));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| form())?),
+        None => (text, DEFAULT_LISTEN.port()),
+    };
+    if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+        return Err(form());
+    }
+    let mut found: Vec<SocketAddr> =
+        (host, port).to_socket_addrs().map_err(|_| AddressError::UnknownHost(host.to_owned()))?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| AddressError::UnknownHost(host.to_owned()))
+}
+
+/// Reads where a new server is to listen.
+///
+/// # Errors
+/// Also for addresses that other machines can reach.
+pub fn parse_to_bind(text: Option<&str>) -> Result<SocketAddr, AddressError> {
+    let Some(text) = text else { return Ok(DEFAULT_LISTEN) };
+    let address = parse(text)?;
+    if address.ip().is_loopback() { Ok(address) } else { Err(AddressError::NotLoopback(text.to_owned(), address)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_forms_are_read() {
+        for (text, expected) in [
+            ("7211", "127.0.0.1:7211"),
+            ("0", "127.0.0.1:0"),
+            ("127.0.0.2", "127.0.0.2:7210"),
+            ("127.0.0.2:80", "127.0.0.2:80"),
+            ("localhost", "127.0.0.1:7210"),
+            ("localhost:99", "127.0.0.1:99"),
+            ("::1", "[::1]:7210"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), expected);
+        }
+        assert_eq!(parse_to_bind(None).unwrap(), DEFAULT_LISTEN);
+    }
+
+    #[test]
+    fn what_is_no_address_is_said() {
+        for text in ["", "70000", "host:", ":80", "127.0.0.1:x", "a b", "-1"] {
+            assert!(matches!(parse(text), Err(AddressError::Form(_) | AddressError::UnknownHost(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_for_other_machines_are_refused() {
+        for text in ["0.0.0.0", "0.0.0.0:7215", "10.1.2.3", "::"] {
+            let message = parse_to_bind(Some(text)).unwrap_err().to_string();
+            assert!(message.contains("encrypt") && message.contains(text), "{message}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What can be typed; `plan` says what it means.
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The command line as it was typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rain",
+    version,
+    about = "Rain runs large graphs of tasks: it starts, stops and shows servers",
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Print the version
+    #[arg(short = 'v', long = "version", action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a server and its governors; return when they are ready
+    Start(Box<StartArgs>),
+    /// Stop a server and its local governors
+    Stop(StopArgs),
+    /// Show what a server is doing
+    Status(StatusArgs),
+    /// Run a server alone
+    #[command(disable_help_flag = true)]
+    Server(AnythingArgs),
+    /// Run a governor of a server elsewhere
+    #[command(disable_help_flag = true)]
+    Governor(AnythingArgs),
+    /// The detached process that watches over an engine (started by `rain start`)
+    #[command(hide = true)]
+    SupervisorProcess { launch_file: PathBuf },
+    /// The process that runs server and governors (started by the supervisor)
+    #[command(hide = true)]
+    EngineProcess { launch_file: PathBuf },
+}
+
+/// Arguments of `rain start`.
+#[derive(Debug, Default, Args)]
+pub struct StartArgs {
+    /// Start a server and one governor with all cpus of this machine
+    #[arg(long, help_heading = "What to start (exactly one)")]
+    pub simple: bool,
+    /// Start governors on this machine with so many cpus each, e.g. [4,4,2]
+    #[arg(long, value_name = "CPUS", alias = "local-wokers", help_heading = "What to start (exactly one)")]
+    pub local_governors: Option<String>,
+    /// Take the machines from the environment: pbs (not built yet)
+    #[arg(long, value_name = "CONF", help_heading = "What to start (exactly one)")]
+    pub autoconf: Option<String>,
+    /// Start governors through SSH on the machines that the file names (not built yet)
+    #[arg(long, value_name = "FILE", help_heading = "What to start (exactly one)")]
+    pub governor_host_file: Option<PathBuf>,
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 127.0.0.1:7210]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where the server listens for browsers (not built yet)
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_listen: Option<String>,
+    /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]
+    #[arg(long, value_name = "DIR")]
+    pub logdir: Option<PathBuf>,
+    /// Directory for the data of governors [default: a memory file system]
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    /// Command put before the rain program that does the work, e.g. "valgrind --tool=callgrind"
+    #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
+    pub runprefix: Option<String>,
+    /// TOML file with the executors of governors
+    #[arg(long, value_name = "PATH")]
+    pub governor_config: Option<PathBuf>,
+    /// Commands to run on each remote machine first (not built yet)
+    #[arg(long, value_name = "COMMANDS", allow_hyphen_values = true)]
+    pub remote_init: Option<String>,
+    /// Leave one cpu to the server
+    #[arg(short = 'S')]
+    pub reserve_cpu: bool,
+    /// Let the system choose the cpus on which tasks run
+    #[arg(long)]
+    pub no_pin: bool,
+    /// Stay in the terminal; Ctrl-C stops everything
+    #[arg(long)]
+    pub foreground: bool,
+}
+
+/// Which server is meant.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+/// Arguments of `rain status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+/// Arguments of commands that are not there yet.
+#[derive(Debug, Args)]
+pub struct AnythingArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_guides_command_lines_are_understood() {
+        for line in [
+            "rain start --simple",
+            "rain start --local-governors=[4,4,2] --no-pin -S",
+            "rain start --local-wokers=[4,4,2]",
+            "rain start -S --governor-host-file=my_hosts",
+            "rain start --autoconf=pbs --remote-init=ls",
+            "rain start --simple --listen=7210 --http-listen=8080 --logdir=l --workdir=w --governor-config=c",
+            "rain stop --listen 7211",
+            "rain status --json",
+            "rain server --listen=7210 --ready-file=r",
+            "rain governor host:7210 --cpus=-1",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        let prefix = ["rain", "start", "--simple", "--runprefix=valgrind --tool=callgrind"];
+        let Command::Start(args) = Cli::try_parse_from(prefix).unwrap().command else { panic!("not start") };
+        assert_eq!(args.runprefix.as_deref(), Some("valgrind --tool=callgrind"));
+    }
+}

@@ -1,0 +1,84 @@
+//! The little that the launcher asks a running server.
+
+use crate::runtime_dir::Access;
+use rain_core::client::{Hello, HelloReply, RequestError, reply_frame};
+use rain_core::msgpack::{FRAME_BYTES_MAX, PROTOCOL_VERSION, decode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Why a server did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("the server does not answer: {0}")]
+    Io(#[from] io::Error),
+    #[error("the server refused: {0}")]
+    Refused(String),
+    #[error("the server's answer cannot be read: {0}")]
+    Answer(String),
+}
+
+/// A connection through the server's Unix socket.
+pub struct ServerConnection {
+    stream: UnixStream,
+    next_id: u64,
+}
+
+impl ServerConnection {
+    /// Connects and shakes hands; `patience` is how long to wait for each answer.
+    ///
+    /// # Errors
+    /// When nobody listens or the server refuses.
+    pub fn open(access: &Access, patience: Duration) -> Result<Self, AskError> {
+        let stream = UnixStream::connect(&access.socket)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        let mut connection = Self { stream, next_id: 0 };
+        let client = format!("rain {}", env!("CARGO_PKG_VERSION"));
+        let hello = Hello { version: PROTOCOL_VERSION, client, token: None, python: None };
+        connection.ask::<_, HelloReply>("hello", &hello)?;
+        Ok(connection)
+    }
+
+    /// Asks for the map that `rain status` shows.
+    ///
+    /// # Errors
+    /// When there is no good answer.
+    pub fn status(&mut self) -> Result<serde_json::Value, AskError> {
+        self.ask("status", &BTreeMap::<String, u32>::new())
+    }
+
+    /// Asks the server to stop.
+    ///
+    /// # Errors
+    /// When there is no good answer.
+    pub fn stop(&mut self) -> Result<(), AskError> {
+        self.ask::<_, serde::de::IgnoredAny>("stop", &BTreeMap::<String, u32>::new()).map(|_| ())
+    }
+
+    fn ask<B: Serialize, R: DeserializeOwned>(&mut self, op: &str, body: &B) -> Result<R, AskError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.stream.write_all(&reply_frame(op, id, body))?;
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(AskError::Answer(format!("a frame of {length} bytes")));
+        }
+        let mut frame = Vec::new();
+        Read::by_ref(&mut self.stream).take(length as u64).read_to_end(&mut frame)?;
+        let wrong = |error: rain_core::msgpack::FrameError| AskError::Answer(error.to_string());
+        let (head, _, _): (String, u64, serde::de::IgnoredAny) = decode(&frame).map_err(wrong)?;
+        if head == "ok" {
+            let (_, _, reply): (String, u64, R) = decode(&frame).map_err(wrong)?;
+            Ok(reply)
+        } else {
+            let (_, _, error): (String, u64, RequestError) = decode(&frame).map_err(wrong)?;
+            Err(AskError::Refused(error.message))
+        }
+    }
+}

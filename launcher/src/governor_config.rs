@@ -1,0 +1,170 @@
+//! The file of `--governor-config`: executors that governors can start.
+
+use crate::programs;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// An executor that governors start when a task needs it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Deserialize)]
+pub struct ExecutorConfig {
+    pub name: String,
+    /// Absolute path of the program, and its arguments.
+    pub command: Vec<String>,
+    /// Added to the environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What is wrong with the file, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum GovernorConfigError {
+    #[error("--governor-config={path}: cannot read it: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}:{line}: {problem}")]
+    Content { path: PathBuf, line: usize, problem: Problem },
+}
+
+/// What is wrong at one place.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("{0}")]
+    Toml(String),
+    #[error("the name of executor {0:?} is empty or has a '/' in it")]
+    Name(String),
+    #[error("the name {0:?} is taken by Rain's own tasks")]
+    Reserved(String),
+    #[error("the command of executor {0:?} is empty")]
+    NoCommand(String),
+    #[error("the command of executor {0:?} has a quote that is not closed")]
+    Quote(String),
+    #[error("there is no program {program:?} for executor {executor:?}")]
+    NoProgram { executor: String, program: String },
+    #[error("environment variable {0:?} of an executor cannot have this name or value")]
+    Environment(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    executors: BTreeMap<Spanned<String>, Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    command: Spanned<Words>,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<Spanned<String>, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a command is a string, or a list of strings")]
+enum Words {
+    Line(String),
+    List(Vec<String>),
+}
+
+/// Reads and checks the file; programs are looked up in PATH, or relative to the file.
+///
+/// # Errors
+/// Says what is wrong, and in which line.
+pub fn read(path: &Path) -> Result<Vec<ExecutorConfig>, GovernorConfigError> {
+    let unreadable = |source| GovernorConfigError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let base = std::path::absolute(path).map_err(unreadable)?;
+    parse(&text, base.parent().unwrap_or(Path::new("/"))).map_err(|(offset, problem)| {
+        let before = text.get(..offset).unwrap_or(&text);
+        GovernorConfigError::Content { path: path.to_owned(), line: before.matches('\n').count() + 1, problem }
+    })
+}
+
+fn parse(text: &str, base: &Path) -> Result<Vec<ExecutorConfig>, (usize, Problem)> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        (offset, Problem::Toml(error.message().to_owned()))
+    })?;
+    file.executors.into_iter().map(|(name, entry)| check(&name, entry, base)).collect()
+}
+
+fn check(name: &Spanned<String>, entry: Entry, base: &Path) -> Result<ExecutorConfig, (usize, Problem)> {
+    let executor = name.get_ref().clone();
+    let name_offset = name.span().start;
+    if executor.is_empty() || executor.contains('/') {
+        return Err((name_offset, Problem::Name(executor)));
+    }
+    if ["buildin", "py"].contains(&executor.as_str()) {
+        return Err((name_offset, Problem::Reserved(executor)));
+    }
+    let offset = entry.command.span().start;
+    let mut command = match entry.command.into_inner() {
+        Words::Line(line) => shlex::split(&line).ok_or_else(|| (offset, Problem::Quote(executor.clone())))?,
+        Words::List(words) => words,
+    };
+    let Some(program) = command.first().cloned() else { return Err((offset, Problem::NoCommand(executor))) };
+    let found = programs::find(&program, base).and_then(|path| path.into_os_string().into_string().ok());
+    match found {
+        Some(path) => command[0] = path,
+        None => return Err((offset, Problem::NoProgram { executor, program })),
+    }
+    command.extend(entry.args);
+    let mut env = BTreeMap::new();
+    for (key, value) in entry.env {
+        let at = key.span().start;
+        let key = key.into_inner();
+        if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+            return Err((at, Problem::Environment(key)));
+        }
+        env.insert(key, value);
+    }
+    Ok(ExecutorConfig { name: executor, command, env })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Vec<ExecutorConfig>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("governor.toml");
+        std::fs::write(&path, text).unwrap();
+        read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn commands_are_lines_or_lists() {
+        let text = "[executors.a]\ncommand = \"sh -c 'x y'\"\nargs = [\"z\"]\n[executors.a.env]\nK = \"v\"\n\
+                    [executors.b]\ncommand = [\"/bin/sh\", \"-e\"]\n";
+        let read = read_text(text).unwrap();
+        assert_eq!(read.len(), 2);
+        assert!(read[0].command[0].starts_with('/'));
+        assert_eq!(read[0].command[1..], ["-c", "x y", "z"]);
+        assert_eq!(read[0].env["K"], "v");
+        assert_eq!(read[1].command, ["/bin/sh", "-e"]);
+        assert_eq!(read_text("").unwrap(), []);
+    }
+
+    #[test]
+    fn mistakes_are_said_with_their_line() {
+        for (text, line, expected) in [
+            ("[executors.a]\ncommand = \"sh\"\nspeed = 3\n", 3, "unknown field `speed`"),
+            ("\n[executor.a]\ncommand = \"sh\"\n", 2, "unknown field `executor`"),
+            ("[executors.a]\n\ncommand = \"/no/such/program x\"\n", 3, "no program \"/no/such/program\""),
+            ("[executors.a]\ncommand = 3\n", 2, "string, or a list"),
+            ("[executors.a]\ncommand = \"'sh\"\n", 2, "quote"),
+            ("[executors.a]\ncommand = []\n", 2, "is empty"),
+            ("[executors.\"a/b\"]\ncommand = \"sh\"\n", 1, "'/'"),
+            ("[executors.buildin]\ncommand = \"sh\"\n", 1, "Rain's own"),
+            ("[executors.a]\ncommand = \"sh\"\n[executors.a.env]\n\"A=B\" = \"c\"\n", 4, "A=B"),
+            ("[executors.a\n", 1, ""),
+            ("[executors.a]\nargs = []\n", 1, "missing field `command`"),
+        ] {
+            let message = read_text(text).expect_err(text);
+            assert!(message.contains(&format!("governor.toml:{line}: ")) && message.contains(expected), "{message}");
+        }
+        assert!(read(Path::new("/no/such/file")).unwrap_err().to_string().contains("/no/such/file"));
+    }
+}

@@ -1,0 +1,172 @@
+//! What the processes of a start tell each other: the launch file goes down, reports come up through a pipe.
+
+use crate::governor_config::ExecutorConfig;
+use crate::plan::{Governors, StartPlan};
+use crate::runtime_dir::{self, RuntimeDirError};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+/// Name of the launch file in the server's runtime directory.
+pub const LAUNCH_FILE: &str = "launch.json";
+
+/// Everything that supervisor and engine need to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Launch {
+    pub governors: Governors,
+    pub listen: SocketAddr,
+    /// The server's runtime directory.
+    pub directory: PathBuf,
+    pub log_dir: Option<PathBuf>,
+    pub work_dir: Option<PathBuf>,
+    pub run_prefix: Vec<String>,
+    pub executors: Vec<ExecutorConfig>,
+    pub reserve_cpu: bool,
+    pub pin: bool,
+    pub prestart_python: Option<PathBuf>,
+    pub supervisor_pid: Option<u32>,
+    pub descriptors: Descriptors,
+    /// Filled in by the supervisor.
+    pub places: Places,
+}
+
+/// Inherited file descriptors.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Descriptors {
+    pub listener: RawFd,
+    pub reports: RawFd,
+    pub lock: RawFd,
+}
+
+/// Directories of a running server.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Places {
+    /// For what clients send.
+    pub server_work_dir: PathBuf,
+    /// Working directory of each governor.
+    pub work_dirs: Vec<PathBuf>,
+    /// What is to be removed in the end.
+    pub remove: Vec<PathBuf>,
+}
+
+impl Launch {
+    pub fn new(plan: StartPlan, listen: SocketAddr, directory: &Path, descriptors: Descriptors) -> Self {
+        Self {
+            governors: plan.governors,
+            listen,
+            directory: directory.to_owned(),
+            log_dir: plan.log_dir,
+            work_dir: plan.work_dir,
+            run_prefix: plan.run_prefix,
+            executors: plan.executors,
+            reserve_cpu: plan.reserve_cpu,
+            pin: plan.pin,
+            prestart_python: crate::programs::python(),
+            supervisor_pid: None,
+            descriptors,
+            places: Places::default(),
+        }
+    }
+
+    /// How many governors are to be started.
+    pub fn governor_count(&self) -> usize {
+        match &self.governors {
+            Governors::Simple => 1,
+            Governors::Cpus(counts) => counts.len(),
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(LAUNCH_FILE)
+    }
+
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self) -> Result<(), RuntimeDirError> {
+        let text = serde_json::to_vec(self).map_err(|error| RuntimeDirError::Io {
+            what: "write",
+            path: self.path(),
+            source: error.into(),
+        })?;
+        runtime_dir::write_private(&self.directory, LAUNCH_FILE, &text)
+    }
+
+    /// # Errors
+    /// When the file cannot be read or is none.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+}
+
+/// What the processes of a start tell the one who waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    LogDir(PathBuf),
+    /// Something the user should know.
+    Note(String),
+    /// The server accepts clients.
+    Ready {
+        pid: u32,
+        governors: usize,
+        cpus: usize,
+    },
+    /// It will not.
+    Failed(String),
+}
+
+/// The end of the pipe at which reports are written.
+pub struct Reports(File);
+
+impl Reports {
+    pub fn new(pipe: OwnedFd) -> Self {
+        Self(File::from(pipe))
+    }
+
+    /// # Errors
+    /// When nobody listens any more.
+    pub fn send(&mut self, report: &Report) -> io::Result<()> {
+        let mut line = serde_json::to_vec(report)?;
+        line.push(b'\n');
+        self.0.write_all(&line)
+    }
+}
+
+impl AsFd for Reports {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Reads the reports that come until all writers are gone.
+pub fn read_reports(pipe: OwnedFd) -> impl Iterator<Item = Report> {
+    let lines = BufReader::new(File::from(pipe)).lines();
+    lines.map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok())
+}
+
+/// Lets programs that are started from now on inherit a descriptor.
+///
+/// # Errors
+/// When the system refuses.
+pub fn make_inheritable(fd: BorrowedFd<'_>) -> io::Result<RawFd> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(fd.as_raw_fd())
+}
+
+/// Takes a descriptor that was inherited under this number, and inherits it to nobody else.
+///
+/// # Errors
+/// When there is no such descriptor.
+pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 3 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: only borrowed for the call, which fails if it is not open.
+    fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: it is open, and each of the numbers in a launch file is adopted once, at the start of the program, when
+    // nothing else in it can own them.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,70 @@
+//! The seam between launcher and engine: what the launcher knows, in the runtime's terms.
+
+use crate::governor_config::ExecutorConfig;
+use rain_exec::ExecutorSpec;
+use rain_runtime::GovernorConfig;
+use rain_runtime::local::{LocalConfig, run_local};
+use rain_topology::CpuId;
+use rain_transport_tcp::front::ClientFront;
+use std::ffi::OsString;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use rain_runtime::local::{RuntimeError, Stop};
+
+/// How long an executor of the user's may take until it registers.
+const EXECUTOR_START_TIME_MAX: Duration = Duration::from_secs(60);
+/// What Python tasks run with when neither their client nor the launcher knows better.
+const ANY_PYTHON: &str = "python3";
+
+/// Server and local governors to be run.
+pub struct LocalPlan {
+    pub governors: Vec<GovernorPlan>,
+    pub server_work_dir: PathBuf,
+    pub executors: Vec<ExecutorConfig>,
+    pub listen: String,
+    pub python: Option<PathBuf>,
+}
+
+/// A governor to be run.
+pub struct GovernorPlan {
+    /// One for each worker; `None`: not pinned.
+    pub cpus: Vec<Option<CpuId>>,
+    pub work_dir: PathBuf,
+}
+
+/// Runs until `stop`, or a client, stops it; `ready` is called when clients are served.
+///
+/// # Errors
+/// When the parts cannot be started or fail.
+pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()) -> Result<(), RuntimeError> {
+    let executors: Vec<ExecutorSpec> = plan.executors.into_iter().map(executor).collect();
+    // Started ahead only where it is known which Python will be asked for, and no more than can start at once.
+    let machine_cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let prestart_max = if plan.python.is_some() { machine_cpus.div_ceil(plan.governors.len().max(1)) } else { 0 };
+    let python = plan.python.unwrap_or_else(|| ANY_PYTHON.into());
+    let governors = plan.governors.into_iter().map(|governor| GovernorConfig {
+        prestart: governor.cpus.len().min(prestart_max),
+        cpus: governor.cpus,
+        workdir: governor.work_dir,
+        executors: executors.clone(),
+        python: python.clone(),
+    });
+    let config = LocalConfig {
+        governors: governors.collect(),
+        workdir: plan.server_work_dir,
+        version: env!("CARGO_PKG_VERSION"),
+        listen: plan.listen,
+    };
+    run_local(config, front, stop, ready)
+}
+
+fn executor(config: ExecutorConfig) -> ExecutorSpec {
+    ExecutorSpec {
+        name: config.name,
+        command: config.command.into_iter().map(OsString::from).collect(),
+        env: config.env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        start_timeout: EXECUTOR_START_TIME_MAX,
+    }
+}

@@ -1,0 +1,87 @@
+//! `rain`: starts, stops and shows servers.
+//!
+//! `rain start` checks what it was asked for ([`plan`]), takes the port and the runtime directory ([`start`]) and starts a
+//! detached **supervisor** ([`supervisor`]), which starts the **engine** ([`engine`]): server and governors in one process.
+//! The supervisor outlives the engine and leaves nothing behind.
+
+mod address;
+mod cli;
+mod client;
+mod descendants;
+mod engine;
+mod governor_config;
+mod launch;
+mod local;
+mod plan;
+mod programs;
+mod runtime_dir;
+mod start;
+mod status;
+mod stop;
+mod supervisor;
+mod terminal;
+mod work_dir;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use plan::StartPlan;
+use std::fmt::Display;
+use std::process::ExitCode;
+use terminal::{complain, say};
+
+/// The command line was wrong.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        Err(error) => {
+            // Help and version are "errors" that go to standard output; that nobody reads them is none.
+            let _ = error.print();
+            ExitCode::from(error.exit_code().clamp(0, 255) as u8)
+        }
+    }
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Start(args) => match StartPlan::new(&args) {
+            Ok(plan) => ended(start::run(plan)),
+            Err(error) => failed(&error, USAGE),
+        },
+        Command::Stop(args) => printed(stop::run(args.listen.as_deref())),
+        Command::Status(args) => printed(status::run(args.listen.as_deref(), args.json)),
+        Command::Server(_) => not_there_yet("server"),
+        Command::Governor(_) => not_there_yet("governor"),
+        Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),
+        // It has logged and reported its error.
+        Command::EngineProcess { launch_file } => ExitCode::from(u8::from(engine::run(&launch_file).is_err())),
+    }
+}
+
+fn not_there_yet(command: &str) -> ExitCode {
+    let instead = "use `rain start --simple` or `rain start --local-governors=[4,4,2]`";
+    failed(&format!("`rain {command}` is not built yet: Rain runs on one machine for now; {instead}"), USAGE)
+}
+
+fn ended(result: Result<bool, impl Display>) -> ExitCode {
+    match result {
+        Ok(ended_well) => ExitCode::from(u8::from(!ended_well)),
+        Err(error) => failed(&error, 1),
+    }
+}
+
+fn printed(result: Result<String, impl Display>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error, 1),
+    }
+}
+
+fn failed(error: &dyn Display, code: u8) -> ExitCode {
+    complain(error);
+    ExitCode::from(code)
+}

@@ -1,0 +1,214 @@
+//! What `rain start` was asked for, checked: everything that can be said before anything is started is said here.
+
+use crate::address::{self, AddressError};
+use crate::cli::StartArgs;
+use crate::governor_config::{self, ExecutorConfig, GovernorConfigError};
+use crate::programs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// What to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartPlan {
+    pub governors: Governors,
+    pub listen: SocketAddr,
+    pub log_dir: Option<PathBuf>,
+    pub work_dir: Option<PathBuf>,
+    /// Program (absolute) and arguments.
+    pub run_prefix: Vec<String>,
+    pub executors: Vec<ExecutorConfig>,
+    pub reserve_cpu: bool,
+    pub pin: bool,
+    pub foreground: bool,
+}
+
+/// Which governors to start.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Governors {
+    /// One with all cpus.
+    Simple,
+    /// One with so many cpus each.
+    Cpus(Vec<usize>),
+}
+
+/// More cpus than this in one machine are a slip of the pen.
+const CPUS_MAX: usize = 4096;
+
+/// Why nothing can be started as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error(
+        "say what to start: --simple for one governor with all cpus of this machine, or --local-governors=[4,4,2] for \
+         governors with so many cpus each"
+    )]
+    NoWay,
+    #[error("{0} and {1} exclude each other: give exactly one of them")]
+    TwoWays(&'static str, &'static str),
+    #[error("{option} is not built yet: {instead}")]
+    NotBuilt { option: &'static str, instead: &'static str },
+    #[error("--local-governors={0}: give the number of cpus of each governor, for example --local-governors=[4,4,2]")]
+    Governors(String),
+    #[error("--local-governors={0}: that is more than {CPUS_MAX} cpus")]
+    TooManyCpus(String),
+    #[error("--runprefix={0:?}: {1}")]
+    RunPrefix(String, &'static str),
+    #[error("--runprefix: there is no program {0:?} (its path, or its name in PATH)")]
+    RunPrefixProgram(String),
+    #[error("{option}={path}: {source}")]
+    Path { option: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error(transparent)]
+    GovernorConfig(#[from] GovernorConfigError),
+}
+
+impl StartPlan {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// Names the option that is wrong, and what to do.
+    pub fn new(args: &StartArgs) -> Result<Self, PlanError> {
+        let governors = governors(args)?;
+        if args.remote_init.is_some() {
+            let instead = "there are no remote governors yet; leave it out";
+            return Err(PlanError::NotBuilt { option: "--remote-init", instead });
+        }
+        if args.http_listen.is_some() {
+            let instead = "there is no dashboard yet; leave it out and use `rain status`";
+            return Err(PlanError::NotBuilt { option: "--http-listen", instead });
+        }
+        Ok(Self {
+            governors,
+            listen: address::parse_to_bind(args.listen.as_deref())?,
+            log_dir: absolute("--logdir", args.logdir.as_deref())?,
+            work_dir: absolute("--workdir", args.workdir.as_deref())?,
+            run_prefix: run_prefix(args.runprefix.as_deref())?,
+            executors: match &args.governor_config {
+                Some(path) => governor_config::read(path)?,
+                None => Vec::new(),
+            },
+            reserve_cpu: args.reserve_cpu,
+            pin: !args.no_pin,
+            foreground: args.foreground,
+        })
+    }
+}
+
+fn governors(args: &StartArgs) -> Result<Governors, PlanError> {
+    let ways = [
+        ("--simple", args.simple),
+        ("--local-governors", args.local_governors.is_some()),
+        ("--autoconf", args.autoconf.is_some()),
+        ("--governor-host-file", args.governor_host_file.is_some()),
+    ];
+    let mut given = ways.into_iter().filter(|(_, given)| *given).map(|(option, _)| option);
+    let Some(way) = given.next() else { return Err(PlanError::NoWay) };
+    if let Some(other) = given.next() {
+        return Err(PlanError::TwoWays(way, other));
+    }
+    let instead = "Rain runs on one machine for now; use --simple or --local-governors";
+    match (way, &args.local_governors) {
+        ("--simple", _) => Ok(Governors::Simple),
+        (_, Some(text)) => Ok(Governors::Cpus(cpu_counts(text)?)),
+        (option, None) => Err(PlanError::NotBuilt { option, instead }),
+    }
+}
+
+fn cpu_counts(text: &str) -> Result<Vec<usize>, PlanError> {
+    let inner = text.trim();
+    let inner = inner.strip_prefix('[').map_or(Some(inner), |rest| rest.strip_suffix(']'));
+    let counts: Option<Vec<usize>> =
+        inner.and_then(|inner| inner.split(',').map(|count| count.trim().parse().ok().filter(|&c| c > 0)).collect());
+    let counts = counts.ok_or_else(|| PlanError::Governors(text.to_owned()))?;
+    if counts.iter().fold(0usize, |sum, &count| sum.saturating_add(count)) > CPUS_MAX {
+        return Err(PlanError::TooManyCpus(text.to_owned()));
+    }
+    Ok(counts)
+}
+
+fn absolute(option: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, PlanError> {
+    let failed = |path: &Path, source| PlanError::Path { option, path: path.to_owned(), source };
+    path.map(|path| std::path::absolute(path).map_err(|source| failed(path, source))).transpose()
+}
+
+fn run_prefix(text: Option<&str>) -> Result<Vec<String>, PlanError> {
+    let Some(text) = text else { return Ok(Vec::new()) };
+    let wrong = |why| PlanError::RunPrefix(text.to_owned(), why);
+    let mut words = shlex::split(text).ok_or_else(|| wrong("a quote is not closed"))?;
+    let program = words.first().cloned().ok_or_else(|| wrong("it names no command"))?;
+    let found = std::env::current_dir().ok().and_then(|here| programs::find(&program, &here));
+    let path = found.and_then(|path| path.into_os_string().into_string().ok());
+    words[0] = path.ok_or(PlanError::RunPrefixProgram(program))?;
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn plan(arguments: &str) -> Result<StartPlan, String> {
+        let line = format!("rain start {arguments}");
+        let words = shlex::split(&line).unwrap();
+        let Command::Start(args) = Cli::try_parse_from(words).unwrap().command else { panic!("not start") };
+        StartPlan::new(&args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_two_local_ways_are_planned() {
+        let simple = plan("--simple").unwrap();
+        assert_eq!(simple.governors, Governors::Simple);
+        assert_eq!(simple.listen, address::DEFAULT_LISTEN);
+        assert!(simple.pin && !simple.reserve_cpu && !simple.foreground);
+        for text in ["[4,4,2]", "4,4,2", "[ 4, 4 ,2 ]"] {
+            let planned = plan(&format!("--local-governors='{text}' -S --no-pin --foreground --listen=7215")).unwrap();
+            assert_eq!(planned.governors, Governors::Cpus(vec![4, 4, 2]));
+            assert!(!planned.pin && planned.reserve_cpu && planned.foreground);
+            assert_eq!(planned.listen.port(), 7215);
+        }
+        assert_eq!(plan("--local-wokers=[1]").unwrap().governors, Governors::Cpus(vec![1]));
+    }
+
+    #[test]
+    fn paths_become_absolute() {
+        let planned = plan("--simple --workdir=w --logdir=/l").unwrap();
+        assert_eq!(planned.work_dir, Some(std::env::current_dir().unwrap().join("w")));
+        assert_eq!(planned.log_dir, Some(PathBuf::from("/l")));
+    }
+
+    #[test]
+    fn a_run_prefix_is_split_and_found() {
+        let planned = plan("--simple --runprefix='env \"A=b c\"'").unwrap();
+        assert!(planned.run_prefix[0].starts_with('/') && planned.run_prefix[0].ends_with("/env"));
+        assert_eq!(planned.run_prefix[1..], ["A=b c"]);
+    }
+
+    #[test]
+    fn wrong_options_are_named_with_what_to_do() {
+        for (arguments, expected) in [
+            ("", "--simple"),
+            ("--listen=7211", "--local-governors"),
+            ("--simple --local-governors=[1]", "--simple and --local-governors exclude each other"),
+            ("--simple --autoconf=pbs", "--simple and --autoconf"),
+            ("--autoconf=pbs", "--autoconf is not built yet"),
+            ("--governor-host-file=hosts", "--governor-host-file is not built yet"),
+            ("--simple --remote-init=x", "--remote-init is not built yet"),
+            ("--simple --http-listen=8080", "--http-listen is not built yet"),
+            ("--local-governors=[]", "--local-governors=[]: give the number"),
+            ("--local-governors=[4,0]", "give the number"),
+            ("--local-governors=[4,4", "give the number"),
+            ("--local-governors=[-1]", "give the number"),
+            ("--local-governors=[4000,4000]", "more than 4096"),
+            ("--simple --listen=0.0.0.0", "encrypt"),
+            ("--simple --listen=x:y", "--listen=x:y"),
+            ("--simple --runprefix=''", "no command"),
+            ("--simple --runprefix='\"a'", "quote"),
+            ("--simple --runprefix=no-such-program-here", "no program"),
+            ("--simple --governor-config=/no/such/file", "/no/such/file"),
+        ] {
+            let message = plan(arguments).expect_err(arguments);
+            assert!(message.contains(expected), "{arguments}: {message}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `rain status`.
+
+use crate::address::{self, AddressError};
+use crate::client::{AskError, ServerConnection};
+use crate::runtime_dir::{self, Access, RuntimeDirError};
+use serde_json::Value;
+use std::fmt::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Why a running server cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    #[error("no Rain server of yours runs on port {port}{others}")]
+    NotRunning { port: u16, others: OtherPorts },
+    #[error("the server on port {0} is just starting or stopping")]
+    NotReady(u16),
+    #[error("{0} (pid {1})")]
+    Ask(#[source] AskError, u32),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error(transparent)]
+    RuntimeDir(#[from] RuntimeDirError),
+}
+
+/// Where servers do run.
+#[derive(Debug)]
+pub struct OtherPorts(Vec<u16>);
+
+impl fmt::Display for OtherPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports: Vec<String> = self.0.iter().map(u16::to_string).collect();
+        match ports.as_slice() {
+            [] => f.write_str("; start one with `rain start --simple`"),
+            [port] => write!(f, "; there is one on port {port}: use --listen={port}"),
+            ports => write!(f, "; there are some on the ports {}: use --listen=PORT", ports.join(", ")),
+        }
+    }
+}
+
+/// A server that runs.
+pub struct Found {
+    pub access: Access,
+    pub directory: PathBuf,
+}
+
+/// Finds the server that `--listen` means.
+///
+/// # Errors
+/// When there is none.
+pub fn find(listen: Option<&str>) -> Result<Found, LookupError> {
+    let port = listen.map_or(Ok(address::DEFAULT_LISTEN), address::parse)?.port();
+    find_in(&runtime_dir::root(), port)
+}
+
+fn find_in(root: &Path, port: u16) -> Result<Found, LookupError> {
+    let directory = runtime_dir::server_path(root, port);
+    if !runtime_dir::is_live(&directory) {
+        return Err(LookupError::NotRunning { port, others: OtherPorts(runtime_dir::live_ports(root)) });
+    }
+    let access = runtime_dir::read_access(&directory)?.ok_or(LookupError::NotReady(port))?;
+    Ok(Found { access, directory })
+}
+
+/// Asks the server for its status; the text to be printed.
+///
+/// # Errors
+/// When there is no server or no answer.
+pub fn run(listen: Option<&str>, json: bool) -> Result<String, LookupError> {
+    let found = find(listen)?;
+    let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
+    let status = asked.map_err(|error| LookupError::Ask(error, found.access.pid))?;
+    Ok(if json { format!("{status}\n") } else { table(&status) })
+}
+
+/// A server in one line.
+pub struct Summary<'a> {
+    status: &'a Value,
+    now_s: f64,
+}
+
+impl<'a> Summary<'a> {
+    pub fn new(status: &'a Value) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { status, now_s: now.as_secs_f64() }
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |key: &str| self.status[key].as_str().unwrap_or("?").to_owned();
+        let governors = rows(self.status, "governors");
+        let cpus: u64 = governors.iter().filter_map(|governor| governor["cpus"].as_u64()).sum();
+        write!(f, "Rain {} on {}, pid {}", text("version"), text("listen"), cell(&self.status["pid"]))?;
+        if let Some(started) = self.status["started"].as_f64() {
+            write!(f, ", since {}", ago(self.now_s - started))?;
+        }
+        write!(f, ", governors: {}, cpus: {cpus}", governors.len())
+    }
+}
+
+fn ago(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s} s ago"),
+        (0, 0, m, s) => format!("{m} min {s} s ago"),
+        (0, h, m, _) => format!("{h} h {m} min ago"),
+        (d, h, _, _) => format!("{d} d {h} h ago"),
+    }
+}
+
+fn rows<'a>(status: &'a Value, key: &str) -> &'a [Value] {
+    status[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        // What a client calls itself must not steer the terminal.
+        Value::String(text) => text.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+        other => other.to_string(),
+    }
+}
+
+fn table(status: &Value) -> String {
+    let mut text = format!("{}, clients: {}\n", Summary::new(status), cell(&status["clients"]));
+    let governor_columns = ["id", "cpus", "tasks_waiting", "tasks_running", "tasks_unfinished", "tasks_finished"];
+    list(&mut text, "governor", rows(status, "governors"), &governor_columns);
+    list(&mut text, "session", rows(status, "sessions"), &["id", "name", "client", "tasks", "finished", "state"]);
+    text
+}
+
+/// A table of those columns that the rows have.
+fn list(text: &mut String, title: &str, rows: &[Value], columns: &[&str]) {
+    let columns = columns.iter().filter(|column| rows.iter().any(|row| !row[**column].is_null()));
+    let table: Vec<Vec<String>> = columns
+        .map(|column| {
+            let head = if *column == "id" { title.to_owned() } else { column.trim_start_matches("tasks_").to_owned() };
+            std::iter::once(head).chain(rows.iter().map(|row| cell(&row[*column]))).collect()
+        })
+        .collect();
+    if table.is_empty() {
+        return;
+    }
+    text.push('\n');
+    for line in 0..=rows.len() {
+        let cells = table.iter().map(|column| {
+            let width = column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+            format!("{:<width$}", column[line])
+        });
+        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn example() -> Value {
+        json!({
+            "pid": 7, "version": "0.1.0", "listen": "127.0.0.1:7210", "started": 1000.0, "clients": 1,
+            "governors": [
+                {"id": 0, "cpus": 4, "tasks_waiting": 1, "tasks_running": 2, "tasks_finished": 300},
+                {"id": 1, "cpus": 2, "tasks_waiting": 0, "tasks_running": 0, "tasks_finished": 0}],
+            "sessions": [{"id": 0, "name": "iris\u{1b}[2J", "client": 3, "tasks": 5, "finished": 2, "state": "open"}]
+        })
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_safe_for_terminals() {
+        let text = table(&example());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("Rain 0.1.0 on 127.0.0.1:7210, pid 7, since "), "{text}");
+        assert!(lines[0].ends_with("governors: 2, cpus: 6, clients: 1"), "{text}");
+        assert_eq!(lines[2], "governor  cpus  waiting  running  finished");
+        assert_eq!(lines[3], "0         4     1        2        300");
+        assert_eq!(lines[6], "session  name       client  tasks  finished  state");
+        assert_eq!(lines[7], "0        iris?[2J  3       5      2         open".replace("[2J ", "[2J  "));
+        assert_eq!(table(&json!({})).lines().count(), 1);
+    }
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, expected) in [
+            (-3.0, "0 s ago"),
+            (59.9, "59 s ago"),
+            (61.0, "1 min 1 s ago"),
+            (7300.0, "2 h 1 min ago"),
+            (180_000.0, "2 d 2 h ago"),
+        ] {
+            assert_eq!(ago(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn what_does_not_run_is_said_with_what_does() {
+        let root = tempfile::tempdir().unwrap();
+        let message = |port| find_in(root.path(), port).err().unwrap().to_string();
+        assert_eq!(message(1), "no Rain server of yours runs on port 1; start one with `rain start --simple`");
+        let runtime_dir::Claim::Claimed(_held) = runtime_dir::ServerDir::claim(root.path(), 2).unwrap() else {
+            panic!("busy")
+        };
+        assert!(message(1).ends_with("there is one on port 2: use --listen=2"));
+        assert!(message(2).contains("starting or stopping"));
+    }
+}

@@ -1,0 +1,262 @@
+//! The process that outlives the engine: it starts it, hands signals on, and whatever way the engine ends, kills what the
+//! engine has left behind and removes its directories.
+//!
+//! It stays single-threaded, for a child that asked to die with its parent dies with the *thread* that started it.
+
+use crate::descendants;
+use crate::launch::{Launch, Report, Reports, adopt, make_inheritable, read_reports};
+use crate::runtime_dir::{self, RuntimeDirError};
+use crate::work_dir;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the engine may take to stop once it was asked to.
+const STOP_TIME_MAX: Duration = Duration::from_secs(8);
+const LOG_FILE: &str = "server.log";
+
+/// Why the engine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    #[error("cannot read the launch file {path}: {source}")]
+    LaunchFile { path: PathBuf, source: io::Error },
+    #[error("cannot make the log directory {path}: {source}")]
+    LogDir { path: PathBuf, source: io::Error },
+    #[error("cannot make the working directory: {0}")]
+    WorkDir(#[source] io::Error),
+    #[error("cannot start the engine {program}: {source}")]
+    Spawn { program: String, source: io::Error },
+    #[error("cannot set up signals: {0}")]
+    Signals(#[from] Errno),
+    #[error(transparent)]
+    RuntimeDir(#[from] RuntimeDirError),
+}
+
+/// The descriptors that the supervisor holds until it ends.
+pub struct Held {
+    pub listener: OwnedFd,
+    pub reports: Reports,
+}
+
+/// The supervisor as a detached process of its own; whether the engine ended well.
+///
+/// # Errors
+/// When the launch file is unusable; other errors are reported through the pipe.
+pub fn run_detached(launch_file: &Path) -> Result<bool, SupervisorError> {
+    let unusable = |source| SupervisorError::LaunchFile { path: launch_file.to_owned(), source };
+    let launch = Launch::read(launch_file).map_err(unusable)?;
+    let listener = adopt(launch.descriptors.listener).map_err(unusable)?;
+    let reports = adopt(launch.descriptors.reports).map_err(unusable)?;
+    // Held to the end of the process, and by no other.
+    std::mem::forget(adopt(launch.descriptors.lock).map_err(unusable)?);
+    let _ = nix::unistd::setsid();
+    if launch.run_prefix.is_empty() {
+        // A prefix's program may write its results to where it is started.
+        let _ = std::env::set_current_dir("/");
+    }
+    Ok(run(launch, Held { listener, reports: Reports::new(reports) }, None))
+}
+
+/// The supervisor within `rain start --foreground`: `told` is given what the engine reports.
+pub fn run_attached(launch: Launch, held: Held, reports: OwnedFd, mut told: impl FnMut(Report)) -> bool {
+    run(launch, held, Some((reports, &mut told)))
+}
+
+type Listener<'a> = Option<(OwnedFd, &'a mut dyn FnMut(Report))>;
+
+fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> bool {
+    let result = prepare(&mut launch, &mut held).and_then(|log| start(&launch, &log));
+    let (ended_well, failure) = match result {
+        Ok(mut engine) => {
+            let status = engine.watch(&launch, &mut listener);
+            (status == WaitStatus::Exited(engine.pid, 0), format!("the engine {}", described(status)))
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    // Not heard by anyone once the engine was ready.
+    let _ = held.reports.send(&Report::Failed(failure));
+    descendants::kill_all();
+    clean_up(&launch);
+    if let Some((pipe, told)) = listener {
+        drop(held.reports);
+        read_reports(pipe).for_each(told);
+    }
+    ended_well
+}
+
+/// Removes what a server has in the file system.
+pub fn clean_up(launch: &Launch) {
+    launch.places.remove.iter().for_each(|path| work_dir::remove_tree(path));
+    runtime_dir::remove(&launch.directory);
+}
+
+/// Makes the directories and opens the log.
+fn prepare(launch: &mut Launch, held: &mut Held) -> Result<File, SupervisorError> {
+    launch.supervisor_pid = Some(std::process::id());
+    runtime_dir::write_supervisor_pid(&launch.directory)?;
+    let log_dir = match &launch.log_dir {
+        Some(path) => path.clone(),
+        None => default_log_dir()?,
+    };
+    let failed = |source| SupervisorError::LogDir { path: log_dir.clone(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&log_dir).map_err(failed)?;
+    let path = log_dir.join(LOG_FILE);
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+    let _ = held.reports.send(&Report::LogDir(log_dir));
+    launch.places = work_dir::make(launch.work_dir.as_deref(), launch.listen.port(), launch.governor_count())
+        .map_err(SupervisorError::WorkDir)?;
+    // Read by the engine, and by the next start on this port should this process be killed.
+    launch.descriptors.listener = make_inheritable(held.listener.as_fd()).map_err(SupervisorError::WorkDir)?;
+    launch.descriptors.reports = make_inheritable(held.reports.as_fd()).map_err(SupervisorError::WorkDir)?;
+    launch.write()?;
+    Ok(log)
+}
+
+fn default_log_dir() -> Result<PathBuf, RuntimeDirError> {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let host = host.filter(|host| !host.contains('/')).unwrap_or_else(|| "localhost".to_owned());
+    Ok(runtime_dir::private_tmp_dir()?.join("logs").join(format!("server-{host}-{}", std::process::id())))
+}
+
+struct Engine {
+    pid: Pid,
+    signals: SignalFd,
+}
+
+fn start(launch: &Launch, log: &File) -> Result<Engine, SupervisorError> {
+    // From now on whoever loses its parent among our descendants becomes our child.
+    prctl::set_child_subreaper(true)?;
+    let handled = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD]);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&handled), None)?;
+    let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+
+    let program = own_program();
+    let mut words = launch.run_prefix.iter().map(PathBuf::from).chain([program]);
+    let first = words.next().unwrap_or_default();
+    let mut command = Command::new(&first);
+    command.args(words).arg("engine-process").arg(launch.path()).stdin(Stdio::null()).process_group(0);
+    if launch.run_prefix.is_empty() {
+        command.arg0("rain");
+    }
+    let failed = |source| SupervisorError::Spawn { program: first.display().to_string(), source };
+    command.stdout(log.try_clone().map_err(failed)?).stderr(log.try_clone().map_err(failed)?);
+    // SAFETY: both calls are plain system calls, which may be made between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
+        });
+    }
+    let child = command.spawn().map_err(failed)?;
+    Ok(Engine { pid: Pid::from_raw(child.id() as i32), signals })
+}
+
+/// This program, for starting it again.
+pub fn own_program() -> PathBuf {
+    let own = std::env::current_exe().ok().filter(|path| path.is_file());
+    own.unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
+impl Engine {
+    /// Waits for the end of the engine, handing signals on.
+    fn watch(&mut self, launch: &Launch, listener: &mut Listener<'_>) -> WaitStatus {
+        let mut stop_deadline: Option<Instant> = None;
+        loop {
+            if let Some(status) = self.reap() {
+                return status;
+            }
+            let wait = match stop_deadline {
+                None => PollTimeout::NONE,
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        self.signal(launch, Signal::SIGKILL);
+                    }
+                    PollTimeout::try_from(left + Duration::from_millis(20)).unwrap_or(PollTimeout::MAX)
+                }
+            };
+            let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            if let Some((pipe, _)) = &*listener {
+                polled.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+            }
+            let _ = poll(&mut polled, wait);
+            let reported = polled.get(1).and_then(PollFd::any).unwrap_or(false);
+            if reported && !hand_on_report(listener) {
+                *listener = None;
+            }
+            while let Ok(Some(signal)) = self.signals.read_signal() {
+                if signal.ssi_signo == Signal::SIGCHLD as u32 {
+                    continue;
+                }
+                // Asked a second time, it is meant.
+                let urgent = stop_deadline.is_some();
+                self.signal(launch, if urgent { Signal::SIGKILL } else { Signal::SIGTERM });
+                stop_deadline.get_or_insert(Instant::now() + STOP_TIME_MAX);
+            }
+        }
+    }
+
+    /// Takes the exit statuses of all children that have ended; the engine's, if it is among them.
+    fn reap(&self) -> Option<WaitStatus> {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => return None,
+                Ok(status) if status.pid() == Some(self.pid) => return Some(status),
+                Ok(_) | Err(Errno::EINTR) => {}
+                // No child at all: it ended and somebody else took its status.
+                Err(_) => return Some(WaitStatus::Exited(self.pid, 1)),
+            }
+        }
+    }
+
+    fn signal(&self, launch: &Launch, signal: Signal) {
+        let _ = kill(self.pid, signal);
+        // A prefix's program may have started the engine as a child and not hand signals on.
+        if !launch.run_prefix.is_empty()
+            && let Ok(Some(access)) = runtime_dir::read_access(&launch.directory)
+            && let Ok(pid) = i32::try_from(access.pid)
+            && pid != self.pid.as_raw()
+        {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+/// Reads one report; whether more can come.
+fn hand_on_report(listener: &mut Listener<'_>) -> bool {
+    let Some((pipe, told)) = listener else { return false };
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        match nix::unistd::read(pipe.as_fd(), &mut byte) {
+            Ok(1) if byte[0] == b'\n' => break,
+            Ok(1) => line.push(byte[0]),
+            Err(Errno::EINTR) => {}
+            _ => return false,
+        }
+    }
+    if let Ok(report) = serde_json::from_slice(&line) {
+        told(report);
+    }
+    true
+}
+
+fn described(status: WaitStatus) -> String {
+    match status {
+        WaitStatus::Exited(_, code) => format!("ended with exit code {code}"),
+        WaitStatus::Signaled(_, signal, _) => format!("was killed by {signal}"),
+        other => format!("ended: {other:?}"),
+    }
+}

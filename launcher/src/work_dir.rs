@@ -1,0 +1,115 @@
+//! Directories for the data of governors.
+
+use crate::launch::Places;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access, geteuid};
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+const MEMORY_FILE_SYSTEM: &str = "/dev/shm";
+/// With less room than this it is not used.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+/// Makes private directories for the server and for each governor.
+///
+/// # Errors
+/// When one cannot be made; what was made by then is removed again.
+pub fn make(chosen: Option<&Path>, port: u16, governors: usize) -> io::Result<Places> {
+    let pid = std::process::id();
+    let (parent, suffix) = match chosen {
+        Some(chosen) => {
+            fs::create_dir_all(chosen).map_err(naming(chosen))?;
+            (chosen.to_owned(), format!("-{pid}"))
+        }
+        None => {
+            let base = default_parent().join(format!("rain-{}-{port}-{pid}", geteuid()));
+            private(&base)?;
+            (base, String::new())
+        }
+    };
+    let server_work_dir = parent.join(format!("server{suffix}"));
+    let work_dirs: Vec<_> = (0..governors).map(|i| parent.join(format!("governor-{i}{suffix}"))).collect();
+    let all: Vec<_> = work_dirs.iter().chain([&server_work_dir]).cloned().collect();
+    for (made, path) in all.iter().enumerate() {
+        if let Err(error) = private(path) {
+            all[..made].iter().for_each(|path| remove_tree(path));
+            if chosen.is_none() {
+                remove_tree(&parent);
+            }
+            return Err(error);
+        }
+    }
+    let remove = if chosen.is_some() { all } else { vec![parent] };
+    Ok(Places { server_work_dir, work_dirs, remove })
+}
+
+fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path).map_err(naming(path))
+}
+
+fn default_parent() -> PathBuf {
+    let memory = Path::new(MEMORY_FILE_SYSTEM);
+    let free_bytes = statvfs(memory).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
+    if free_bytes >= MEMORY_BYTES_MIN && access(memory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok() {
+        return memory.to_owned();
+    }
+    let usual = env::var_os("TMPDIR").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
+    usual.unwrap_or_else(|| PathBuf::from("/tmp"))
+}
+
+/// Removes a directory with everything in it, also what is write-protected.
+pub fn remove_tree(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path)
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        make_removable(path);
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+fn make_removable(path: &Path) {
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_removable(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_governor_gets_a_private_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let chosen = directory.path().join("not/there/yet");
+        let Places { server_work_dir, work_dirs, remove } = make(Some(&chosen), 7210, 2).unwrap();
+        assert_eq!(remove.len(), 3);
+        assert!(remove.contains(&server_work_dir) && work_dirs.iter().all(|path| remove.contains(path)));
+        assert_eq!(work_dirs[1], chosen.join(format!("governor-1-{}", std::process::id())));
+        assert!(work_dirs.iter().all(|path| fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o700));
+        let message = make(Some(&chosen), 7210, 1).unwrap_err().to_string();
+        assert!(message.contains("governor-0"), "{message}");
+        assert!(work_dirs[0].exists(), "what another server uses stays");
+    }
+
+    #[test]
+    fn the_default_is_one_directory_to_remove() {
+        let Places { work_dirs, remove, .. } = make(None, 1, 2).unwrap();
+        assert!(work_dirs.iter().all(|path| path.is_dir() && path.starts_with(&remove[0])));
+        let protected = work_dirs[0].join("object");
+        fs::create_dir(&protected).unwrap();
+        fs::write(protected.join("file"), "x").unwrap();
+        fs::set_permissions(&protected, fs::Permissions::from_mode(0o500)).unwrap();
+        remove.iter().for_each(|path| remove_tree(path));
+        assert!(!remove[0].exists());
+    }
+}

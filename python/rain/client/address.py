@@ -1,0 +1,85 @@
+"""Finding the server: the access file that a running server leaves for its user, and the sockets it names."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+from ..common.errors import RainException
+
+CONNECT_SECONDS = 10.0
+_LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", ""))
+
+
+def runtime_directory() -> str:
+    """Where servers of this user keep their access files."""
+    if os.environ.get("RAIN_RUNTIME_DIR"):
+        return os.environ["RAIN_RUNTIME_DIR"]
+    if os.environ.get("XDG_RUNTIME_DIR"):
+        return os.path.join(os.environ["XDG_RUNTIME_DIR"], "rain")
+    return f"/tmp/rain-{os.getuid()}"
+
+
+def access_path(port: int) -> str:
+    """The access file of the server at a port."""
+    return os.path.join(runtime_directory(), f"server-{port}", "access.json")
+
+
+def connect(host: str, port: int) -> tuple[socket.socket, str | None, str]:
+    """Connect to a server: its socket, the token to show there (None where none is needed), and its name for errors."""
+    access = _read_access(port)
+    if access is not None and _is_local(host):
+        path = access.get("socket")
+        if isinstance(path, str) and os.path.exists(path):
+            try:
+                return _connect_unix(path), None, f"{host}:{port} ({path})"
+            except OSError:
+                # A server that was killed leaves its files; whoever has the port now may answer there.
+                pass
+    try:
+        tcp = socket.create_connection((host or "localhost", port), timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise RainException(_refused(host, port, error, access)) from None
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    token = access.get("token") if access is not None else None
+    return tcp, token, f"{host}:{port}"
+
+
+def _connect_unix(path: str) -> socket.socket:
+    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        unix.settimeout(CONNECT_SECONDS)
+        unix.connect(path)
+    except OSError:
+        unix.close()
+        raise
+    return unix
+
+
+def _is_local(host: str) -> bool:
+    return host in _LOCAL_HOSTS or host == socket.gethostname()
+
+
+def _read_access(port: int) -> dict[str, Any] | None:
+    path = access_path(port)
+    try:
+        with open(path, encoding="utf-8") as file:
+            access = json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RainException(f"The access file {path} of a Rain server cannot be read: {error}") from None
+    if not isinstance(access, dict):
+        raise RainException(f"{path} is not the access file of a Rain server")
+    return access
+
+
+def _refused(host: str, port: int, error: OSError, access: dict[str, Any] | None) -> str:
+    reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error))
+    message = f"No Rain server at {host}:{port}: {reason}."
+    if access is not None:
+        message += f" ({access_path(port)} was left by process {access.get('pid')}.)"
+    option = "" if port == 7210 else f" --listen {port}"
+    return f"{message} Start one with: rain start --simple{option}"

@@ -1,0 +1,108 @@
+"""Arguments of remote functions as bytes.
+
+Plain arguments become ``[arguments, positions]`` in MessagePack: at the positions stand data objects, one input each.
+Anything else is a pickle of ``(arguments, keyword arguments)`` in which data objects are persistent ids
+``(input, parameter)``. A pickle begins with 0x80, a MessagePack array does not.
+"""
+
+from __future__ import annotations
+
+import io
+from types import FunctionType, GeneratorType
+from typing import TYPE_CHECKING, Any, Callable
+
+import cloudpickle
+
+from ..common.errors import RainException
+from .data import DataObject
+from .task import Task, check_input
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# What MessagePack gives back as it was.
+PLAIN_TYPES = frozenset((int, str, bytes, float, bool, type(None)))
+
+PICKLE_PROTOCOL = 5
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
+    """Pickles anything; data objects are handed to a function."""
+
+    def __init__(self, file: io.BytesIO, found: Callable[[Any], Any]) -> None:
+        super().__init__(file, protocol=PICKLE_PROTOCOL)
+        self._found = found
+
+    def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, (DataObject, Task)):
+            return self._found(obj)
+        return None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, GeneratorType):
+            return list, (list(obj),)
+        return super().reducer_override(obj)
+
+
+def pickle_arguments(
+    session: Session, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: list[int], function: str
+) -> tuple[bytes, tuple[Any, ...]]:
+    """Pickle arguments of any shape: the bytes, and the data objects in them.
+
+    `parameters` has the number of the parameter that each of `args` and then of `kwargs` belongs to.
+    """
+    inputs: dict[int, Any] = {}
+    numbers: dict[int, int] = {}
+    parameter = 0
+
+    def found(item: Any) -> tuple[int, int]:
+        number = numbers.get(id(item))
+        if number is None:
+            check_input(session, item)
+            number = numbers[id(item)] = len(inputs)
+            inputs[number] = item
+        return number, parameter
+
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer, found)
+    try:
+        # One pickle after the other with a common memo, to know which parameter a data object belongs to.
+        pickler.dump((len(args), list(kwargs)))
+        for parameter, value in zip(parameters, (*args, *kwargs.values())):  # noqa: B007 (found() reads it)
+            pickler.dump(value)
+    except RainException:
+        raise
+    except Exception as error:
+        raise RainException(
+            f"An argument of {function}() cannot be pickled: {type(error).__name__}: {error}"
+        ) from error
+    return buffer.getvalue(), tuple(inputs.values())
+
+
+def pickle_function(function: FunctionType, without_defaults: bool) -> bytes:
+    """Pickle a function without its annotations, which only the client needs."""
+    bare = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        None if without_defaults else function.__defaults__,
+        function.__closure__,
+    )
+    bare.__kwdefaults__ = None if without_defaults else function.__kwdefaults__
+    bare.__qualname__ = function.__qualname__
+    bare.__module__ = function.__module__
+    bare.__doc__ = None
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer, _refuse).dump(bare)
+    except RainException as error:
+        raise RainException(f"Remote function {function.__name__}() cannot be sent: {error}") from None
+    except Exception as error:
+        raise RainException(
+            f"Remote function {function.__name__}() cannot be pickled: {type(error).__name__}: {error}"
+        ) from error
+    return buffer.getvalue()
+
+
+def _refuse(item: Any) -> Any:
+    raise RainException(f"it uses a data object that is not passed as an argument: {item!r}")

@@ -1,0 +1,200 @@
+"""The connection of a client: requests and replies in frames, for any number of threads.
+
+There is no thread in the background. Of the threads that wait for a reply, one reads and hands out what arrives; when
+it has its own reply, another one takes over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..common.errors import RainException
+from .address import CONNECT_SECONDS, connect
+
+PROTOCOL_VERSION = 1
+MAX_FRAME = 256 << 20
+_READ_SIZE = 1 << 16
+
+
+class RequestError(Exception):
+    """The server's answer was an error; it becomes an exception for users where the request was made."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(error.get("message"))
+        self.error = error
+
+
+class Connection:
+    """Sends requests to a server and waits for the replies."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket, token, self.name = connect(host, port)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder()
+        self._send_lock = threading.Lock()
+        self._turn = threading.Condition()
+        self._reading = False
+        self._open: set[int] = set()
+        self._replies: dict[int, list[Any]] = {}
+        self._next_id = 0
+        self._failure: str | None = None
+        self._received: list[bytes] = []
+        try:
+            self._server = self._handshake(token)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._socket.settimeout(None)
+
+    @property
+    def local(self) -> bool:
+        """Whether paths that the server names can be opened here."""
+        return bool(self._server.get("local"))
+
+    def request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its reply."""
+        request_id = self._send(operation, body)
+        try:
+            reply = self._wait_for(request_id)
+        finally:
+            # After a Ctrl-C the reply still comes; it is dropped then.
+            with self._turn:
+                self._open.discard(request_id)
+                self._replies.pop(request_id, None)
+        if reply[0] == "ok":
+            return reply[2]  # type: ignore[no-any-return]
+        error = reply[2]
+        if error.get("kind") == "protocol":
+            self._fail(f"The server at {self.name} does not understand this client: {error.get('message')}")
+            raise RainException(self._failure)
+        raise RequestError(error)
+
+    def close(self) -> None:
+        """Drop the connection; the server ends the client's sessions."""
+        self._fail(f"The connection to {self.name} was closed")
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._failure is not None
+
+    def _handshake(self, token: str | None) -> dict[str, Any]:
+        hello = {"version": PROTOCOL_VERSION, "client": f"python {__version__}", "python": sys.executable}
+        if token is not None:
+            hello["token"] = token
+        self._socket.settimeout(CONNECT_SECONDS)
+        try:
+            reply = self.request("hello", hello)
+        except RequestError as error:
+            raise RainException(f"The server at {self.name} refused the connection: {error}") from None
+        if reply.get("version") != PROTOCOL_VERSION:
+            raise RainException(
+                f"The server at {self.name} speaks version {reply.get('version')} of the protocol, "
+                f"this client (rain {__version__}) version {PROTOCOL_VERSION}"
+            )
+        return reply
+
+    def _send(self, operation: str, body: dict[str, Any]) -> int:
+        with self._send_lock:
+            if self._failure is not None:
+                raise RainException(self._failure)
+            request_id = self._next_id
+            self._next_id += 1
+            frame = bytearray(4)
+            self._encoder.encode_into([operation, request_id, body], frame, 4)
+            length = len(frame) - 4
+            if length > MAX_FRAME:
+                raise RainException(
+                    f"A {operation} of {length >> 20} MiB is more than the {MAX_FRAME >> 20} MiB that a server takes; "
+                    "submit the graph in parts, and pass large values as blob()"
+                )
+            frame[:4] = length.to_bytes(4, "little")
+            with self._turn:
+                self._open.add(request_id)
+            try:
+                self._socket.sendall(frame)
+            except OSError:
+                self._fail(f"The server at {self.name} closed the connection")
+                raise RainException(self._failure) from None
+            except BaseException:
+                self._fail(f"The connection to {self.name} was given up: sending was interrupted")
+                raise
+            return request_id
+
+    def _wait_for(self, request_id: int) -> list[Any]:
+        while True:
+            with self._turn:
+                while request_id not in self._replies and self._failure is None and self._reading:
+                    self._turn.wait()
+                if request_id in self._replies:
+                    return self._replies.pop(request_id)
+                if self._failure is not None:
+                    raise RainException(self._failure)
+                self._reading = True
+            try:
+                reply, size = self._read_reply()
+                with self._turn:
+                    if reply[1] in self._open:
+                        self._replies[reply[1]] = reply
+                # Only after handing it out: an interrupted read begins again with what has arrived.
+                self._received[:] = [b"".join(self._received)[size:]]
+            finally:
+                with self._turn:
+                    self._reading = False
+                    self._turn.notify_all()
+
+    def _read_reply(self) -> tuple[list[Any], int]:
+        length = int.from_bytes(self._take(4)[:4], "little")
+        if length > MAX_FRAME:
+            raise self._strange()
+        try:
+            reply = self._decoder.decode(memoryview(self._take(4 + length))[4 : 4 + length])
+        except msgspec.DecodeError:
+            raise self._strange() from None
+        if not (
+            isinstance(reply, list)
+            and len(reply) == 3
+            and reply[0] in ("ok", "error")
+            and isinstance(reply[1], int)
+            and isinstance(reply[2], dict)
+        ):
+            raise self._strange()
+        return reply, 4 + length
+
+    def _take(self, count: int) -> bytes:
+        """All that has arrived, once this is at least so much."""
+        arrived = sum(map(len, self._received))
+        while arrived < count:
+            try:
+                # In one step: a Ctrl-C between receiving and storing would lose data.
+                self._received.extend(map(self._socket.recv, (max(count - arrived, _READ_SIZE),)))
+            except socket.timeout:
+                raise self._strange("it does not answer") from None
+            except OSError as error:
+                self._fail(f"The connection to the Rain server at {self.name} broke: {error.strerror or error}")
+                raise RainException(self._failure) from None
+            if not self._received[-1]:
+                self._fail(f"The Rain server at {self.name} closed the connection")
+                raise RainException(self._failure)
+            arrived += len(self._received[-1])
+        return b"".join(self._received)
+
+    def _strange(self, what: str = "what it sends is not Rain's protocol") -> RainException:
+        self._fail(f"What listens at {self.name} is not a Rain server of this version: {what}")
+        return RainException(self._failure)
+
+    def _fail(self, reason: str) -> None:
+        with self._turn:
+            if self._failure is None:
+                self._failure = reason
+            self._turn.notify_all()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()

@@ -1,0 +1,255 @@
+"""Data objects as a client sees them, and constants."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..common.attributes import ObjectInfo, ObjectSpec
+from ..common.content_type import check_content_type, encode_value, text_encoding
+from ..common.data_instance import DataInstance
+from ..common.errors import RainException
+from ..common.ids import ID, DataType
+from .active import active_session
+from .kind import OutputSpec
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .task import Task
+
+
+class DataObject:
+    """A data object in the graph of a session: an output of a task or a constant."""
+
+    __slots__ = (
+        "__weakref__",
+        "_content",
+        "_content_type",
+        "_data_type",
+        "_index",
+        "_info",
+        "_kept",
+        "_label",
+        "_oid",
+        "_session",
+        "_spec",
+        "_state",
+        "_task",
+    )
+
+    _session: Session
+    _task: Task | None
+
+    def __init__(
+        self,
+        session: Session,
+        label: str,
+        data_type: DataType,
+        content_type: str | None,
+        *,
+        task: Task | None = None,
+        index: int = 0,
+        content: bytes | None = None,
+        object_id: int = -1,
+    ) -> None:
+        self._session = session
+        self._label = label
+        self._data_type = data_type
+        self._content_type = content_type
+        self._task = task
+        self._index = index
+        self._content = content
+        self._oid = object_id
+        self._kept = False
+        self._spec: ObjectSpec | None = None
+        self._info: ObjectInfo | None = None
+        self._state: str | None = None
+
+    @staticmethod
+    def _output(task: Task, index: int, output: OutputSpec) -> DataObject:
+        return DataObject(
+            task._session,
+            output.label,
+            output.data_type,
+            output.content_type,
+            task=task,
+            index=index,
+            object_id=-1 if task._oid < 0 else task._oid + index,
+        )
+
+    @staticmethod
+    def _constant(content: bytes, label: str, data_type: DataType, content_type: str | None) -> DataObject:
+        session = active_session()
+        constant = DataObject(session, label, data_type, content_type, content=content)
+        session._constants.append(constant)
+        return constant
+
+    @property
+    def session(self) -> Session:
+        """The session the object belongs to."""
+        return self._session
+
+    @property
+    def id(self) -> ID | None:
+        """The identifier of the object; None before the submit."""
+        return ID(self._session.session_id, self._oid) if self._oid >= 0 else None
+
+    @property
+    def label(self) -> str | None:
+        """The label of the object at the task that makes it."""
+        return self._label or None
+
+    @property
+    def task(self) -> Task | None:
+        """The task that makes the object; None for a constant."""
+        return self._task
+
+    @property
+    def data_type(self) -> DataType:
+        """Whether the object is a blob or a directory."""
+        return self._data_type
+
+    @property
+    def content_type(self) -> str | None:
+        """The actual content type if it is known, else the one from the graph."""
+        return (self._info.content_type if self._info is not None else None) or self._content_type
+
+    @property
+    def spec(self) -> ObjectSpec:
+        """The specification of the object; ``spec.user`` may be filled before the submit."""
+        if self._spec is None:
+            self._spec = ObjectSpec(None, self.label, self._content_type, self._data_type)
+            if self._oid < 0:
+                self._session._specified.append(self)
+            else:
+                self._finish_spec()
+        return self._spec
+
+    @property
+    def info(self) -> ObjectInfo:
+        """What is known of the content, as of the last :meth:`update` or :meth:`fetch`."""
+        if self._info is None:
+            self._info = ObjectInfo()
+        return self._info
+
+    @property
+    def state(self) -> str | None:
+        """``"unfinished"``, ``"finished"`` or ``"removed"``, as of the last :meth:`update`."""
+        return self._state
+
+    def is_kept(self) -> bool:
+        """Whether the object is to be kept until it is freed."""
+        return self._kept
+
+    def keep(self) -> None:
+        """Keep the object when it is made, until :meth:`unkeep` or the end of the session. Only before the submit."""
+        if self._oid >= 0:
+            raise RainException(f"keep() is possible only before the submit: {self!r}")
+        if not self._kept:
+            self._kept = True
+            self._session._kept.append(self)
+
+    def unkeep(self) -> None:
+        """Free the object; tasks that were submitted still get it."""
+        if not self._kept:
+            raise RainException(f"{self!r} is not kept")
+        if self._oid < 0:
+            self._session._kept.remove(self)
+        else:
+            self._session.unkeep([self])
+        self._kept = False
+
+    def wait(self) -> None:
+        """Wait until the object is finished."""
+        self._session.wait([self])
+
+    def fetch(self) -> DataInstance:
+        """The content of the object; waits until it is finished. The object must be kept."""
+        return self._session.fetch(self)
+
+    def update(self) -> None:
+        """Get the current :attr:`info` from the server."""
+        self._session.update([self])
+
+    def __repr__(self) -> str:
+        number = f" {self._oid}" if self._oid >= 0 else ""
+        label = f" {self._label!r}" if self._label else ""
+        source = "constant" if self._task is None else f"of {self._task.describe()}"
+        return f"<object{number}{label} {source}>"
+
+    def __reduce__(self) -> Any:
+        raise RainException(f"A data object can only be passed to tasks as an argument: {self!r}")
+
+    def _finish_spec(self) -> None:
+        assert self._spec is not None
+        self._spec.id = ID(self._session.session_id, self._oid)
+        self._spec.freeze()
+
+    def _set_info(self, info: dict[str, Any]) -> None:
+        user = info.get("user")
+        self._state = info.get("state", "")
+        self._info = ObjectInfo(
+            error=info.get("error") or "",
+            size=info.get("size"),
+            content_type=info.get("content_type"),
+            debug=info.get("debug") or "",
+            user=msgspec.json.decode(user) if user else None,
+        )
+        if self._state != "unfinished":
+            self._info.freeze()
+
+
+def blob(
+    value: Any,
+    label: str = "const",
+    content_type: str | None = None,
+    encode: str | None = None,
+) -> DataObject:
+    """Make a constant data object in the active session.
+
+    Args:
+        value: bytes, or a str (content type "text"), or any value if `encode` is given.
+        label: The label of the object.
+        content_type: What the bytes mean.
+        encode: Serialize the value into this content type.
+    """
+    content_type = check_content_type(content_type)
+    encode = check_content_type(encode)
+    if encode is not None:
+        if content_type not in (None, encode):
+            raise RainException(f"A value encoded as {encode!r} cannot have the content type {content_type!r}")
+        return DataObject._constant(encode_value(value, encode), label, DataType.BLOB, encode)
+    if isinstance(value, str):
+        content_type = content_type or "text"
+        try:
+            data = value.encode(text_encoding(content_type))
+        except UnicodeEncodeError as error:
+            raise RainException(f"The text cannot be encoded as {content_type!r}: {error}") from None
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+    else:
+        raise RainException(
+            f"blob() takes bytes or str, not {type(value).__name__}; for other values give encode=, or use pickled()"
+        )
+    return DataObject._constant(data, label, DataType.BLOB, content_type)
+
+
+def pickled(value: Any, label: str = "const") -> DataObject:
+    """Make a constant data object from any Python value: a short form of ``blob(value, encode="pickle")``."""
+    return blob(value, label, encode="pickle")
+
+
+def directory(path: str | os.PathLike[str], label: str = "const") -> DataObject:
+    """Make a constant data object from a directory of this machine, with all that is in it."""
+    from ..common.archive import pack_directory
+
+    path = os.fspath(path)
+    if not os.path.isdir(path):
+        raise RainException(f"{path!r} is not a directory")
+    try:
+        data = pack_directory(path)
+    except OSError as error:
+        raise RainException(f"Directory {path!r} cannot be read: {error}") from None
+    return DataObject._constant(data, label, DataType.DIRECTORY, None)

@@ -1,0 +1,313 @@
+"""External programs as tasks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Union
+
+import msgspec
+
+from ..common.content_type import is_subtype
+from ..common.errors import RainException
+from ..common.ids import DataType
+from .active import active_session
+from .data import DataObject
+from .kind import Kind, OutputSpec, check_cpus, check_labels, check_name
+from .output import Input, Output
+from .paths import check_disjoint, check_relative
+from .task import Task, TaskInput, as_inputs, as_outputs
+
+if TYPE_CHECKING:
+    from .session import Session
+
+TASK_TYPE = "buildin/execute"
+
+Argument = Union[str, Input, Output, DataObject, Task]
+Arguments = Union[str, Iterable[Argument]]
+InputPath = Union[Input, DataObject, Task]
+OutputPath = Union[str, Output]
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Invocation:
+    """The call of a program, brought into the form that the governor knows."""
+
+    def __init__(
+        self,
+        args: Arguments,
+        stdout: None | bool | str | Output,
+        stdin: InputPath | None,
+        input_paths: Iterable[InputPath],
+        output_paths: Iterable[OutputPath],
+        shell: bool,
+        env: Mapping[str, str] | None,
+    ) -> None:
+        self.inputs: list[Input] = []
+        self._places: list[dict[str, Any] | None] = []
+        self._outputs: list[Output] = []
+        self._output_places: list[dict[str, Any]] = []
+        arguments = self._arguments(args, shell)
+        for item in _listed(input_paths, "input_paths"):
+            self._add_input(item)
+        for output in as_outputs(output_paths):
+            self._add_output(output)
+        stdin_index = None if stdin is None else self._add_stdin(stdin)
+        if stdout not in (None, False):
+            self._add_stdout(stdout)
+        self._check()
+        self.outputs = check_labels([OutputSpec(o.label or "", o.data_type, o.content_type) for o in self._outputs])
+        self.config = _encode(
+            {
+                "args": arguments,
+                "shell": shell,
+                "inputs": self._places,
+                "stdin": stdin_index,
+                "outputs": self._output_places,
+                "env": _environment(env),
+            }
+        )
+
+    def _arguments(self, args: Arguments, shell: bool) -> list[str]:
+        if isinstance(args, str):
+            if shell:
+                parts = [args]
+            else:
+                try:
+                    parts = shlex.split(args)
+                except ValueError as error:
+                    raise RainException(f"The command {args!r} cannot be parsed: {error}") from None
+        else:
+            parts = [self._argument(arg, shell) for arg in _listed(args, "args")]
+        if not parts or not parts[0]:
+            raise RainException(f"Execute needs a program to run: {args!r}")
+        if any("\0" in part for part in parts):
+            raise RainException(f"An argument of a program cannot contain a zero byte: {parts!r}")
+        return [" ".join(parts)] if shell else parts
+
+    def _argument(self, arg: Argument, shell: bool) -> str:
+        if isinstance(arg, str):
+            return arg
+        if isinstance(arg, (Input, DataObject, Task)):
+            path = self._add_input(arg)
+        elif isinstance(arg, Output):
+            path = self._add_output(arg)
+        else:
+            raise RainException(
+                f"An argument of a program is a str, a data object, Input or Output, not {type(arg).__name__}: {arg!r}"
+            )
+        return shlex.quote(path) if shell else path
+
+    def _add_input(self, item: InputPath) -> str:
+        given = _as_input(item, "input_paths")
+        path = given.path or f"rain-input-{len(self.inputs)}"
+        check_relative(path, "an input")
+        self.inputs.append(given)
+        self._places.append({"path": path, "write": given.write})
+        return path
+
+    def _add_stdin(self, item: InputPath) -> int:
+        given = _as_input(item, "stdin")
+        if given.data_type is not DataType.BLOB:
+            raise RainException("A directory cannot be the standard input of a program")
+        self.inputs.append(given)
+        self._places.append(None)
+        return len(self.inputs) - 1
+
+    def _add_output(self, output: Output) -> str:
+        path = output.label if output.path is None else output.path
+        if path is None:
+            raise RainException("An output of a program needs a label or a path")
+        if output.encode:
+            raise RainException(f"The outputs of programs cannot be encoded: {output!r}")
+        check_relative(path, "an output")
+        self._outputs.append(output)
+        self._output_places.append({"path": path})
+        return path
+
+    def _add_stdout(self, stdout: None | bool | str | Output) -> None:
+        if stdout is True:
+            output = Output("stdout")
+        elif isinstance(stdout, str):
+            output = Output(stdout)
+        elif isinstance(stdout, Output):
+            output = stdout
+        else:
+            raise RainException(f"stdout is True, a label or an Output, not {stdout!r}")
+        if output.path is not None:
+            raise RainException(f"The standard output of a program has no path: {output!r}")
+        if output.data_type is not DataType.BLOB:
+            raise RainException("The standard output of a program cannot be a directory")
+        self._outputs.append(output)
+        self._output_places.append({"stdout": True})
+
+    def _check(self) -> None:
+        labels = [given.label for given in self.inputs if given.label is not None]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise RainException(f"Label {label!r} is used for two inputs")
+        check_disjoint([place["path"] for place in self._places if place is not None], "the inputs of a program")
+        check_disjoint([p["path"] for p in self._output_places if "path" in p], "the outputs of a program")
+
+
+class Execute(Task):
+    """Runs an external program in an empty working directory of its own.
+
+    Args:
+        args: The command as a string, which is split as a shell does it, or as a list of strings, data objects and
+            instances of Input and Output; for the latter ones, the path stands in the command.
+        stdout: True, a label or an Output: make an output from the standard output.
+        stdin: A data object to be the standard input.
+        input_paths: More inputs (Input, or data objects) that are files for the program.
+        output_paths: Files that the program makes (labels, or Output), as outputs.
+        shell: Let a shell interpret the command.
+        cpus: How many cpus the program needs.
+        name: A name for people.
+        env: What to add to the environment of the program.
+        output_files, outputs_paths: The same as `output_paths`, as the user's guide writes it in places.
+    """
+
+    __slots__ = ()
+    TASK_TYPE = TASK_TYPE
+
+    def __init__(
+        self,
+        args: Arguments,
+        stdout: None | bool | str | Output = None,
+        stdin: InputPath | None = None,
+        input_paths: Iterable[InputPath] = (),
+        output_paths: Iterable[OutputPath] = (),
+        shell: bool = False,
+        cpus: int = 1,
+        *,
+        name: str | None = None,
+        env: Mapping[str, str] | None = None,
+        output_files: Iterable[OutputPath] = (),
+        outputs_paths: Iterable[OutputPath] = (),
+    ) -> None:
+        session = active_session()
+        paths = [*as_outputs(output_paths), *as_outputs(output_files), *as_outputs(outputs_paths)]
+        call = Invocation(args, stdout, stdin, input_paths, paths, shell, env)
+        objects = [_object_of(given) for given in call.inputs]
+        inputs = as_inputs(session, objects)
+        for given, item in zip(call.inputs, inputs):
+            check_object(given, item)
+        labels = tuple(given.label or "" for given in call.inputs)
+        kind = session.kind(TASK_TYPE, call.outputs, cpus=cpus, name=name, input_labels=labels)
+        self._place(session, kind, inputs, call.config)
+
+
+class _Run(Task):
+    """A call of a Program."""
+
+    __slots__ = ()
+    TASK_TYPE = TASK_TYPE
+
+    def __init__(self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...]) -> None:
+        self._place(session, kind, inputs, None, 3)
+
+
+class Program:
+    """A pattern of :class:`~rain.client.tasks.Execute`, for a program that is called often.
+
+    The arguments are those of Execute, but where a data object could be there is an Input with a label instead. The
+    data objects are given as keyword arguments when the program is called::
+
+        grep = Program(["grep", "rain", Input("data")], stdout=True)
+        task = grep(data=blob("rain and sun"))
+    """
+
+    def __init__(
+        self,
+        args: Arguments,
+        stdout: None | bool | str | Output = None,
+        stdin: Input | None = None,
+        input_paths: Iterable[Input] = (),
+        output_paths: Iterable[OutputPath] = (),
+        shell: bool = False,
+        cpus: int = 1,
+        *,
+        name: str | None = None,
+        env: Mapping[str, str] | None = None,
+        output_files: Iterable[OutputPath] = (),
+        outputs_paths: Iterable[OutputPath] = (),
+    ) -> None:
+        paths = [*as_outputs(output_paths), *as_outputs(output_files), *as_outputs(outputs_paths)]
+        call = Invocation(args, stdout, stdin, input_paths, paths, shell, env)
+        for given in call.inputs:
+            if given.dataobj is not None:
+                raise RainException("A Program is not bound to a session; use Input with a label, not a data object")
+            if given.label is None:
+                raise RainException("An Input of a Program needs a label")
+        self._inputs = {given.label or "": given for given in call.inputs}
+        self._kind = Kind(
+            TASK_TYPE,
+            call.outputs,
+            cpus=check_cpus(cpus),
+            name=check_name(name),
+            config=call.config,
+            input_labels=tuple(self._inputs),
+        )
+
+    def __call__(self, **inputs: TaskInput) -> Task:
+        """Make a task in the active session that runs the program; data objects are given by the labels of inputs."""
+        if inputs.keys() != self._inputs.keys():
+            missing = [label for label in self._inputs if label not in inputs]
+            unknown = [label for label in inputs if label not in self._inputs]
+            problem = f"no input labelled {unknown[0]!r}" if unknown else f"input {missing[0]!r} is missing"
+            raise RainException(f"{self!r}: {problem}")
+        session = active_session()
+        ordered = as_inputs(session, [inputs[label] for label in self._inputs])
+        for given, item in zip(self._inputs.values(), ordered):
+            check_object(given, item)
+        return _Run(session, self._kind, ordered)
+
+    def __repr__(self) -> str:
+        args = msgspec.msgpack.decode(self._kind.config)["args"]
+        return f"<Program {' '.join(args)!r} with inputs {', '.join(map(repr, self._inputs)) or 'none'}>"
+
+
+def check_object(given: Input, item: Any) -> None:
+    """Check an object against the data type and the content type that an Input asks for."""
+    if given.data_type is not item._data_type:
+        wanted = "InputDir, not Input" if item._data_type is DataType.DIRECTORY else "Input, not InputDir"
+        raise RainException(f"A {item._data_type.name.lower()} needs {wanted} for {given!r}: {item!r}")
+    if given.content_type and item._content_type and not is_subtype(item._content_type, given.content_type):
+        raise RainException(
+            f"{given!r} asks for content type {given.content_type!r}, but {item!r} has {item._content_type!r}"
+        )
+
+
+def _as_input(item: Any, where: str) -> Input:
+    if isinstance(item, Input):
+        return item
+    if isinstance(item, (DataObject, Task)):
+        given = Input(dataobj=item)
+        if isinstance(item, DataObject) or item._kind.n_outputs == 1:
+            given.data_type = item._data_type
+        return given
+    raise RainException(f"{where}: a data object or an Input is needed, not {type(item).__name__}: {item!r}")
+
+
+def _object_of(given: Input) -> TaskInput:
+    if given.dataobj is None:
+        raise RainException(f"{given!r} has no data object; give it as dataobj=")
+    return given.dataobj
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    variables = dict(env or {})
+    for key, value in variables.items():
+        if not isinstance(key, str) or not isinstance(value, str) or not key or "=" in key or "\0" in key + value:
+            raise RainException(f"Not a variable of the environment: {key!r}={value!r}")
+    return variables
+
+
+def _listed(items: Any, what: str) -> list[Any]:
+    if isinstance(items, (str, DataObject, Task, Input, Output)):
+        raise RainException(f"{what} is a list, not a single {type(items).__name__}: {items!r}")
+    try:
+        return list(items)
+    except TypeError:
+        raise RainException(f"{what} is a list, not {type(items).__name__}: {items!r}") from None

@@ -1,0 +1,53 @@
+"""Checks of the paths in definitions of tasks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..common.errors import RainException
+
+
+def check_relative(given: Any, what: str) -> str:
+    """Check a path that must stay in a directory of Rain's."""
+    path = _as_string(given, what)
+    if os.path.isabs(path):
+        raise RainException(f"The path of {what} must be relative: {path!r}")
+    if ".." in path.split("/"):
+        raise RainException(f"The path of {what} must not leave its directory: {path!r}")
+    if os.path.normpath(path) == ".":
+        raise RainException(f"The path of {what} does not name anything: {path!r}")
+    return path
+
+
+def check_absolute(given: Any, what: str) -> str:
+    """Check a path in the file system of a governor."""
+    path = _as_string(given, what)
+    if not os.path.isabs(path):
+        raise RainException(f"The path of {what} must be absolute: {path!r}")
+    return path
+
+
+def check_disjoint(paths: list[str], what: str) -> None:
+    """Check that no path is used twice or lies below another one."""
+    used: set[str] = set()
+    for path in map(os.path.normpath, paths):
+        if path in used:
+            raise RainException(f"Path {path!r} is used twice in {what}")
+        used.add(path)
+    for path in used:
+        parent = os.path.dirname(path)
+        while parent:
+            if parent in used:
+                raise RainException(f"Path {path!r} lies below {parent!r} in {what}")
+            parent = os.path.dirname(parent)
+
+
+def _as_string(path: Any, what: str) -> str:
+    try:
+        path = os.fspath(path)
+    except TypeError:
+        raise RainException(f"The path of {what} is a string, not {type(path).__name__}: {path!r}") from None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise RainException(f"The path of {what} is not usable: {path!r}")
+    return path

@@ -1,0 +1,354 @@
+"""Tasks as a client sees them."""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, Union
+
+import msgspec
+
+from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput
+from ..common.data_instance import DataInstance
+from ..common.errors import RainException
+from ..common.ids import ID, DataType
+from ..common.labeled_list import LabeledList
+from .active import active_session
+from .data import DataObject
+from .kind import Kind, OutputSpec, check_labels
+from .output import Output
+
+if TYPE_CHECKING:
+    from .session import Session
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+TaskInput = Union["Task", DataObject]
+OutputDefinition = Union[int, str, Output, Iterable[Union[str, Output]]]
+
+
+class Task:
+    """A task in the graph of a session.
+
+    A class for the tasks of an own executor gives the task type and passes on inputs and outputs::
+
+        class Hello(Task):
+            TASK_TYPE = "example1/hello"
+
+            def __init__(self, obj):
+                super().__init__(inputs=(obj,), outputs=1)
+
+    Args:
+        inputs: Data objects, or tasks with one output; a labelled list labels the inputs.
+        outputs: A number of blobs, or labels, or instances of :class:`~rain.client.Output`.
+        config: What the executor gets as configuration; anything that MessagePack can hold.
+        cpus: How many cpus the task needs.
+        name: A name for people; "/" separates groups.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_code",
+        "_config",
+        "_id",
+        "_info",
+        "_inputs",
+        "_instruction",
+        "_kind",
+        "_oid",
+        "_outputs",
+        "_session",
+        "_spec",
+        "_state",
+    )
+
+    TASK_TYPE: ClassVar[str] = ""
+
+    _session: Session
+    _kind: Kind
+    _inputs: tuple[TaskInput, ...]
+    _config: bytes | None
+    _code: CodeType
+    _instruction: int
+    # The id of the first output, -1 before the submit. These and the following are not set before they are needed.
+    _oid: int
+    _id: int
+    _outputs: LabeledList[DataObject]
+    _spec: TaskSpec
+    _info: TaskInfo
+    _state: str
+
+    def __init__(
+        self,
+        inputs: Iterable[TaskInput] = (),
+        outputs: OutputDefinition = 1,
+        *,
+        config: Any = None,
+        cpus: int = 1,
+        name: str | None = None,
+    ) -> None:
+        if "/" not in self.TASK_TYPE:
+            raise RainException(
+                f"{type(self).__name__}.TASK_TYPE is not of the form EXECUTOR/METHOD: {self.TASK_TYPE!r}"
+            )
+        session = active_session()
+        labels: Iterable[str | None] = inputs.labels if isinstance(inputs, LabeledList) else ()
+        kind = session.kind(
+            self.TASK_TYPE,
+            output_specs(outputs),
+            cpus=cpus,
+            name=name,
+            input_labels=tuple(label or "" for label in labels),
+        )
+        self._place(
+            session, kind, as_inputs(session, inputs), None if config is None else msgspec.msgpack.encode(config)
+        )
+
+    def _place(
+        self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None, depth: int = 2
+    ) -> None:
+        """Put the task into the graph; what makes it is `depth` frames away."""
+        self._session = session
+        self._kind = kind
+        self._inputs = inputs
+        self._config = config
+        self._oid = -1
+        frame = sys._getframe(depth)
+        code = frame.f_code
+        if code.co_filename.startswith(PACKAGE) or code.co_name == "__init__":
+            frame = _users_frame(frame, self)
+            code = frame.f_code
+        self._code = code
+        self._instruction = frame.f_lasti
+        session._tasks.append(self)
+
+    @property
+    def session(self) -> Session:
+        """The session the task belongs to."""
+        return self._session
+
+    @property
+    def id(self) -> ID | None:
+        """The identifier of the task; None before the submit."""
+        return ID(self._session.session_id, self._id) if self._oid >= 0 else None
+
+    @property
+    def name(self) -> str:
+        """The name of the task; empty if it has none."""
+        return self._kind.name
+
+    @property
+    def inputs(self) -> LabeledList[DataObject]:
+        """The data objects that the task reads."""
+        labels = [label or None for label in self._kind.input_labels]
+        labels += [None] * (len(self._inputs) - len(labels))
+        return LabeledList([as_object(item) for item in self._inputs], labels)
+
+    @property
+    def outputs(self) -> LabeledList[DataObject]:
+        """The data objects that the task makes, by index and by label."""
+        try:
+            return self._outputs
+        except AttributeError:
+            objects = [DataObject._output(self, index, output) for index, output in enumerate(self._kind.outputs)]
+            self._outputs = LabeledList(objects, [output.label or None for output in self._kind.outputs])
+            if self._oid < 0:
+                self._session._shown.append(self)
+            return self._outputs
+
+    @property
+    def output(self) -> DataObject:
+        """The only output of the task; an error if it has none or more than one."""
+        if self._kind.n_outputs != 1:
+            raise RainException(f"{self.describe()} has {self._kind.n_outputs} outputs; use .outputs")
+        return self.outputs[0]
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The specification of the task; ``spec.user`` may be filled before the submit."""
+        try:
+            return self._spec
+        except AttributeError:
+            pass
+        labels = self._kind.input_labels + ("",) * (len(self._inputs) - len(self._kind.input_labels))
+        self._spec = TaskSpec(
+            None,
+            self._kind.task_type,
+            self._readable_config(),
+            [TaskSpecInput(None, label or None) for label in labels],
+            [None] * self._kind.n_outputs,
+            {"cpus": self._kind.cpus},
+        )
+        if self._oid < 0:
+            self._session._specified.append(self)
+        else:
+            self._finish_spec()
+        return self._spec
+
+    @property
+    def info(self) -> TaskInfo:
+        """What is known of the execution, as of the last :meth:`update`."""
+        try:
+            return self._info
+        except AttributeError:
+            self._info = TaskInfo()
+            return self._info
+
+    @property
+    def state(self) -> str | None:
+        """``"waiting"``, ``"running"``, ``"finished"`` or ``"failed"``, as of the last :meth:`update`."""
+        return getattr(self, "_state", None)
+
+    def keep_outputs(self) -> None:
+        """Keep all outputs when they are made."""
+        for output in self.outputs:
+            output.keep()
+
+    def unkeep_outputs(self) -> None:
+        """Free all outputs that were kept."""
+        for output in self.outputs:
+            output.unkeep()
+
+    def fetch_outputs(self) -> list[DataInstance]:
+        """The contents of all outputs; waits until they are finished."""
+        return [output.fetch() for output in self.outputs]
+
+    def wait(self) -> None:
+        """Wait until the task is finished."""
+        self._session.wait([self])
+
+    def update(self) -> None:
+        """Get the current :attr:`info` from the server."""
+        self._session.update([self])
+
+    def describe(self) -> str:
+        """The task in words: its name, its type, and where in the user's code it was made."""
+        number = f" {self._id}" if self._oid >= 0 else ""
+        name = f" {self._kind.name!r}" if self._kind.name else ""
+        return f"task{number}{name} ({self._kind.task_type}), made at {self.origin}"
+
+    @property
+    def origin(self) -> str:
+        """Where the task was made, as ``file:line``."""
+        line = self._code.co_firstlineno
+        for offset, start in dis.findlinestarts(self._code):
+            if offset > self._instruction:
+                break
+            line = start or line
+        return f"{self._code.co_filename}:{line}"
+
+    def __repr__(self) -> str:
+        return f"<{self.describe()}>"
+
+    def __reduce__(self) -> Any:
+        raise RainException(f"A task can only be passed to other tasks as an argument: {self.describe()}")
+
+    @property
+    def _data_type(self) -> DataType:
+        return self._kind.outputs[0].data_type
+
+    @property
+    def _content_type(self) -> str | None:
+        return self._kind.outputs[0].content_type
+
+    def _readable_config(self) -> Any:
+        config = self._kind.config if self._config is None else self._config
+        if not config or not self._kind.task_type.startswith("buildin/"):
+            return config or None
+        return msgspec.msgpack.decode(config)
+
+    def _finish_spec(self) -> None:
+        session_id = self._session.session_id
+        spec = self._spec
+        spec.id = ID(session_id, self._id)
+        for spec_input, item in zip(spec.inputs, self._inputs):
+            spec_input.id = ID(session_id, item._oid)
+        spec.outputs = [ID(session_id, self._oid + index) for index in range(self._kind.n_outputs)]
+        spec.freeze()
+
+    def _set_info(self, info: dict[str, Any]) -> None:
+        user = info.get("user")
+        started = info.get("start_time")
+        self._state = info.get("state", "")
+        self._info = TaskInfo(
+            error=info.get("error") or "",
+            start_time=None if started is None else datetime.fromtimestamp(started, timezone.utc),
+            duration=info.get("duration"),
+            governor=info.get("governor"),
+            debug=info.get("debug") or "",
+            user=msgspec.json.decode(user) if user else None,
+        )
+        if self._state in ("finished", "failed"):
+            self._info.freeze()
+
+
+def as_inputs(session: Session, items: Iterable[TaskInput]) -> tuple[TaskInput, ...]:
+    """Check that things can be inputs of a task in a session."""
+    if isinstance(items, (Task, DataObject)):
+        raise RainException(f"A list of data objects is needed, not a single {type(items).__name__}: {items!r}")
+    inputs = tuple(items)
+    for item in inputs:
+        check_input(session, item)
+    return inputs
+
+
+def check_input(session: Session, item: Any) -> None:
+    """Check that a thing can be an input of a task in a session."""
+    if isinstance(item, Task):
+        if item._kind.n_outputs != 1:
+            raise RainException(
+                f"An input has to be one object, but {item.describe()} has {item._kind.n_outputs} outputs; use .outputs"
+            )
+        kept = item._oid < 0 or item.outputs[0]._kept
+    elif isinstance(item, DataObject):
+        kept = item._oid < 0 or item._kept
+    else:
+        raise RainException(f"A data object or a task is needed as an input, not {type(item).__name__}: {item!r}")
+    if item._session is not session:
+        raise RainException(
+            f"{item!r} belongs to another session ({item._session!r}), not to the active one ({session!r})"
+        )
+    if not kept:
+        raise RainException(f"{item!r} was submitted before and is not kept, so it cannot be an input any more")
+
+
+def as_object(item: TaskInput) -> DataObject:
+    """The data object that is meant by an input."""
+    return item.output if isinstance(item, Task) else item
+
+
+def output_specs(outputs: OutputDefinition) -> tuple[OutputSpec, ...]:
+    """The outputs that a definition in one of the allowed forms means."""
+    if isinstance(outputs, int) and not isinstance(outputs, bool):
+        if outputs < 0:
+            raise RainException(f"A task cannot have {outputs} outputs")
+        return (OutputSpec("output"),) if outputs == 1 else (OutputSpec(),) * outputs
+    return check_labels([output.spec() for output in as_outputs(outputs)])
+
+
+def as_outputs(outputs: Any) -> list[Output]:
+    """Instances of Output for what may stand for them: labels, one or many."""
+    if isinstance(outputs, (str, Output)):
+        outputs = (outputs,)
+    try:
+        listed: Sequence[Any] = list(outputs)
+    except TypeError:
+        raise RainException(f"Outputs are a number, labels or instances of Output, not {outputs!r}") from None
+    for output in listed:
+        if not isinstance(output, (str, Output)):
+            raise RainException(f"An output is a label or an Output, not {type(output).__name__}: {output!r}")
+    return [Output(output) if isinstance(output, str) else output for output in listed]
+
+
+def _users_frame(frame: FrameType, task: Task) -> FrameType:
+    """The first frame outside of this package and of the constructors of the task."""
+    while frame.f_back is not None and (
+        frame.f_code.co_filename.startswith(PACKAGE)
+        or (frame.f_code.co_name == "__init__" and frame.f_locals.get(frame.f_code.co_varnames[0]) is task)
+    ):
+        frame = frame.f_back
+    return frame

@@ -1,0 +1,160 @@
+"""Content types: what the bytes of a data object mean, and how to go from values to bytes and back.
+
+=====================  =========================================
+``None`` or ``""``     raw bytes, unknown or unspecified
+``pickle``             Python object serialized with pickle
+``cloudpickle``        Python object serialized with cloudpickle
+``json``               JSON
+``cbor``               CBOR (needs the package cbor2)
+``arrow``              Arrow IPC stream (needs the package pyarrow)
+``text``               UTF-8 text
+``text-<ENCODING>``    text in another encoding
+``mime/<MIME>``        a MIME type
+``user/<TYPE>``        a type of the user's own
+=====================  =========================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import RainException
+
+_PLAIN = frozenset(("pickle", "cloudpickle", "json", "cbor", "arrow", "text"))
+
+
+def check_content_type(name: str | None) -> str | None:
+    """Check that a content type is a known one; returns it, or None for an unspecified one."""
+    if name is None or name == "":
+        return None
+    if not isinstance(name, str):
+        raise RainException(f"A content type is a string, not {type(name).__name__}: {name!r}")
+    if name in _PLAIN:
+        return name
+    if name.startswith("text-"):
+        text_encoding(name)
+        return name
+    if name.startswith(("mime/", "user/")) and len(name) > 5:
+        return name
+    raise RainException(
+        f"Unknown content type {name!r}; known are {', '.join(sorted(_PLAIN))}, "
+        "text-<ENCODING>, mime/<MIME>, user/<TYPE>"
+    )
+
+
+def is_subtype(name: str | None, of: str | None) -> bool:
+    """Whether a content type may stand where another is asked for. Any type is a sub-type of the unspecified one."""
+    return not of or name == of
+
+
+def merge_content_types(static: str | None, dynamic: str | None) -> str | None:
+    """The actual content type of an object with a type from the graph and one set at run time."""
+    if not dynamic:
+        return static or None
+    if not is_subtype(dynamic, static):
+        raise RainException(f"Content type {dynamic!r} is not a sub-type of {static!r}")
+    return dynamic
+
+
+def text_encoding(name: str | None) -> str:
+    """The encoding of the text in objects of a content type (UTF-8 if it does not say)."""
+    if not name or not name.startswith("text-"):
+        return "utf-8"
+    import codecs
+
+    try:
+        return codecs.lookup(name[5:]).name
+    except LookupError:
+        raise RainException(f"Unknown text encoding in content type {name!r}") from None
+
+
+def encode_value(value: Any, name: str) -> bytes:
+    """Serialize a value into a content type."""
+    try:
+        return _encode(value, name)
+    except RainException:
+        raise
+    except Exception as error:
+        raise RainException(
+            f"A {type(value).__name__} cannot be encoded as {name!r}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def decode_value(data: Any, name: str | None) -> Any:
+    """Make the value again from the bytes of an object of a content type."""
+    try:
+        return _decode(data, name)
+    except RainException:
+        raise
+    except Exception as error:
+        raise RainException(f"The data cannot be loaded as {name!r}: {type(error).__name__}: {error}") from error
+
+
+def _encode(value: Any, name: str) -> bytes:
+    if name == "pickle":
+        import pickle
+
+        return pickle.dumps(value, protocol=5)
+    if name == "cloudpickle":
+        import cloudpickle
+
+        return bytes(cloudpickle.dumps(value, protocol=5))
+    if name == "json":
+        import json
+
+        return json.dumps(value).encode()
+    if name == "cbor":
+        return bytes(_optional("cbor2", "cbor").dumps(value))
+    if name == "arrow":
+        return _encode_arrow(value)
+    if name == "text" or name.startswith("text-"):
+        if not isinstance(value, str):
+            raise RainException(f"Only a str can be encoded as {name!r}, not {type(value).__name__}")
+        return value.encode(text_encoding(name))
+    raise RainException(f"Rain does not know how to encode values as {name!r}")
+
+
+def _decode(data: Any, name: str | None) -> Any:
+    if name in ("pickle", "cloudpickle"):
+        import pickle
+
+        return pickle.loads(data)
+    if name == "json":
+        import json
+
+        return json.loads(bytes(data))
+    if name == "cbor":
+        return _optional("cbor2", "cbor").loads(bytes(data))
+    if name == "arrow":
+        ipc = _optional("pyarrow", "arrow").ipc
+        return ipc.open_stream(data).read_all()
+    if name == "text" or (name and name.startswith("text-")):
+        return str(data, text_encoding(name))
+    if not name:
+        raise RainException("An object without a content type cannot be loaded; use get_bytes()")
+    raise RainException(f"Rain does not know how to load content type {name!r}; use get_bytes()")
+
+
+def _encode_arrow(value: Any) -> bytes:
+    arrow = _optional("pyarrow", "arrow")
+    if isinstance(value, arrow.RecordBatch):
+        value = arrow.Table.from_batches([value])
+    elif isinstance(value, dict):
+        value = arrow.table(value)
+    elif not isinstance(value, arrow.Table):
+        value = arrow.Table.from_pandas(value)
+    sink = arrow.BufferOutputStream()
+    with arrow.ipc.new_stream(sink, value.schema) as stream:
+        stream.write_table(value)
+    return bytes(sink.getvalue())
+
+
+def _optional(module: str, name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise RainException(
+            f"Content type {name!r} needs the Python package {module}; install it with: pip install 'rain[{name}]'"
+        ) from None

@@ -1,0 +1,33 @@
+"""The exceptions of Rain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RainException(Exception):
+    """Base of all errors that Rain raises."""
+
+
+class RainWarning(Warning):
+    """Something works, but most likely not in the way that was meant."""
+
+
+class SessionException(RainException):
+    """The session is closed or has failed, so it cannot be used any more."""
+
+
+class TaskException(SessionException):
+    """A task failed, and its session with it.
+
+    Attributes:
+        task: The task that failed (:class:`rain.client.Task`), if it is known.
+        error: The error as it came from where the task ran, with the remote traceback.
+        debug: The debug messages of the task.
+    """
+
+    def __init__(self, message: str, task: Any | None = None, error: str = "", debug: str = "") -> None:
+        super().__init__(message)
+        self.task = task
+        self.error = error
+        self.debug = debug

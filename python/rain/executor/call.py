@@ -1,0 +1,276 @@
+"""One call of a remote function: from the message of the governor to the one that answers it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import msgspec
+
+from ..common.content_type import encode_value, is_subtype, text_encoding
+from ..common.data_instance import DataInstance
+from ..common.errors import RainException
+from ..common.ids import ID, DataType
+from ..common.labeled_list import LabeledList
+from ..common.mapped_file import MappedFile
+from .context import Context
+from .functions import Function
+from .workdir import Workdir, remove
+
+INLINE_OUTPUT = 64 << 10
+
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class InputFiles:
+    """The large input that was used last: often the next task reads it too."""
+
+    __slots__ = ("_file", "_key")
+
+    def __init__(self) -> None:
+        self._key = ("", 0, 0)
+        self._file: MappedFile | None = None
+
+    def get(self, path: str, session_id: int, object_id: int) -> MappedFile:
+        """The file at a path, with its mapping and its copy if it is the one used last."""
+        key = (path, session_id, object_id)
+        if self._file is None or self._key != key:
+            self._key = key
+            self._file = MappedFile(path)
+        return self._file
+
+    def clear(self) -> None:
+        """Let go of the file."""
+        self._file = None
+
+
+class Call:
+    """A call of a remote function."""
+
+    __slots__ = (
+        "config",
+        "context",
+        "extra",
+        "files",
+        "function",
+        "inputs",
+        "instances",
+        "session_id",
+        "task_id",
+        "workdir",
+    )
+
+    def __init__(
+        self,
+        function: Function,
+        ids: list[int],
+        config: bytes | None,
+        inputs: list[Any],
+        extra: dict[str, Any],
+        workdir: Workdir,
+        files: InputFiles,
+    ) -> None:
+        self.function = function
+        self.session_id, self.task_id = ids
+        self.config = config
+        self.inputs = inputs
+        self.extra = extra
+        self.workdir = workdir
+        self.files = files
+        self.instances: list[DataInstance | None] | None = None
+        self.context = Context(self)
+
+    def run(self) -> list[Any]:
+        """Call the function; returns the outputs as the protocol has them."""
+        config = self.config
+        if not config:
+            result = self.function.call(self.context)
+        elif config[0] == 0x80:
+            args, kwargs = self._unpickle(config)
+            result = self.function.call(self.context, *args, **kwargs)
+        else:
+            args, positions = _decode(config)
+            for number, position in enumerate(positions):
+                args[position] = self.argument(number, position)
+            result = self.function.call(self.context, *args)
+        if self.function.simple and type(result) is bytes and len(result) <= INLINE_OUTPUT:
+            return [(result, None, None)]
+        taken = [self._output(value, number) for number, value in enumerate(self._results(result))]
+        paths = [source for source, _, _ in taken if type(source) is str]
+        if len(set(paths)) != len(paths):
+            raise RainException(f"{self.function.name}() returned the same staged file for two outputs")
+        if self.context._staged:
+            self.drop_staged(paths)
+        return taken
+
+    def drop_staged(self, but: list[str]) -> None:
+        """Remove what was staged and not returned."""
+        for path in self.context._staged or ():
+            if path not in but:
+                remove(path)
+
+    def info(self) -> dict[str, str]:
+        """What the function left for the client beside its outputs."""
+        context = self.context
+        info = {}
+        if context._debug is not None:
+            info["debug"] = "\n".join(context._debug)
+        if context._info is not None and context._info.user:
+            info["user"] = _to_json(context._info.user, "ctx.info.user")
+        return info
+
+    def argument(self, number: int, parameter: int) -> Any:
+        """What the function gets for an input that is passed for a parameter."""
+        instance = self._instance(number)
+        function = self.function
+        load = function.to_load
+        if function.parameters is not None:
+            setting = function.parameters[min(parameter, len(function.parameters) - 1)]
+            if setting is not None:
+                load = load or setting[0]
+                self._check_argument(instance, setting)
+        return instance.load() if load and instance.data_type is DataType.BLOB else instance
+
+    def _check_argument(self, instance: DataInstance, setting: list[Any]) -> None:
+        wanted = setting[1]
+        if wanted and not instance.content_type:
+            instance.content_type = wanted
+        elif not is_subtype(instance.content_type, wanted):
+            raise RainException(
+                f"{self.function.name}() takes content type {wanted!r}, but an input has {instance.content_type!r}"
+            )
+
+    def _instance(self, number: int) -> DataInstance:
+        if self.instances is None:
+            self.instances = [None] * len(self.inputs)
+        instance = self.instances[number]
+        if instance is None:
+            source, content_type, data_type, size, object_id, user = self.inputs[number]
+            object_data_type = DataType.DIRECTORY if data_type else DataType.BLOB
+            data, file, directory = None, None, None
+            if type(source) is bytes:
+                data = source
+            elif data_type:
+                directory = source
+            else:
+                file = self.files.get(source, self.session_id, object_id)
+            instance = DataInstance(
+                data,
+                content_type=content_type,
+                data_type=object_data_type,
+                file=file,
+                directory=directory,
+                size=size,
+                id=ID(self.session_id, object_id),
+                user_json=user,
+            )
+            self.instances[number] = instance
+        return instance
+
+    def _unpickle(self, config: bytes) -> tuple[list[Any], dict[str, Any]]:
+        loader = _ArgumentUnpickler(io.BytesIO(config), self)
+        try:
+            count, names = loader.load()
+            args = [loader.load() for _ in range(count)]
+            return args, {name: loader.load() for name in names}
+        except RainException:
+            raise
+        except Exception as error:
+            raise RainException(
+                f"The arguments of {self.function.name}() cannot be unpickled: {type(error).__name__}: {error}"
+            ) from error
+
+    def _results(self, result: Any) -> list[Any]:
+        function = self.function
+        outputs = function.outputs
+        count = len(outputs)
+        if count == 1 and (function.encode is not None or not isinstance(result, (tuple, list, dict))):
+            return [result]
+        if count == 0 and result is None:
+            return []
+        if isinstance(result, dict):
+            labels = [label for label, _, _ in outputs]
+            if sorted(map(str, result)) != sorted(labels):
+                raise RainException(
+                    f"{function.name}() returned a dictionary with {sorted(map(str, result))}, "
+                    f"but its outputs are labelled {labels}"
+                )
+            return [result[label] for label in labels]
+        if not isinstance(result, (tuple, list)):
+            raise RainException(f"{function.name}() returned {_kind_of(result)}, but it has {count} outputs")
+        if len(result) != count:
+            raise RainException(f"{function.name}() returned {len(result)} values, but it has {count} outputs")
+        if isinstance(result, LabeledList) and all(result.labels):
+            return self._results(dict(result.items()))
+        return list(result)
+
+    def _output(self, value: Any, number: int) -> tuple[Any, str | None, str | None]:
+        label, data_type, content_type = self.function.outputs[number]
+        what = f"Output {label!r} of {self.function.name}()" if label else f"Output {number} of {self.function.name}()"
+        user = None
+        if isinstance(value, DataInstance):
+            if value.data_type is not data_type:
+                raise RainException(f"{what} is a {data_type.value}, but a {value.data_type.value} was returned")
+            if not is_subtype(value.content_type, content_type) and value.content_type:
+                raise RainException(
+                    f"{what} has content type {content_type!r}, but data of type {value.content_type!r} was returned"
+                )
+            if value._info is not None and value._info.user:
+                user = _to_json(value._info.user, f"info.user of {what}")
+            return self._instance_source(value), value.content_type or None, user
+        if data_type is not DataType.BLOB:
+            raise RainException(f"{what} is a directory, but {_kind_of(value)} was returned; use ctx.stage_directory()")
+        encode = self.function.encode[number] if self.function.encode is not None else None
+        dynamic = None
+        if encode is not None:
+            data: bytes | bytearray | memoryview = encode_value(value, encode)
+            dynamic = encode
+        elif isinstance(value, str):
+            dynamic = content_type or "text"
+            data = value.encode(text_encoding(dynamic))
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            data = value
+        else:
+            raise RainException(
+                f"{what}: {_kind_of(value)} was returned; return bytes, str, a DataInstance, or use Output(encode=...)"
+            )
+        return self._source(data), dynamic, user
+
+    def _instance_source(self, value: DataInstance) -> int | str | bytes:
+        for number, instance in enumerate(self.instances or ()):
+            if instance is value:
+                return number
+        if value.path is not None and value.path in (self.context._staged or ()):
+            return value.path
+        if value.data_type is DataType.BLOB:
+            return self._source(value.get_view())
+        from ..common.archive import unpack_directory
+
+        path = self.workdir.new_path()
+        unpack_directory(value.get_bytes(), path)
+        return path
+
+    def _source(self, data: bytes | bytearray | memoryview) -> str | bytes:
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        return bytes(data) if size <= INLINE_OUTPUT else self.workdir.write(data)
+
+
+class _ArgumentUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, call: Call) -> None:
+        super().__init__(file)
+        self._call = call
+
+    def persistent_load(self, pid: tuple[int, int]) -> Any:
+        return self._call.argument(*pid)
+
+
+def _kind_of(value: Any) -> str:
+    return "nothing" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _to_json(value: Any, what: str) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError) as error:
+        raise RainException(f"{what} is not JSON-serializable: {error}") from None

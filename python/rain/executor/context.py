@@ -1,0 +1,116 @@
+"""What a remote function is given to work with its task."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Callable
+
+import msgspec
+
+from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput
+from ..common.content_type import check_content_type, encode_value, text_encoding
+from ..common.data_instance import DataInstance
+from ..common.errors import RainException
+from ..common.ids import ID, DataType
+from ..common.mapped_file import MappedFile
+
+if TYPE_CHECKING:
+    from .call import Call
+
+
+class Context:
+    """The first argument of every remote function."""
+
+    __slots__ = ("_call", "_debug", "_info", "_spec", "_staged")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._debug: list[str] | None = None
+        self._info: TaskInfo | None = None
+        self._spec: TaskSpec | None = None
+        self._staged: list[str] | None = None
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The specification of the task; ``spec.user`` has what the client put there."""
+        if self._spec is None:
+            call = self._call
+            user = call.extra.get("user")
+            first = call.extra.get("outputs", 0)
+            self._spec = TaskSpec(
+                ID(call.session_id, call.task_id),
+                call.function.task_type,
+                None,
+                [TaskSpecInput(ID(call.session_id, given[4])) for given in call.inputs],
+                [ID(call.session_id, first + index) for index in range(len(call.function.outputs))],
+                {"cpus": call.function.cpus},
+                msgspec.json.decode(user) if user else None,
+            )
+            self._spec.freeze()
+        return self._spec
+
+    @property
+    def info(self) -> TaskInfo:
+        """What is known of the execution; ``info.user`` may be filled for the client."""
+        if self._info is None:
+            self._info = TaskInfo(governor=self._call.extra.get("governor"))
+        return self._info
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function that is running."""
+        return self._call.function.call
+
+    def debug(self, message: Any, *args: Any) -> None:
+        """Write a message to the debug stream of the task; arguments are put in as :meth:`str.format` does."""
+        text = str(message)
+        if args:
+            try:
+                text = text.format(*args)
+            except (IndexError, KeyError, ValueError):
+                text = " ".join((text, *map(str, args)))
+        if self._debug is None:
+            self._debug = []
+        self._debug.append(text)
+
+    def blob(self, value: Any = b"", *, content_type: str | None = None, encode: str | None = None) -> DataInstance:
+        """Make a data instance to return: from bytes, a str, or any value with `encode`."""
+        content_type = check_content_type(content_type)
+        encode = check_content_type(encode)
+        if encode is not None:
+            if content_type not in (None, encode):
+                raise RainException(f"A value encoded as {encode!r} cannot have the content type {content_type!r}")
+            return DataInstance(encode_value(value, encode), content_type=encode)
+        if isinstance(value, str):
+            content_type = content_type or "text"
+            value = value.encode(text_encoding(content_type))
+        elif not isinstance(value, (bytes, bytearray, memoryview)):
+            raise RainException(f"blob() takes bytes or str, or any value with encode=, not {type(value).__name__}")
+        return DataInstance(value, content_type=content_type)
+
+    def stage_file(self, path: str | os.PathLike[str], *, content_type: str | None = None) -> DataInstance:
+        """Make a data instance to return from a file of the working directory, which is moved away."""
+        content_type = check_content_type(content_type)
+        return DataInstance(file=MappedFile(self._stage(path, os.path.isfile, "file")), content_type=content_type)
+
+    def stage_directory(self, path: str | os.PathLike[str]) -> DataInstance:
+        """Make a data instance to return from a directory of the working directory, which is moved away."""
+        staged = self._stage(path, os.path.isdir, "directory")
+        return DataInstance(directory=staged, data_type=DataType.DIRECTORY)
+
+    def _stage(self, path: str | os.PathLike[str], exists: Callable[[str], bool], what: str) -> str:
+        source = os.fspath(path)
+        if os.path.islink(source) or not exists(source):
+            raise RainException(f"There is no {what} {source!r} to stage")
+        staged = self._call.workdir.new_path()
+        try:
+            os.rename(source, staged)
+        except OSError:
+            # It is on another file system.
+            import shutil
+
+            shutil.move(source, staged)
+        if self._staged is None:
+            self._staged = []
+        self._staged.append(staged)
+        return staged

@@ -1,0 +1,33 @@
+"""Fixtures for tests without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_server import FakeServer
+
+from rain.client import Client, Session
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    monkeypatch.setenv("RAIN_RUNTIME_DIR", str(runtime))
+    fake = FakeServer(runtime)
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def client(server: FakeServer) -> Iterator[Client]:
+    with Client("localhost", server.port) as client:
+        yield client
+
+
+@pytest.fixture
+def session(client: Client) -> Iterator[Session]:
+    with client.new_session() as session:
+        yield session

@@ -1,0 +1,35 @@
+//! Who may talk to the server: the check of a connection's first request.
+
+use rain_core::client::{Hello, RequestError};
+use rain_core::msgpack::PROTOCOL_VERSION;
+use std::hint::black_box;
+
+/// Checks a `hello`; `token` is what must be shown (`None`: the peer is known already).
+pub(super) fn check(hello: &Hello, token: Option<&str>) -> Result<(), RequestError> {
+    if hello.version != PROTOCOL_VERSION {
+        let theirs = hello.version;
+        return Err(RequestError::protocol(format!(
+            "this server speaks protocol version {PROTOCOL_VERSION}, the client version {theirs}: use a client and a \
+             server of the same release"
+        )));
+    }
+    if let Some(token) = token
+        && !equal_in_constant_time(token.as_bytes(), hello.token.as_deref().unwrap_or_default().as_bytes())
+    {
+        return Err(RequestError::protocol(
+            "the token is missing or wrong: it is in access.json in the server's runtime directory",
+        ));
+    }
+    if let Some(python) = &hello.python
+        && !(python.starts_with('/') && !python.contains('\0'))
+    {
+        return Err(RequestError::protocol(format!("python is not an absolute path: {python:?}")));
+    }
+    Ok(())
+}
+
+/// Compares without telling by its time where two texts of one length differ.
+fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    let difference = a.iter().zip(b).fold(0u8, |seen, (a, b)| black_box(seen | (a ^ b)));
+    a.len() == b.len() && !a.is_empty() && black_box(difference) == 0
+}

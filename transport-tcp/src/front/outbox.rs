@@ -1,0 +1,65 @@
+//! Frames on their way out of one connection.
+
+use super::socket::Socket;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+/// Frames given to the system in one call.
+const SLICES_MAX: usize = 64;
+
+/// A queue of frames, written in order and never copied together.
+#[derive(Default)]
+pub(super) struct Outbox {
+    frames: VecDeque<Vec<u8>>,
+    /// How much of the first frame is written.
+    written: usize,
+    byte_count: usize,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, frame: Vec<u8>) {
+        self.byte_count += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.byte_count == 0
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn byte_count(&self) -> usize {
+        self.byte_count
+    }
+
+    /// Writes until everything is written or the socket takes no more for now.
+    pub(super) fn flush(&mut self, socket: &mut Socket) -> io::Result<()> {
+        while self.byte_count > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut used = 0;
+            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+                let start = if used == 0 { self.written } else { 0 };
+                *slice = IoSlice::new(&frame[start..]);
+                used += 1;
+            }
+            match socket.write_vectored(&slices[..used]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.byte_count -= count;
+        self.written += count;
+        while let Some(first) = self.frames.front()
+            && self.written >= first.len()
+        {
+            self.written -= first.len();
+            self.frames.pop_front();
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Rain's sockets, on mio: for now the server's front for clients (Unix socket and loopback TCP).
+
+pub mod front;
