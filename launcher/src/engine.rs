@@ -114,7 +114,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
 fn die_with_supervisor(launch: &Launch) -> Result<(), EngineError> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     let parent = nix::unistd::getppid().as_raw();
-    let expected = launch.supervisor_pid.is_none_or(|pid| pid.cast_signed() == parent);
+    let expected = launch.supervisor_pid.is_none_or(|pid| i32::try_from(pid) == Ok(parent));
     // It may have died before that call.
     if launch.run_prefix.is_empty() && !expected { Err(EngineError::Orphaned) } else { Ok(()) }
 }

@@ -177,8 +177,8 @@ mod tests {
         assert!(lines[0].ends_with("governors: 2, cpus: 6, clients: 1"), "{text}");
         assert_eq!(lines[2], "governor  cpus  waiting  running  finished");
         assert_eq!(lines[3], "0         4     1        2        300");
-        assert_eq!(lines[6], "session  name       client  tasks  finished  state");
-        assert_eq!(lines[7], "0        iris?[2J  3       5      2         open".replace("[2J ", "[2J  "));
+        assert_eq!(lines[6], "session  name      client  tasks  finished  state");
+        assert_eq!(lines[7], "0        iris?[2J  3       5      2         open");
         assert_eq!(table(&json!({})).lines().count(), 1);
     }
 

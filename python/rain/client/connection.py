@@ -7,6 +7,7 @@ it has its own reply, another one takes over.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import sys
 import threading
@@ -43,7 +44,7 @@ class Connection:
         self._reading = False
         self._open: set[int] = set()
         self._replies: dict[int, list[Any]] = {}
-        self._next_id = 0
+        self._ids = itertools.count()
         self._failure: str | None = None
         self._received: list[bytes] = []
         try:
@@ -60,8 +61,9 @@ class Connection:
 
     def request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its reply."""
-        request_id = self._send(operation, body)
+        request_id = next(self._ids)
         try:
+            self._send(operation, request_id, body)
             reply = self._wait_for(request_id)
         finally:
             # After a Ctrl-C the reply still comes; it is dropped then.
@@ -101,32 +103,42 @@ class Connection:
             )
         return reply
 
-    def _send(self, operation: str, body: dict[str, Any]) -> int:
+    def _send(self, operation: str, request_id: int, body: dict[str, Any]) -> None:
+        frame = bytearray(4)
+        self._encoder.encode_into([operation, request_id, body], frame, 4)
+        length = len(frame) - 4
+        if length > MAX_FRAME:
+            raise RainException(
+                f"A {operation} of {length >> 20} MiB is more than the {MAX_FRAME >> 20} MiB that a server takes; "
+                "submit the graph in parts, and pass large values as blob()"
+            )
+        frame[:4] = length.to_bytes(4, "little")
         with self._send_lock:
             if self._failure is not None:
                 raise RainException(self._failure)
-            request_id = self._next_id
-            self._next_id += 1
-            frame = bytearray(4)
-            self._encoder.encode_into([operation, request_id, body], frame, 4)
-            length = len(frame) - 4
-            if length > MAX_FRAME:
-                raise RainException(
-                    f"A {operation} of {length >> 20} MiB is more than the {MAX_FRAME >> 20} MiB that a server takes; "
-                    "submit the graph in parts, and pass large values as blob()"
-                )
-            frame[:4] = length.to_bytes(4, "little")
             with self._turn:
                 self._open.add(request_id)
+            self._send_frame(memoryview(frame))
+
+    def _send_frame(self, frame: memoryview) -> None:
+        """Send all of a frame, also if a Ctrl-C comes meanwhile: with half of one the connection would be lost."""
+        sent: list[int] = []
+        interrupt: BaseException | None = None
+        while sum(sent) < len(frame):
             try:
-                self._socket.sendall(frame)
-            except OSError:
-                self._fail(f"The server at {self.name} closed the connection")
+                while sum(sent) < len(frame):
+                    # In one step: a Ctrl-C between sending and counting would send it again.
+                    sent.extend(map(self._socket.send, (frame[sum(sent) :],)))
+            except OSError as error:
+                self._fail(f"The connection to the Rain server at {self.name} broke: {error.strerror or error}")
                 raise RainException(self._failure) from None
-            except BaseException:
-                self._fail(f"The connection to {self.name} was given up: sending was interrupted")
-                raise
-            return request_id
+            except BaseException as error:
+                if interrupt is not None:
+                    self._fail(f"The connection to {self.name} was given up: sending was interrupted")
+                    raise
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def _wait_for(self, request_id: int) -> list[Any]:
         while True:

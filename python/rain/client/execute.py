@@ -194,7 +194,7 @@ class Execute(Task):
         for given, item in zip(call.inputs, inputs):
             check_object(given, item)
         labels = tuple(given.label or "" for given in call.inputs)
-        kind = session.kind(TASK_TYPE, call.outputs, cpus=cpus, name=name, input_labels=labels)
+        kind = session._kind(TASK_TYPE, call.outputs, cpus=cpus, name=name, input_labels=labels)
         self._place(session, kind, inputs, call.config)
 
 

@@ -83,6 +83,10 @@ class Session:
                 for object_id, content in batch.uploads:
                     for piece in upload_pieces(object_id, content):
                         self._request("upload", piece)
+            except BaseException:
+                batch.undo()
+                raise
+            try:
                 self._request("submit", batch.body)
             except RainException:
                 batch.undo()
@@ -173,7 +177,7 @@ class Session:
         self._closed = True
         active.forget(self)
         # Whatever goes wrong here, the session is gone with the connection.
-        with contextlib.suppress(RainException):
+        with contextlib.suppress(RainException, RequestError):
             self.client._request("close_session", {"session": self.session_id})
 
     @contextlib.contextmanager
@@ -199,7 +203,7 @@ class Session:
         name = f" {self.name!r}" if self.name else ""
         return f"<Session {self.session_id}{name}{' closed' if self._closed else ''}>"
 
-    def kind(
+    def _kind(
         self,
         task_type: str,
         outputs: tuple[OutputSpec, ...],

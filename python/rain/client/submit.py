@@ -32,7 +32,7 @@ class Batch:
         self.tasks: list[Task] = session._tasks[session._submitted_tasks :]
         self.constants: list[DataObject] = list(session._constants)
         self.kept: list[DataObject] = list(session._kept)
-        self.specified = list(session._specified)
+        self.specified: list[Any] = list(session._specified)
         self.new_kinds: dict[Kind, int] = {}
         self.object_count = session._submitted_objects
         self.uploads: list[tuple[int, bytes]] = []
@@ -65,12 +65,14 @@ class Batch:
         session._submitted_tasks += len(self.tasks)
         session._submitted_objects = self.object_count
         session._kind_ids.update(self.new_kinds)
-        session._shown = [task for task in session._shown if task._oid < 0]
-        session._constants = session._constants[len(self.constants) :]
-        session._kept = [kept for kept in session._kept if kept._oid < 0]
         for item in self.specified:
-            item._finish_spec()
-        session._specified = [item for item in session._specified if item._oid < 0]
+            if item._oid >= 0:
+                item._finish_spec()
+        # In place, as other threads may add to them.
+        lists: tuple[list[Any], ...] = (session._constants, session._kept, session._shown, session._specified)
+        for pending in lists:
+            count = len(pending)
+            pending[:count] = [item for item in pending[:count] if item._oid < 0]
         for constant in self.constants:
             constant._content = None
 

@@ -97,16 +97,18 @@ class Task:
             )
         session = active_session()
         labels: Iterable[str | None] = inputs.labels if isinstance(inputs, LabeledList) else ()
-        kind = session.kind(
+        kind = session._kind(
             self.TASK_TYPE,
             output_specs(outputs),
             cpus=cpus,
             name=name,
             input_labels=tuple(label or "" for label in labels),
         )
-        self._place(
-            session, kind, as_inputs(session, inputs), None if config is None else msgspec.msgpack.encode(config)
-        )
+        try:
+            encoded = None if config is None else msgspec.msgpack.encode(config)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise RainException(f"The configuration of {type(self).__name__} cannot be encoded: {error}") from None
+        self._place(session, kind, as_inputs(session, inputs), encoded)
 
     def _place(
         self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None, depth: int = 2

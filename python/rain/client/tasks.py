@@ -72,7 +72,7 @@ class Noop(Task):
         if outputs == 1 and cpus == 1 and name is None:
             kind = _PLAIN_NOOP
         else:
-            kind = session.kind(self.TASK_TYPE, output_specs(outputs), cpus=cpus, name=name)
+            kind = session._kind(self.TASK_TYPE, output_specs(outputs), cpus=cpus, name=name)
         self._place(session, kind, as_inputs(session, inputs) if inputs else (), None)
 
 
@@ -134,7 +134,7 @@ class LoadDir(Task):
     def __init__(self, path: Path, *, name: str | None = None) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "LoadDir")})
-        self._place(session, session.kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name), (), config)
+        self._place(session, session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name), (), config)
 
 
 class Store(Task):
@@ -152,7 +152,7 @@ class Store(Task):
     def __init__(self, dataobj: TaskInput, path: Path, *, name: str | None = None) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "Store")})
-        self._place(session, session.kind(self.TASK_TYPE, (), name=name), as_inputs(session, (dataobj,)), config)
+        self._place(session, session._kind(self.TASK_TYPE, (), name=name), as_inputs(session, (dataobj,)), config)
 
 
 class Sleep(Task):
@@ -196,7 +196,9 @@ class MakeDirectory(Task):
         paths = [check_relative(path, "an object in MakeDirectory") for path, _ in pairs]
         check_disjoint(paths, "MakeDirectory")
         inputs = as_inputs(session, [item for _, item in pairs])
-        self._place(session, session.kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name), inputs, _encode({"paths": paths}))
+        self._place(
+            session, session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name), inputs, _encode({"paths": paths})
+        )
 
 
 class SliceDirectory(Task):
@@ -241,7 +243,7 @@ def _one_output(
     output = OutputSpec("output", data_type, check_content_type(content_type))
     if content_type and data_type is DataType.DIRECTORY:
         raise RainException(f"A directory has no content type: {content_type!r}")
-    return session.kind(task_type, (output,), name=name)
+    return session._kind(task_type, (output,), name=name)
 
 
 def _check_data_type(item: Any, data_type: DataType, where: str) -> None:

@@ -156,17 +156,16 @@ def test_wait_and_fetch_in_threads(client: Client, session: Session) -> None:
 
 def test_interrupted_wait(rain_server: Any, tmp_path: Path) -> None:
     script = f"""
-import os, signal, threading
+import os
 from rain.client import Client, tasks, blob
 client = Client("localhost", {rain_server.port})
 with client.new_session() as session:
     gate = {str(tmp_path / "gate")!r}
     os.mkfifo(gate)
-    t = tasks.Execute(["cat", gate], stdout=True)
+    t = tasks.Execute(f"kill -INT {{os.getpid()}}; cat {{gate}}", shell=True, stdout=True)
     t.output.keep()
-    session.submit()
-    threading.Thread(target=lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)).start()
     try:
+        session.submit()
         session.wait_all()
     except KeyboardInterrupt:
         print("interrupted")

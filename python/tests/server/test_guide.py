@@ -185,7 +185,7 @@ def test_directories(session: Session, tmp_path: Path) -> None:
     d3 = tasks.SliceDirectory(d2, "a/deep/path/x")
     d4 = tasks.SliceDirectory(d2, "a/deep/")
     cloned = tasks.Execute("mkdir rain && echo hello > rain/README", shell=True, output_paths=[OutputDir("rain")])
-    listed = tasks.Execute(["find", d2.output, "-type", "f", "-printf", "%P\n"], stdout=True)
+    listed = tasks.Execute(["find", "-L", d2.output, "-type", "f", "-printf", "%P\n"], stdout=True)
     loaded = tasks.LoadDir(tmp_path / "dir")
     made = [d2, d3, d4, cloned, listed, loaded]
     for t in made:

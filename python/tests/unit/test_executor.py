@@ -350,3 +350,20 @@ def test_forget(driver: Driver) -> None:
 def test_interrupts_are_ignored(driver: Driver) -> None:
     driver.process.send_signal(signal.SIGINT)
     assert driver.call(lambda ctx: b"alive")[0][0] == b"alive"
+
+
+def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from rain.common import RainException
+    from rain.executor.workdir import Workdir
+
+    def full(fd: int, data: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    workdir = Workdir(str(tmp_path))
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(RainException, match="No space left for an output of 3 bytes"):
+        workdir.write(b"123")
+    assert not list(tmp_path.glob("out-*"))

@@ -21,7 +21,7 @@ pub(super) fn check(hello: &Hello, token: Option<&str>) -> Result<(), RequestErr
         ));
     }
     if let Some(python) = &hello.python
-        && !(python.starts_with('/') && !python.contains('\0'))
+        && (!python.starts_with('/') || python.contains('\0'))
     {
         return Err(RequestError::protocol(format!("python is not an absolute path: {python:?}")));
     }

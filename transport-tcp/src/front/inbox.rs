@@ -49,8 +49,10 @@ impl Inbox {
     }
 }
 
+type BodyAndRest<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits the body of the first frame and what follows it off `bytes`; `None` when it is not whole.
-pub(super) fn split_frame(bytes: &[u8], max: usize) -> Result<Option<(&[u8], &[u8])>, FrameError> {
+pub(super) fn split_frame(bytes: &[u8], max: usize) -> Result<Option<BodyAndRest<'_>>, FrameError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
     let length = body_length(*header, max)?;
     Ok(rest.split_at_checked(length))

@@ -1,0 +1,97 @@
+# `make help` lists the targets. Programs are built in target/, the Python environment in .venv.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# The tests and .venv/bin/rain look for the program in target/release.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+export PYTHONDONTWRITEBYTECODE := 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+PYTEST := python -m pytest -c python/pyproject.toml --rootdir=. -p no:cacheprovider
+# Loom's own bound: how often one run may switch threads where it need not. Without it some models take very long.
+LOOM_PREEMPTIONS := 2
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup: ## install what building and testing needs (Debian packages, .venv); nothing to do is done at once
+	@scripts/setup.sh
+
+.PHONY: build
+build: setup ## build target/release/rain, and .venv with the Python package
+	cargo build --release --locked --bin rain
+
+.PHONY: run
+run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross_validation.py), stop Rain
+	@scripts/run-example.sh
+
+.PHONY: test
+test: build lint test-rust test-loom test-python test-examples ## everything that CI checks
+	@echo "make test: all of it passed"
+
+# Tests run unoptimised, with debug assertions and overflow checks; those of Python use the release program.
+.PHONY: test-rust
+test-rust: setup ## unit, property, end-to-end and tidy tests of all crates
+	if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --workspace --locked --no-fail-fast --status-level slow; \
+	else \
+		cargo test --workspace --locked --no-fail-fast --quiet; \
+	fi
+	cargo test --workspace --locked --doc --quiet
+
+.PHONY: test-loom
+test-loom: setup ## model checks of the lock-free parts, in their short form
+	LOOM_MAX_PREEMPTIONS=$(LOOM_PREEMPTIONS) $(MAKE) --no-print-directory loom
+
+.PHONY: test-python
+test-python: build ## tests of the Python package, with and without a server
+	$(PYTEST) -n 2 python/tests
+
+.PHONY: test-examples
+test-examples: build build-bench ## the examples and the benchmarks, against a real server; no times are judged
+	$(PYTEST) -n 2 examples bench
+
+.PHONY: tidy
+tidy: setup ## only the rules for the sources: layers, names, lengths, notes
+	cargo test --locked -p rain-tests --test tidy
+
+.PHONY: loom
+loom: ## the same model checks with every interleaving (slow); LOOM_MAX_PREEMPTIONS=N shortens them
+	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
+		--target-dir target/loom
+
+.PHONY: stress
+stress: setup ## property tests with many more cases (slow); PROPTEST_CASES=N sets how many
+	PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --release -p rain-pool -p rain-core
+
+.PHONY: build-bench
+build-bench: build
+	cargo build --release --locked --bin rain --bin rain-bench
+
+.PHONY: bench
+bench: build-bench ## measure; a table, and target/bench/latest.json (BENCH=--quick: a shorter form)
+	python bench/run.py $(BENCH)
+
+.PHONY: lint
+lint: setup ## formatting, clippy, ruff, mypy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cd python && ruff check . && ruff format --check .
+	ruff check --config python/pyproject.toml examples bench
+	ruff format --config python/pyproject.toml --check examples bench
+	mypy --config-file python/pyproject.toml -p rain
+
+.PHONY: format
+format: setup ## format all sources
+	cargo fmt --all
+	cd python && ruff format .
+	ruff format --config python/pyproject.toml examples bench
+
+.PHONY: clean
+clean: ## remove everything that was built, .venv too
+	rm -rf target .venv python/build python/*.egg-info .ruff_cache .mypy_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,232 @@
+//! Starting, looking at, stopping and killing servers through the real binary.
+
+use crate::sandbox::{PATIENCE, Sandbox, names, signal, text};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_server_starts_answers_and_stops() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.start("0", &["--local-governors=[1,1]"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let port = sandbox.port();
+    assert!(said.contains(&format!("127.0.0.1:{port}")) && said.contains("2 governors with 2 cpus"), "{said}");
+    assert!(said.contains(&format!("rain stop --listen={port}")), "{said}");
+    assert!(said.contains(&sandbox.path("log").display().to_string()), "{said}");
+    assert_eq!(names(&sandbox.work_dir()).len(), 3);
+
+    let status = sandbox.status(&port);
+    assert_eq!(status["pid"], sandbox.engine_pid(&port));
+    assert_eq!(status["listen"], format!("127.0.0.1:{port}"));
+    assert_eq!(status["governors"].as_array().unwrap().len(), 2);
+    let table = text(&sandbox.rain(&["status", "--listen", &port]).stdout);
+    assert!(table.contains("governor  cpus"), "{table}");
+
+    let elsewhere = text(&sandbox.rain(&["status", "--listen=1"]).stderr);
+    assert!(elsewhere.contains(&format!("port {port}")), "{elsewhere}");
+
+    let stopped = sandbox.rain(&["stop", "--listen", &port]);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    // Nothing to wait for: it is all gone when `rain stop` returns.
+    assert_eq!(sandbox.processes(), []);
+    sandbox.assert_nothing_is_left();
+    assert_eq!(names(&sandbox.path("log")), ["server.log"]);
+    assert_eq!(sandbox.rain(&["stop", "--listen", &port]).status.code(), Some(1));
+}
+
+#[test]
+fn the_runtime_directory_is_private_and_the_default_work_dir_in_memory() {
+    let sandbox = Sandbox::new();
+    let started = sandbox.rain(&["start", "--simple", "--listen=0", "--no-pin"]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    let port = sandbox.port();
+    let directory = sandbox.runtime_dir().join(format!("server-{port}"));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&sandbox.runtime_dir()), mode(&directory)), (0o700, 0o700));
+    assert_eq!((mode(&directory.join("access.json")), mode(&directory.join("client.sock"))), (0o600, 0o600));
+    let name = format!("-{port}-{}", sandbox.supervisor_pid(&port));
+    let memory = Path::new("/dev/shm");
+    let count = || names(memory).iter().filter(|entry| entry.starts_with("rain-") && entry.ends_with(&name)).count();
+    if memory.is_dir() {
+        assert_eq!(count(), 1);
+    }
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    assert_eq!(count(), 0);
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_second_start_says_what_runs_already() {
+    let sandbox = Sandbox::new();
+    let port = sandbox.started(&["--simple"]);
+    for listen in [port.clone(), format!("127.0.0.2:{port}")] {
+        let second = sandbox.start(&listen, &["--simple"]);
+        assert_eq!(second.status.code(), Some(1));
+        let said = text(&second.stderr);
+        let pid = format!("pid {}", sandbox.engine_pid(&port));
+        assert!(said.contains("already running") && said.contains(&pid) && said.contains("since"), "{said}");
+    }
+    assert_eq!(sandbox.status(&port)["governors"].as_array().unwrap().len(), 1);
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    sandbox.assert_nothing_is_left();
+    let again = sandbox.start(&port, &["--simple"]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+}
+
+#[test]
+fn a_port_of_another_program_is_said_to_be_taken() {
+    let sandbox = Sandbox::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = sandbox.start(&listener.local_addr().unwrap().port().to_string(), &["--simple"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("taken by another program"), "{}", text(&output.stderr));
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn more_cpus_than_there_are_still_work() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.start("0", &["--local-wokers=[400,400,200]"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("shared and not pinned"), "{}", text(&output.stdout));
+    assert!(sandbox.rain(&["stop", "--listen", &sandbox.port()]).status.success());
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn whatever_is_signalled_nothing_is_left() {
+    for (who, name) in [("engine", "KILL"), ("engine", "TERM"), ("supervisor", "TERM"), ("supervisor", "INT")] {
+        let sandbox = Sandbox::new();
+        let port = sandbox.started(&["--simple"]);
+        let pid = if who == "engine" { sandbox.engine_pid(&port) } else { sandbox.supervisor_pid(&port) };
+        signal(pid, name);
+        sandbox.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_killed_supervisor_takes_the_engine_along_and_the_next_start_cleans_up() {
+    let sandbox = Sandbox::new();
+    let port = sandbox.started(&["--simple"]);
+    signal(sandbox.supervisor_pid(&port), "KILL");
+    let deadline = Instant::now() + PATIENCE;
+    while !sandbox.processes().is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", sandbox.processes());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(sandbox.rain(&["status", "--listen", &port]).status.code(), Some(1));
+    let left = names(&sandbox.work_dir());
+    let again = sandbox.start(&port, &["--simple"]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert!(names(&sandbox.work_dir()).iter().all(|name| !left.contains(name)));
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn orphans_of_the_engine_are_ended_too() {
+    let sandbox = Sandbox::new();
+    let prefix = sandbox.path("prefix");
+    // Two that went their own ways, as far as a process can, and an engine that is not the supervisor's child.
+    let script = "#!/bin/sh\nsetsid sleep 1000 &\n(trap '' TERM HUP; sleep 1001 & sleep 1002) &\n\"$@\"\n";
+    fs::write(&prefix, script).unwrap();
+    fs::set_permissions(&prefix, fs::Permissions::from_mode(0o755)).unwrap();
+    let option = format!("--runprefix={}", prefix.display());
+    for end in ["stop", "TERM", "KILL"] {
+        let port = sandbox.started(&["--simple", &option]);
+        let sleeping = sandbox.processes().iter().filter(|(_, line)| line.contains("sleep 100")).count();
+        assert!(sleeping >= 3, "{:?}", sandbox.processes());
+        match end {
+            "stop" => assert!(sandbox.rain(&["stop", "--listen", &port]).status.success()),
+            "TERM" => signal(sandbox.supervisor_pid(&port), "TERM"),
+            _ => signal(sandbox.engine_pid(&port), "KILL"),
+        }
+        sandbox.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn in_the_foreground_an_interrupt_stops_everything() {
+    for name in ["INT", "TERM", "HUP"] {
+        let sandbox = Sandbox::new();
+        let mut child = sandbox.spawn_start(&["--simple", "--foreground"]);
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("is ready on 127.0.0.1:"), "{line}");
+        signal(child.id() as i32, name);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        assert_eq!(sandbox.processes(), []);
+        sandbox.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("file");
+    fs::write(&file, "").unwrap();
+    let work_dir = format!("--workdir={}", file.display());
+    for foreground in [&[][..], &["--foreground"]] {
+        let arguments = [&["start", "--simple", "--listen=0", &work_dir], foreground].concat();
+        let output = sandbox.rain(&arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("working directory") && said.contains(&file.display().to_string()), "{said}");
+        let broken = [&["start", "--simple", "--listen=0", "--runprefix=false"], foreground].concat();
+        let output = sandbox.rain(&broken);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("ended with exit code 1"), "{}", text(&output.stderr));
+        sandbox.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn giving_up_on_a_start_ends_it() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.spawn_start(&["--simple", "--runprefix=sh -c 'sleep 0.3; exec \"$@\"' sh"]);
+    thread::sleep(Duration::from_millis(100));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!sandbox.processes().is_empty());
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_daemon_keeps_no_standard_stream_open() {
+    let sandbox = Sandbox::new();
+    // `output` reads to the end of both pipes: it would wait for a daemon that had them.
+    let start = Instant::now();
+    let port = sandbox.started(&["--simple"]);
+    assert!(start.elapsed() < PATIENCE);
+    let child = sandbox.command(&["stop", "--listen", &port]).stdout(Stdio::null()).status().unwrap();
+    assert!(child.success());
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn an_idle_server_uses_no_cpu() {
+    let sandbox = Sandbox::new();
+    let port = sandbox.started(&["--simple"]);
+    let rain = [sandbox.engine_pid(&port), sandbox.supervisor_pid(&port)];
+    let ticks = || rain.iter().map(|pid| cpu_ticks(*pid)).sum::<u64>();
+    thread::sleep(Duration::from_millis(500));
+    let before = ticks();
+    thread::sleep(Duration::from_secs(2));
+    // A tick is 10 ms: half a percent of a core in two seconds.
+    assert!(ticks() - before <= 1, "{} ticks", ticks() - before);
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+}
+
+fn cpu_ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Makes sure that everything is there that building, running and testing Rain needs: programs and libraries (Debian
+# packages), and the virtual environment .venv. Done in milliseconds when all of it is there.
+#
+# PYTHON=/path/to/python3 chooses the interpreter of a new .venv.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+venv=.venv
+requirements=scripts/requirements.txt
+packages=()
+reasons=()
+
+need() { # PACKAGE REASON
+    packages+=("$1")
+    reasons+=("$1: $2")
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+python_is_fit() { # PYTHON
+    "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 9))' 2>/dev/null
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-python3}" /usr/bin/python3 python3.13 python3.12 python3.11 python3.10 python3.9; do
+        if has "$candidate" && python_is_fit "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# What identifies a finished .venv: its place (editable installs name it) and all that was installed into it.
+wanted_stamp() {
+    echo "$PWD"
+    cksum "$requirements" python/pyproject.toml
+}
+
+check_system() {
+    has cc || need gcc "the C compiler that Rust links with"
+    has pkg-config || need pkg-config "finds the hwloc library"
+    if ! has pkg-config || ! pkg-config --exists hwloc; then
+        need libhwloc-dev "the hwloc library: cpus of this machine, pinning"
+    fi
+    has svm-train && has svm-predict || need libsvm-tools "svm-train and svm-predict for examples/cross_validation.py"
+    has xargs || need findutils "xargs, which the benchmarks compare with"
+    if [ ! -x "$venv/bin/python" ] && ! find_python >/dev/null; then
+        need python3 "Python 3.9 or newer"
+        need python3-venv "makes virtual environments"
+    fi
+}
+
+install_system() {
+    local as_root=()
+    if ! has apt-get; then
+        echo "Rain needs these programs and libraries, named here as Debian's packages; please install them:" >&2
+        printf '    %s\n' "${reasons[@]}" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        if has sudo && sudo -n true 2>/dev/null; then
+            as_root=(sudo -n)
+        else
+            echo "Rain needs these Debian packages:" >&2
+            printf '    %s\n' "${reasons[@]}" >&2
+            echo "Only root can install them. Run this, then try again:" >&2
+            echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
+            exit 1
+        fi
+    fi
+    echo "setup: installing Debian packages:"
+    printf '    %s\n' "${reasons[@]}"
+    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+    local log
+    log=$(mktemp)
+    if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${packages[@]}"; } \
+        >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        echo "setup: apt-get failed, see above" >&2
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+check_rust() {
+    has cargo && return
+    echo "Rain is written in Rust; cargo was not found. Install a toolchain (1.85 or newer) from https://rustup.rs" >&2
+    echo "and make sure that cargo is in PATH." >&2
+    exit 1
+}
+
+make_venv() {
+    if [ ! -x "$venv/bin/python" ] || ! python_is_fit "$venv/bin/python"; then
+        local python
+        if ! python=$(find_python); then
+            echo "setup: no Python >= 3.9 with the venv module; set PYTHON=/path/to/python3" >&2
+            exit 1
+        fi
+        echo "setup: making $venv with $("$python" --version) ($python)"
+        rm -rf "$venv"
+        "$python" -m venv "$venv"
+    fi
+    echo "setup: installing into $venv what $requirements lists, and the package in python/"
+    local pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-input)
+    "${pip[@]}" -r "$requirements" </dev/null
+    "${pip[@]}" --no-deps --no-build-isolation -e ./python </dev/null
+    ln -sfn ../../target/release/rain "$venv/bin/rain"
+    wanted_stamp >"$venv/rain.stamp"
+}
+
+check_system
+[ ${#packages[@]} = 0 ] || install_system
+check_rust
+if [ ! -x "$venv/bin/python" ] || [ "$(cat "$venv/rain.stamp" 2>/dev/null || true)" != "$(wanted_stamp)" ]; then
+    make_venv
+fi
