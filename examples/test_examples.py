@@ -55,10 +55,11 @@ def test_licence_words(example, run_script):
     everything = Counter(word for words in texts.values() for word in words)
     assert frequent == sorted(everything.items(), key=lambda item: (-item[1], item[0]))[:5]
     assert set(figures) == set(texts)
+    vocabularies = [set(words) for words in texts.values()]
     for name, words in texts.items():
         counts = Counter(words)
         weights = {
-            word: count * math.log(len(texts) / sum(word in set(other) for other in texts.values()))
+            word: count * math.log(len(texts) / sum(word in vocabulary for vocabulary in vocabularies))
             for word, count in counts.items()
         }
         typical = sorted(counts, key=lambda word: (-weights[word], word))[:5]

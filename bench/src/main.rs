@@ -92,6 +92,9 @@ fn graph(tasks: u32, shape: Shape, chains: u32) -> Submission<Arc<Object>> {
         config: Vec::new(),
         inputs: Vec::new(),
         outputs,
+        retries: 0,
+        timeout: None,
+        priority: 0,
     };
     let constant = |object| rain_core::server::NewConstant {
         object,

@@ -21,6 +21,7 @@ pub enum Request {
     WaitAll(SessionRef),
     Fetch(Fetch),
     Unkeep(Unkeep),
+    Cancel(Items),
     Info(Items),
     Status,
     Stop,
@@ -76,7 +77,7 @@ pub struct Submit {
 }
 
 /// A kind of task, in a submit and in an executor's `define`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WireKind {
     #[serde(rename = "type")]
     pub task_type: String,
@@ -90,6 +91,17 @@ pub struct WireKind {
     pub inputs: Vec<String>,
     #[serde(default)]
     pub outputs: Vec<WireOutput>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn one() -> u32 {
@@ -174,6 +186,7 @@ pub enum ErrorKind {
     Request,
     Task,
     Session,
+    Cancelled,
 }
 
 impl RequestError {
@@ -270,6 +283,7 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "wait_all" => Request::WaitAll(body(&mut seq)?),
                     "fetch" => Request::Fetch(body(&mut seq)?),
                     "unkeep" => Request::Unkeep(body(&mut seq)?),
+                    "cancel" => Request::Cancel(body(&mut seq)?),
                     "info" => Request::Info(body(&mut seq)?),
                     "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
                     "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,

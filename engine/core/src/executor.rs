@@ -213,6 +213,9 @@ impl From<&Kind> for WireKind {
                 .iter()
                 .map(|o| WireOutput(o.label.clone(), o.data_type.code(), o.content_type.clone()))
                 .collect(),
+            retries: kind.retries,
+            timeout: kind.timeout.map(|timeout| timeout.as_secs_f64()),
+            priority: kind.priority,
         }
     }
 }

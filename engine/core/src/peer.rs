@@ -13,6 +13,11 @@ pub enum ToGovernor<D> {
     Run(Run<D>),
     /// Stop what runs of this session and drop its objects.
     CloseSession(SessionId),
+    /// Stop these tasks, or do not begin them; nothing waits for them any more.
+    CancelTasks {
+        session: SessionId,
+        tasks: Vec<TaskIndex>,
+    },
     /// The server needs these objects no more (it did since `Run::pins` or `Run::remote`).
     Unpin {
         session: SessionId,
@@ -60,10 +65,25 @@ pub enum TaskSet {
 /// From a governor to the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FromGovernor<D> {
-    Joined { cpus: u32 },
+    Joined {
+        cpus: u32,
+    },
+    /// A task that may take long has begun; `start` in seconds since 1970.
+    Started {
+        session: SessionId,
+        task: TaskIndex,
+        start: f64,
+    },
     Finished(Finished),
-    Failed { session: SessionId, task: TaskIndex, failure: Failure },
-    Fetched { ticket: u64, content: Result<D, String> },
+    Failed {
+        session: SessionId,
+        task: TaskIndex,
+        failure: Failure,
+    },
+    Fetched {
+        ticket: u64,
+        content: Result<D, String>,
+    },
 }
 
 /// Tasks of one session that finished.

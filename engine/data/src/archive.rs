@@ -137,7 +137,7 @@ fn unpack_entry<R: Read>(
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
             let size = entry.size();
             let copied = io::copy(entry, &mut file).map_err(|error| match error.raw_os_error() {
-                // Lack of space is the store's to explain.
+                // The disk's fault, not the archive's, and for the store to explain.
                 Some(_) => error,
                 None => named(error),
             })?;

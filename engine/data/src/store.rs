@@ -4,7 +4,6 @@ use crate::archive;
 use crate::blob::BlobFile;
 use crate::object::Object;
 use crate::tree::{DirTree, FileCopy, Rights, copy_file, copy_tree, remove_tree};
-use nix::errno::Errno;
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -67,16 +66,7 @@ impl Store {
 
     /// Turns an error for lack of space into one that says where and what to do; others stay as they are.
     pub fn explain(&self, error: io::Error) -> io::Error {
-        let lacks = match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOSPC) => "no space is left",
-            Some(Errno::EDQUOT) => "the disk quota is used up",
-            _ => return error,
-        };
-        let text = format!(
-            "{lacks} in the working directory {}: free some, or start Rain with another --workdir",
-            self.root().display()
-        );
-        io::Error::new(error.kind(), text)
+        explain_lack(self.root(), error)
     }
 
     /// A new file of the store to write an object's content to.
@@ -220,6 +210,19 @@ impl Store {
         };
         copied.map_err(|error| self.explain(error))
     }
+}
+
+/// See [`Store::explain`]; doing it twice changes nothing.
+pub(crate) fn explain_lack(root: &Path, error: io::Error) -> io::Error {
+    // By kind, as errors that name an entry have no number any more.
+    let lacks = match error.kind() {
+        io::ErrorKind::StorageFull => "no space is left",
+        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
+        _ => return error,
+    };
+    let text =
+        format!("{lacks} in the working directory {}: free some, or start Rain with another --workdir", root.display());
+    io::Error::new(error.kind(), text)
 }
 
 impl Drop for Directory {

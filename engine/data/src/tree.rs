@@ -3,6 +3,7 @@
 use crate::archive;
 use crate::blob::BlobFile;
 use crate::paths::link_stays_inside;
+use crate::store::explain_lack;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -41,7 +42,8 @@ impl DirTree {
         if let Some(archive) = self.archive.get() {
             return Ok(archive);
         }
-        let made = archive::write_beside(&self.path)?;
+        let root = self.path.parent().unwrap_or(&self.path);
+        let made = archive::write_beside(&self.path).map_err(|error| explain_lack(root, error))?;
         // Another thread may have been faster; then ours is dropped, which unlinks it.
         Ok(self.archive.get_or_init(|| made))
     }
@@ -188,14 +190,7 @@ pub fn copy_tree(from: &Path, to: &Path, files: FileCopy, rights: Rights) -> io:
     copy_level(from, from, to, files, rights, 0)
 }
 
-fn copy_level(
-    root: &Path,
-    from: &Path,
-    to: &Path,
-    files: FileCopy,
-    rights: Rights,
-    depth: usize,
-) -> io::Result<()> {
+fn copy_level(root: &Path, from: &Path, to: &Path, files: FileCopy, rights: Rights, depth: usize) -> io::Result<()> {
     DirBuilder::new().mode(rights.dir_mode).create(to)?;
     for entry in fs::read_dir(from).map_err(|error| name_entry(from, &error))? {
         let entry = entry?;

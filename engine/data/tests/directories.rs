@@ -104,10 +104,7 @@ fn copies_are_writable_or_share_files() {
     assert_eq!(mode(&copied.join("sub/deep")), 0o700);
     fs::write(copied.join("b.txt"), "changed").unwrap();
     store.copy_out(from, &linked, FileCopy::Link).unwrap();
-    assert_eq!(
-        fs::metadata(linked.join("b.txt")).unwrap().ino(),
-        fs::metadata(from.join("b.txt")).unwrap().ino()
-    );
+    assert_eq!(fs::metadata(linked.join("b.txt")).unwrap().ino(), fs::metadata(from.join("b.txt")).unwrap().ino());
     drop(object);
     assert_eq!(fs::read(linked.join("b.txt")).unwrap(), b"bb");
 }
@@ -156,7 +153,10 @@ fn raw_entry(builder: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, link: 
     builder.append(&header, data).unwrap();
 }
 
-fn raw_archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+/// Name, kind and link target.
+type RawEntry = (&'static str, EntryType, &'static str);
+
+fn raw_archive(entries: &[RawEntry]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, kind, link) in entries {
         raw_entry(&mut builder, name, *kind, link, if *kind == EntryType::Regular { b"evil" } else { b"" });
@@ -168,7 +168,7 @@ fn raw_archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
 fn evil_archives_are_refused_and_leave_nothing() {
     use EntryType::{Block, Char, Directory, Fifo, GNUSparse, Link, Regular, Symlink};
     let (dir, store) = store();
-    let cases: &[(&[(&str, EntryType, &str)], &str, &str)] = &[
+    let cases: &[(&[RawEntry], &str, &str)] = &[
         (&[("/abs", Regular, "")], "/abs", "absolute"),
         (&[("../out", Regular, "")], "../out", "'..'"),
         (&[("a/../../out", Regular, "")], "a/../../out", "'..'"),

@@ -179,9 +179,13 @@ fn an_unfinished_file_is_removed() {
 #[test]
 fn lack_of_space_says_where_and_what_to_do() {
     let (_dir, store) = store();
-    let full = io::Error::from_raw_os_error(nix::libc::ENOSPC);
-    let text = store.explain(full).to_string();
-    assert!(text.contains(store.root().to_str().unwrap()) && text.contains("--workdir"), "{text}");
+    let full = || io::Error::from_raw_os_error(nix::libc::ENOSPC);
+    let twice = store.explain(store.explain(full()));
+    for error in [full(), io::Error::new(full().kind(), "a/b: full"), twice] {
+        let text = store.explain(error).to_string();
+        assert!(text.starts_with("no space is left") && text.contains("--workdir"), "{text}");
+        assert!(text.contains(store.root().to_str().unwrap()), "{text}");
+    }
     let other = io::Error::from_raw_os_error(nix::libc::EIO);
     assert_eq!(store.explain(other).raw_os_error(), Some(nix::libc::EIO));
 }

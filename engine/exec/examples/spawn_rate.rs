@@ -23,6 +23,9 @@ fn batch(count: u32) -> Batch {
         config,
         inputs: Vec::new(),
         outputs: Vec::new(),
+        retries: 0,
+        timeout: None,
+        priority: 0,
     };
     Batch {
         first: 0,

@@ -237,11 +237,8 @@ fn programs_that_cannot_start_say_why() {
     };
     make("#!/no/such/interpreter\n");
     let path = format!("{}:/bin", fixture.dir.path().display());
-    let by_path = || Execute {
-        args: vec!["script"],
-        env: BTreeMap::from([("PATH", path.as_str())]),
-        ..Execute::default()
-    };
+    let by_path =
+        || Execute { args: vec!["script"], env: BTreeMap::from([("PATH", path.as_str())]), ..Execute::default() };
     assert_says(&by_path().fails(&[], &[]), &["interpreter"]);
     make("no script");
     assert_says(&start(script.to_str().unwrap()), &["#!"]);
@@ -290,39 +287,40 @@ fn bad_configurations_are_refused() {
     assert_says(&fixture.failure("buildin/execute", &(), &[], &[]), &["malformed"]);
 }
 
-/// Runs a command that names its processes in a pipe, and calls `then` with their ids while it runs.
-fn while_running(command: &str, then: impl FnOnce(&Fixture, &[u32])) -> (TaskOutcome, Vec<u32>) {
+/// Runs a command that writes the ids of its processes into the pipe `$PIDS`, and stops it when they run, if wanted.
+fn run_with_pids(command: &str, stop: bool) -> (TaskOutcome, Vec<u32>) {
     let fixture = Fixture::new();
     let pipe = fixture.outside("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let config = Execute { env: BTreeMap::from([("PIDS", pipe.to_str().unwrap())]), ..shell(command) };
-    std::thread::scope(|scope| {
+    let (outcome, pids, alive) = std::thread::scope(|scope| {
         let running = scope.spawn(|| config.run(&fixture, &[], &[]));
-        let pids: Vec<u32> =
-            fs::read_to_string(&pipe).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-        then(&fixture, &pids);
-        (running.join().unwrap(), pids)
-    })
+        let pids = fs::read_to_string(&pipe).unwrap_or_default();
+        let pids: Vec<u32> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        let alive = pids.iter().all(|pid| fixture::is_alive(*pid));
+        if stop {
+            // An interrupt that is not meant for this task changes nothing.
+            fixture.interrupt.raise();
+            fixture.stop();
+        }
+        (running.join(), pids, alive)
+    });
+    assert!(alive || !stop, "all processes ran before they were stopped");
+    (outcome.unwrap(), pids)
 }
 
 #[test]
 fn a_stopped_program_dies_with_everything_it_started() {
-    let command = "sleep 1000 & sleep 1000 & echo $$ $(jobs -p) >$PIDS; trap '' TERM INT; wait; wait";
-    let (outcome, pids) = while_running(command, |fixture, pids| {
-        assert_eq!(pids.len(), 3);
-        assert!(pids.iter().all(|pid| fixture::is_alive(*pid)));
-        // An interrupt that is not meant for this task changes nothing.
-        fixture.interrupt.raise();
-        fixture.stop();
-    });
+    let command = "trap '' TERM INT; sleep 1000 & a=$!; sleep 1000 & echo $$ $a $! >$PIDS; wait; wait";
+    let (outcome, pids) = run_with_pids(command, true);
     assert!(matches!(outcome, TaskOutcome::Cancelled), "{outcome:?}");
+    assert_eq!(pids.len(), 3);
     pids.iter().for_each(|pid| assert_dies(*pid));
 }
 
 #[test]
 fn what_a_program_leaves_running_dies_with_it() {
-    let command = "sleep 1000 2>&1 & echo $! >$PIDS";
-    let (outcome, pids) = while_running(command, |_, _| {});
+    let (outcome, pids) = run_with_pids("sleep 1000 & echo $! >$PIDS", false);
     assert!(matches!(outcome, TaskOutcome::Finished { .. }), "{outcome:?}");
     assert_eq!(pids.len(), 1);
     assert_dies(pids[0]);

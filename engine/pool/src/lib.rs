@@ -6,6 +6,7 @@ mod chunked;
 mod gang;
 mod graph;
 mod queue;
+mod ranked;
 mod sleep;
 mod sync;
 

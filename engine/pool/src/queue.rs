@@ -1,5 +1,6 @@
 //! Ready queues: a deque a worker, an injector for the governor, stealing between them.
 
+use crate::ranked::Ranked;
 use crate::sleep::Sleep;
 use crate::{Gang, ReadyTask};
 use deque::{Injector, Stealer, Worker};
@@ -37,11 +38,8 @@ mod deque {
         pub(super) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
         }
-        pub(super) fn steal(&self) -> Steal<T> {
-            self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
-        }
         pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
-            self.steal()
+            self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
         }
     }
 
@@ -74,6 +72,7 @@ mod deque {
 pub struct Pool {
     injector: Injector<ReadyTask>,
     stealers: Vec<Stealer<ReadyTask>>,
+    ranked: Ranked,
     sleep: Sleep,
     gang: Gang,
 }
@@ -94,6 +93,7 @@ impl Pool {
         let pool = Arc::new(Pool {
             injector: Injector::new(),
             stealers: deques.iter().map(Worker::stealer).collect(),
+            ranked: Ranked::new(),
             sleep: Sleep::new(workers),
             gang: Gang::new(workers),
         });
@@ -115,6 +115,11 @@ impl Pool {
     #[inline]
     pub fn wake(&self, count: usize) {
         self.sleep.wake(count);
+    }
+
+    /// Adds a ready task with a priority other than 0, from any thread; call `wake` after the last of several.
+    pub fn inject_ranked(&self, task: ReadyTask, priority: i32) {
+        self.ranked.push(task, priority);
     }
 
     /// Adds a ready task that takes `cpus` workers; it goes before narrow ones.
@@ -139,19 +144,11 @@ impl Pool {
         self.sleep.is_shut_down()
     }
 
-    /// Takes a task out of some queue, for giving it back to the server.
-    pub fn take_any(&self) -> Option<ReadyTask> {
-        loop {
-            match self.injector.steal() {
-                deque::Steal::Success(task) => return Some(task),
-                deque::Steal::Empty => return None,
-                deque::Steal::Retry => {}
-            }
-        }
-    }
-
     fn has_work(&self) -> bool {
-        self.gang.is_wanted() || !self.injector.is_empty() || self.stealers.iter().any(|s| !s.is_empty())
+        self.gang.is_wanted()
+            || !self.ranked.is_empty()
+            || !self.injector.is_empty()
+            || self.stealers.iter().any(|s| !s.is_empty())
     }
 }
 
@@ -178,10 +175,20 @@ impl LocalQueue {
         self.deque.pop()
     }
 
-    /// A ready task from anywhere: own deque, then the injector, then another worker's deque.
+    /// A ready task from anywhere: one of a priority above 0, own deque, the injector, another worker's deque, one of a
+    /// priority below 0.
     #[inline]
     pub fn find(&mut self) -> Option<ReadyTask> {
-        self.deque.pop().or_else(|| self.find_elsewhere())
+        self.urgent()
+            .or_else(|| self.deque.pop())
+            .or_else(|| self.find_elsewhere())
+            .or_else(|| self.pool.ranked.pop_any())
+    }
+
+    /// A ready task of a priority above 0, which goes before anything else.
+    #[inline]
+    pub fn urgent(&self) -> Option<ReadyTask> {
+        self.pool.ranked.pop_urgent()
     }
 
     fn find_elsewhere(&mut self) -> Option<ReadyTask> {

@@ -1,7 +1,8 @@
 //! The thread of a governor: it drives the governor's state machine and feeds the pool.
 
 use crate::bell::Bell;
-use crate::link::link;
+use crate::deadlines::Deadlines;
+use crate::link::{link, queue_ready};
 use crate::session::{Session, SessionTable};
 use crate::worker::{Report, Worker, WorkerShared};
 use crossbeam_channel::{Receiver, unbounded};
@@ -89,6 +90,7 @@ where
         interrupts,
         reports: reports_in,
         bell: bell.clone(),
+        deadlines: Deadlines::default(),
     });
     let driver_bell = bell.clone();
     let thread = std::thread::Builder::new().name(format!("governor-{}", id.0)).spawn(move || {
@@ -145,6 +147,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
     fn next_event(&mut self) -> Option<Event<Arc<Object>>> {
         if let Ok(report) = self.reports.try_recv() {
             return Some(match report {
+                Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
                 Report::Finished(finished) => Event::Finished(finished),
                 Report::Failed { session, task, failure } => {
                     Event::Failed { session: SessionId(session), task, failure }
@@ -192,7 +195,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 if let Some(session) = sessions.get(session.0) {
                     let mut ready = 0;
                     session.graph.supply(object, content, |task| {
-                        self.shared.pool.inject(rain_pool::ReadyTask::new(session.number, task));
+                        queue_ready(&session, &self.shared.pool, task);
                         ready += 1;
                     });
                     self.shared.pool.wake(ready);
@@ -203,6 +206,12 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     for object in objects {
                         session.graph.release(object);
                     }
+                }
+            }
+            Action::CancelTasks { session, tasks } => {
+                if let Some(session) = sessions.get(session.0) {
+                    session.cancel_tasks(&tasks);
+                    self.interrupt_workers();
                 }
             }
             Action::CloseSession(session) => {
@@ -243,6 +252,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         for session in self.shared.sessions.drain() {
             session.graph.cancel();
         }
+        self.shared.deadlines.shut_down();
         self.shared.pool.shut_down();
         self.interrupt_workers();
         for worker in self.workers {

@@ -1,6 +1,7 @@
 //! Drivers: the threads that turn I/O into events of the state machines and carry out their actions.
 
 mod bell;
+mod deadlines;
 mod governor;
 mod link;
 pub mod local;

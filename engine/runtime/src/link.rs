@@ -35,7 +35,7 @@ pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
             graph.claim(*object);
         }
     });
-    let mut queue = |task| pool.inject(ReadyTask::new(session.number, task));
+    let mut queue = |task| queue_ready(session, pool, task);
     for (object, content) in run.constants {
         graph.supply(object, content, &mut queue);
     }
@@ -51,6 +51,15 @@ pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
         }
     });
     pool.wake(ready);
+}
+
+/// Queues a ready task from outside the workers.
+pub(crate) fn queue_ready(session: &Session, pool: &Pool, task: u32) {
+    let ready = ReadyTask::new(session.number, task);
+    match session.priority(task) {
+        0 => pool.inject(ready),
+        priority => pool.inject_ranked(ready, priority),
+    }
 }
 
 fn each_task(batch: &Batch, tasks: &TaskSet, f: impl FnMut(u32)) {

@@ -211,6 +211,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             Request::Unkeep(unkeep) => {
                 Command::Unkeep { session: SessionId(unkeep.session), objects: column(&unkeep.objects)? }
             }
+            Request::Cancel(items) => {
+                Command::Cancel { session: SessionId(items.session), tasks: column(&items.tasks)? }
+            }
             Request::Info(items) => Command::Info {
                 session: SessionId(items.session),
                 tasks: column(&items.tasks)?,

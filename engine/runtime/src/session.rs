@@ -4,9 +4,10 @@ use rain_core::graph::Batch;
 use rain_core::peer::OpenSession;
 use rain_data::Object;
 use rain_pool::SessionGraph;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A session on this governor.
 pub(crate) struct Session {
@@ -15,6 +16,12 @@ pub(crate) struct Session {
     /// Interpreter for its Python tasks, if the client asked for one.
     pub(crate) python: Option<PathBuf>,
     batches: RwLock<Vec<Arc<Batch>>>,
+    /// Some kind has a priority other than 0.
+    ranks: AtomicBool,
+    has_cancelled: AtomicBool,
+    cancelled: RwLock<HashSet<u32>>,
+    /// Failed attempts of tasks that are run again.
+    attempts: Mutex<HashMap<u32, u32>>,
 }
 
 impl Session {
@@ -24,6 +31,10 @@ impl Session {
             graph: SessionGraph::new(),
             python: open.python.as_ref().map(PathBuf::from),
             batches: RwLock::new(Vec::new()),
+            ranks: AtomicBool::new(false),
+            has_cancelled: AtomicBool::new(false),
+            cancelled: RwLock::default(),
+            attempts: Mutex::default(),
         }
     }
 
@@ -31,8 +42,39 @@ impl Session {
     pub(crate) fn add_batch(&self, batch: &Arc<Batch>) {
         let mut batches = self.batches.write().unwrap_or_else(PoisonError::into_inner);
         if batch.count > 0 && batches.last().is_none_or(|last| last.first < batch.first) {
+            if batch.kinds.iter().any(|kind| kind.priority != 0) {
+                self.ranks.store(true, Ordering::Release);
+            }
             batches.push(batch.clone());
         }
+    }
+
+    /// Priority of a task whose batch is known.
+    #[inline]
+    pub(crate) fn priority(&self, task: u32) -> i32 {
+        if self.ranks.load(Ordering::Acquire) { self.batch_of(task).map_or(0, |b| b.kind(task).priority) } else { 0 }
+    }
+
+    /// Marks tasks that are not to be begun, and to be stopped if they run.
+    pub(crate) fn cancel_tasks(&self, tasks: &[u32]) {
+        self.cancelled.write().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+        self.has_cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether this task, or the whole session, is to be stopped.
+    #[inline]
+    pub(crate) fn is_cancelled(&self, task: u32) -> bool {
+        self.graph.is_cancelled()
+            || (self.has_cancelled.load(Ordering::Acquire)
+                && self.cancelled.read().unwrap_or_else(PoisonError::into_inner).contains(&task))
+    }
+
+    /// Counts a failed attempt; whether there is another one.
+    pub(crate) fn may_retry(&self, task: u32, retries: u32) -> bool {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = attempts.entry(task).or_default();
+        *failed += 1;
+        *failed <= retries
     }
 
     /// The batch of a task that was queued.

@@ -17,6 +17,12 @@ pub enum Event<D> {
     PeerLost {
         governor: GovernorId,
     },
+    /// A worker has begun a task that may take long.
+    Started {
+        session: SessionId,
+        task: u32,
+        start: f64,
+    },
     /// Workers have finished tasks.
     Finished(Finished),
     /// A task has failed.
@@ -62,6 +68,11 @@ pub enum Action<D> {
         session: SessionId,
         objects: Vec<ObjectIndex>,
     },
+    /// Stop these tasks, or do not begin them.
+    CancelTasks {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
     /// Stop and forget a session.
     CloseSession(SessionId),
     /// Look an object up and send it.
@@ -96,9 +107,14 @@ impl Governor {
     /// Takes one event and appends what follows from it.
     pub fn handle<D>(&mut self, event: Event<D>, actions: &mut Vec<Action<D>>) {
         match event {
-            Event::Server(message) => self.from_server(message, actions),
-            Event::Peer { from, message } => self.from_peer(from, message, actions),
+            Event::Server(message) => self.server_message(message, actions),
+            Event::Peer { from, message } => self.peer_message(from, message, actions),
             Event::PeerLost { governor } => self.peer_lost(governor, actions),
+            Event::Started { session, task, start } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::Started { session, task, start }));
+                }
+            }
             Event::Finished(finished) => {
                 let open = self.sessions.get(&SessionId(finished.session)).is_some_and(|session| !session.failed);
                 if open {
@@ -109,7 +125,7 @@ impl Governor {
         }
     }
 
-    fn from_server<D>(&mut self, message: ToGovernor<D>, actions: &mut Vec<Action<D>>) {
+    fn server_message<D>(&mut self, message: ToGovernor<D>, actions: &mut Vec<Action<D>>) {
         match message {
             ToGovernor::OpenSession(open) => {
                 self.sessions.insert(open.session, Session::default());
@@ -130,6 +146,11 @@ impl Governor {
                     actions.push(Action::CloseSession(session));
                 }
             }
+            ToGovernor::CancelTasks { session, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::CancelTasks { session, tasks });
+                }
+            }
             ToGovernor::Unpin { session, objects } => {
                 if self.sessions.contains_key(&session) {
                     actions.push(Action::Release { session, objects });
@@ -144,7 +165,7 @@ impl Governor {
         }
     }
 
-    fn from_peer<D>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
+    fn peer_message<D>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
         match message {
             BetweenGovernors::Want { session, object } => {
                 if self.sessions.contains_key(&session) {

@@ -1,6 +1,7 @@
 //! Kinds: everything that many tasks of a session have in common.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What an object is: bytes, or a directory tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,12 @@ pub struct Kind {
     /// Labels of the inputs; inputs past the end have none.
     pub inputs: Vec<String>,
     pub outputs: Vec<OutputSpec>,
+    /// How often a failed task is run again.
+    pub retries: u32,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// Ready tasks of a higher priority go first.
+    pub priority: i32,
 }
 
 impl Kind {

@@ -9,12 +9,18 @@ impl<D: Clone> Session<D> {
     pub(super) fn task_info(&self, task: TaskIndex) -> TaskInfo {
         let record = &self.tasks[task as usize];
         let finished = record.state == TaskState::Finished;
+        let state = match record.state {
+            TaskState::Waiting => "waiting",
+            TaskState::Running => "running",
+            TaskState::Finished => "finished",
+            TaskState::Cancelled => "cancelled",
+        };
         let details = self.task_details.get(&task);
         TaskInfo {
             id: task,
-            state: if finished { "finished" } else { "waiting" }.to_owned(),
+            state: state.to_owned(),
             governor: (record.governor != u16::MAX).then_some(u32::from(record.governor)),
-            start_time: finished.then_some(record.start),
+            start_time: (finished || record.state == TaskState::Running).then_some(record.start),
             duration: finished.then_some(f64::from(record.duration)),
             error: None,
             debug: details.and_then(|d| d.debug.clone()),

@@ -2,6 +2,7 @@
 //!
 //! Sans I/O: `Server::handle` takes an event and appends the actions that follow from it.
 
+mod cancel;
 mod info;
 mod placement;
 mod requests;
@@ -42,6 +43,7 @@ pub enum Command<D> {
     WaitAll { session: SessionId },
     Fetch { session: SessionId, object: u32 },
     Unkeep { session: SessionId, objects: Vec<u32> },
+    Cancel { session: SessionId, tasks: Vec<u32> },
     Info { session: SessionId, tasks: Vec<u32>, objects: Vec<u32> },
     Status,
 }
@@ -188,6 +190,12 @@ impl<D: Clone> Server<D> {
         match message {
             FromGovernor::Joined { cpus } => {
                 self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, finished: 0 });
+            }
+            FromGovernor::Started { session, task, start } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.task_started(id, task, start);
+                }
+                return;
             }
             FromGovernor::Finished(finished) => {
                 let Some(session) = self.sessions.get_mut(&SessionId(finished.session)) else { return };

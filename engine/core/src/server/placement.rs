@@ -4,13 +4,16 @@
 //! that hangs on it alone; how many depends on how long tasks take, so that short ones come in large batches and long ones
 //! stay here until a cpu is free.
 
-use super::session::Session;
+use super::session::{Session, TaskState};
 use super::{Action, Governor, Server};
 use crate::graph::Batch;
 use crate::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
-use crate::peer::{Finished, Message, OpenSession, Run, TaskSet, ToGovernor};
+use crate::peer::{Message, OpenSession, Run, TaskSet, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+
+/// Mark in `Spread::assigned` of a task that was cancelled before it was placed.
+const CANCELLED: u16 = u16::MAX - 1;
 
 /// What the server keeps of a session that runs on several governors.
 pub(super) struct Spread<D> {
@@ -57,6 +60,28 @@ impl<D: Clone> Spread<D> {
             Some(mean) => (0.010 / mean.max(1e-5)).clamp(2.0, 512.0) as u64,
         };
         per_cpu * u64::from(cpus)
+    }
+
+    fn learn(&mut self, duration: f64) {
+        let mean = self.mean_duration.unwrap_or(duration);
+        self.mean_duration = Some(mean + (duration - mean) / 16.0);
+    }
+
+    /// Never places these tasks, which were cancelled.
+    pub(super) fn forget_tasks(&mut self, cancelled: &BTreeSet<TaskIndex>) {
+        self.ready.retain(|task| !cancelled.contains(task));
+        for task in cancelled {
+            let assigned = &mut self.assigned[*task as usize];
+            if *assigned == u16::MAX {
+                *assigned = CANCELLED;
+            }
+        }
+    }
+
+    /// The governor that a task was given to.
+    pub(super) fn governor_of(&self, task: TaskIndex) -> Option<GovernorId> {
+        let assigned = self.assigned[task as usize];
+        (assigned < CANCELLED).then_some(GovernorId(u32::from(assigned)))
     }
 
     /// Objects whose keep was taken back: those that no consumer needs can go.
@@ -115,26 +140,29 @@ impl<D: Clone> Session<D> {
         self.spread = Some(spread);
     }
 
-    /// Counts down what waited for finished tasks, and drops inputs that were read for the last time.
-    pub(super) fn spread_finished(&mut self, finished: &Finished, actions: &mut Vec<Action<D>>) {
+    /// Counts down what waited for tasks that are over, and drops inputs that were read for the last time.
+    pub(super) fn spread_over(&mut self, over: &[TaskIndex], actions: &mut Vec<Action<D>>) {
         let Some(mut spread) = self.spread.take() else { return };
         let mut unneeded = Vec::new();
         let mut ready = Vec::new();
-        for report in &finished.tasks {
-            if report.task as usize >= self.tasks.len() {
-                continue;
+        for task in over.iter().copied() {
+            let record = &self.tasks[task as usize];
+            let finished = record.state == TaskState::Finished;
+            if finished {
+                spread.learn(f64::from(record.duration));
             }
-            let mean = spread.mean_duration.unwrap_or(f64::from(report.duration));
-            spread.mean_duration = Some(mean + (f64::from(report.duration) - mean) / 16.0);
-            let batch = self.batch_of(report.task);
-            for object in batch.inputs(report.task) {
+            let batch = self.batch_of(task);
+            for object in batch.inputs(task) {
                 let left = &mut spread.consumers_left[*object as usize];
                 *left = left.saturating_sub(1);
                 if *left == 0 && !self.objects[*object as usize].kept {
                     unneeded.push(*object);
                 }
             }
-            for object in batch.outputs(report.task) {
+            if !finished {
+                continue;
+            }
+            for object in batch.outputs(task) {
                 let mut edge = std::mem::replace(&mut spread.first_edge[object as usize], NONE);
                 while edge != NONE {
                     let (consumer, next) = spread.edges[edge as usize];

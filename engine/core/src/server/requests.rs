@@ -1,7 +1,7 @@
 //! Requests of clients.
 
 use super::session::Session;
-use super::waits::Wait;
+use super::waits::{Item, Wait};
 use super::{Action, Client, Command, PendingFetch, Reply, ReplyTo, Server, reply_error};
 use crate::client::RequestError;
 use crate::id::{ClientId, SessionId};
@@ -46,6 +46,7 @@ impl<D: Clone> Server<D> {
             Command::Fetch { session: id, object } => {
                 let session = self.usable_session(to.client, id)?;
                 session.check_fetch(object)?;
+                session.check_not_cancelled(Item::Object(object))?;
                 if session.object_is_finished(object) {
                     self.start_fetch(to, id, object, actions);
                 } else {
@@ -56,6 +57,13 @@ impl<D: Clone> Server<D> {
                 let session = self.usable_session(to.client, session)?;
                 session.unkeep(&objects, actions)?;
                 reply(actions, to, Reply::Done);
+            }
+            Command::Cancel { session, tasks } => {
+                self.usable_session(to.client, session)?.check_items(&tasks, &[])?;
+                let tasks = self.cancel(session, &tasks, actions);
+                self.fetch_finished(session, actions);
+                reply(actions, to, Reply::Some { tasks, objects: Vec::new() });
+                self.place(actions);
             }
             Command::Info { session, tasks, objects } => {
                 let session = self.usable_session(to.client, session)?;

@@ -13,8 +13,17 @@ use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TaskState {
-    Unfinished,
+    Waiting,
+    /// Only tasks that may take long are known to run.
+    Running,
     Finished,
+    Cancelled,
+}
+
+impl TaskState {
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, TaskState::Finished | TaskState::Cancelled)
+    }
 }
 
 /// What the server remembers of a task beside its batch: 16 bytes.
@@ -134,6 +143,10 @@ impl<D: Clone> Session<D> {
         self.tasks.get(task as usize).is_some_and(|record| record.state == TaskState::Finished)
     }
 
+    pub(super) fn task_is_cancelled(&self, task: TaskIndex) -> bool {
+        self.tasks.get(task as usize).is_some_and(|record| record.state == TaskState::Cancelled)
+    }
+
     pub(super) fn object_is_finished(&self, object: ObjectIndex) -> bool {
         match self.objects.get(object as usize) {
             Some(record) => record.producer == NONE || self.task_is_finished(record.producer),
@@ -171,53 +184,72 @@ impl<D: Clone> Session<D> {
         for details in &finished.object_details {
             self.object_details.insert(details.object, details.clone());
         }
-        let mut done = 0;
+        let mut done = Vec::with_capacity(finished.tasks.len());
         for report in &finished.tasks {
             let Some(record) = self.tasks.get_mut(report.task as usize) else { continue };
-            if record.state == TaskState::Unfinished {
+            if !record.state.is_over() {
                 *record = TaskRecord {
                     start: report.start,
                     duration: report.duration,
                     governor: id.0 as u16,
                     state: TaskState::Finished,
                 };
-                done += 1;
+                done.push(report.task);
             }
         }
-        self.unfinished -= done;
-        governor.finished += done;
-        governor.outstanding = governor.outstanding.saturating_sub(done);
+        let count = done.len() as u64;
+        governor.finished += count;
+        self.take_off(id, governor, count);
+        self.spread_over(&done, actions);
+        self.advance_waits(&done, actions);
+    }
+
+    /// Takes `count` tasks that are over out of what is to be done.
+    pub(super) fn take_off(&mut self, id: GovernorId, governor: &mut Governor, count: u64) {
+        self.unfinished -= count;
+        governor.outstanding = governor.outstanding.saturating_sub(count);
         if let Some(outstanding) = self.governors.get_mut(&id) {
-            *outstanding = outstanding.saturating_sub(done);
+            *outstanding = outstanding.saturating_sub(count);
         }
-        self.spread_finished(finished, actions);
-        self.advance_waits(finished.tasks.iter().map(|report| report.task), actions);
+    }
+
+    pub(super) fn task_started(&mut self, governor: GovernorId, task: TaskIndex, start: f64) {
+        if let Some(record) = self.tasks.get_mut(task as usize)
+            && !record.state.is_over()
+        {
+            *record = TaskRecord { start, duration: 0.0, governor: governor.0 as u16, state: TaskState::Running };
+        }
     }
 
     /// Remembers why a task failed, and makes the error that everybody who asks about the session gets.
     pub(super) fn record_failure(&mut self, governor: GovernorId, task: TaskIndex, failure: Failure) -> RequestError {
-        let what = match self.tasks.get_mut(task as usize) {
-            Some(record) => {
-                if let Some(TaskTimes { start, duration }) = failure.times {
-                    record.start = start;
-                    record.duration = duration;
-                }
-                record.governor = governor.0 as u16;
-                let kind = self.batch_of(task).kind(task);
-                if kind.name.is_empty() {
-                    format!("task {task} ({})", kind.task_type)
-                } else {
-                    format!("task {task} {:?} ({})", kind.name, kind.task_type)
-                }
+        if let Some(record) = self.tasks.get_mut(task as usize) {
+            if let Some(TaskTimes { start, duration }) = failure.times {
+                record.start = start;
+                record.duration = duration;
             }
-            None => format!("task {task}"),
-        };
+            record.governor = governor.0 as u16;
+        }
+        let what = self.describe_task(task);
         RequestError {
             kind: ErrorKind::Task,
             message: format!("{what} failed on {governor}: {}", failure.message),
             session: Some(self.id.0),
             task: Some(task),
             debug: failure.debug,
+        }
+    }
+
+    /// How messages for people call a task.
+    pub(super) fn describe_task(&self, task: TaskIndex) -> String {
+        if task as usize >= self.tasks.len() {
+            return format!("task {task}");
+        }
+        let kind = self.batch_of(task).kind(task);
+        if kind.name.is_empty() {
+            format!("task {task} ({})", kind.task_type)
+        } else {
+            format!("task {task} {:?} ({})", kind.name, kind.task_type)
         }
     }
 

@@ -7,6 +7,7 @@ use crate::graph::{Batch, Column, ColumnError, DataType, Kind, Offsets, OutputSp
 use crate::id::{NONE, ObjectIndex, TaskIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Mark of an object that nothing has produced yet while a submit is checked.
 const UNPRODUCED: u32 = u32::MAX - 1;
@@ -93,6 +94,14 @@ fn kind_from_wire(wire: crate::client::WireKind) -> Result<Kind, RequestError> {
         .into_iter()
         .map(|output| Ok(OutputSpec { data_type: data_type(output.1)?, label: output.0, content_type: output.2 }))
         .collect::<Result<_, RequestError>>()?;
+    let timeout = wire
+        .timeout
+        .map(|seconds| {
+            Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero()).ok_or_else(|| {
+                RequestError::request(format!("submit: a timeout of {seconds} s is not a positive time"))
+            })
+        })
+        .transpose()?;
     Ok(Kind {
         task_type: wire.task_type,
         cpus: wire.cpus,
@@ -100,6 +109,9 @@ fn kind_from_wire(wire: crate::client::WireKind) -> Result<Kind, RequestError> {
         config: wire.config.into_vec(),
         inputs: wire.inputs,
         outputs,
+        retries: wire.retries,
+        timeout,
+        priority: wire.priority,
     })
 }
 
@@ -132,7 +144,7 @@ impl<D: Clone> Session<D> {
         for object in &submission.keep {
             self.objects[*object as usize].kept = true;
         }
-        let fresh = TaskRecord { start: 0.0, duration: 0.0, governor: u16::MAX, state: TaskState::Unfinished };
+        let fresh = TaskRecord { start: 0.0, duration: 0.0, governor: u16::MAX, state: TaskState::Waiting };
         self.tasks.resize(self.tasks.len() + submission.count as usize, fresh);
         self.unfinished += u64::from(submission.count);
         self.kinds = batch.kinds.clone();
@@ -234,6 +246,10 @@ impl<D: Clone> Session<D> {
                             ));
                         }
                     }
+                } else if let producer = self.objects[*object as usize].producer
+                    && self.task_is_cancelled(producer)
+                {
+                    return refuse(format!("task {task} reads object {object}, but task {producer} was cancelled"));
                 } else if !self.objects[*object as usize].kept {
                     return refuse(format!(
                         "task {task} reads object {object} of an earlier submit, which is not kept; call keep() on it \

@@ -3,7 +3,7 @@
 use super::requests::reply;
 use super::session::Session;
 use super::{Action, Reply, ReplyTo, reply_error};
-use crate::client::RequestError;
+use crate::client::{ErrorKind, RequestError};
 use std::collections::BTreeMap;
 
 /// A task or an object.
@@ -54,6 +54,27 @@ impl<D: Clone> Session<D> {
         }
     }
 
+    /// The task that was cancelled, if that is why `item` will never be finished.
+    fn cancelled_by(&self, item: Item) -> Option<u32> {
+        let task = match item {
+            Item::Task(task) => task,
+            Item::Object(object) => self.objects.get(object as usize)?.producer,
+        };
+        self.task_is_cancelled(task).then_some(task)
+    }
+
+    /// Refuses what asks for the output of a cancelled task.
+    pub(super) fn check_not_cancelled(&self, item: Item) -> Result<(), RequestError> {
+        let Some(task) = self.cancelled_by(item) else { return Ok(()) };
+        let what = self.describe_task(task);
+        Err(RequestError {
+            kind: ErrorKind::Cancelled,
+            session: Some(self.id.0),
+            task: Some(task),
+            ..RequestError::request(format!("{what} was cancelled"))
+        })
+    }
+
     pub(super) fn wait(
         &mut self,
         to: ReplyTo,
@@ -73,7 +94,10 @@ impl<D: Clone> Session<D> {
         }
         match items.get(next).copied() {
             None => reply(actions, to, Reply::Done),
-            Some(item) => self.waits.add(Wait::Every { to, items, next }, [item]),
+            Some(item) => match self.check_not_cancelled(item) {
+                Ok(()) => self.waits.add(Wait::Every { to, items, next }, [item]),
+                Err(error) => actions.push(reply_error(to, error)),
+            },
         }
     }
 
@@ -95,8 +119,9 @@ impl<D: Clone> Session<D> {
 
     fn answer_some(&self, to: ReplyTo, tasks: &[u32], objects: &[u32], actions: &mut Vec<Action<D>>) -> bool {
         let nothing_asked = tasks.is_empty() && objects.is_empty();
-        let tasks: Vec<u32> = tasks.iter().copied().filter(|task| self.task_is_finished(*task)).collect();
-        let objects: Vec<u32> = objects.iter().copied().filter(|object| self.object_is_finished(*object)).collect();
+        let is_over = |item| self.is_finished(item) || self.cancelled_by(item).is_some();
+        let tasks: Vec<u32> = tasks.iter().copied().filter(|task| is_over(Item::Task(*task))).collect();
+        let objects: Vec<u32> = objects.iter().copied().filter(|object| is_over(Item::Object(*object))).collect();
         let any = nothing_asked || !tasks.is_empty() || !objects.is_empty();
         if any {
             reply(actions, to, Reply::Some { tasks, objects });
@@ -121,14 +146,11 @@ impl<D: Clone> Session<D> {
         std::mem::take(&mut self.waits.due_fetches)
     }
 
-    /// Answers those who waited for what has just finished.
-    pub(super) fn advance_waits(&mut self, finished: impl Iterator<Item = u32>, actions: &mut Vec<Action<D>>) {
+    /// Answers those who waited for tasks that are just over.
+    pub(super) fn advance_waits(&mut self, over: &[u32], actions: &mut Vec<Action<D>>) {
         if !self.waits.watched.is_empty() {
             let mut due: Vec<u64> = Vec::new();
-            for task in finished {
-                if task as usize >= self.tasks.len() {
-                    continue;
-                }
+            for task in over.iter().copied() {
                 let items = std::iter::once(Item::Task(task)).chain(self.outputs(task).map(Item::Object));
                 for item in items {
                     due.extend(self.waits.watched.remove(&item).unwrap_or_default());
@@ -143,7 +165,10 @@ impl<D: Clone> Session<D> {
                         self.answer_some(to, &tasks, &objects, actions);
                         self.forget_watch(id, &tasks, &objects);
                     }
-                    Some(Wait::Fetch { to, object }) => self.waits.due_fetches.push((to, object)),
+                    Some(Wait::Fetch { to, object }) => match self.check_not_cancelled(Item::Object(object)) {
+                        Ok(()) => self.waits.due_fetches.push((to, object)),
+                        Err(error) => actions.push(reply_error(to, error)),
+                    },
                     None => {}
                 }
             }

@@ -125,6 +125,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
             format!("run {tasks:?} constants {constants:?} remote {remote:?} pins {pins:?}")
         }
         ToGovernor::CloseSession(session) => format!("close {}", session.0),
+        ToGovernor::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
         ToGovernor::Unpin { objects, .. } => format!("unpin {objects:?}"),
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
         ToGovernor::Stop => "stop".to_owned(),
@@ -141,6 +142,9 @@ pub fn kind(cpus: u32, outputs: usize) -> Kind {
         config: Vec::new(),
         inputs: Vec::new(),
         outputs: (0..outputs).map(output).collect(),
+        retries: 0,
+        timeout: None,
+        priority: 0,
     }
 }
 

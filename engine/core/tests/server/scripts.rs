@@ -262,3 +262,79 @@ fn a_lost_governor_fails_the_sessions_that_used_it() {
     let message = h.refused(Command::Submit { session: unused, submission: submission(&[(&[], 0)], &[], &[]) });
     assert!(message.contains("largest governor has 0"), "{message}");
 }
+
+#[test]
+fn cancelling_takes_followers_along_and_leaves_the_rest() {
+    for cpus in [&[2][..], &[1, 1]] {
+        let mut h = Harness::new(cpus);
+        let session = h.new_session();
+        // 0 -> 1 -> 2, 3 alone, 4 reads both.
+        let tasks: [(&[u32], u32); 5] = [(&[], 0), (&[0], 1), (&[1], 2), (&[], 3), (&[2, 3], 4)];
+        h.done(Command::Submit { session, submission: submission(&tasks, &[], &[2, 3]) });
+        h.take_messages();
+        let fetch = h.request(Command::Fetch { session, object: 2 });
+        let wait = h.request(Command::Wait { session, tasks: vec![0, 4], objects: vec![] });
+        let some = h.request(Command::WaitSome { session, tasks: vec![2], objects: vec![] });
+        let all = h.request(Command::WaitAll { session });
+        h.finish(0, session, &[0], &[0]);
+        let cancel = h.request(Command::Cancel { session, tasks: vec![0, 1] });
+        match h.take_reply(cancel) {
+            Some(Reply::Some { tasks, .. }) => assert_eq!(tasks, [1, 2, 4]),
+            other => panic!("{other:?}"),
+        }
+        for request in [fetch, wait] {
+            match h.take_reply(request) {
+                Some(Reply::Error(error)) => {
+                    assert_eq!(error.kind, ErrorKind::Cancelled);
+                    assert!(error.message.ends_with("was cancelled"), "{error:?}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(h.take_reply(some), Some(Reply::Some { tasks, .. }) if tasks == [2]));
+        let told: Vec<String> = h.take_message_texts().into_iter().filter(|text| text.contains("cancel")).collect();
+        if cpus.len() == 1 {
+            assert_eq!(told, ["0: cancel [1, 2, 4]"]);
+        }
+        // News of a task that was cancelled meanwhile changes nothing.
+        h.finish(0, session, &[1], &[1]);
+        assert!(h.take_reply(all).is_none());
+        let governor = u32::from(cpus.len() == 2);
+        h.finish(governor, session, &[3], &[3]);
+        assert!(matches!(h.take_reply(all), Some(Reply::Done)));
+        let request = h.request(Command::Info { session, tasks: vec![1, 3], objects: vec![] });
+        match h.take_reply(request) {
+            Some(Reply::Infos { tasks, .. }) => {
+                let states: Vec<&str> = tasks.iter().map(|task| task.state.as_str()).collect();
+                assert_eq!(states, ["cancelled", "finished"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        h.done(Command::Submit { session, submission: submission(&[(&[3], 5)], &[], &[]) });
+    }
+}
+
+#[test]
+fn a_task_that_reads_a_cancelled_object_is_refused() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[0]) });
+    h.request(Command::Cancel { session, tasks: vec![0] });
+    let message = h.refused(Command::Submit { session, submission: submission(&[(&[0], 1)], &[], &[]) });
+    assert!(message.contains("task 0 was cancelled"), "{message}");
+}
+
+#[test]
+fn a_long_task_is_seen_to_run() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[]) });
+    h.governor(0, FromGovernor::Started { session, task: 0, start: 5.0 });
+    let request = h.request(Command::Info { session, tasks: vec![0], objects: vec![] });
+    match h.take_reply(request) {
+        Some(Reply::Infos { tasks, .. }) => {
+            assert_eq!((tasks[0].state.as_str(), tasks[0].start_time, tasks[0].duration), ("running", Some(5.0), None));
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -71,9 +71,8 @@ pub(super) fn store(call: &TaskCall<'_>, path: &Path) -> Outputs {
     let temporary = Temporary::beside(parent, name);
     let written = match object.data_type() {
         DataType::Blob => write_blob(object, &temporary.path).and_then(|()| fs::rename(&temporary.path, path)),
-        DataType::Directory => write_dir(call, object, &temporary.path).and_then(|()| {
-            Ok(renameat2(AT_FDCWD, &temporary.path, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE)?)
-        }),
+        DataType::Directory => write_dir(call, object, &temporary.path)
+            .and_then(|()| Ok(renameat2(AT_FDCWD, &temporary.path, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE)?)),
     };
     match written {
         Ok(()) => Ok(Vec::new()),

@@ -80,9 +80,8 @@ impl ExecutorProcess {
         let directory = store.scratch_dir().map_err(wrong)?;
         let log_path = directory.path().join(LOG_NAME);
         let log = OpenOptions::new().read(true).append(true).create_new(true).open(log_path).map_err(wrong)?;
-        let (socket, theirs) =
-            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
-                .map_err(|errno| wrong(errno.into()))?;
+        let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| wrong(errno.into()))?;
         let child = launch(spec, &directory, &log, &theirs)?;
         Ok(Self {
             name: spec.name.clone(),
@@ -121,6 +120,11 @@ impl ExecutorProcess {
         self.in_flight.len()
     }
 
+    /// The call that the executor is at, if any.
+    pub fn first_in_flight(&self) -> Option<u64> {
+        self.in_flight.front().map(|in_flight| in_flight.call)
+    }
+
     /// Takes out the ids of the calls that were sent and are not answered, in the order they were sent.
     pub fn take_in_flight(&mut self) -> Vec<u64> {
         self.in_flight.drain(..).map(|in_flight| in_flight.call).collect()
@@ -148,20 +152,15 @@ impl ExecutorProcess {
     /// task has failed.
     pub fn send(&mut self, call_id: u64, kind_id: u64, call: &TaskCall<'_>) -> Result<(), TaskFailure> {
         let (batch, task) = (call.batch, call.task.index);
-        let inputs = call_inputs(call)
-            .map_err(|error| TaskFailure { message: error.to_string(), ..TaskFailure::default() })?;
-        let extra =
-            CallExtra { user: batch.user(task), governor: call.governor.0, outputs: batch.outputs(task).start };
+        let inputs =
+            call_inputs(call).map_err(|error| TaskFailure { message: error.to_string(), ..TaskFailure::default() })?;
+        let extra = CallExtra { user: batch.user(task), governor: call.governor.0, outputs: batch.outputs(task).start };
         if self.defined.insert(kind_id) {
             append_define(&mut self.outgoing, kind_id, call.kind());
         }
         let ids = (call.task.session.0, task);
         append_call(&mut self.outgoing, call_id, kind_id, ids, batch.own_config(task), &inputs, &extra);
-        self.in_flight.push_back(InFlight {
-            call: call_id,
-            kind: call.kind().clone(),
-            inputs: call.inputs.to_vec(),
-        });
+        self.in_flight.push_back(InFlight { call: call_id, kind: call.kind().clone(), inputs: call.inputs.to_vec() });
         Ok(())
     }
 
@@ -426,12 +425,7 @@ fn call_inputs<'a>(call: &TaskCall<'a>) -> io::Result<Vec<CallInput<'a>>> {
     Ok(inputs)
 }
 
-fn launch(
-    spec: &ExecutorSpec,
-    directory: &ScratchDir,
-    log: &File,
-    socket: &OwnedFd,
-) -> Result<Child, ExecutorError> {
+fn launch(spec: &ExecutorSpec, directory: &ScratchDir, log: &File, socket: &OwnedFd) -> Result<Child, ExecutorError> {
     let wrong = |error: io::Error| cannot_start(spec, error);
     let mut environment = Environment::default();
     let own = (OsStr::new("RAIN_EXECUTOR_DIR"), directory.path().as_os_str());

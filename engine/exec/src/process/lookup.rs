@@ -27,11 +27,11 @@ pub(crate) enum LookupError {
 /// The path to execute for `name`: itself if it has a slash, else the first executable file of that name in
 /// `added_path`, or in this process's `PATH`.
 pub(crate) fn find_program(name: &OsStr, added_path: Option<&OsStr>) -> Result<CString, LookupError> {
-    let bad = || LookupError::BadName(name.display().to_string());
+    let bad = || LookupError::BadName(name.to_string_lossy().into_owned());
     if name.as_bytes().contains(&b'/') {
         return CString::new(name.as_bytes()).map_err(|_| bad());
     }
-    if name.is_empty() {
+    if name.is_empty() || name.as_bytes().contains(&0) {
         return Err(bad());
     }
     if let Some(path) = added_path {
@@ -73,9 +73,10 @@ fn search(name: &OsStr, path: &OsStr) -> Result<CString, LookupError> {
     }
     Err(match not_executable {
         Some(file) => LookupError::NotExecutable(file.display().to_string()),
-        None => {
-            LookupError::NotFound { name: name.display().to_string(), path: path.to_string_lossy().into_owned() }
-        }
+        None => LookupError::NotFound {
+            name: name.to_string_lossy().into_owned(),
+            path: path.to_string_lossy().into_owned(),
+        },
     })
 }
 

@@ -109,8 +109,7 @@ impl Launch<'_> {
             }
         }
         let attributes = Attributes::new()?;
-        let args: Vec<*const c_char> =
-            self.args.iter().map(|arg| arg.as_ptr()).chain([std::ptr::null()]).collect();
+        let args: Vec<*const c_char> = self.args.iter().map(|arg| arg.as_ptr()).chain([std::ptr::null()]).collect();
         let environment = self.environment.pointers();
         let mut pid = 0;
         // SAFETY: both arrays end with a null pointer and point to strings that `self` keeps; nothing of them is

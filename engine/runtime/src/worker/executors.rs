@@ -1,6 +1,6 @@
 //! The executors that a worker drives, one process for each kind of executor, and how calls are sent ahead.
 
-use super::{Route, Worker, WorkerShared};
+use super::{Route, Worker, WorkerShared, has_passed, plain_failure, release_inputs, timed_out};
 use crate::session::Session;
 use rain_core::graph::Batch;
 use rain_core::id::{SessionId, TaskId};
@@ -105,7 +105,7 @@ impl Worker {
             Some(process) => process,
             None => match ExecutorProcess::start(spec, &self.shared.store) {
                 Ok(process) => process,
-                Err(error) => return self.fail(session, task.task(), failure(&error)),
+                Err(error) => return self.fail(session, batch, task.task(), plain_failure(error.to_string())),
             },
         };
         if !cpus.is_empty() {
@@ -153,20 +153,38 @@ impl Worker {
     ) -> bool {
         let mut answers: Vec<Answer> = Vec::new();
         let mut waiting = Some((first, batch.clone()));
+        let mut deadline = None;
         self.clock.restart();
         loop {
             while let Some((task, batch)) = waiting.take() {
                 if let Err(failure) = self.send_call(process, session, &batch, task.task()) {
-                    self.fail(session, task.task(), failure);
+                    self.fail(session, &batch, task.task(), failure);
                 }
                 let depth = self.executors.depth(kind_id(session, &batch, task.task()));
-                if ahead && process.in_flight() < depth {
-                    waiting = self.next_for(spec, session);
+                if depth == 1 {
+                    self.reports.started(session.number, task.task(), self.clock.begin());
+                }
+                let limited = batch.kind(task.task()).timeout.is_some();
+                if limited && process.in_flight() == 1 {
+                    deadline = match self.set_deadline(&batch, task.task()) {
+                        Ok(deadline) => deadline,
+                        Err(failure) => {
+                            self.fail(session, &batch, task.task(), failure);
+                            return false;
+                        }
+                    };
+                }
+                if ahead && !limited && process.in_flight() < depth {
+                    waiting = self.next_for(spec, session, false);
                 }
             }
             self.reports.flush();
             let waited = process.wait(&self.interrupt, None, &mut answers);
             let took_answers = !answers.is_empty();
+            if took_answers {
+                // A task with a limit is alone, so the answer was its.
+                deadline = None;
+            }
             for answer in answers.drain(..) {
                 let task = answer.call as u32;
                 self.clock.lap();
@@ -178,11 +196,22 @@ impl Worker {
                 self.executor_died(process, session, &error);
                 return false;
             }
-            if session.graph.is_cancelled() {
-                return process.in_flight() == 0;
+            if let Some(running) = process.first_in_flight().map(|call| call as u32) {
+                if session.is_cancelled(running) {
+                    self.abandon_calls(process, session);
+                    return false;
+                }
+                if !took_answers && has_passed(deadline.as_ref()) {
+                    self.clock.lap();
+                    let calls = process.take_in_flight();
+                    if let (Some(batch), 1) = (self.batch_for(session, running), calls.len()) {
+                        self.fail(session, &batch, running, timed_out(&batch, running));
+                    }
+                    return false;
+                }
             }
             if took_answers && ahead && !self.shared.pool.gang().is_wanted() {
-                waiting = self.next_for(spec, session);
+                waiting = self.next_for(spec, session, process.in_flight() == 0);
             }
             if process.in_flight() == 0 && waiting.is_none() {
                 return true;
@@ -197,14 +226,21 @@ impl Worker {
         }
     }
 
-    /// The next ready task if it is for the same executor and session; another one is left for later.
-    fn next_for(&mut self, spec: &Arc<ExecutorSpec>, session: &Arc<Session>) -> Option<(ReadyTask, Arc<Batch>)> {
-        let task = self.next.take().or_else(|| self.queue.find())?;
+    /// The next ready task if it is for the same executor and session; another one is left for later. `alone`: nothing
+    /// would be before it, so that its time limit begins at once.
+    fn next_for(
+        &mut self,
+        spec: &Arc<ExecutorSpec>,
+        session: &Arc<Session>,
+        alone: bool,
+    ) -> Option<(ReadyTask, Arc<Batch>)> {
+        let task = self.next_task()?;
         if task.session() == session.number
             && let Some((located, batch)) = self.locate(task)
         {
             let kind = batch.kind(task.task());
             if kind.cpus == 1
+                && (kind.timeout.is_none() || alone)
                 && let Route::Executor(other) = self.route(&located, kind)
                 && Arc::ptr_eq(&other, spec)
             {
@@ -231,7 +267,7 @@ impl Worker {
             inputs: &inputs,
             store: &self.shared.store,
             interrupt: &self.interrupt,
-            cancelled: &|| session.graph.is_cancelled(),
+            cancelled: &|| session.is_cancelled(task),
         };
         let sent = process.send(u64::from(task), kind_id(session, batch, task), &call);
         self.inputs = inputs;
@@ -244,14 +280,27 @@ impl Worker {
         let mut calls = process.take_in_flight().into_iter().map(|call| call as u32);
         if let Some(task) = calls.next() {
             self.clock.lap();
-            self.fail(session, task, failure(error));
+            if let Some(batch) = self.batch_for(session, task) {
+                self.fail(session, &batch, task, plain_failure(error.to_string()));
+            }
         }
-        for task in calls {
+        self.requeue(session, calls);
+    }
+
+    /// The call that runs was cancelled: it ends with its executor, and the ones behind it go to another one.
+    fn abandon_calls(&mut self, process: &mut ExecutorProcess, session: &Session) {
+        let mut calls = process.take_in_flight().into_iter().map(|call| call as u32);
+        if let Some(task) = calls.next()
+            && let Some(batch) = self.batch_for(session, task)
+        {
+            release_inputs(session, &batch, task);
+        }
+        self.requeue(session, calls);
+    }
+
+    fn requeue(&self, session: &Session, tasks: impl Iterator<Item = u32>) {
+        for task in tasks {
             self.queue.push(ReadyTask::new(session.number, task));
         }
     }
-}
-
-fn failure(error: &ExecutorError) -> TaskFailure {
-    TaskFailure { message: error.to_string(), debug: None, user: None }
 }

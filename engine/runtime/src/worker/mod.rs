@@ -4,6 +4,7 @@ mod executors;
 mod reports;
 
 use crate::bell::Bell;
+use crate::deadlines::{Deadline, Deadlines};
 use crate::governor::GovernorConfig;
 use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
@@ -21,8 +22,18 @@ use std::sync::Arc;
 /// What workers tell their governor.
 #[derive(Debug)]
 pub(crate) enum Report {
+    /// A task that may take long has begun; `start` in seconds since 1970.
+    Started {
+        session: u32,
+        task: u32,
+        start: f64,
+    },
     Finished(Finished),
-    Failed { session: u32, task: u32, failure: Failure },
+    Failed {
+        session: u32,
+        task: u32,
+        failure: Failure,
+    },
 }
 
 /// What the workers of a governor share.
@@ -35,6 +46,7 @@ pub(crate) struct WorkerShared {
     pub(crate) interrupts: Vec<Arc<Interrupt>>,
     pub(crate) reports: Sender<Report>,
     pub(crate) bell: Bell,
+    pub(crate) deadlines: Deadlines,
 }
 
 /// How tasks of a kind are run.
@@ -96,11 +108,25 @@ impl Worker {
         while !self.shared.pool.is_shut_down() {
             if self.shared.pool.gang().is_wanted() {
                 self.join_gang();
-            } else if let Some(task) = self.next.take().or_else(|| self.queue.find()) {
+            } else if let Some(task) = self.next_task() {
                 self.run_task(task);
             } else {
                 self.rest();
             }
+        }
+    }
+
+    #[inline]
+    fn next_task(&mut self) -> Option<ReadyTask> {
+        match self.next.take() {
+            None => self.queue.find(),
+            Some(next) => match self.queue.urgent() {
+                None => Some(next),
+                Some(urgent) => {
+                    self.queue.push(next);
+                    Some(urgent)
+                }
+            },
         }
     }
 
@@ -168,14 +194,16 @@ impl Worker {
             self.batch = None;
         }
         let session = self.session.as_ref()?;
-        if session.graph.is_cancelled() {
-            self.session = None;
-            return None;
-        }
         if self.batch.as_ref().is_none_or(|batch| !batch.tasks().contains(&task.task())) {
             self.batch = session.batch_of(task.task());
         }
-        Some((session.clone(), self.batch.clone()?))
+        let batch = self.batch.as_ref()?;
+        if session.is_cancelled(task.task()) {
+            release_inputs(session, batch, task.task());
+            self.session = None;
+            return None;
+        }
+        Some((session.clone(), batch.clone()))
     }
 
     fn route(&mut self, session: &Session, kind: &Arc<Kind>) -> Route {
@@ -216,12 +244,16 @@ impl Worker {
                 let message = format!(
                     "no executor {name:?} is registered on this governor; register it in the governor's configuration"
                 );
-                return self.fail(session, task, TaskFailure { message, debug: None, user: None });
+                return self.fail(session, batch, task, plain_failure(message));
             }
         };
         if blocks {
-            self.reports.flush();
+            self.reports.started(session.number, task, self.clock.begin());
         }
+        let deadline = match self.set_deadline(batch, task) {
+            Ok(deadline) => deadline,
+            Err(failure) => return self.fail(session, batch, task, failure),
+        };
         self.collect_inputs(session, batch, task);
         let call = TaskCall {
             task: TaskId { session: SessionId(session.number), index: task },
@@ -230,12 +262,25 @@ impl Worker {
             inputs: &self.inputs,
             store: &self.shared.store,
             interrupt: &self.interrupt,
-            cancelled: &|| session.graph.is_cancelled(),
+            cancelled: &|| session.is_cancelled(task) || has_passed(deadline.as_ref()),
         };
         let outcome = run_built_in(&call);
         self.inputs.clear();
         self.clock.lap();
-        self.take_outcome(session, batch, task, outcome);
+        match outcome {
+            TaskOutcome::Cancelled if !session.is_cancelled(task) && has_passed(deadline.as_ref()) => {
+                self.fail(session, batch, task, timed_out(batch, task));
+            }
+            outcome => self.take_outcome(session, batch, task, outcome),
+        }
+    }
+
+    /// Sets the time limit that a task of this kind has.
+    fn set_deadline(&self, batch: &Batch, task: u32) -> Result<Option<Deadline>, TaskFailure> {
+        let Some(limit) = batch.kind(task).timeout else { return Ok(None) };
+        let set = self.shared.deadlines.set(limit, &self.interrupt);
+        let no_thread = |e| plain_failure(format!("no thread for its time limit could be started: {e}"));
+        set.map(Some).map_err(no_thread)
     }
 
     fn collect_inputs(&mut self, session: &Session, batch: &Batch, task: u32) {
@@ -250,7 +295,8 @@ impl Worker {
                 let objects = batch.outputs(task);
                 if outputs.len() != objects.len() {
                     let message = format!("{} outputs were made instead of {}", outputs.len(), objects.len());
-                    return self.fail(session, task, TaskFailure { message, debug: info.debug, user: None });
+                    let failure = TaskFailure { message, debug: info.debug, user: None };
+                    return self.fail(session, batch, task, failure);
                 }
                 for (index, (object, value)) in objects.zip(outputs).enumerate() {
                     let declared = batch.kind(task).outputs[index].content_type.as_deref();
@@ -262,8 +308,8 @@ impl Worker {
                 }
                 self.finish(session, batch, task);
             }
-            TaskOutcome::Failed(failure) => self.fail(session, task, failure),
-            TaskOutcome::Cancelled => {}
+            TaskOutcome::Failed(failure) => self.fail(session, batch, task, failure),
+            TaskOutcome::Cancelled => release_inputs(session, batch, task),
         }
     }
 
@@ -273,8 +319,12 @@ impl Worker {
         let mut pushed = 0;
         let (next, queue) = (&mut self.next, &self.queue);
         session.graph.supply(object, value, |consumer| {
+            let priority = session.priority(consumer);
             let consumer = ReadyTask::new(session.number, consumer);
-            if next.is_none() {
+            if priority != 0 {
+                queue.pool().inject_ranked(consumer, priority);
+                pushed += 1;
+            } else if next.is_none() {
                 *next = Some(consumer);
             } else {
                 queue.push(consumer);
@@ -288,15 +338,38 @@ impl Worker {
 
     #[inline]
     fn finish(&mut self, session: &Session, batch: &Batch, task: u32) {
-        for object in batch.inputs(task) {
-            session.graph.release(*object);
-        }
+        release_inputs(session, batch, task);
         self.reports.task(session.number, task, self.clock.times());
     }
 
-    fn fail(&mut self, session: &Session, task: u32, failure: TaskFailure) {
+    /// Runs the task again if its kind asks for that, else reports the failure.
+    fn fail(&mut self, session: &Session, batch: &Batch, task: u32, failure: TaskFailure) {
+        let retries = batch.kind(task).retries;
+        if retries > 0 && session.may_retry(task, retries) {
+            tracing::info!("task {}:{task} is run again: {}", session.number, failure.message);
+            return self.queue.push(ReadyTask::new(session.number, task));
+        }
         let TaskFailure { message, debug, user } = failure;
         let failure = Failure { message, debug, user, times: Some(self.clock.times().0) };
         self.reports.failed(session.number, task, failure);
     }
+}
+
+fn release_inputs(session: &Session, batch: &Batch, task: u32) {
+    for object in batch.inputs(task) {
+        session.graph.release(*object);
+    }
+}
+
+fn has_passed(deadline: Option<&Deadline>) -> bool {
+    deadline.is_some_and(Deadline::has_passed)
+}
+
+fn plain_failure(message: String) -> TaskFailure {
+    TaskFailure { message, debug: None, user: None }
+}
+
+fn timed_out(batch: &Batch, task: u32) -> TaskFailure {
+    let seconds = batch.kind(task).timeout.unwrap_or_default().as_secs_f64();
+    plain_failure(format!("it took longer than its timeout of {seconds} s and was stopped"))
 }

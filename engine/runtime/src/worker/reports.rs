@@ -70,6 +70,12 @@ impl Reports {
         self.send(Report::Failed { session, task, failure });
     }
 
+    /// A task that may take long has begun; what was finished before is not held back by it.
+    pub(super) fn started(&mut self, session: u32, task: u32, start: f64) {
+        self.flush();
+        self.send(Report::Started { session, task, start });
+    }
+
     /// Reports everything.
     pub(super) fn flush(&mut self) {
         self.oldest = None;
@@ -107,6 +113,12 @@ impl Clock {
     /// The next task begins now, not at the end of the last one.
     pub(super) fn restart(&mut self) {
         self.end = Instant::now();
+    }
+
+    /// When the task that begins now begins, seconds since 1970.
+    #[inline]
+    pub(super) fn begin(&self) -> f64 {
+        self.origin.1 + (self.end - self.origin.0).as_secs_f64()
     }
 
     /// A task has ended now.

@@ -93,9 +93,7 @@ fn start(
                 continue;
             }
             Some(Errno::ENOENT) if sandbox.has(&path) => " (the interpreter that its first line names is missing)",
-            Some(Errno::ENOENT) => {
-                " (a name with '/' is looked for in the task's own directory, one without in PATH)"
-            }
+            Some(Errno::ENOENT) => " (a name with '/' is looked for in the task's own directory, one without in PATH)",
             Some(Errno::EACCES) => " (it must be a file that may be executed)",
             Some(Errno::ENOEXEC) => " (neither a binary for this machine nor a script that begins with '#!')",
             _ => "",
@@ -108,8 +106,8 @@ fn start(
 fn wait(call: &TaskCall<'_>, child: &Child, sandbox: &Sandbox, stderr: &mut Tail) -> Result<(), Stop> {
     let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
     loop {
-        let mut fds = [child.pidfd(), call.interrupt.fd(), sandbox.stderr_end()]
-            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds =
+            [child.pidfd(), call.interrupt.fd(), sandbox.stderr_end()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => {}
             Err(Errno::EINTR) => continue,

@@ -20,20 +20,30 @@ pub(super) fn collect(
     sandbox: &Sandbox,
     mut stdout: Option<NewFile<'_>>,
 ) -> Outputs {
-    let mut outputs = Vec::with_capacity(program.outputs.len());
-    for (path, spec) in program.outputs.iter().zip(&call.kind().outputs) {
-        let content_type = spec.content_type.as_deref();
-        let object = match (path, &mut stdout) {
-            (Some(path), _) => take_output(call, program, sandbox, path, spec)
+    let mut outputs = vec![None; program.outputs.len()];
+    for number in take_order(program, sandbox) {
+        let spec = &call.kind().outputs[number];
+        let object = match &program.outputs[number] {
+            Some(path) => take_output(call, program, sandbox, path, spec)
                 .map_err(|why| format!("output {:?} of program {}: {why}", spec.label, program.shown()))?,
-            (None, stdout) => match stdout.take() {
-                Some(file) => Arc::new(file.finish()?.with_content_type(content_type)),
+            None => match stdout.take() {
+                Some(file) => Arc::new(file.finish()?.with_content_type(spec.content_type.as_deref())),
                 None => return Err("there is no standard output to take".to_owned().into()),
             },
         };
-        outputs.push(object);
+        outputs[number] = Some(object);
     }
-    Ok(outputs)
+    Ok(outputs.into_iter().flatten().collect())
+}
+
+/// Links come before what they may lead to is taken away.
+fn take_order(program: &Program<'_>, sandbox: &Sandbox) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..program.outputs.len()).collect();
+    if order.len() > 1 {
+        let is_link = |path: &Path| fs::symlink_metadata(sandbox.path().join(path)).is_ok_and(|m| m.is_symlink());
+        order.sort_by_cached_key(|number| !program.outputs[*number].as_deref().is_some_and(is_link));
+    }
+    order
 }
 
 fn take_output(
@@ -84,12 +94,7 @@ fn check_type(is_dir: bool, spec: &OutputSpec) -> Result<(), &'static str> {
 }
 
 /// An object with the content that a link leads to: something in the sandbox or in an input.
-fn copy_linked(
-    call: &TaskCall<'_>,
-    sandbox: &Sandbox,
-    real: &Path,
-    spec: &OutputSpec,
-) -> Result<Arc<Object>, String> {
+fn copy_linked(call: &TaskCall<'_>, sandbox: &Sandbox, real: &Path, spec: &OutputSpec) -> Result<Arc<Object>, String> {
     let in_input = call.inputs.iter().any(|input| input.file_path().is_some_and(|path| real.starts_with(path)));
     if !in_input && (!real.starts_with(sandbox.path()) || real == sandbox.path()) {
         return Err(format!("is a link to {}, which is outside of the task's directory", real.display()));
@@ -102,12 +107,7 @@ fn copy_linked(
 }
 
 /// Replaces the links by which inputs were mapped into an output directory with their content.
-fn own_inputs_inside(
-    call: &TaskCall<'_>,
-    program: &Program<'_>,
-    sandbox: &Sandbox,
-    output: &Path,
-) -> io::Result<()> {
+fn own_inputs_inside(call: &TaskCall<'_>, program: &Program<'_>, sandbox: &Sandbox, output: &Path) -> io::Result<()> {
     for number in &program.input_order {
         let Some(mapping) = &program.inputs[*number] else { continue };
         let full = sandbox.path().join(&mapping.path);

@@ -119,12 +119,7 @@ impl Sandbox {
         loop {
             // SAFETY: the kernel writes at most as many bytes as the buffer has.
             let length = unsafe {
-                libc::syscall(
-                    libc::SYS_getdents64,
-                    self.directory.as_raw_fd(),
-                    buffer.as_mut_ptr(),
-                    buffer.len(),
-                )
+                libc::syscall(libc::SYS_getdents64, self.directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
             };
             match usize::try_from(length) {
                 Ok(0) => return true,

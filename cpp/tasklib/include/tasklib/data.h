@@ -1,0 +1,247 @@
+/// Data objects: what tasks read and make.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "tasklib/error.h"
+#include "tasklib/span.h"
+
+namespace tasklib {
+
+namespace detail {
+class Writer;
+class Workspace;
+class FileMapping;
+struct InputMessage;
+}  // namespace detail
+
+enum class DataType : std::uint8_t { blob = 0, directory = 1 };
+
+/// A blob or a directory. Inputs are instances that can be read; an instance given to `outputs` becomes a data object.
+/// An input given to `outputs` is passed on as it is, without a copy: `outputs.push_back(std::move(inputs[0]))`.
+class DataInstance {
+ public:
+  DataInstance(const DataInstance &) = delete;
+  DataInstance &operator=(const DataInstance &) = delete;
+  virtual ~DataInstance() = default;
+
+  DataType data_type() const { return data_type_; }
+  bool is_directory() const { return data_type_ == DataType::directory; }
+
+  /// The content of a blob without a copy. The view of an input is good until the task has ended, that of another
+  /// instance as long as the instance.
+  virtual std::string_view view() const = 0;
+
+  /// The content of a blob as values of type T, without a copy (but for a small one that is not aligned for T).
+  template <class T>
+  span<const T> view_as() const {
+    static_assert(std::is_trivially_copyable_v<T>, "only types that are plain bytes can be viewed");
+    const std::string_view bytes = aligned_view(alignof(T), sizeof(T));
+    return span<const T>(reinterpret_cast<const T *>(bytes.data()), bytes.size() / sizeof(T));
+  }
+
+  /// The content of a blob, copied.
+  std::string read_as_string() const { return std::string(view()); }
+
+  /// Where the content is in the file system. That of an input must only be read; a small blob is written there first.
+  virtual std::filesystem::path path() const = 0;
+
+  /// Bytes of a blob; for a directory that is an input, the sum of its files.
+  virtual std::size_t size() const { return view().size(); }
+
+  /// Empty if there is none.
+  const std::string &content_type() const { return content_type_; }
+  DataInstance &set_content_type(std::string content_type);
+
+  /// `info.user` of the object, JSON text; empty if there is none.
+  const std::string &user() const { return user_; }
+  /// Throws a TaskError if this is not JSON.
+  DataInstance &set_user(std::string json);
+
+ protected:
+  explicit DataInstance(DataType data_type, std::string content_type = {})
+      : data_type_(data_type), content_type_(std::move(content_type)) {}
+
+ private:
+  friend class detail::Workspace;
+
+  std::string_view aligned_view(std::size_t alignment, std::size_t size) const;
+  virtual void write_source(detail::Writer &writer, detail::Workspace &workspace) = 0;
+
+  DataType data_type_;
+  bool attributes_set_ = false;
+  std::string content_type_;
+  std::string user_;
+  mutable std::unique_ptr<std::byte[]> aligned_copy_;
+
+ protected:
+  /// Whether content type or user were set by the task.
+  bool attributes_set() const { return attributes_set_; }
+  void give_attributes(std::string_view content_type, std::string_view user) {
+    content_type_ = content_type;
+    user_ = user;
+  }
+};
+
+using DataInstancePtr = std::unique_ptr<DataInstance>;
+
+/// A blob in memory.
+class MemDataInstance : public DataInstance {
+ public:
+  explicit MemDataInstance(std::string content, std::string content_type = {})
+      : DataInstance(DataType::blob, std::move(content_type)), content_(std::move(content)) {}
+  MemDataInstance(const void *data, std::size_t size, std::string content_type = {})
+      : MemDataInstance(std::string(static_cast<const char *>(data), size), std::move(content_type)) {}
+  /// The bytes of the values, as the machine has them.
+  template <class T>
+  explicit MemDataInstance(const std::vector<T> &values, std::string content_type = {})
+      : MemDataInstance(values.data(), values.size() * sizeof(T), std::move(content_type)) {
+    static_assert(std::is_trivially_copyable_v<T>, "only types that are plain bytes can be stored");
+  }
+
+  std::string_view view() const override { return content_; }
+  /// Content in memory has no path.
+  [[noreturn]] std::filesystem::path path() const override;
+
+ private:
+  void write_source(detail::Writer &writer, detail::Workspace &workspace) override;
+
+  std::string content_;
+};
+
+/// A blob in a file, which is moved away when it becomes an output. A relative path begins at the working directory.
+class FileDataInstance : public DataInstance {
+ public:
+  /// An existing file.
+  explicit FileDataInstance(std::filesystem::path path, std::string content_type = {});
+  ~FileDataInstance() override;
+
+  std::string_view view() const override;
+  std::filesystem::path path() const override { return path_; }
+  std::size_t size() const override;
+
+  /// The content to be written in place: the file itself, mapped into memory.
+  span<std::byte> writable() const;
+  /// The same as values of type T.
+  template <class T>
+  span<T> writable_as() const {
+    static_assert(std::is_trivially_copyable_v<T>, "only types that are plain bytes can be written");
+    const span<std::byte> bytes = writable();
+    return span<T>(reinterpret_cast<T *>(bytes.data()), bytes.size() / sizeof(T));
+  }
+  /// Gives the file another size; views taken before are not valid any more.
+  void resize(std::size_t size);
+
+ private:
+  void write_source(detail::Writer &writer, detail::Workspace &workspace) override;
+
+  std::filesystem::path path_;
+  mutable std::unique_ptr<detail::FileMapping> mapping_;
+};
+
+/// A directory, which is moved away when it becomes an output.
+class DirectoryDataInstance : public DataInstance {
+ public:
+  /// An existing directory.
+  explicit DirectoryDataInstance(std::filesystem::path path);
+
+  [[noreturn]] std::string_view view() const override;
+  std::filesystem::path path() const override { return path_; }
+  [[noreturn]] std::size_t size() const override;
+
+ private:
+  void write_source(detail::Writer &writer, detail::Workspace &workspace) override;
+
+  std::filesystem::path path_;
+};
+
+/// An input of a task.
+class InputDataInstance final : public DataInstance {
+ public:
+  InputDataInstance(const detail::InputMessage &message, std::uint32_t number, std::string_view label,
+                    detail::Workspace &workspace);
+
+  std::string_view view() const override;
+  std::filesystem::path path() const override;
+  std::size_t size() const override { return size_; }
+
+  /// The input's label, if the client gave it one.
+  const std::string &label() const { return label_; }
+  /// The number of the data object in its session.
+  std::uint32_t object_id() const { return object_id_; }
+
+ private:
+  void write_source(detail::Writer &writer, detail::Workspace &workspace) override;
+
+  std::uint32_t number_;
+  std::uint32_t object_id_;
+  std::size_t size_;
+  std::string label_;
+  std::optional<std::string_view> inline_content_;
+  std::string path_;
+  mutable std::string written_path_;
+  detail::Workspace &workspace_;
+};
+
+/// The inputs of a task, by number or by label.
+class Inputs {
+ public:
+  using Pointer = std::unique_ptr<InputDataInstance>;
+
+  std::size_t size() const { return items_.size(); }
+  bool empty() const { return items_.empty(); }
+  /// An input that is not there is a TaskError.
+  Pointer &operator[](std::size_t number);
+  Pointer &operator[](std::string_view label);
+  auto begin() { return items_.begin(); }
+  auto end() { return items_.end(); }
+
+ private:
+  friend class Executor;
+
+  std::vector<Pointer> items_;
+  /// The list stays, so that a label is found of an input that was moved away.
+  const std::vector<std::string> *labels_ = nullptr;
+};
+
+/// What is declared of an output.
+struct OutputSpec {
+  std::string label;
+  DataType data_type = DataType::blob;
+  /// Empty if there is none.
+  std::string content_type;
+};
+
+/// The outputs of a task: pushed one after the other, or put at their number or label.
+class Outputs {
+ public:
+  /// How many there are so far.
+  std::size_t size() const { return items_.size(); }
+  bool empty() const { return items_.empty(); }
+  void push_back(DataInstancePtr instance) { items_.push_back(std::move(instance)); }
+  /// The place of an output, by number or label; empty until something is put there. One that is not declared is a
+  /// TaskError.
+  DataInstancePtr &operator[](std::size_t number);
+  DataInstancePtr &operator[](std::string_view label);
+  /// What the client declared.
+  const std::vector<OutputSpec> &declared() const { return *declared_; }
+  auto begin() { return items_.begin(); }
+  auto end() { return items_.end(); }
+
+ private:
+  friend class Executor;
+
+  std::vector<DataInstancePtr> items_;
+  const std::vector<OutputSpec> *declared_ = nullptr;
+};
+
+}  // namespace tasklib
