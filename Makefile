@@ -30,7 +30,7 @@ run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross
 	@scripts/run-example.sh
 
 .PHONY: test
-test: build lint test-rust test-loom test-python test-examples ## everything that CI checks
+test: lint build test-rust test-loom test-python test-examples ## everything that CI checks
 	@echo "make test: all of it passed"
 
 # Tests run unoptimised, with debug assertions and overflow checks; those of Python use the release program.

@@ -158,9 +158,12 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("engine/data/", &["rain-core"]),
     ("engine/topology/", &[]),
     ("engine/exec/", &["rain-core", "rain-data"]),
-    ("engine/transport/", &["rain-core", "rain-data"]),
-    ("engine/runtime/", &["rain-core", "rain-data", "rain-exec", "rain-pool", "rain-topology", "rain-transport"]),
-    ("transport-tcp/", &["rain-core", "rain-data", "rain-transport", "rain-runtime"]),
+    ("engine/transport/", &["rain-core"]),
+    (
+        "engine/runtime/",
+        &["rain-core", "rain-data", "rain-exec", "rain-pool", "rain-topology", "rain-transport", "rain-transport-tcp"],
+    ),
+    ("transport-tcp/", &["rain-core", "rain-data", "rain-transport"]),
 ];
 
 /// The crates of ours that a manifest names, but for its tests.

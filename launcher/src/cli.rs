@@ -90,6 +90,9 @@ pub struct StartArgs {
     /// Stay in the terminal; Ctrl-C stops everything
     #[arg(long)]
     pub foreground: bool,
+    /// Stay in the foreground until standard input ends, and leave no logs (for a client's own server)
+    #[arg(long, hide = true)]
+    pub private: bool,
 }
 
 /// Which server is meant.

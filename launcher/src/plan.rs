@@ -20,6 +20,8 @@ pub struct StartPlan {
     pub reserve_cpu: bool,
     pub pin: bool,
     pub foreground: bool,
+    /// Ends with its standard input, and keeps its logs only as long as it runs.
+    pub private: bool,
 }
 
 /// Which governors to start.
@@ -89,7 +91,8 @@ impl StartPlan {
             },
             reserve_cpu: args.reserve_cpu,
             pin: !args.no_pin,
-            foreground: args.foreground,
+            foreground: args.foreground || args.private,
+            private: args.private,
         })
     }
 }

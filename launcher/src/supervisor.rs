@@ -173,6 +173,7 @@ impl Engine {
     /// Waits for the end of the engine, handing signals on.
     fn watch(&mut self, launch: &Launch, listener: &mut Listener<'_>) -> WaitStatus {
         let mut stop_deadline: Option<Instant> = None;
+        let input = io::stdin();
         loop {
             if let Some(status) = self.reap() {
                 return status;
@@ -191,8 +192,19 @@ impl Engine {
             if let Some((pipe, _)) = &*listener {
                 polled.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
             }
+            let reports = polled.len() - 1;
+            if launch.until_input_ends && stop_deadline.is_none() {
+                polled.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
+            }
             let _ = poll(&mut polled, wait);
-            let reported = polled.get(1).and_then(PollFd::any).unwrap_or(false);
+            let happened = |index: usize| polled.get(index).and_then(PollFd::any).unwrap_or(false);
+            let (reported, ended) = (reports > 0 && happened(1), happened(reports + 1));
+            drop(polled);
+            if ended {
+                // Nothing is ever written there: whoever started this is gone.
+                self.signal(launch, Signal::SIGTERM);
+                stop_deadline = Some(Instant::now() + STOP_TIME_MAX);
+            }
             if reported && !hand_on_report(listener) {
                 *listener = None;
             }

@@ -1,7 +1,7 @@
 //! Frames: a little-endian `u32` length and one MessagePack value (`docs/protocol.md`).
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 /// Version of the client and executor protocols.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -37,14 +37,13 @@ pub fn append_value<T: Serialize>(buffer: &mut Vec<u8>, value: &T) {
 
 /// Decodes one MessagePack value that must fill `bytes`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
-    let mut rest = bytes;
-    let value = {
-        let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
-        deserializer.set_max_depth(64);
-        T::deserialize(&mut deserializer).map_err(|e| FrameError::Malformed(e.to_string()))?
-    };
-    if !rest.is_empty() {
-        return Err(FrameError::Malformed(format!("{} bytes left over after the message", rest.len())));
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    deserializer.set_max_depth(64);
+    let value = T::deserialize(&mut deserializer).map_err(|e| FrameError::Malformed(e.to_string()))?;
+    // The reader does not tell where it stands; only an empty rest has no next marker.
+    match IgnoredAny::deserialize(&mut deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => {}
+        _ => return Err(FrameError::Malformed("bytes left over after the message".to_owned())),
     }
     Ok(value)
 }

@@ -5,8 +5,6 @@ use crate::server::{ProcessFacts, ServerDriver};
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
-use rain_core::peer::FromGovernor;
-use rain_core::server::Event;
 use rain_data::{Object, Store, StoreError};
 use rain_transport::{InProcessEndpoint, Wake, connect_in_process};
 use rain_transport_tcp::front::{ClientFront, FrontError};
@@ -77,7 +75,7 @@ impl Stop {
 /// When the parts cannot be started, or the front breaks.
 pub fn run_local(
     config: LocalConfig,
-    front: ClientFront,
+    mut front: ClientFront,
     stop: Stop,
     ready: impl FnOnce(),
 ) -> Result<(), RuntimeError> {
@@ -110,18 +108,7 @@ pub fn run_local(
         listen: config.listen,
         started: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
     };
-    let mut driver = ServerDriver::new(front, server_end, store, facts, stop.clone());
-    let mut joined = 0;
-    while joined < count && !stop.is_requested() {
-        for event in driver.take_messages() {
-            joined += u32::from(matches!(&event, Event::Governor { message: FromGovernor::Joined { .. }, .. }));
-            driver.handle(event);
-        }
-        if joined < count {
-            std::thread::yield_now();
-        }
-    }
-    driver.front().set_greeting(HelloReply {
+    front.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
         server: config.version.to_owned(),
         pid: std::process::id(),
@@ -129,8 +116,11 @@ pub fn run_local(
         cpus,
         local: false,
     });
-    ready();
-    let served = driver.run();
+    let mut driver = ServerDriver::new(front, server_end, store, facts, stop);
+    let served = driver.serve_until_joined(count).and_then(|()| {
+        ready();
+        driver.serve()
+    });
     driver.stop_governors(count);
     for handle in handles {
         handle.join();

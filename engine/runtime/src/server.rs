@@ -5,7 +5,7 @@ use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, err
 use rain_core::graph::{DataType, decode_column, encode_column};
 use rain_core::id::{ClientId, GovernorId, SessionId};
 use rain_core::msgpack::FRAME_BYTES_MAX;
-use rain_core::peer::{Message, ToGovernor};
+use rain_core::peer::{FromGovernor, Message, ToGovernor};
 use rain_core::server::{Action, Command, Event, Reply, RequestId, Server, Status, Submission};
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
 use rain_transport::{Peer, Transport, TransportEvent};
@@ -59,6 +59,8 @@ pub(crate) struct ServerDriver<T> {
     uploads: Uploads,
     facts: ProcessFacts,
     stop: Stop,
+    joined: u32,
+    front_events: Vec<FrontEvent>,
 }
 
 impl<T: Transport<Arc<Object>>> ServerDriver<T> {
@@ -73,57 +75,62 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             uploads: Uploads::default(),
             facts,
             stop,
+            joined: 0,
+            front_events: Vec::new(),
         }
     }
 
-    pub(crate) fn front(&mut self) -> &mut ClientFront {
-        &mut self.front
-    }
-
-    /// Takes what governors have sent.
-    pub(crate) fn take_messages(&mut self) -> Vec<Event<Arc<Object>>> {
-        let mut events = Vec::new();
-        while let Some(event) = self.transport.try_receive() {
-            match event {
-                TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } => {
-                    events.push(Event::Governor { governor, message })
-                }
-                TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
-                TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
-                    events.push(Event::GovernorLost { governor, why });
-                }
-                TransportEvent::Lost { .. } => {}
-            }
+    /// Serves until `count` governors have joined, or it is to stop.
+    pub(crate) fn serve_until_joined(&mut self, count: u32) -> Result<(), FrontError> {
+        while self.joined < count && !self.stop.is_requested() {
+            self.turn()?;
         }
-        events
+        Ok(())
     }
 
     /// Serves until it is to stop.
-    pub(crate) fn run(&mut self) -> Result<(), FrontError> {
-        let mut front_events = Vec::new();
-        let mut actions = Vec::new();
+    pub(crate) fn serve(&mut self) -> Result<(), FrontError> {
         while !self.stop.is_requested() {
-            self.front.poll(None, &mut front_events)?;
-            for event in front_events.drain(..) {
-                if let Some(event) = self.front_event(event) {
-                    self.machine.handle(event, &mut actions);
-                    self.carry_out(&mut actions);
-                }
-            }
-            for event in self.take_messages() {
-                self.machine.handle(event, &mut actions);
-                self.carry_out(&mut actions);
-            }
+            self.turn()?;
         }
         self.front.flush_and_close(GOODBYE_MAX);
         Ok(())
     }
 
-    /// Takes an event outside `run`, while governors are joining.
-    pub(crate) fn handle(&mut self, event: Event<Arc<Object>>) {
+    /// Waits until something happens, and deals with it.
+    fn turn(&mut self) -> Result<(), FrontError> {
+        let mut front_events = std::mem::take(&mut self.front_events);
         let mut actions = Vec::new();
-        self.machine.handle(event, &mut actions);
-        self.carry_out(&mut actions);
+        self.front.poll(None, &mut front_events)?;
+        for event in front_events.drain(..) {
+            if let Some(event) = self.front_event(event) {
+                self.machine.handle(event, &mut actions);
+                self.carry_out(&mut actions);
+            }
+        }
+        self.front_events = front_events;
+        while let Some(event) = self.next_message() {
+            self.machine.handle(event, &mut actions);
+            self.carry_out(&mut actions);
+        }
+        Ok(())
+    }
+
+    /// The next thing that a governor sent.
+    fn next_message(&mut self) -> Option<Event<Arc<Object>>> {
+        loop {
+            match self.transport.try_receive()? {
+                TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } => {
+                    self.joined += u32::from(matches!(message, FromGovernor::Joined { .. }));
+                    return Some(Event::Governor { governor, message });
+                }
+                TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
+                TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
+                    return Some(Event::GovernorLost { governor, why });
+                }
+                TransportEvent::Lost { .. } => {}
+            }
+        }
     }
 
     /// Tells governors `0 .. count` to end.

@@ -26,6 +26,14 @@ PLAIN_TYPES = frozenset((int, str, bytes, float, bool, type(None)))
 PICKLE_PROTOCOL = 5
 
 
+class Deferred:
+    """Something that stands for the result of a task, and travels as that when it is an argument."""
+
+    def as_argument(self) -> tuple[Any, ...]:
+        """How to pickle it as an argument, in the form of ``__reduce__``."""
+        raise NotImplementedError
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
     """Pickles anything; data objects are handed to a function."""
 
@@ -39,6 +47,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
         return None
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Deferred):
+            return obj.as_argument()
         if isinstance(obj, GeneratorType):
             return list, (list(obj),)
         return super().reducer_override(obj)
@@ -92,15 +102,18 @@ def pickle_function(function: FunctionType, without_defaults: bool) -> bytes:
     bare.__qualname__ = function.__qualname__
     bare.__module__ = function.__module__
     bare.__doc__ = None
+    return pickle_callable(bare, function.__name__)
+
+
+def pickle_callable(function: Callable[..., Any], name: str) -> bytes:
+    """Pickle anything that can be called."""
     buffer = io.BytesIO()
     try:
-        _Pickler(buffer, _refuse).dump(bare)
+        _Pickler(buffer, _refuse).dump(function)
     except RainException as error:
-        raise RainException(f"Remote function {function.__name__}() cannot be sent: {error}") from None
+        raise RainException(f"Remote function {name}() cannot be sent: {error}") from None
     except Exception as error:
-        raise RainException(
-            f"Remote function {function.__name__}() cannot be pickled: {type(error).__name__}: {error}"
-        ) from error
+        raise RainException(f"Remote function {name}() cannot be pickled: {type(error).__name__}: {error}") from error
     return buffer.getvalue()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.errors import RainException
 from .active import set_default
-from .connection import Connection, RequestError
+from .connection import Connection, RequestError, Taker
+from .kind import check_name
 from .session import Session
+
+if TYPE_CHECKING:
+    from .futures import Executor
+    from .private import PrivateServer
 
 DEFAULT_PORT = 7210
 
@@ -15,18 +20,36 @@ DEFAULT_PORT = 7210
 class Client:
     """A connection to a Rain server.
 
-    A server on this machine is reached through the Unix socket that its access file names, others over TCP.
-    Several threads may use a client at once. It can be used in a ``with`` block.
+    A server on this machine is reached through the Unix socket that its access file names, others over TCP. Without an
+    address, a private server is started on this machine, which stops when the client is closed or the process ends;
+    clients of one process share it. Several threads may use a client at once. It can be used in a ``with`` block.
 
     Args:
-        address: The host of the server.
-        port: The port where it listens.
+        address: The host of the server; None starts a private one (unless a port is given).
+        port: The port where it listens; 7210 if only a host is given.
+        cpus: For a private server: with how many cpus it works (default: all of this machine).
     """
 
-    def __init__(self, address: str = "localhost", port: int = DEFAULT_PORT) -> None:
+    def __init__(self, address: str | None = None, port: int | None = None, *, cpus: int | None = None) -> None:
+        self._private: PrivateServer | None = None
+        if cpus is not None and (not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1):
+            raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+        if address is None and port is None:
+            from . import private
+
+            self._private = private.acquire(cpus)
+            address, port = "127.0.0.1", self._private.port
+        elif cpus is not None:
+            raise RainException("cpus= is for a private server, without an address; others have theirs already")
+        address = "localhost" if address is None else address
+        port = DEFAULT_PORT if port is None else port
         if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
             raise RainException(f"Not the address of a server: {address!r}, {port!r}")
-        self._connection = Connection(address, port)
+        try:
+            self._connection = Connection(address, port)
+        except BaseException:
+            self._release()
+            raise
 
     @property
     def local(self) -> bool:
@@ -40,11 +63,22 @@ class Client:
             name: A name for people, as in the dashboard.
             default: Use this session for tasks and objects made when no session is active.
         """
+        name = check_name(name)
         reply = self._ask("new_session", {"name": name})
         session = Session(self, reply["session"], name)
         if default:
             set_default(session)
         return session
+
+    def executor(self, **options: Any) -> Executor:
+        """A :class:`concurrent.futures.Executor` over a new session of this client.
+
+        Args:
+            options: Those of :class:`rain.client.Executor`.
+        """
+        from .futures import Executor
+
+        return Executor(self, **options)
 
     def status(self) -> dict[str, Any]:
         """What the server says of itself, its governors and sessions, as ``rain status --json`` prints it."""
@@ -53,6 +87,7 @@ class Client:
     def close(self) -> None:
         """Drop the connection; the server closes all sessions of the client."""
         self._connection.close()
+        self._release()
 
     def __enter__(self) -> Client:
         return self
@@ -61,10 +96,21 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Client of {self._connection.name}{' closed' if self._connection.closed else ''}>"
+        kind = "private server at " if self._private is not None else ""
+        return f"<Client of {kind}{self._connection.name}{' closed' if self._connection.closed else ''}>"
+
+    def _release(self) -> None:
+        server, self._private = self._private, None
+        if server is not None:
+            from . import private
+
+            private.release(server)
 
     def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._connection.request(operation, body)
+
+    def _start_request(self, operation: str, body: dict[str, Any], taker: Taker) -> None:
+        self._connection.start_request(operation, body, taker)
 
     def _ask(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         """A request that is not about a session."""

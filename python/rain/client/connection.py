@@ -1,7 +1,7 @@
 """The connection of a client: requests and replies in frames, for any number of threads.
 
-There is no thread in the background. Of the threads that wait for a reply, one reads and hands out what arrives; when
-it has its own reply, another one takes over.
+Of the threads that wait for a reply, one reads and hands out what arrives; when it has its own reply, another one takes
+over. For requests whose reply is handed to a function, there is a thread in the background as long as one is open.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, Callable
 
 import msgspec
 
@@ -22,6 +22,8 @@ from .address import CONNECT_SECONDS, connect
 PROTOCOL_VERSION = 1
 MAX_FRAME = 256 << 20
 _READ_SIZE = 1 << 16
+# How long the thread in the background stays when it has nothing to wait for.
+_LINGER_SECONDS = 1.0
 
 
 class RequestError(Exception):
@@ -30,6 +32,10 @@ class RequestError(Exception):
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(error.get("message"))
         self.error = error
+
+
+# What takes the reply to a request: its body, or why there is none (a RequestError or a RainException).
+Taker = Callable[[dict[str, Any], "Exception | None"], None]
 
 
 class Connection:
@@ -44,6 +50,9 @@ class Connection:
         self._reading = False
         self._open: set[int] = set()
         self._replies: dict[int, list[Any]] = {}
+        self._takers: dict[int, Taker] = {}
+        self._taken: list[tuple[Taker, list[Any]]] = []
+        self._has_background = False
         self._ids = itertools.count()
         self._failure: str | None = None
         self._received: list[bytes] = []
@@ -64,12 +73,38 @@ class Connection:
         request_id = next(self._ids)
         try:
             self._send(operation, request_id, body)
-            reply = self._wait_for(request_id)
+            try:
+                reply = self._wait_for(request_id)
+            except RainException as error:
+                if operation == "hello":
+                    raise
+                raise RainException(f"{error} (in the middle of {operation})") from None
         finally:
             # After a Ctrl-C the reply still comes; it is dropped then.
             with self._turn:
                 self._open.discard(request_id)
                 self._replies.pop(request_id, None)
+        return self._body(reply)
+
+    def start_request(self, operation: str, body: dict[str, Any], taker: Taker) -> None:
+        """Send a request; its reply is handed to a function, in a thread in the background."""
+        request_id = next(self._ids)
+        with self._turn:
+            self._takers[request_id] = taker
+            if not self._has_background:
+                self._has_background = True
+                threading.Thread(target=self._run_background, name="rain-replies", daemon=True).start()
+            else:
+                self._turn.notify_all()
+        try:
+            self._send(operation, request_id, body)
+        except Exception:
+            # When the connection is broken, the thread has handed that out already, or will.
+            with self._turn:
+                if self._takers.pop(request_id, None) is not None:
+                    raise
+
+    def _body(self, reply: list[Any]) -> dict[str, Any]:
         if reply[0] == "ok":
             return reply[2]  # type: ignore[no-any-return]
         error = reply[2]
@@ -77,6 +112,40 @@ class Connection:
             self._fail(f"The server at {self.name} does not understand this client: {error.get('message')}")
             raise RainException(self._failure)
         raise RequestError(error)
+
+    def _run_background(self) -> None:
+        while True:
+            with self._turn:
+                while self._failure is None and not self._taken and (self._reading or not self._takers):
+                    if not self._turn.wait(_LINGER_SECONDS) and not self._takers and not self._taken:
+                        self._has_background = False
+                        return
+                failure = self._failure
+                taken, self._taken = self._taken, []
+                lost: list[Taker] = []
+                if failure is not None:
+                    lost = list(self._takers.values())
+                    self._takers.clear()
+                    self._has_background = False
+                lead = failure is None and not taken
+                self._reading = self._reading or lead
+            for taker, reply in taken:
+                self._hand_over(taker, reply)
+            if failure is not None:
+                for taker in lost:
+                    taker({}, RainException(failure))
+                return
+            if lead:
+                with contextlib.suppress(RainException):
+                    self._hand_out()
+
+    def _hand_over(self, taker: Taker, reply: list[Any]) -> None:
+        try:
+            body = self._body(reply)
+        except (RequestError, RainException) as error:
+            taker({}, error)
+        else:
+            taker(body, None)
 
     def close(self) -> None:
         """Drop the connection; the server ends the client's sessions."""
@@ -150,17 +219,24 @@ class Connection:
                 if self._failure is not None:
                     raise RainException(self._failure)
                 self._reading = True
-            try:
-                reply, size = self._read_reply()
-                with self._turn:
-                    if reply[1] in self._open:
-                        self._replies[reply[1]] = reply
-                # Only after handing it out: an interrupted read begins again with what has arrived.
-                self._received[:] = [b"".join(self._received)[size:]]
-            finally:
-                with self._turn:
-                    self._reading = False
-                    self._turn.notify_all()
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Read one reply and give it to who waits for it; done by the thread that has set `_reading`."""
+        try:
+            reply, size = self._read_reply()
+            with self._turn:
+                taker = self._takers.pop(reply[1], None)
+                if taker is not None:
+                    self._taken.append((taker, reply))
+                elif reply[1] in self._open:
+                    self._replies[reply[1]] = reply
+            # Only after handing it out: an interrupted read begins again with what has arrived.
+            self._received[:] = [b"".join(self._received)[size:]]
+        finally:
+            with self._turn:
+                self._reading = False
+                self._turn.notify_all()
 
     def _read_reply(self) -> tuple[list[Any], int]:
         length = int.from_bytes(self._take(4)[:4], "little")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -168,6 +169,12 @@ class DataObject:
     def fetch(self) -> DataInstance:
         """The content of the object; waits until it is finished. The object must be kept."""
         return self._session.fetch(self)
+
+    def __await__(self) -> Generator[Any, None, DataInstance]:
+        """In asyncio: fetch the object without blocking the event loop; the result is its content."""
+        from .waiting import fetch_async
+
+        return fetch_async(self._session, self).__await__()
 
     def update(self) -> None:
         """Get the current :attr:`info` from the server."""

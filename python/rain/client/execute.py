@@ -13,12 +13,14 @@ from ..common.errors import RainException
 from ..common.ids import DataType
 from .active import active_session
 from .data import DataObject
-from .kind import Kind, OutputSpec, check_cpus, check_labels, check_name
+from .kind import Kind, OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
 from .output import Input, Output
 from .paths import check_disjoint, check_relative
 from .task import Task, TaskInput, as_inputs, as_outputs
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .session import Session
 
 TASK_TYPE = "buildin/execute"
@@ -65,7 +67,7 @@ class Invocation:
                 "inputs": self._places,
                 "stdin": stdin_index,
                 "outputs": self._output_places,
-                "env": _environment(env),
+                "env": check_environment(env),
             }
         )
 
@@ -166,6 +168,7 @@ class Execute(Task):
         name: A name for people.
         env: What to add to the environment of the program.
         output_files, outputs_paths: The same as `output_paths`, as the user's guide writes it in places.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
@@ -185,6 +188,7 @@ class Execute(Task):
         env: Mapping[str, str] | None = None,
         output_files: Iterable[OutputPath] = (),
         outputs_paths: Iterable[OutputPath] = (),
+        **options: Unpack[TaskOptions],
     ) -> None:
         session = active_session()
         paths = [*as_outputs(output_paths), *as_outputs(output_files), *as_outputs(outputs_paths)]
@@ -194,7 +198,7 @@ class Execute(Task):
         for given, item in zip(call.inputs, inputs):
             check_object(given, item)
         labels = tuple(given.label or "" for given in call.inputs)
-        kind = session._kind(TASK_TYPE, call.outputs, cpus=cpus, name=name, input_labels=labels)
+        kind = session._kind(TASK_TYPE, call.outputs, cpus=cpus, name=name, input_labels=labels, options=options)
         self._place(session, kind, inputs, call.config)
 
 
@@ -232,6 +236,7 @@ class Program:
         env: Mapping[str, str] | None = None,
         output_files: Iterable[OutputPath] = (),
         outputs_paths: Iterable[OutputPath] = (),
+        **options: Unpack[TaskOptions],
     ) -> None:
         paths = [*as_outputs(output_paths), *as_outputs(output_files), *as_outputs(outputs_paths)]
         call = Invocation(args, stdout, stdin, input_paths, paths, shell, env)
@@ -248,6 +253,7 @@ class Program:
             name=check_name(name),
             config=call.config,
             input_labels=tuple(self._inputs),
+            limits=check_options(options),
         )
 
     def __call__(self, **inputs: TaskInput) -> Task:
@@ -296,8 +302,12 @@ def _object_of(given: Input) -> TaskInput:
     return given.dataobj
 
 
-def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    variables = dict(env or {})
+def check_environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    """Check variables for the environment of a task."""
+    try:
+        variables = dict(env or {})
+    except (TypeError, ValueError):
+        raise RainException(f"env= is a dictionary of strings, not {env!r}") from None
     for key, value in variables.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key or "=" in key or "\0" in key + value:
             raise RainException(f"Not a variable of the environment: {key!r}={value!r}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 from ..common.content_type import check_content_type
 from ..common.errors import RainException
@@ -21,10 +22,35 @@ class OutputSpec(NamedTuple):
 ONE_BLOB = (OutputSpec("output"),)
 
 
+class TaskOptions(TypedDict, total=False):
+    """Options of all kinds of tasks.
+
+    Attributes:
+        retries: How often a task that failed is run again before its session fails; 0 if absent.
+        timeout: Seconds that one attempt may take; without limit if absent.
+        priority: Tasks that are ready go in the order of this, highest first; 0 if absent.
+    """
+
+    retries: int
+    timeout: float | None
+    priority: int
+
+
+class Limits(NamedTuple):
+    """Options of a task, checked."""
+
+    retries: int = 0
+    timeout: float | None = None
+    priority: int = 0
+
+
+NO_LIMITS = Limits()
+
+
 class Kind:
     """Task type, configuration, resources, labels and outputs of tasks. Kinds are told apart by identity."""
 
-    __slots__ = ("config", "cpus", "input_labels", "n_outputs", "name", "outputs", "task_type")
+    __slots__ = ("config", "cpus", "input_labels", "limits", "n_outputs", "name", "outputs", "task_type")
 
     def __init__(
         self,
@@ -35,6 +61,7 @@ class Kind:
         name: str = "",
         config: bytes = b"",
         input_labels: Sequence[str] = (),
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self.task_type = task_type
         self.outputs = tuple(outputs)
@@ -43,10 +70,11 @@ class Kind:
         self.name = name
         self.config = config
         self.input_labels = tuple(input_labels)
+        self.limits = limits
 
     def wire(self) -> dict[str, Any]:
         """The kind as the protocol has it."""
-        return {
+        kind = {
             "type": self.task_type,
             "cpus": self.cpus,
             "name": self.name,
@@ -54,6 +82,10 @@ class Kind:
             "inputs": self.input_labels,
             "outputs": [(label, data_type.wire, content_type) for label, data_type, content_type in self.outputs],
         }
+        if self.limits is not NO_LIMITS:
+            # What is not limited is left out.
+            kind.update((name, value) for name, value in self.limits._asdict().items() if value)
+        return kind
 
 
 def check_cpus(cpus: Any) -> int:
@@ -61,6 +93,34 @@ def check_cpus(cpus: Any) -> int:
     if not isinstance(cpus, int) or isinstance(cpus, bool) or not 1 <= cpus <= 0xFFFF_FFFF:
         raise RainException(f"A task runs on at least one cpu, a whole number: cpus={cpus!r}")
     return cpus
+
+
+def check_options(options: Mapping[str, Any]) -> Limits:
+    """Check the options that all kinds of tasks have."""
+    if not options:
+        return NO_LIMITS
+    unknown = [name for name in options if name not in Limits._fields]
+    if unknown:
+        raise RainException(f"There is no option {unknown[0]!r}; there are {', '.join(Limits._fields)}")
+    limits = Limits(**options)
+    if not _is_whole(limits.retries, 0, 0xFFFF_FFFF):
+        raise RainException(f"A task is run again a whole number of times: retries={limits.retries!r}")
+    if not _is_whole(limits.priority, -(1 << 31), (1 << 31) - 1):
+        raise RainException(f"The priority of a task is a whole number of 32 bits: priority={limits.priority!r}")
+    if limits.timeout is None:
+        return limits
+    if (
+        not isinstance(limits.timeout, (int, float))
+        or isinstance(limits.timeout, bool)
+        or not math.isfinite(limits.timeout)
+        or limits.timeout <= 0
+    ):
+        raise RainException(f"A timeout is a number of seconds, more than 0, or None: timeout={limits.timeout!r}")
+    return limits._replace(timeout=float(limits.timeout))
+
+
+def _is_whole(number: Any, least: int, most: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and least <= number <= most
 
 
 def check_name(name: Any) -> str:

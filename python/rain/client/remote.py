@@ -19,12 +19,14 @@ from ..executor.functions import plain_function
 from .active import active_session
 from .arguments import PLAIN_TYPES, pickle_arguments, pickle_function
 from .data import DataObject
-from .execute import check_object
-from .kind import Kind, OutputSpec, check_cpus, check_labels, check_name
+from .execute import check_environment, check_object
+from .kind import Kind, OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
 from .output import Input, Output
 from .task import OutputDefinition, Task, TaskInput, as_outputs, check_input, output_specs
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .session import Session
 
 TASK_TYPE = "py/run"
@@ -41,7 +43,7 @@ class _Call(Task):
     TASK_TYPE = TASK_TYPE
 
     def __init__(self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None) -> None:
-        self._place(session, kind, inputs, config, 3)
+        self._place(session, kind, inputs, config, 4)
 
 
 class Remote:
@@ -55,6 +57,8 @@ class Remote:
         outputs: A number of outputs, or labels, or instances of :class:`~rain.client.Output`.
         cpus: How many cpus a call needs.
         name: A name for people (default: that of the function).
+        env: Variables of the environment that are set during a call.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     def __init__(
@@ -67,10 +71,13 @@ class Remote:
         outputs: OutputDefinition | None = None,
         cpus: int = 1,
         name: str | None = None,
+        env: Mapping[str, str] | None = None,
+        **options: Unpack[TaskOptions],
     ) -> None:
         if not isinstance(function, FunctionType):
             raise RainException(f"remote() takes a Python function, not {type(function).__name__}: {function!r}")
-        self.function = function
+        self.function: Callable[..., Any] = function
+        self._function = function
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -79,12 +86,16 @@ class Remote:
         self._auto_load = auto_load
         self._name = check_name(name) or function.__name__
         self._cpus = check_cpus(cpus)
+        self._limits = check_options(options)
+        self._env = check_environment(env)
         self._set_parameters(inputs)
         self._set_outputs(outputs, check_content_type(auto_encode))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Task:
         """Make a task in the active session that calls the function with these arguments."""
-        session = active_session()
+        return self._call_in(active_session(), args, kwargs)
+
+    def _call_in(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         kind = session._functions.get(self) or self._make_kind(session)
         count = len(args)
         if kwargs or not self._least <= count <= self._most or self._special:
@@ -138,7 +149,7 @@ class Remote:
         settings = dict(inputs or {})
         self._settings: list[Input | None] = []
         for parameter in parameters:
-            hint = _evaluate(parameter.annotation, self.function)
+            hint = _evaluate(parameter.annotation, self._function)
             setting = settings.pop(parameter.name, None) or (hint if isinstance(hint, Input) else None)
             if setting is not None and not isinstance(setting, Input):
                 raise RainException(f"inputs= of {self.__name__}() takes instances of Input, not {setting!r}")
@@ -159,7 +170,7 @@ class Remote:
 
     def _set_outputs(self, outputs: OutputDefinition | None, auto_encode: str | None) -> None:
         if outputs is None:
-            hint = _evaluate(self._signature.return_annotation, self.function)
+            hint = _evaluate(self._signature.return_annotation, self._function)
             if isinstance(hint, Output) or (
                 isinstance(hint, (tuple, list)) and hint and all(isinstance(item, Output) for item in hint)
             ):
@@ -185,20 +196,19 @@ class Remote:
         self._encode = encode
 
     def _make_kind(self, session: Session) -> Kind:
-        options = {
-            "name": self.__name__,
-            "function": pickle_function(self.function, self._send_defaults),
-            "path": [os.path.abspath(entry) for entry in sys.path],
-            "load": self._auto_load,
-            "encode": self._encode if any(self._encode) else None,
-            "parameters": [
-                None if setting is None else [setting.load, setting.content_type, setting.data_type.wire]
-                for setting in self._settings
-            ]
-            if any(self._settings)
-            else None,
-        }
-        kind = Kind(TASK_TYPE, self._outputs, cpus=self._cpus, name=self._name, config=_encode(options))
+        parameters = [
+            None if setting is None else [setting.load, setting.content_type, setting.data_type.wire]
+            for setting in self._settings
+        ]
+        config = encode_options(
+            self.__name__,
+            pickle_function(self._function, self._send_defaults),
+            load=self._auto_load,
+            encode=self._encode if any(self._encode) else None,
+            parameters=parameters if any(self._settings) else None,
+            env=self._env,
+        )
+        kind = Kind(TASK_TYPE, self._outputs, cpus=self._cpus, name=self._name, config=config, limits=self._limits)
         session._functions[self] = kind
         return kind
 
@@ -230,10 +240,18 @@ class Remote:
 
     def _check_static(self, number: int, value: Any) -> None:
         setting = self._settings[number]
-        if setting is not None and isinstance(value, (DataObject, Task)):
-            if isinstance(value, Task) and value._kind.n_outputs != 1:
-                return
-            check_object(setting, value)
+        if setting is None:
+            return
+        kind = list(self._call_signature.parameters.values())[number].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            values = list(value)
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            values = list(value.values())
+        else:
+            values = [value]
+        for item in values:
+            if isinstance(item, DataObject) or (isinstance(item, Task) and item._kind.n_outputs == 1):
+                check_object(setting, item)
 
     def _warn(self, size: int) -> None:
         warnings.warn(
@@ -242,6 +260,32 @@ class Remote:
             RainWarning,
             stacklevel=3,
         )
+
+
+def encode_options(
+    name: str,
+    function: bytes,
+    *,
+    load: bool = False,
+    encode: list[str | None] | None = None,
+    parameters: list[Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    plain: str | None = None,
+) -> bytes:
+    """The configuration of a kind of task that calls a pickled function, as the executor reads it."""
+    options: dict[str, Any] = {
+        "name": name,
+        "function": function,
+        "path": [os.path.abspath(entry) for entry in sys.path],
+        "load": load,
+        "encode": encode,
+        "parameters": parameters,
+    }
+    if env:
+        options["env"] = env
+    if plain:
+        options["plain"] = plain
+    return _encode(options)
 
 
 @overload
@@ -257,6 +301,8 @@ def remote(
     outputs: OutputDefinition | None = None,
     cpus: int = 1,
     name: str | None = None,
+    env: Mapping[str, str] | None = None,
+    **options: Unpack[TaskOptions],
 ) -> Callable[[Callable[..., Any]], Remote]: ...
 
 

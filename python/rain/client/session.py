@@ -5,28 +5,24 @@ from __future__ import annotations
 import contextlib
 import threading
 from array import array
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Union
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable
 
-from ..common.content_type import merge_content_types
 from ..common.data_instance import DataInstance
-from ..common.errors import RainException, SessionException, TaskException
-from ..common.ids import ID, DataType
-from ..common.mapped_file import MappedFile
+from ..common.errors import CancelledException, RainException, SessionException, TaskException
 from . import active
 from .connection import RequestError
 from .data import DataObject
-from .kind import Kind, OutputSpec, check_cpus, check_name
+from .fetching import Fetching
+from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
 from .submit import Batch, upload_pieces
 from .task import Task
+from .waiting import Item, as_completed, as_items
 
 if TYPE_CHECKING:
     from .client import Client
+    from .plain import PlainFunction
     from .remote import Remote
-
-FETCH_PIECE = 64 << 20
-
-Item = Union[Task, DataObject]
 
 
 class Session:
@@ -49,6 +45,7 @@ class Session:
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
         self._functions: dict[Remote, Kind] = {}
+        self._plain: dict[Any, PlainFunction] = {}
         # Of what is not submitted: constants, kept objects, tasks whose outputs were looked at, what has a spec.
         self._constants: list[DataObject] = []
         self._kept: list[DataObject] = []
@@ -104,66 +101,132 @@ class Session:
             for pending in (self._constants, self._kept, self._shown, self._specified):
                 pending.clear()
 
-    def wait(self, items: Iterable[Item]) -> None:
-        """Wait until all of some tasks and objects are finished."""
-        self._request("wait", self._columns(items, "wait for"))
+    def wait(self, items: Iterable[Item], progress: bool = False) -> None:
+        """Wait until all of some tasks and objects are finished.
+
+        Args:
+            items: The tasks and objects.
+            progress: Show a progress bar (needs the package tqdm).
+        """
+        listed = as_items(items, "wait for")
+        if progress:
+            self._watch(listed)
+        # Also after watching: only this tells of tasks that were cancelled.
+        self._request("wait", self._columns(listed, "wait for"))
 
     def wait_some(self, items: Iterable[Item]) -> list[Item]:
         """Wait until at least one of some tasks and objects is finished; returns those that are, in the given order."""
-        listed = list(items)
+        listed = as_items(items, "wait for")
         if not listed:
             return []
         reply = self._request("wait_some", self._columns(listed, "wait for"))
         tasks, objects = (set(array("I", reply[name])) for name in ("tasks", "objects"))
         return [item for item in listed if (item._id in tasks if isinstance(item, Task) else item._oid in objects)]
 
-    def wait_all(self) -> None:
-        """Wait until every submitted task is finished."""
+    def wait_all(self, progress: bool = False) -> None:
+        """Wait until every submitted task is finished.
+
+        Args:
+            progress: Show a progress bar (needs the package tqdm).
+        """
+        if progress:
+            self._watch(list(self._tasks[: self._submitted_tasks]))
         self._request("wait_all", {})
+
+    def as_completed(self, items: Iterable[Item] | None = None, progress: bool = False) -> Iterator[Item]:
+        """Go through tasks and objects in the order in which they are finished.
+
+        Args:
+            items: The tasks and objects (default: all tasks that are submitted).
+            progress: Show a progress bar (needs the package tqdm).
+        """
+        chosen = list(self._tasks[: self._submitted_tasks]) if items is None else as_items(items, "wait for")
+        self._check_items(chosen, "wait for")
+        return as_completed(chosen, progress)
+
+    def cancel(self, tasks: Iterable[Task] | None = None) -> list[Task]:
+        """Stop tasks, and all tasks that need what these would have made; the session goes on.
+
+        Waiting for a cancelled task, or fetching its outputs, raises
+        :class:`~rain.client.CancelledException`.
+
+        Args:
+            tasks: The tasks (default: all that are submitted).
+
+        Returns:
+            The tasks that were cancelled; those that had finished before are not among them.
+        """
+        if tasks is None:
+            chosen = array("I", range(self._submitted_tasks)).tobytes()
+        else:
+            listed = as_items(tasks, "cancel")
+            for item in listed:
+                if isinstance(item, DataObject):
+                    raise RainException(f"Only tasks can be cancelled, not {item!r}")
+            chosen = self._columns(listed, "cancel")["tasks"]
+        if not chosen:
+            return []
+        reply = self._request("cancel", {"tasks": chosen})
+        return [self._tasks[number] for number in array("I", reply["tasks"])]
+
+    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
+        """Make a task for each item of an iterable; several iterables give a function as many arguments.
+
+        Args:
+            function: A remote function; or any other function, which gets values (of data objects: loaded ones) and no
+                context, and whose result is pickled.
+            iterables: The arguments.
+            options: For functions that are not remote: ``cpus``, ``name``, ``env``, ``retries``, ``timeout`` and
+                ``priority``.
+
+        Returns:
+            The tasks, which are not submitted.
+        """
+        from .remote import Remote
+
+        if isinstance(function, Remote):
+            if options:
+                raise RainException(
+                    f"Options of {function!r} are given where it is made: remote({next(iter(options))}=…)"
+                )
+            remote = function
+        else:
+            remote = self._plain_function(function, options)
+        if not iterables:
+            raise RainException("map() needs something to go through, after the function")
+        try:
+            calls = list(zip(*iterables))
+        except TypeError as error:
+            raise RainException(f"map() goes through iterables: {error}") from None
+        self._check_open()
+        return [remote._call_in(self, args, {}) for args in calls]
 
     def fetch(self, dataobj: DataObject) -> DataInstance:
         """The content of an object that is kept; waits until it is finished."""
         self._check_items([dataobj], "fetch")
-        if not dataobj._kept:
-            raise RainException(f"Only kept objects can be fetched; call keep() before the submit: {dataobj!r}")
-        # The path of a directory ends with the object; its archive is here for good.
-        is_blob = dataobj._data_type is DataType.BLOB
-        body = {"object": dataobj._oid, "map": is_blob and self.client.local, "offset": 0, "limit": FETCH_PIECE}
-        reply = self._request("fetch", body)
-        size = reply["size"]
-        data: bytes | memoryview
-        if "path" in reply:
-            data = MappedFile(reply["path"]).view()
-        else:
-            data = reply["data"]
-            if len(data) < size:
-                data = self._fetch_rest(body, bytearray(data), size)
-        content_type = merge_content_types(dataobj._content_type, reply.get("content_type"))
-        dataobj._set_info({"state": "finished", "size": size, "content_type": content_type, **reply.get("info", {})})
-        return DataInstance(
-            data,
-            content_type=content_type,
-            data_type=DataType.from_wire(reply["data_type"]),
-            size=size,
-            id=ID(self.session_id, dataobj._oid),
-            spec=dataobj.spec,
-            info=dataobj.info,
-        )
+        fetching = Fetching(dataobj, self.client.local)
+        while True:
+            instance = fetching.take(self._request("fetch", fetching.body))
+            if instance is not None:
+                return instance
 
     def unkeep(self, dataobjs: Iterable[DataObject]) -> None:
         """Free objects that are kept and submitted."""
-        listed = list(dataobjs)
+        listed = as_items(dataobjs, "unkeep")
         self._check_items(listed, "unkeep")
         for dataobj in listed:
+            if not isinstance(dataobj, DataObject):
+                raise RainException(f"Only data objects can be freed; use unkeep_outputs() of {dataobj!r}")
             if not dataobj._kept:
                 raise RainException(f"{dataobj!r} is not kept")
         self._request("unkeep", {"objects": array("I", [dataobj._oid for dataobj in listed]).tobytes()})
         for dataobj in listed:
+            assert isinstance(dataobj, DataObject)
             dataobj._kept = False
 
     def update(self, items: Iterable[Item]) -> None:
         """Get the current ``info`` of tasks and objects from the server."""
-        listed = list(items)
+        listed = as_items(items, "update")
         reply = self._request("info", self._columns(listed, "update"))
         tasks = {info["id"]: info for info in reply["tasks"]}
         objects = {info["id"]: info for info in reply["objects"]}
@@ -211,14 +274,40 @@ class Session:
         cpus: int = 1,
         name: str | None = None,
         input_labels: tuple[str, ...] = (),
+        options: Mapping[str, Any] | None = None,
     ) -> Kind:
         """The kind of task with these properties, the same one for all tasks of the session that have them."""
-        key = (task_type, outputs, cpus, name, input_labels)
-        kind = self._kinds.get(key)
+        limits = check_options(options) if options else NO_LIMITS
+        key = (task_type, outputs, cpus, name, input_labels, limits)
+        try:
+            kind = self._kinds.get(key)
+        except TypeError:
+            # Something that cannot be compared with what is right.
+            kind = None
         if kind is None:
-            kind = Kind(task_type, outputs, cpus=check_cpus(cpus), name=check_name(name), input_labels=input_labels)
+            kind = Kind(
+                task_type,
+                outputs,
+                cpus=check_cpus(cpus),
+                name=check_name(name),
+                input_labels=input_labels,
+                limits=limits,
+            )
             self._kinds[key] = kind
         return kind
+
+    def _plain_function(self, function: Callable[..., Any], options: dict[str, Any]) -> PlainFunction:
+        from .plain import plain_function
+
+        key = (function, repr(sorted(options.items())))
+        try:
+            known = self._plain.get(key)
+        except TypeError:
+            # What cannot be hashed is made anew.
+            return plain_function(function, options)
+        if known is None:
+            known = self._plain[key] = plain_function(function, options)
+        return known
 
     def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         self._check_open()
@@ -226,6 +315,26 @@ class Session:
             return self.client._request(operation, {"session": self.session_id, **body})
         except RequestError as error:
             raise self._exception(error.error) from None
+
+    def _start_request(
+        self, operation: str, body: dict[str, Any], taker: Callable[[dict[str, Any], RainException | None], None]
+    ) -> None:
+        """Send a request whose reply is handed to a function, in another thread."""
+        self._check_open()
+
+        def take(reply: dict[str, Any], error: Exception | None) -> None:
+            if isinstance(error, RequestError):
+                error = self._exception(error.error)
+            assert error is None or isinstance(error, RainException)
+            taker(reply, error)
+
+        self.client._start_request(operation, {"session": self.session_id, **body}, take)
+
+    def _watch(self, items: list[Item]) -> None:
+        """Wait until all of some tasks and objects are finished, with a progress bar."""
+        self._check_items(items, "wait for")
+        for _ in as_completed(items, progress=True):
+            pass
 
     def _exception(self, error: dict[str, Any]) -> RainException:
         message = error.get("message") or "unknown error"
@@ -240,10 +349,12 @@ class Session:
             return TaskException(text, task, message, debug)
         if task is not None:
             message = f"{message} ({task.describe()})"
+        if error.get("kind") == "cancelled":
+            return CancelledException(message)
         return SessionException(message) if error.get("kind") == "session" else RainException(message)
 
     def _columns(self, items: Iterable[Item], action: str) -> dict[str, bytes]:
-        listed = list(items)
+        listed = as_items(items, action)
         self._check_items(listed, action)
         tasks = [item._id for item in listed if isinstance(item, Task)]
         objects = [item._oid for item in listed if isinstance(item, DataObject)]
@@ -262,11 +373,3 @@ class Session:
     def _check_open(self) -> None:
         if self._closed:
             raise SessionException(f"{self!r} cannot be used any more")
-
-    def _fetch_rest(self, body: dict[str, Any], data: bytearray, size: int) -> bytes:
-        while len(data) < size:
-            piece = self._request("fetch", {**body, "map": False, "offset": len(data)})["data"]
-            if not piece:
-                raise RainException(f"The server sent {len(data)} of {size} bytes of an object")
-            data += piece
-        return bytes(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import datetime, timezone
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Union
@@ -19,10 +19,12 @@ from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
 from .active import active_session
 from .data import DataObject
-from .kind import Kind, OutputSpec, check_labels
+from .kind import Kind, OutputSpec, TaskOptions, check_labels
 from .output import Output
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .session import Session
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -48,6 +50,7 @@ class Task:
         config: What the executor gets as configuration; anything that MessagePack can hold.
         cpus: How many cpus the task needs.
         name: A name for people; "/" separates groups.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = (
@@ -90,6 +93,7 @@ class Task:
         config: Any = None,
         cpus: int = 1,
         name: str | None = None,
+        **options: Unpack[TaskOptions],
     ) -> None:
         if "/" not in self.TASK_TYPE:
             raise RainException(
@@ -103,6 +107,7 @@ class Task:
             cpus=cpus,
             name=name,
             input_labels=tuple(label or "" for label in labels),
+            options=options,
         )
         try:
             encoded = None if config is None else msgspec.msgpack.encode(config)
@@ -202,7 +207,10 @@ class Task:
 
     @property
     def state(self) -> str | None:
-        """``"waiting"``, ``"running"``, ``"finished"`` or ``"failed"``, as of the last :meth:`update`."""
+        """What the task is doing, as of the last :meth:`update`.
+
+        One of ``"waiting"``, ``"running"``, ``"finished"``, ``"failed"`` and ``"cancelled"``.
+        """
         return getattr(self, "_state", None)
 
     def keep_outputs(self) -> None:
@@ -226,6 +234,17 @@ class Task:
     def update(self) -> None:
         """Get the current :attr:`info` from the server."""
         self._session.update([self])
+
+    def cancel(self) -> bool:
+        """Stop the task, and what needs its outputs; the session goes on. False if it has finished before."""
+        return self in self._session.cancel([self])
+
+    def __await__(self) -> Generator[Any, None, Task]:
+        """In asyncio: wait until the task is finished; the task itself is the result."""
+        from .waiting import wait_async
+
+        yield from wait_async(self._session, [self]).__await__()
+        return self
 
     def describe(self) -> str:
         """The task in words: its name, its type, and where in the user's code it was made."""
@@ -284,7 +303,7 @@ class Task:
             debug=info.get("debug") or "",
             user=msgspec.json.decode(user) if user else None,
         )
-        if self._state in ("finished", "failed"):
+        if self._state in ("finished", "failed", "cancelled"):
             self._info.freeze()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import msgspec
 
@@ -14,10 +14,13 @@ from ..common.errors import RainException
 from ..common.ids import DataType
 from .active import active_session
 from .execute import Execute
-from .kind import ONE_BLOB, Kind, OutputSpec
+from .kind import ONE_BLOB, Kind, OutputSpec, TaskOptions
 from .paths import check_absolute, check_disjoint, check_relative
 from .session import Session
 from .task import OutputDefinition, Task, TaskInput, as_inputs, output_specs
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "Concat",
@@ -55,6 +58,7 @@ class Noop(Task):
         outputs: The number of outputs, or their labels.
         cpus: How many cpus the task needs.
         name: A name for people.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
@@ -67,12 +71,13 @@ class Noop(Task):
         *,
         cpus: int = 1,
         name: str | None = None,
+        **options: Unpack[TaskOptions],
     ) -> None:
         session = active_session()
-        if outputs == 1 and cpus == 1 and name is None:
+        if outputs == 1 and cpus == 1 and name is None and not options:
             kind = _PLAIN_NOOP
         else:
-            kind = session._kind(self.TASK_TYPE, output_specs(outputs), cpus=cpus, name=name)
+            kind = session._kind(self.TASK_TYPE, output_specs(outputs), cpus=cpus, name=name, options=options)
         self._place(session, kind, as_inputs(session, inputs) if inputs else (), None)
 
 
@@ -83,22 +88,28 @@ class Concat(Task):
         dataobjs: The blobs, in order.
         content_type: The content type of the result.
         name: A name for people.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
     TASK_TYPE = "buildin/concat"
 
     def __init__(
-        self, dataobjs: Iterable[TaskInput], *, content_type: str | None = None, name: str | None = None
+        self,
+        dataobjs: Iterable[TaskInput],
+        *,
+        content_type: str | None = None,
+        name: str | None = None,
+        **options: Unpack[TaskOptions],
     ) -> None:
         session = active_session()
         inputs = as_inputs(session, dataobjs)
         for item in inputs:
             _check_data_type(item, DataType.BLOB, "Concat")
-        if content_type is None and name is None:
+        if content_type is None and name is None and not options:
             kind = _PLAIN_CONCAT
         else:
-            kind = _one_output(session, self.TASK_TYPE, DataType.BLOB, content_type, name)
+            kind = _one_output(session, self.TASK_TYPE, DataType.BLOB, content_type, name, options)
         self._place(session, kind, inputs, None)
 
 
@@ -109,15 +120,25 @@ class Load(Task):
         path: The absolute path of the file.
         content_type: The content type of the blob.
         name: A name for people.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
     TASK_TYPE = "buildin/load"
 
-    def __init__(self, path: Path, *, content_type: str | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        content_type: str | None = None,
+        name: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "Load")})
-        self._place(session, _one_output(session, self.TASK_TYPE, DataType.BLOB, content_type, name), (), config)
+        self._place(
+            session, _one_output(session, self.TASK_TYPE, DataType.BLOB, content_type, name, options), (), config
+        )
 
 
 class LoadDir(Task):
@@ -126,15 +147,16 @@ class LoadDir(Task):
     Args:
         path: The absolute path of the directory.
         name: A name for people.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
     TASK_TYPE = "buildin/load_dir"
 
-    def __init__(self, path: Path, *, name: str | None = None) -> None:
+    def __init__(self, path: Path, *, name: str | None = None, **options: Unpack[TaskOptions]) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "LoadDir")})
-        self._place(session, session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name), (), config)
+        self._place(session, session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name, options=options), (), config)
 
 
 class Store(Task):
@@ -144,15 +166,19 @@ class Store(Task):
         dataobj: The object.
         path: The absolute path to save it to.
         name: A name for people.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
     TASK_TYPE = "buildin/store"
 
-    def __init__(self, dataobj: TaskInput, path: Path, *, name: str | None = None) -> None:
+    def __init__(
+        self, dataobj: TaskInput, path: Path, *, name: str | None = None, **options: Unpack[TaskOptions]
+    ) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "Store")})
-        self._place(session, session._kind(self.TASK_TYPE, (), name=name), as_inputs(session, (dataobj,)), config)
+        kind = session._kind(self.TASK_TYPE, (), name=name, options=options)
+        self._place(session, kind, as_inputs(session, (dataobj,)), config)
 
 
 class Sleep(Task):
@@ -162,17 +188,19 @@ class Sleep(Task):
         dataobj: The object to pass on.
         timeout: The delay in seconds.
         name: A name for people.
+        priority: See :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
     TASK_TYPE = "buildin/sleep"
 
-    def __init__(self, dataobj: TaskInput, timeout: float, *, name: str | None = None) -> None:
+    def __init__(self, dataobj: TaskInput, timeout: float, *, name: str | None = None, priority: int = 0) -> None:
         session = active_session()
         inputs = as_inputs(session, (dataobj,))
         if not isinstance(timeout, (int, float)) or not math.isfinite(timeout) or timeout < 0:
             raise RainException(f"Sleep takes a number of seconds, not {timeout!r}")
-        kind = _one_output(session, self.TASK_TYPE, inputs[0]._data_type, inputs[0]._content_type, name)
+        options: TaskOptions = {"priority": priority} if priority else {}
+        kind = _one_output(session, self.TASK_TYPE, inputs[0]._data_type, inputs[0]._content_type, name, options)
         self._place(session, kind, inputs, _encode({"seconds": float(timeout)}))
 
 
@@ -182,12 +210,19 @@ class MakeDirectory(Task):
     Args:
         paths_objects: Pairs of a relative path and the object to put there; directories on the way are made.
         name: A name for people.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
     TASK_TYPE = "buildin/make_directory"
 
-    def __init__(self, paths_objects: Iterable[tuple[Path, TaskInput]], *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        paths_objects: Iterable[tuple[Path, TaskInput]],
+        *,
+        name: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
         session = active_session()
         try:
             pairs = [(path, item) for path, item in paths_objects]
@@ -196,9 +231,8 @@ class MakeDirectory(Task):
         paths = [check_relative(path, "an object in MakeDirectory") for path, _ in pairs]
         check_disjoint(paths, "MakeDirectory")
         inputs = as_inputs(session, [item for _, item in pairs])
-        self._place(
-            session, session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name), inputs, _encode({"paths": paths})
-        )
+        kind = session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name, options=options)
+        self._place(session, kind, inputs, _encode({"paths": paths}))
 
 
 class SliceDirectory(Task):
@@ -209,20 +243,27 @@ class SliceDirectory(Task):
         path: Where the file or directory is in it.
         content_type: The content type of the file.
         name: A name for people.
+        options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
     __slots__ = ()
     TASK_TYPE = "buildin/slice_directory"
 
     def __init__(
-        self, dataobj: TaskInput, path: str, *, content_type: str | None = None, name: str | None = None
+        self,
+        dataobj: TaskInput,
+        path: str,
+        *,
+        content_type: str | None = None,
+        name: str | None = None,
+        **options: Unpack[TaskOptions],
     ) -> None:
         session = active_session()
         inputs = as_inputs(session, (dataobj,))
         _check_data_type(inputs[0], DataType.DIRECTORY, "SliceDirectory")
         path = check_relative(path, "SliceDirectory")
         data_type = DataType.DIRECTORY if path.endswith("/") else DataType.BLOB
-        kind = _one_output(session, self.TASK_TYPE, data_type, content_type, name)
+        kind = _one_output(session, self.TASK_TYPE, data_type, content_type, name, options)
         self._place(session, kind, inputs, _encode({"path": path}))
 
 
@@ -238,12 +279,17 @@ store = Store
 
 
 def _one_output(
-    session: Session, task_type: str, data_type: DataType, content_type: str | None, name: str | None
+    session: Session,
+    task_type: str,
+    data_type: DataType,
+    content_type: str | None,
+    name: str | None,
+    options: TaskOptions,
 ) -> Kind:
     output = OutputSpec("output", data_type, check_content_type(content_type))
     if content_type and data_type is DataType.DIRECTORY:
         raise RainException(f"A directory has no content type: {content_type!r}")
-    return session._kind(task_type, (output,), name=name)
+    return session._kind(task_type, (output,), name=name, options=options)
 
 
 def _check_data_type(item: Any, data_type: DataType, where: str) -> None:

@@ -2,14 +2,23 @@
 
 from . import attributes, content_type
 from .data_instance import DataInstance
-from .errors import RainException, RainWarning, SessionException, TaskException
+from .errors import (
+    CancelledException,
+    LabelException,
+    RainException,
+    RainWarning,
+    SessionException,
+    TaskException,
+)
 from .ids import ID, DataType
 from .labeled_list import LabeledList
 
 __all__ = [
     "ID",
+    "CancelledException",
     "DataInstance",
     "DataType",
+    "LabelException",
     "LabeledList",
     "RainException",
     "RainWarning",

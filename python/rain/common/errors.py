@@ -31,3 +31,15 @@ class TaskException(SessionException):
         self.task = task
         self.error = error
         self.debug = debug
+
+
+class CancelledException(RainException):
+    """A task was cancelled, so there is nothing to wait for or to fetch; its session goes on."""
+
+
+class LabelException(RainException, KeyError, ValueError):
+    """A label that is not there, or that is used twice."""
+
+    def __str__(self) -> str:
+        # KeyError would show it quoted.
+        return Exception.__str__(self)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, overload
 
+from .errors import LabelException, RainException
+
 T = TypeVar("T")
 
 
@@ -31,10 +33,10 @@ class LabeledList(list[T]):
         super().__init__(values)
         self._labels: list[str | None] = [None] * len(self) if labels is None else list(labels)
         if len(self._labels) != len(self):
-            raise ValueError(f"{len(self)} values, but {len(self._labels)} labels")
+            raise RainException(f"{len(self)} values, but {len(self._labels)} labels")
         used = [label for label in self._labels if label is not None]
         if len(set(used)) != len(used):
-            raise ValueError(f"Label {_first_repeated(used)!r} is used twice")
+            raise LabelException(f"Label {_first_repeated(used)!r} is used twice")
 
     @property
     def labels(self) -> tuple[str | None, ...]:
@@ -55,7 +57,7 @@ class LabeledList(list[T]):
             return self._labels.index(label)
         except ValueError:
             known = ", ".join(repr(known) for known in self._labels if known is not None) or "there are no labels"
-            raise KeyError(f"No item is labelled {label!r} ({known})") from None
+            raise LabelException(f"No item is labelled {label!r} ({known})") from None
 
     def append(self, value: T, label: str | None = None) -> None:
         """Add an item at the end."""
@@ -64,7 +66,7 @@ class LabeledList(list[T]):
     def insert(self, index: Any, value: T, label: str | None = None) -> None:
         """Put an item before the one at an index."""
         if label is not None and label in self._labels:
-            raise ValueError(f"Label {label!r} is used twice")
+            raise LabelException(f"Label {label!r} is used twice")
         super().insert(index, value)
         self._labels.insert(index, label)
 

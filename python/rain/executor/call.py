@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +19,7 @@ from ..common.labeled_list import LabeledList
 from ..common.mapped_file import MappedFile
 from .context import Context
 from .functions import Function
+from .plain import InputFailed, run_plain, value_of
 from .workdir import Workdir, remove
 
 INLINE_OUTPUT = 64 << 10
@@ -83,16 +87,22 @@ class Call:
 
     def run(self) -> list[Any]:
         """Call the function; returns the outputs as the protocol has them."""
+        if self.function.env:
+            with environment(self.function.env):
+                return self._run()
+        return self._run()
+
+    def _run(self) -> list[Any]:
         config = self.config
+        if self.function.plain is not None:
+            return [(self._source(run_plain(self)), None, None)]
         if not config:
             result = self.function.call(self.context)
         elif config[0] == 0x80:
             args, kwargs = self._unpickle(config)
             result = self.function.call(self.context, *args, **kwargs)
         else:
-            args, positions = _decode(config)
-            for number, position in enumerate(positions):
-                args[position] = self.argument(number, position)
+            args = self._decode(config)
             result = self.function.call(self.context, *args)
         if self.function.simple and type(result) is bytes and len(result) <= INLINE_OUTPUT:
             return [(result, None, None)]
@@ -103,6 +113,20 @@ class Call:
         if self.context._staged:
             self.drop_staged(paths)
         return taken
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """The positional and the keyword arguments, with data where data objects were passed."""
+        config = self.config
+        if not config:
+            return [], {}
+        return self._unpickle(config) if config[0] == 0x80 else (self._decode(config), {})
+
+    def _decode(self, config: bytes) -> list[Any]:
+        args: list[Any]
+        args, positions = _decode(config)
+        for number, position in enumerate(positions):
+            args[position] = self.argument(number, position)
+        return args
 
     def drop_staged(self, but: list[str]) -> None:
         """Remove what was staged and not returned."""
@@ -124,6 +148,8 @@ class Call:
         """What the function gets for an input that is passed for a parameter."""
         instance = self._instance(number)
         function = self.function
+        if function.plain is not None and instance.data_type is DataType.BLOB:
+            return value_of(instance)
         load = function.to_load
         if function.parameters is not None:
             setting = function.parameters[min(parameter, len(function.parameters) - 1)]
@@ -174,7 +200,7 @@ class Call:
             count, names = loader.load()
             args = [loader.load() for _ in range(count)]
             return args, {name: loader.load() for name in names}
-        except RainException:
+        except (RainException, InputFailed):
             raise
         except Exception as error:
             raise RainException(
@@ -263,6 +289,21 @@ class _ArgumentUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: tuple[int, int]) -> Any:
         return self._call.argument(*pid)
+
+
+@contextlib.contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment, and put back what was there before."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _kind_of(value: Any) -> str:

@@ -21,7 +21,19 @@ _loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
 class Function:
     """A kind of task whose method is a Python function."""
 
-    __slots__ = ("call", "cpus", "encode", "name", "outputs", "parameters", "simple", "task_type", "to_load")
+    __slots__ = (
+        "call",
+        "cpus",
+        "encode",
+        "env",
+        "name",
+        "outputs",
+        "parameters",
+        "plain",
+        "simple",
+        "task_type",
+        "to_load",
+    )
 
     def __init__(self, kind: dict[str, Any]) -> None:
         options = msgspec.msgpack.decode(kind["config"])
@@ -34,6 +46,8 @@ class Function:
         self.to_load: bool = options["load"]
         self.encode: list[str | None] | None = options["encode"]
         self.parameters: list[Any] | None = options["parameters"]
+        self.env: dict[str, str] | None = options.get("env")
+        self.plain: str | None = options.get("plain")
         # One blob that is returned as it is.
         self.simple = len(self.outputs) == 1 and self.outputs[0][1] is DataType.BLOB and self.encode is None
         self.call = _load(options)

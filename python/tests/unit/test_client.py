@@ -177,7 +177,7 @@ def test_fetch_maps_a_file(session: Session, server: FakeServer, tmp_path: Path)
 
 
 def test_fetch_in_pieces(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rain.client.session.FETCH_PIECE", 10)
+    monkeypatch.setattr("rain.client.fetching.FETCH_PIECE", 10)
     server.local = False
     content = bytes(range(256))
 

@@ -49,6 +49,8 @@ struct TaskInfo {
 
 class Context {
  public:
+  /// Made by the executor for each call.
+  Context(const detail::CallMessage &call, const detail::Kind &kind, detail::Workspace &workspace);
   Context(const Context &) = delete;
   Context &operator=(const Context &) = delete;
 
@@ -86,7 +88,6 @@ class Context {
  private:
   friend class Executor;
 
-  Context(const detail::CallMessage &call, const detail::Kind &kind, detail::Workspace &workspace);
   void add_debug(std::string_view line);
 
   const detail::CallMessage &call_;

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Mark of an object that nothing has produced yet while a submit is checked.
 const UNPRODUCED: u32 = u32::MAX - 1;
 
+/// Tasks, and objects, of one submit: columns of one number could otherwise make a small frame ask for any amount of memory.
+const ITEMS_MAX: u64 = 1 << 26;
+
 /// A submit in memory; `D` is how the driver holds content.
 #[derive(Debug)]
 pub struct Submission<D> {
@@ -127,6 +130,9 @@ impl<D: Clone> Session<D> {
         cpus_max: u32,
         spread: bool,
     ) -> Result<(), RequestError> {
+        if u64::from(submission.count) > ITEMS_MAX {
+            return refuse(format!("{} tasks are more than the {ITEMS_MAX} of one submit", submission.count));
+        }
         let first_task = self.tasks.len() as u64;
         if first_task + u64::from(submission.count) >= u64::from(UNPRODUCED) {
             return refuse("a session holds less than 2^32 tasks".to_owned());
@@ -204,6 +210,9 @@ impl<D: Clone> Session<D> {
         let base = self.objects.len() as u64;
         let outputs: u64 = batch.tasks().map(|task| batch.outputs(task).len() as u64).sum();
         let count = outputs + submission.constants.len() as u64;
+        if count > ITEMS_MAX {
+            return refuse(format!("{count} objects are more than the {ITEMS_MAX} of one submit"));
+        }
         if base + count >= u64::from(UNPRODUCED) {
             return refuse("a session holds less than 2^32 objects".to_owned());
         }

@@ -1,0 +1,24 @@
+"""Whether the measurements run at all; no time is judged."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MEASUREMENTS = ("engine_alone", "built_in_tasks", "remote_calls", "programs", "large_data", "start_and_idle")
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_measurement_runs(name, tmp_path):
+    latest = tmp_path / "latest.json"
+    command = [sys.executable, Path(__file__).parent / "run.py", "--smoke", f"--json={latest}", name]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=300)
+    rows = json.loads(latest.read_text())
+    assert rows
+    for row in rows:
+        assert list(row) == ["name", "value", "unit", "wanted", "runs"]
+        assert row["runs"] and all(math.isfinite(value) for value in (row["value"], *row["runs"]))
+        assert row["wanted"] is None or row["wanted"] > 0

@@ -1,0 +1,144 @@
+#include "workspace.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include "fault.h"
+#include "messages.h"
+#include "tasklib/error.h"
+
+namespace tasklib::detail {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+void remove_quietly(const std::string &path) {
+  // What cannot be removed now goes with the directory of the executor.
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
+}  // namespace
+
+Workspace::Workspace(const fs::path &directory) : directory_(fs::canonical(directory).string()) {}
+
+Workspace::~Workspace() {
+  forget_inputs();
+  end_call(false);
+}
+
+void Workspace::begin_call(std::uint32_t session_id, const char *task_type) {
+  session_id_ = session_id;
+  inline_bytes_ = 0;
+  mapped_in_call_ = false;
+  ++calls_;
+  set_watched_task(task_type);
+}
+
+void Workspace::end_call(bool outputs_were_taken) {
+  for (const Made &made : made_) {
+    if (!made.taken || !outputs_were_taken) remove_quietly(made.path);
+  }
+  made_.clear();
+  // The next task often reads the same large inputs, so the last ones stay.
+  if (mapped_in_call_) drop_inputs([](const Input &input, std::uint64_t call) { return input.used_in_call == call; }, calls_);
+  set_watched_task(nullptr);
+}
+
+std::string Workspace::new_path() {
+  std::string path = directory_ + "/out-" + std::to_string(++paths_);
+  made_.push_back({path, false});
+  return path;
+}
+
+std::string Workspace::write_file(std::string_view content) {
+  std::string path = new_path();
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) throw_errno("cannot make", path);
+  while (!content.empty()) {
+    const ssize_t written = write(fd, content.data(), content.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      const int error = errno;
+      close(fd);
+      errno = error;
+      throw_errno("cannot write", path);
+    }
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+  close(fd);
+  return path;
+}
+
+std::string Workspace::take(const fs::path &path) {
+  std::error_code error;
+  const fs::path absolute = fs::absolute(path);
+  // The last part is not followed: a link cannot be an output.
+  const fs::path parent = fs::canonical(absolute.parent_path(), error);
+  if (error) throw TaskError("output " + path.string() + ": " + error.message());
+  std::string real = (parent / absolute.filename()).string();
+  const auto made = std::find_if(made_.begin(), made_.end(), [&](const Made &m) { return m.path == real; });
+  if (made != made_.end()) {
+    made->taken = true;
+    return real;
+  }
+  if (real.size() > directory_.size() && real.compare(0, directory_.size(), directory_) == 0 &&
+      real[directory_.size()] == '/') {
+    made_.push_back({real, true});
+    return real;
+  }
+  std::string inside = new_path();
+  fs::rename(real, inside, error);
+  if (error == std::errc::cross_device_link) {
+    error.clear();
+    fs::copy(real, inside, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
+    if (!error) fs::remove_all(real, error);
+  }
+  if (error) throw TaskError("output " + path.string() + " cannot be moved to " + inside + ": " + error.message());
+  made_.back().taken = true;
+  return inside;
+}
+
+std::string_view Workspace::map_input(const std::string &path, std::uint32_t object_id) {
+  for (Input &input : inputs_) {
+    if (input.object_id == object_id && input.session_id == session_id_ && input.path == path) {
+      input.used_in_call = calls_;
+      return input.mapping->view();
+    }
+  }
+  auto mapping = std::make_unique<FileMapping>(path, FileMapping::Access::read);
+  mapped_in_call_ = true;
+  const std::string_view view = mapping->view();
+  inputs_.push_back({path, session_id_, object_id, calls_, std::move(mapping)});
+  watch_mapping(view.data(), view.size(), object_id);
+  return view;
+}
+
+void Workspace::drop_inputs(bool (*stays)(const Input &, std::uint64_t), std::uint64_t call) {
+  const auto end = std::stable_partition(inputs_.begin(), inputs_.end(),
+                                         [&](const Input &input) { return stays(input, call); });
+  for (auto input = end; input != inputs_.end(); ++input) unwatch_mapping(input->mapping->data());
+  inputs_.erase(end, inputs_.end());
+}
+
+void Workspace::forget_inputs() {
+  drop_inputs([](const Input &, std::uint64_t) { return false; }, calls_);
+}
+
+bool Workspace::goes_inline(std::size_t size) {
+  if (size > kInlineBytesMax || inline_bytes_ + size > kInlineBytesPerAnswerMax) return false;
+  inline_bytes_ += size;
+  return true;
+}
+
+void Workspace::write_output(Writer &writer, DataInstance &instance) {
+  writer.array(3);
+  instance.write_source(writer, *this);
+}
+
+}  // namespace tasklib::detail

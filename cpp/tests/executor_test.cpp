@@ -1,0 +1,293 @@
+/// Executors from the other end of their socket.
+#include <fstream>
+
+#include "governor.h"
+
+using namespace tasklib;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string read_file(const fs::path &path) {
+  std::ifstream file(path, std::ios::binary);
+  CHECK(file.good());
+  std::ostringstream content;
+  content << file.rdbuf();
+  return content.str();
+}
+
+void write_file(const fs::path &path, const std::string &content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+void hello_of_the_guide() {
+  Executor executor("example1");
+  executor.add_task("hello", [](Context &ctx, auto &inputs, auto &outputs) {
+    if (!ctx.check_n_args(1)) {
+      return;
+    }
+    auto &input1 = inputs[0];
+    std::string str = "Hello " + input1->read_as_string() + "!";
+    outputs.push_back(std::make_unique<MemDataInstance>(str));
+  });
+  Governor governor(executor);
+  CHECK_EQUAL(governor.registered()[0].as_string(), "register");
+  CHECK_EQUAL(governor.registered()[1]["name"].as_string(), "example1");
+  CHECK_EQUAL(governor.registered()[1]["version"].as_uint(), 1u);
+  CHECK_EQUAL(governor.registered()[1]["pid"].as_uint(), static_cast<std::uint64_t>(getpid()));
+
+  const auto hello = governor.define("example1/hello");
+  CHECK_EQUAL(governor.outputs(hello, {{"World"}})[0][0].as_string(), "Hello World!");
+  CHECK_EQUAL(governor.failure(hello, {}), "example1/hello takes 1 input, but was given 0");
+  CHECK_EQUAL(governor.failure(governor.define("example1/other")),
+              "executor \"example1\" has no task example1/other; it has example1/hello");
+
+  // Many calls in one write, cut anywhere.
+  std::string frames;
+  for (int i = 0; i < 1000; ++i) frames += Governor::frame(governor.call_message(hello, {{std::to_string(i)}}));
+  std::thread sender([&] {
+    for (std::size_t at = 0; at < frames.size(); at += 1013) governor.send_bytes(frames.substr(at, 1013));
+  });
+  for (int i = 0; i < 1000; ++i) {
+    CHECK_EQUAL(governor.receive()[2][0][0].as_string(), "Hello " + std::to_string(i) + "!");
+  }
+  sender.join();
+
+  governor.send(say::list({say::text("forget"), say::list({say::number(hello)})}));
+  CHECK_CONTAINS(governor.failure(hello, {{"x"}}), "kind 1 of tasks was not defined");
+  CHECK_EQUAL(governor.finish(), "");
+}
+
+void bad_frames_end_the_executor() {
+  Executor executor("x");
+  {
+    Governor governor(executor);
+    governor.send(say::list({say::text("what")}));
+    CHECK_EQUAL(governor.finish(), "unknown message what");
+  }
+  Governor governor(executor);
+  governor.send_bytes("\xff\xff\xff\x7f");
+  CHECK_CONTAINS(governor.finish(), "is too long");
+}
+
+void wrong_executors_are_refused() {
+  CHECK_THROWS(std::invalid_argument, Executor(""), "at least");
+  CHECK_THROWS(std::invalid_argument, Executor("a/b"), "no '/'");
+  Executor executor("x");
+  const auto nothing = [](Context &, Inputs &, Outputs &) {};
+  executor.add_task("a", nothing);
+  CHECK_THROWS(std::invalid_argument, executor.add_task("a", nothing), "already");
+  CHECK_THROWS(std::invalid_argument, executor.add_task("", nothing), "name");
+}
+
+void inputs_are_viewed_without_a_copy() {
+  Executor executor("x");
+  const void *seen = nullptr;
+  executor.add_task("sum", [&](Context &ctx, Inputs &inputs, Outputs &outputs) {
+    double sum = 0;
+    for (const auto &input : inputs) {
+      const span<const double> values = input->view_as<double>();
+      CHECK(reinterpret_cast<std::uintptr_t>(values.data()) % alignof(double) == 0);
+      for (const double value : values) sum += value;
+      ctx.debug("read ", values.size(), " values of ", input->size(), " bytes");
+    }
+    if (!inputs.empty()) seen = inputs[0]->view().data();
+    outputs.push_back(std::make_unique<MemDataInstance>(&sum, sizeof sum));
+  });
+  Governor governor(executor);
+  const auto sum = governor.define("x/sum");
+  const std::vector<double> values{1, 2, 3.5};
+  const std::string bytes(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(double));
+  const fs::path path = governor.directory() / "given";
+  write_file(path, bytes);
+
+  // The shift of the content in the frame changes with the content type.
+  for (std::size_t shift = 0; shift < 9; ++shift) {
+    const Value answer = governor.call(sum, {{bytes, "", std::string(shift, 't')}, {"", path, "", "", false, 24}});
+    double result;
+    std::memcpy(&result, answer[2][0][0].as_string().data(), sizeof result);
+    CHECK_EQUAL(result, 13.0);
+    CHECK_EQUAL(answer[3]["debug"].as_string(), "read 3 values of 24 bytes\nread 3 values of 24 bytes");
+  }
+  CHECK_CONTAINS(governor.failure(sum, {{"123"}}), "3 bytes does not hold whole values of 8 bytes");
+  CHECK_CONTAINS(governor.failure(sum, {{"", path.string() + "-", "", "", false, 24}}), "No such file");
+
+  // The file of the last input stays mapped until another is.
+  governor.outputs(sum, {{"", path, "", "", false, 24, 1}});
+  const void *first = seen;
+  governor.outputs(sum);
+  governor.outputs(sum, {{"", path, "", "", false, 24, 1}});
+  CHECK(seen == first);
+  write_file(path.string() + "2", std::string(4096 * 5, '\0'));
+  governor.outputs(sum, {{"", path.string() + "2", "", "", false, 4096 * 5, 2}});
+  write_file(path.string() + "3", "");
+  governor.outputs(sum, {{"", path.string() + "3", "", "", false, 0, 3}});
+}
+
+void inputs_have_attributes() {
+  Executor executor("x");
+  executor.add_task("show", [](Context &ctx, Inputs &inputs, Outputs &outputs) {
+    const TaskSpec &spec = ctx.spec();
+    std::ostringstream text;
+    text << spec.session_id << ' ' << spec.task_id << ' ' << spec.task_type << ' ' << spec.name << ' ' << spec.cpus
+         << ' ' << spec.user << ' ' << spec.first_output_id << ' ' << ctx.info().governor << ' '
+         << ctx.config()["n"].as_int() << '\n';
+    const auto &input = inputs["second"];
+    text << input->label() << ' ' << input->content_type() << ' ' << input->user() << ' ' << input->object_id() << ' '
+         << input->size() << ' ' << read_file(input->path()) << '\n';
+    ctx.info().user = "{\"seen\": true}";
+    outputs["text"] = std::make_unique<MemDataInstance>(text.str(), "text");
+    outputs["text"]->set_user("[1]");
+    outputs["same"] = std::move(inputs["second"]);
+    outputs["changed"] = std::move(inputs["first"]);
+    outputs["changed"]->set_content_type("json");
+    CHECK_EQUAL(outputs.declared().size(), 3u);
+    CHECK_THROWS(TaskError, inputs["third"], "label \"third\"");
+    CHECK_THROWS(TaskError, inputs[2], "no input 2: the task was given 2");
+    CHECK_THROWS(TaskError, outputs[3], "no output 3: 3 are declared");
+    CHECK_THROWS(TaskError, outputs["none"], "label \"none\"");
+  });
+  executor.add_task("no json", [](Context &ctx, Inputs &, Outputs &) { ctx.info().user = "{"; });
+  executor.add_task("no json either", [](Context &, Inputs &, Outputs &) { MemDataInstance("").set_user("x"); });
+  Governor governor(executor);
+  const auto show = governor.define("x/show", {{"text", {}, ""}, {"changed", {}, ""}, {"same", {}, ""}},
+                                    {"first", "second"}, say::map({{"n", say::number(1)}}).encode());
+  const std::vector<GivenInput> inputs{{"1"}, {"two", "", "text/csv", "{}", false, 0, 5}};
+  const Value answer = governor.call(show, inputs, say::map({{"n", say::number(2)}}), "{\"a\": 1}");
+  CHECK_EQUAL(answer[2][0][0].as_string(), "4 40 x/show a/name 2 {\"a\": 1} 30 6 2\nsecond text/csv {} 5 3 two\n");
+  CHECK_EQUAL(answer[2][0][1].as_string(), "text");
+  CHECK_EQUAL(answer[2][0][2].as_string(), "[1]");
+  CHECK_EQUAL(answer[2][1][0].as_uint(), 0u);
+  CHECK_EQUAL(answer[2][1][1].as_string(), "json");
+  CHECK_EQUAL(answer[2][2][0].as_uint(), 1u);
+  CHECK(answer[2][2][1].is_nil() && answer[2][2][2].is_nil());
+  CHECK_EQUAL(answer[3]["user"].as_string(), "{\"seen\": true}");
+  // Without one of its own, the kind's configuration.
+  CHECK_CONTAINS(governor.outputs(show, inputs)[0][0].as_string(), " 1\n");
+  CHECK_EQUAL(governor.files(), 0u);
+  CHECK_CONTAINS(governor.failure(governor.define("x/no json", {})), "JSON text, not: {");
+  CHECK_CONTAINS(governor.failure(governor.define("x/no json either", {})), "JSON text, not: x");
+}
+
+void files_and_directories_are_made() {
+  Executor executor("x");
+  executor.add_task("file", [](Context &ctx, Inputs &, Outputs &outputs) {
+    auto file = ctx.create_file(100000 * sizeof(std::uint32_t), "numbers");
+    std::uint32_t next = 0;
+    for (std::uint32_t &value : file->writable_as<std::uint32_t>()) value = next++;
+    CHECK_EQUAL(file->size(), 400000u);
+    file->resize(200000);
+    CHECK_EQUAL(file->view_as<std::uint32_t>()[49999], 49999u);
+    outputs.push_back(std::move(file));
+  });
+  executor.add_task("large", [](Context &, Inputs &, Outputs &outputs) {
+    outputs.push_back(std::make_unique<MemDataInstance>(std::string(100000, 'x')));
+  });
+  executor.add_task("directory", [](Context &ctx, Inputs &inputs, Outputs &outputs) {
+    auto directory = ctx.create_directory();
+    for (const auto &entry : fs::directory_iterator(inputs[0]->path())) {
+      write_file(directory->path() / entry.path().filename(), read_file(entry.path()) + "!");
+    }
+    CHECK_THROWS(TaskError, inputs[0]->view(), "is a directory");
+    outputs.push_back(std::move(directory));
+  });
+  char name[] = "/tmp/tasklib-other-XXXXXX";
+  const fs::path other = mkdtemp(name);
+  executor.add_task("elsewhere", [&](Context &, Inputs &, Outputs &outputs) {
+    write_file(other / "file", "moved");
+    fs::create_directory(other / "directory");
+    outputs.push_back(std::make_unique<FileDataInstance>(other / "file"));
+    outputs.push_back(std::make_unique<DirectoryDataInstance>((other / "directory").string() + "/"));
+  });
+  executor.add_task("failing", [](Context &ctx, Inputs &, Outputs &outputs) {
+    outputs.push_back(ctx.create_file(70000));
+    outputs.push_back(ctx.create_directory());
+    write_file(ctx.new_path(), "left");
+    ctx.debug("before");
+    throw std::runtime_error("no luck");
+  });
+  executor.add_task("missing", [](Context &, Inputs &, Outputs &) { FileDataInstance("/no/such/file"); });
+  Governor governor(executor);
+
+  const Value made = governor.outputs(governor.define("x/file"))[0];
+  const std::string numbers = read_file(made[0].as_string());
+  CHECK_EQUAL(numbers.size(), 200000u);
+  CHECK_EQUAL(numbers[4], '\x01');
+  CHECK_EQUAL(made[1].as_string(), "numbers");
+  CHECK_EQUAL(fs::path(made[0].as_string()).parent_path(), fs::canonical(governor.directory()));
+  fs::remove(made[0].as_string());
+
+  const std::string large = governor.outputs(governor.define("x/large"))[0][0].as_string();
+  CHECK_EQUAL(fs::file_size(large), 100000u);
+  fs::remove(large);
+
+  const fs::path given = governor.directory() / "given";
+  fs::create_directory(given);
+  write_file(given / "a", "A");
+  const OutputSpec directory{"tiles", DataType::directory, ""};
+  const auto kind = governor.define("x/directory", {directory});
+  const fs::path copied = governor.outputs(kind, {{"", given, "", "", true}})[0][0].as_string();
+  CHECK_EQUAL(read_file(copied / "a"), "A!");
+  fs::remove_all(copied);
+  fs::remove_all(given);
+  CHECK_CONTAINS(governor.failure(governor.define("x/file", {directory})), "output \"tiles\" is a blob, but");
+
+  const Value moved = governor.outputs(governor.define("x/elsewhere", {{"f", {}, ""}, directory}));
+  CHECK_EQUAL(read_file(moved[0][0].as_string()), "moved");
+  CHECK(fs::is_directory(moved[1][0].as_string()));
+  fs::remove_all(moved[0][0].as_string());
+  fs::remove_all(moved[1][0].as_string());
+  CHECK(fs::remove(other));
+
+  const Value failed = governor.call(governor.define("x/failing", {{"f", {}, ""}, directory}));
+  CHECK_EQUAL(failed[2]["message"].as_string(), "std::runtime_error: no luck");
+  CHECK_EQUAL(failed[2]["debug"].as_string(), "before");
+  CHECK_CONTAINS(governor.failure(governor.define("x/file", {})), "made 1 outputs, but 0 are declared");
+  CHECK_CONTAINS(governor.failure(governor.define("x/missing")), "no file /no/such/file");
+  CHECK_EQUAL(governor.files(), 0u);
+}
+
+struct OwnError {};
+
+void exceptions_are_errors_of_the_task() {
+  Executor executor("x");
+  executor.add_task("task", [](Context &ctx, Inputs &inputs, Outputs &outputs) {
+    const std::string what = inputs[0]->read_as_string();
+    if (what == "plain") throw TaskError("just this");
+    if (what == "own") throw OwnError{};
+    if (what == "latin1") throw TaskError("Gr\xfc\xdf" "e");
+    if (what == "nested") {
+      try {
+        throw std::out_of_range("inside");
+      } catch (const std::exception &) {
+        std::throw_with_nested(TaskError("outside"));
+      }
+    }
+    if (what == "set") ctx.set_error("was set");
+    if (what == "hole") outputs[0] = nullptr;
+    if (what == "outputs" && !ctx.check_n_outputs(2)) return;
+  });
+  Governor governor(executor);
+  const auto task = governor.define("x/task");
+  CHECK_EQUAL(governor.failure(task, {{"plain"}}), "just this");
+  CHECK_CONTAINS(governor.failure(task, {{"own"}}), "OwnError was thrown");
+  CHECK_EQUAL(governor.failure(task, {{"latin1"}}), "Gr\xef\xbf\xbd\xef\xbf\xbd" "e");
+  CHECK_EQUAL(governor.failure(task, {{"nested"}}), "outside\ncaused by std::out_of_range: inside");
+  CHECK_EQUAL(governor.failure(task, {{"set"}}), "was set");
+  CHECK_EQUAL(governor.failure(task, {{"hole"}}), "output \"output\" was not made");
+  CHECK_EQUAL(governor.failure(task, {{"outputs"}}), "x/task makes 2 outputs, but 1 is declared");
+  CHECK_EQUAL(governor.failure(task, {{"nothing"}}), "the task made 0 outputs, but 1 are declared");
+  CHECK_EQUAL(governor.failure(task), "there is no input 0: the task was given 0");
+}
+
+}  // namespace
+
+int main() {
+  hello_of_the_guide();
+  bad_frames_end_the_executor();
+  wrong_executors_are_refused();
+  inputs_are_viewed_without_a_copy();
+  inputs_have_attributes();
+  files_and_directories_are_made();
+  exceptions_are_errors_of_the_task();
+}

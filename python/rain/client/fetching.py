@@ -1,0 +1,70 @@
+"""Fetching: the requests for the content of an object, and what is made of the replies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..common.content_type import merge_content_types
+from ..common.data_instance import DataInstance
+from ..common.errors import RainException
+from ..common.ids import ID, DataType
+from ..common.mapped_file import MappedFile
+
+if TYPE_CHECKING:
+    from .data import DataObject
+
+FETCH_PIECE = 64 << 20
+
+
+class Fetching:
+    """One fetch: `body` is the next request, until :meth:`take` has got all replies that it needs."""
+
+    def __init__(self, dataobj: DataObject, local: bool) -> None:
+        if not dataobj._kept:
+            raise RainException(f"Only kept objects can be fetched; call keep() before the submit: {dataobj!r}")
+        self.dataobj = dataobj
+        # The path of a directory ends with the object; its archive is here for good.
+        mapped = local and dataobj._data_type is DataType.BLOB
+        self.body = {"object": dataobj._oid, "map": mapped, "offset": 0, "limit": FETCH_PIECE}
+        self._first: dict[str, Any] | None = None
+        self._data: bytes | bytearray = b""
+
+    def take(self, reply: dict[str, Any]) -> DataInstance | None:
+        """Take the reply to the last request; the content, or None if there is another request to make."""
+        first = self._first
+        if first is None:
+            first = self._first = reply
+            # Opened at once: the object may be freed before it is looked at.
+            if "path" in reply:
+                file = MappedFile(reply["path"])
+                file.detach()
+                return self._instance(first, file=file)
+            if len(reply["data"]) >= reply["size"]:
+                return self._instance(first, data=reply["data"])
+            self._data = bytearray(reply["data"])
+        else:
+            if not reply["data"]:
+                raise RainException(f"The server sent {len(self._data)} of {first['size']} bytes of {self.dataobj!r}")
+            self._data += reply["data"]
+        if len(self._data) >= first["size"]:
+            return self._instance(first, data=bytes(self._data))
+        self.body = {**self.body, "map": False, "offset": len(self._data)}
+        return None
+
+    def _instance(
+        self, reply: dict[str, Any], *, data: bytes | None = None, file: MappedFile | None = None
+    ) -> DataInstance:
+        dataobj = self.dataobj
+        content_type = merge_content_types(dataobj._content_type, reply.get("content_type"))
+        info = {"state": "finished", "size": reply["size"], "content_type": content_type, **reply.get("info", {})}
+        dataobj._set_info(info)
+        return DataInstance(
+            data,
+            content_type=content_type,
+            data_type=DataType.from_wire(reply["data_type"]),
+            file=file,
+            size=reply["size"],
+            id=ID(dataobj._session.session_id, dataobj._oid),
+            spec=dataobj.spec,
+            info=dataobj.info,
+        )

@@ -1,0 +1,63 @@
+"""Large files as bytes, read straight into a new bytes object whose memory comes in huge pages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+# From this size on it pays.
+LARGE = 8 << 20
+
+_HUGE_PAGE = 2 << 20
+_MADV_HUGEPAGE = 14
+# Where the content of bytes begins: their size without the final zero.
+_HEADER = bytes.__basicsize__ - 1
+
+_calls: tuple[Any, Any] | None = None
+
+
+def read_large(fd: int, size: int) -> bytes | None:
+    """The content of a file of a known size; None where this way of reading it is not to be had."""
+    calls = _find_calls()
+    if calls is None:
+        return None
+    new_bytes, advise = calls
+    content: bytes = new_bytes(None, size)
+    start = id(content) + _HEADER
+    first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
+    length = (start + size - first) // _HUGE_PAGE * _HUGE_PAGE
+    if length > 0:
+        # Only advice: without it the same happens, slower.
+        advise(first, length, _MADV_HUGEPAGE)
+    import ctypes
+
+    # Nobody else has the new object, so it may be written to.
+    room = memoryview((ctypes.c_char * size).from_address(start)).cast("B")
+    position = 0
+    while position < size:
+        count = os.preadv(fd, [room[position:]], position)
+        if count == 0:
+            return None
+        position += count
+    return content
+
+
+def _find_calls() -> tuple[Any, Any] | None:
+    global _calls
+    if _calls is None:
+        if sys.implementation.name != "cpython" or not sys.platform.startswith("linux"):
+            return None
+        try:
+            import ctypes
+
+            new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+            new_bytes.argtypes = (ctypes.c_char_p, ctypes.c_ssize_t)
+            new_bytes.restype = ctypes.py_object
+            advise = ctypes.CDLL(None).madvise
+            advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+            advise.restype = ctypes.c_int
+        except (ImportError, AttributeError, OSError):
+            return None
+        _calls = (new_bytes, advise)
+    return _calls

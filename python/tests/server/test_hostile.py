@@ -1,0 +1,298 @@
+"""What breaks one connection, task or session leaves the server and the others going."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from rain.client import Client, RainException, TaskException, blob, remote, tasks
+
+PATIENCE_S = 30
+
+
+def works(client: Client) -> bool:
+    with client.new_session() as session:
+        joined = tasks.Concat([blob("still "), blob("here")])
+        joined.output.keep()
+        session.submit()
+        return joined.output.fetch().get_bytes() == b"still here"
+
+
+def access(server: Any) -> dict[str, Any]:
+    path = server.runtime / f"server-{server.port}" / "access.json"
+    loaded: dict[str, Any] = json.loads(path.read_text())
+    return loaded
+
+
+def connect(server: Any, kind: str) -> socket.socket:
+    if kind == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(access(server)["socket"])
+    else:
+        connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.settimeout(PATIENCE_S)
+    return connection
+
+
+def frame(*message: Any) -> bytes:
+    body = msgspec.msgpack.encode(list(message))
+    return struct.pack("<I", len(body)) + body
+
+
+def read_frame(connection: socket.socket) -> Any:
+    def exactly(count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            piece = connection.recv(count - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    (length,) = struct.unpack("<I", exactly(4))
+    return msgspec.msgpack.decode(exactly(length))
+
+
+def hello(server: Any, connection: socket.socket) -> None:
+    connection.sendall(frame("hello", 0, {"version": 1, "client": "test", "token": access(server)["token"]}))
+    assert read_frame(connection)[0] == "ok"
+
+
+def until_closed(connection: socket.socket) -> list[Any]:
+    """All frames until the server closes; a server that does not close is a time-out."""
+    frames = []
+    while True:
+        try:
+            frames.append(read_frame(connection))
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            return frames
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+@pytest.mark.parametrize("greeted", [False, True])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\xff\xff\xff\xff",
+        struct.pack("<I", 300 << 20),
+        struct.pack("<I", 5) + b"\xc1\xc1\xc1\xc1\xc1",
+        frame("fly", 1, {}),
+        frame("submit", 1, {"session": "x"}),
+        frame("wait", 1),
+        struct.pack("<I", 60_000) + b"\x91" * 60_000,
+        os.urandom(4096),
+    ],
+    ids=["http", "length", "oversized", "reserved", "unknown", "types", "short", "nested", "random"],
+)
+def test_garbage(rain_server: Any, client: Client, kind: str, greeted: bool, data: bytes) -> None:
+    with connect(rain_server, kind) as connection:
+        if greeted:
+            hello(rain_server, connection)
+        connection.sendall(data)
+        # Random bytes may announce a frame that never comes; its end is what the server must not wait for.
+        connection.shutdown(socket.SHUT_WR)
+        for answer in until_closed(connection):
+            assert answer[0] == "error"
+            assert answer[2]["kind"] in ("protocol", "request")
+    assert works(client)
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_half_a_submit(rain_server: Any, client: Client, kind: str) -> None:
+    """A client that dies in the middle of a submit takes its session along, and nothing else."""
+    with connect(rain_server, kind) as connection:
+        hello(rain_server, connection)
+        connection.sendall(frame("new_session", 1, {"name": "half a submit"}))
+        session = read_frame(connection)[2]["session"]
+        submit = frame("submit", 2, {"session": session, "consts": [[0, 0, None, bytes(1 << 20)]]})
+        connection.sendall(submit[: len(submit) // 2])
+    deadline = time.monotonic() + PATIENCE_S
+    while any(status["id"] == session for status in client.status()["sessions"]):
+        assert time.monotonic() < deadline
+    assert works(client)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": struct.pack("<I", 7)}, "kind 7 does not exist"),
+        ({"inputs": struct.pack("<I", 5), "input_count": struct.pack("<I", 1)}, "object 5, which does not exist"),
+        ({"inputs": struct.pack("<I", 0), "input_count": struct.pack("<I", 1)}, "cycle"),
+        ({"inputs": b"123"}, "not a whole number"),
+        ({"count": 1 << 31}, "2147483648 tasks"),
+        ({"keep": struct.pack("<I", 9)}, "object 9 does not exist"),
+        ({"first_output": struct.pack("<I", 3)}, "out of order"),
+        ({"consts": [[0, 0, None, b"x"]]}, "second producer|out of order"),
+        ({"consts": [[1, 5, None, b"x"]]}, "unknown data type 5"),
+        ({"consts": [[1, 0, None, None]]}, "no content"),
+        ({"consts": [[1, 1, None, b"not a tar archive" * 100]]}, "constant object 1"),
+    ],
+)
+def test_bad_graphs(rain_server: Any, change: dict[str, Any], message: str) -> None:
+    """The rules of a graph hold for any client, not only for ours."""
+    good = {
+        "kinds": [{"type": "buildin/noop", "outputs": [["o", 0, None]]}],
+        "count": 1,
+        "kind": struct.pack("<I", 0),
+        "input_count": struct.pack("<I", 0),
+        "inputs": b"",
+        "first_output": struct.pack("<I", 0),
+        "config": struct.pack("<I", 0xFFFFFFFF),
+    }
+    with connect(rain_server, "unix") as connection:
+        hello(rain_server, connection)
+        connection.sendall(frame("new_session", 1, {"name": ""}))
+        session = read_frame(connection)[2]["session"]
+        connection.sendall(frame("submit", 2, {"session": session, **good, **change}))
+        answer = read_frame(connection)
+        assert answer[:2] == ["error", 2], answer
+        assert answer[2]["kind"] == "request"
+        with pytest.raises(AssertionError, match=message):
+            raise AssertionError(answer[2]["message"])
+        connection.sendall(
+            frame("submit", 3, {"session": session, **good}) + frame("wait_all", 4, {"session": session})
+        )
+        assert [read_frame(connection)[:2] for _ in range(2)] == [["ok", 3], ["ok", 4]]
+
+
+@remote()
+def killed(ctx: Any, marker: str) -> bytes:
+    print("last words of the executor", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return b""
+
+
+@remote()
+def process_id(ctx: Any) -> str:
+    return str(os.getpid())
+
+
+def until_dead(pid: int) -> None:
+    """A killed process is dead when it is gone or waits to be reaped."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+    raise TimeoutError(pid)
+
+
+def test_executor_killed_in_the_middle(client: Client) -> None:
+    with client.new_session() as session:
+        killed("x")
+        session.submit()
+        with pytest.raises(TaskException, match="(?s)SIGKILL.*last words of the executor"):
+            session.wait_all()
+    assert works(client)
+
+
+def test_idle_executor_killed(client: Client) -> None:
+    """An executor that dies while it is idle costs no task."""
+    for _ in range(2):
+        with client.new_session() as session:
+            made = [process_id() for _ in range(8)]
+            for task in made:
+                task.output.keep()
+            session.submit()
+            for pid in {int(task.output.fetch().get_bytes()) for task in made}:
+                os.kill(pid, signal.SIGKILL)
+                until_dead(pid)
+
+
+def test_evil_tar(client: Client, tmp_path: Path) -> None:
+    """A directory constant whose archive leaves its directory is refused."""
+    import io
+    import tarfile
+
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
+    with connect_client(client) as connection:
+        connection.sendall(frame("new_session", 1, {"name": ""}))
+        session = read_frame(connection)[2]["session"]
+        connection.sendall(frame("submit", 2, {"session": session, "consts": [[0, 1, None, archive.getvalue()]]}))
+        answer = read_frame(connection)
+        assert answer[0] == "error"
+        assert "escaped" in answer[2]["message"]
+    assert works(client)
+
+
+def connect_client(client: Client) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    (directory,) = Path(os.environ["RAIN_RUNTIME_DIR"]).glob("server-*")
+    connection.connect(str(directory / "client.sock"))
+    connection.settimeout(PATIENCE_S)
+    connection.sendall(frame("hello", 0, {"version": 1, "client": "test"}))
+    assert read_frame(connection)[0] == "ok"
+    return connection
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Any]:
+    """A server whose working directory is a memory file system of 8 MiB, in a mount namespace of its own."""
+    from conftest import PROGRAM  # type: ignore[import-not-found]
+
+    runtime = Path(tempfile.mkdtemp(prefix="rain-full-"))
+    (runtime / "work").mkdir()
+    script = 'mount -t tmpfs -o size=8m none "$1/work" && exec "$2" start --simple --foreground --no-pin \
+        --listen 127.0.0.1:0 --workdir "$1/work" --logdir "$1/logs"'
+    unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    environment = {**os.environ, "RAIN_RUNTIME_DIR": str(runtime)}
+    command = [*unshare, "sh", "-c", script, "sh", str(runtime), str(PROGRAM)]
+    if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no mount namespace can be made here")
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    previous = os.environ.get("RAIN_RUNTIME_DIR")
+    os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
+    try:
+        assert server.stdout is not None
+        assert "is ready" in server.stdout.readline()
+        (directory,) = runtime.glob("server-*")
+        with Client("localhost", int(directory.name.rpartition("-")[2])) as client:
+            yield client
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=PATIENCE_S)
+        if previous is None:
+            del os.environ["RAIN_RUNTIME_DIR"]
+        else:
+            os.environ["RAIN_RUNTIME_DIR"] = previous
+        shutil.rmtree(runtime)
+
+
+@remote()
+def much(ctx: Any, count: int) -> bytes:
+    return bytes(count)
+
+
+def test_disk_full(small_disk: Client) -> None:
+    """A full working directory fails the task that filled it, with a hint; then there is room again."""
+    for build in [
+        lambda: tasks.Execute("head -c 20000000 /dev/zero", stdout=True),
+        lambda: much(20_000_000),
+        lambda: tasks.Concat([blob(bytes(3 << 20)) for _ in range(2)] * 4),
+    ]:
+        with small_disk.new_session() as session:
+            build().keep_outputs()
+            with pytest.raises(RainException, match="(?i)no space|full"):
+                session.submit()
+                session.wait_all()
+        assert works(small_disk)
