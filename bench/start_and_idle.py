@@ -1,7 +1,7 @@
 """Starting, and doing nothing.
 
-Ready: the time of `rain start --simple`, which returns when the server is ready. First Python result: from its return to
-the end of a fresh Python process that imports Rain, connects, calls one `@remote` function and fetches its result; and
+Ready: the time of `rain start --simple`, which returns when the server is ready. First Python result: from its return
+to the end of a fresh Python process that imports Rain, connects, calls one `@remote` function and fetches its result; and
 the same without the start of that process, from a client that is already there.
 
 Idle: CPU time of all threads of all Rain processes (supervisor, engine, executors) while nothing is asked of them, in

@@ -9,7 +9,7 @@ mod executor;
 mod interrupt;
 mod process;
 
-pub use built_in::{check_built_in, run_built_in};
+pub use built_in::{check_built_in, may_block, run_built_in};
 pub use call::{TaskCall, TaskFailure, TaskOutcome};
 pub use executor::{Answer, ExecutorError, ExecutorFault, ExecutorProcess, ExecutorSpec, python_spec};
 pub use interrupt::Interrupt;

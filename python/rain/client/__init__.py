@@ -10,19 +10,29 @@
 b'Hello world!'
 """
 
-from ..common.errors import RainException, RainWarning, SessionException, TaskException
+from typing import TYPE_CHECKING, Any
+
+from ..common.errors import CancelledException, RainException, RainWarning, SessionException, TaskException
 from . import tasks
 from .client import Client
 from .data import DataObject, blob, directory, pickled
 from .execute import Program
+from .kind import TaskOptions
 from .output import Input, InputDir, Output, OutputDir
 from .remote import Remote, remote
 from .session import Session
 from .task import Task
+from .waiting import as_completed
+
+if TYPE_CHECKING:
+    from .futures import BrokenExecutor, Executor, TaskFuture
 
 __all__ = [
+    "BrokenExecutor",
+    "CancelledException",
     "Client",
     "DataObject",
+    "Executor",
     "Input",
     "InputDir",
     "Output",
@@ -35,9 +45,27 @@ __all__ = [
     "SessionException",
     "Task",
     "TaskException",
+    "TaskFuture",
+    "TaskOptions",
+    "as_completed",
     "blob",
     "directory",
     "pickled",
     "remote",
     "tasks",
 ]
+
+# Imported when they are used: they need concurrent.futures and logging.
+_IN_FUTURES = ("BrokenExecutor", "Executor", "TaskFuture")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _IN_FUTURES:
+        from . import futures
+
+        return getattr(futures, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -258,7 +258,7 @@ class Remote:
             f"The arguments of a call of {self.__name__}() have {size >> 20} MiB; "
             "pass large values as data objects: blob() or pickled()",
             RainWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -37,6 +37,7 @@ class Session:
         self.session_id = session_id
         self.name = name
         self._closed = False
+        self._failed = False
         self._submitting = threading.RLock()
         # All tasks, by id; those from _submitted_tasks on are not submitted.
         self._tasks: list[Task] = []
@@ -100,6 +101,15 @@ class Session:
             del self._tasks[self._submitted_tasks :]
             for pending in (self._constants, self._kept, self._shown, self._specified):
                 pending.clear()
+
+    def _withdraw(self, tasks: list[Task]) -> None:
+        """Take out tasks that were made last and not submitted."""
+        with self._submitting:
+            gone = set(map(id, tasks))
+            start = self._submitted_tasks
+            self._tasks[start:] = [task for task in self._tasks[start:] if id(task) not in gone]
+            self._shown[:] = [task for task in self._shown if id(task) not in gone]
+            self._kept[:] = [item for item in self._kept if id(item._task) not in gone]
 
     def wait(self, items: Iterable[Item], progress: bool = False) -> None:
         """Wait until all of some tasks and objects are finished.
@@ -340,6 +350,8 @@ class Session:
         message = error.get("message") or "unknown error"
         number = error.get("task")
         task = self._tasks[number] if number is not None and number < len(self._tasks) else None
+        if error.get("kind") in ("task", "session"):
+            self._failed = True
         if error.get("kind") == "task":
             debug = error.get("debug") or ""
             named = task.describe() if task is not None else f"task {number}"

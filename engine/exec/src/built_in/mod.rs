@@ -12,6 +12,9 @@ use rain_core::graph::Kind;
 use rain_data::Object;
 use std::sync::Arc;
 
+/// Bytes that are copied in well under a millisecond.
+const QUICK_COPY_BYTES: u64 = 1 << 20;
+
 /// Runs a `buildin/…` task on this thread.
 pub fn run_built_in(call: &TaskCall<'_>) -> TaskOutcome {
     let plan = match Plan::parse(call.kind(), call.config(), call.inputs.len()) {
@@ -30,6 +33,19 @@ pub fn run_built_in(call: &TaskCall<'_>) -> TaskOutcome {
         Plan::Execute(program) => execute::execute(call, &program),
     }
     .into()
+}
+
+/// Whether running the task may take long, a millisecond or more.
+pub fn may_block(call: &TaskCall<'_>) -> bool {
+    match call.kind().method() {
+        "noop" => false,
+        "concat" => call.inputs.iter().map(|input| input.size()).sum::<u64>() > QUICK_COPY_BYTES,
+        "sleep" => !matches!(
+            Plan::parse(call.kind(), call.config(), call.inputs.len()),
+            Ok(Plan::Sleep(duration)) if duration.is_zero()
+        ),
+        _ => true,
+    }
 }
 
 /// Says what is wrong with the configuration or the number of inputs or outputs of a `buildin/…` task, as far as that can

@@ -8,7 +8,7 @@ use rain_data::Object;
 use rain_exec::{Answer, ExecutorError, ExecutorProcess, ExecutorSpec, TaskCall, TaskFailure, python_spec};
 use rain_pool::ReadyTask;
 use rain_topology::CpuId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,24 @@ use std::time::Duration;
 const AHEAD_SECONDS: f64 = 200e-6;
 const AHEAD_MAX: f64 = 16.0;
 
+/// Kinds that an executor knows before those of closed sessions are looked for.
+const KINDS_BEFORE_CLEANING: usize = 64;
+
 /// Executor name of Python tasks.
 const PYTHON: &str = "py";
+
+/// An executor process and the kinds of tasks that were defined to it.
+struct Running {
+    process: ExecutorProcess,
+    kinds: BTreeSet<u64>,
+}
 
 #[derive(Default)]
 pub(super) struct Executors {
     registered: HashMap<String, Arc<ExecutorSpec>>,
     pythons: HashMap<PathBuf, Arc<ExecutorSpec>>,
     /// By address of the specification, which `registered` and `pythons` keep alive.
-    running: HashMap<*const ExecutorSpec, ExecutorProcess>,
+    running: HashMap<*const ExecutorSpec, Running>,
     /// Mean duration of calls by kind, seconds.
     durations: HashMap<u64, f64>,
 }
@@ -56,7 +65,8 @@ impl Executors {
         if let Some(spec) = self.pythons.get(python) {
             return Some(spec.clone());
         }
-        let spec = Arc::new(python_spec(python));
+        let known = self.pythons.iter().find(|(path, _)| is_same_interpreter(path, python));
+        let spec = known.map_or_else(|| Arc::new(python_spec(python)), |(_, spec)| spec.clone());
         self.pythons.insert(python.to_owned(), spec.clone());
         Some(spec)
     }
@@ -65,7 +75,9 @@ impl Executors {
     pub(super) fn prestart(&mut self, shared: &WorkerShared) {
         if let Some(spec) = self.spec(shared, PYTHON, None) {
             match ExecutorProcess::start(&spec, &shared.store) {
-                Ok(process) => drop(self.running.insert(Arc::as_ptr(&spec), process)),
+                Ok(process) => {
+                    self.running.insert(Arc::as_ptr(&spec), Running { process, kinds: BTreeSet::new() });
+                }
                 Err(error) => tracing::warn!("no Python executor could be started ahead: {error}"),
             }
         }
@@ -85,6 +97,17 @@ impl Executors {
     }
 }
 
+/// Whether two paths lead to the same program in the same directory: `python` and `python3` of one environment. The
+/// directory counts because a virtual environment is told by where its link to the program is.
+fn is_same_interpreter(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| Some((path.canonicalize().ok()?, path.parent()?.canonicalize().ok()?));
+    place(a).is_some_and(|of_a| place(b) == Some(of_a))
+}
+
+fn session_of(kind: u64) -> u32 {
+    (kind >> 32) as u32
+}
+
 fn kind_id(session: &Session, batch: &Batch, task: u32) -> u64 {
     u64::from(session.number) << 32 | u64::from(batch.kind_index(task))
 }
@@ -101,36 +124,48 @@ impl Worker {
         cpus: &[CpuId],
     ) {
         let key = Arc::as_ptr(spec);
-        let mut process = match self.take_running(key) {
-            Some(process) => process,
+        let mut running = match self.take_running(key) {
+            Some(running) => running,
             None => match ExecutorProcess::start(spec, &self.shared.store) {
-                Ok(process) => process,
+                Ok(process) => Running { process, kinds: BTreeSet::new() },
                 Err(error) => return self.fail(session, batch, task.task(), plain_failure(error.to_string())),
             },
         };
         if !cpus.is_empty() {
-            self.pin_executor(&process, cpus);
+            self.pin_executor(&running.process, cpus);
         }
-        let intact = self.drive(&mut process, spec, session, batch, task, cpus.is_empty());
+        let intact = self.drive(&mut running, spec, session, batch, task, cpus.is_empty());
         if !cpus.is_empty() {
             let own: Vec<CpuId> = self.shared.config.cpus[self.queue.index()].into_iter().collect();
-            self.pin_executor(&process, &own);
+            self.pin_executor(&running.process, &own);
         }
         if intact {
-            self.executors.running.insert(key, process);
+            self.executors.running.insert(key, running);
         }
     }
 
     /// The idle executor, unless it has died meanwhile: that is no fault of the next task.
-    fn take_running(&mut self, key: *const ExecutorSpec) -> Option<ExecutorProcess> {
-        let mut process = self.executors.running.remove(&key)?;
-        match process.wait(&self.interrupt, Some(Duration::ZERO), &mut Vec::new()) {
-            Ok(()) => Some(process),
+    fn take_running(&mut self, key: *const ExecutorSpec) -> Option<Running> {
+        let mut running = self.executors.running.remove(&key)?;
+        if running.kinds.len() > KINDS_BEFORE_CLEANING {
+            self.forget_closed_sessions(&mut running);
+        }
+        match running.process.wait(&self.interrupt, Some(Duration::ZERO), &mut Vec::new()) {
+            Ok(()) => Some(running),
             Err(error) => {
                 tracing::warn!("an idle executor is replaced: {error}");
                 None
             }
         }
+    }
+
+    fn forget_closed_sessions(&mut self, running: &mut Running) {
+        let sessions = &self.shared.sessions;
+        let is_over = |kind: &u64| sessions.get(session_of(*kind)).is_none();
+        let over: Vec<u64> = running.kinds.iter().copied().filter(is_over).collect();
+        running.process.forget(&over);
+        running.kinds.retain(|kind| !over.contains(kind));
+        self.executors.durations.retain(|kind, _| !over.contains(kind));
     }
 
     fn pin_executor(&self, process: &ExecutorProcess, cpus: &[CpuId]) {
@@ -144,7 +179,7 @@ impl Worker {
     /// Keeps the executor busy until there is nothing for it; false when the process must not be used again.
     fn drive(
         &mut self,
-        process: &mut ExecutorProcess,
+        Running { process, kinds }: &mut Running,
         spec: &Arc<ExecutorSpec>,
         session: &Arc<Session>,
         batch: &Arc<Batch>,
@@ -160,7 +195,9 @@ impl Worker {
                 if let Err(failure) = self.send_call(process, session, &batch, task.task()) {
                     self.fail(session, &batch, task.task(), failure);
                 }
-                let depth = self.executors.depth(kind_id(session, &batch, task.task()));
+                let kind = kind_id(session, &batch, task.task());
+                kinds.insert(kind);
+                let depth = self.executors.depth(kind);
                 if depth == 1 {
                     self.reports.started(session.number, task.task(), self.clock.begin());
                 }

@@ -13,7 +13,7 @@ use rain_core::graph::{Batch, Kind};
 use rain_core::id::{GovernorId, SessionId, TaskId};
 use rain_core::peer::{Failure, Finished};
 use rain_data::{Object, Store};
-use rain_exec::{ExecutorSpec, Interrupt, TaskCall, TaskFailure, TaskOutcome, run_built_in};
+use rain_exec::{ExecutorSpec, Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
 use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
 use rain_topology::CpuId;
 use reports::{Clock, Reports};
@@ -54,10 +54,7 @@ pub(crate) struct WorkerShared {
 enum Route {
     /// Outputs are empty blobs: not worth a call.
     Noop,
-    BuiltIn {
-        /// May take long, so that finished tasks are reported before it.
-        blocks: bool,
-    },
+    BuiltIn,
     Executor(Arc<ExecutorSpec>),
     Unknown,
 }
@@ -109,7 +106,7 @@ impl Worker {
             if self.shared.pool.gang().is_wanted() {
                 self.join_gang();
             } else if let Some(task) = self.next_task() {
-                self.run_task(task);
+                self.run_guarded(task);
             } else {
                 self.rest();
             }
@@ -165,6 +162,16 @@ impl Worker {
         }
     }
 
+    /// Runs a task; a panic, which is a bug of ours, fails the task and not everybody who waits for this worker.
+    fn run_guarded(&mut self, task: ReadyTask) {
+        let run = std::panic::AssertUnwindSafe(|| self.run_task(task));
+        if std::panic::catch_unwind(run).is_err() {
+            let message = "Rain itself failed at this task; the server's log says where".to_owned();
+            let failure = Failure { message, ..Failure::default() };
+            self.reports.failed(task.session(), task.task(), failure);
+        }
+    }
+
     fn run_task(&mut self, task: ReadyTask) {
         let Some((session, batch)) = self.locate(task) else { return };
         let kind = batch.kind(task.task());
@@ -215,7 +222,7 @@ impl Worker {
         let route = if kind.is_built_in() {
             match kind.method() {
                 "noop" if kind.outputs.iter().all(|o| o.data_type == rain_core::graph::DataType::Blob) => Route::Noop,
-                method => Route::BuiltIn { blocks: method != "concat" },
+                _ => Route::BuiltIn,
             }
         } else {
             match self.executors.spec(&self.shared, kind.executor(), session.python.as_deref()) {
@@ -229,7 +236,7 @@ impl Worker {
 
     fn run_in_place(&mut self, route: Route, session: &Arc<Session>, batch: &Arc<Batch>, task: ReadyTask) {
         let task = task.task();
-        let blocks = match route {
+        match route {
             Route::Noop => {
                 for object in batch.outputs(task) {
                     let value = self.empty_blob.clone();
@@ -238,7 +245,7 @@ impl Worker {
                 self.clock.lap();
                 return self.finish(session, batch, task);
             }
-            Route::BuiltIn { blocks } => blocks,
+            Route::BuiltIn => {}
             Route::Executor(_) | Route::Unknown => {
                 let name = batch.kind(task).executor();
                 let message = format!(
@@ -246,9 +253,6 @@ impl Worker {
                 );
                 return self.fail(session, batch, task, plain_failure(message));
             }
-        };
-        if blocks {
-            self.reports.started(session.number, task, self.clock.begin());
         }
         let deadline = match self.set_deadline(batch, task) {
             Ok(deadline) => deadline,
@@ -264,6 +268,9 @@ impl Worker {
             interrupt: &self.interrupt,
             cancelled: &|| session.is_cancelled(task) || has_passed(deadline.as_ref()),
         };
+        if may_block(&call) {
+            self.reports.started(session.number, task, self.clock.begin());
+        }
         let outcome = run_built_in(&call);
         self.inputs.clear();
         self.clock.lap();
