@@ -110,8 +110,7 @@ impl Workspace {
     pub(crate) fn map_input(&self, path: &Path, object: u32) -> Result<Arc<Mmap>, Error> {
         let mut state = self.state();
         let (call, session) = (state.calls, state.session);
-        let known =
-            state.inputs.iter_mut().find(|i| i.object == object && i.session == session && i.path == path);
+        let known = state.inputs.iter_mut().find(|i| i.object == object && i.session == session && i.path == path);
         if let Some(input) = known {
             input.used_in_call = call;
             return Ok(input.map.clone());
