@@ -156,7 +156,7 @@ enum WireBatch {
     /// The batch with this first task, which came before.
     Known(u32),
     /// A batch without its kinds; these are to be put at `kinds_from` of the session's table.
-    New { batch: Batch, kinds_from: u32, kinds: Vec<Arc<Kind>> },
+    New { batch: Box<Batch>, kinds_from: u32, kinds: Vec<Arc<Kind>> },
 }
 
 /// What the receiver knows, as the sender sees it.
@@ -205,7 +205,7 @@ impl Told {
             let kinds_from = told.kinds.min(run.batch.kinds.len());
             let kinds = run.batch.kinds[kinds_from..].to_vec();
             told.kinds = told.kinds.max(run.batch.kinds.len());
-            let batch = Batch { kinds: Arc::default(), ..(*run.batch).clone() };
+            let batch = Box::new(Batch { kinds: Arc::default(), ..(*run.batch).clone() });
             WireBatch::New { batch, kinds_from: kinds_from as u32, kinds }
         };
         let Run { session, tasks, constants, remote, pins, .. } = run;
@@ -243,7 +243,7 @@ impl Heard {
                     heard.kinds.extend(kinds);
                 }
                 batch.kinds = Arc::new(heard.kinds.clone());
-                let batch = Arc::new(batch);
+                let batch = Arc::new(*batch);
                 if batch.count > 0 {
                     heard.batches.insert(batch.first, batch.clone());
                 }
