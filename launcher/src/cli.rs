@@ -1,5 +1,6 @@
 //! What can be typed; `plan` says what it means.
 
+use crate::remote::args::{GovernorArgs, ServerArgs};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -31,12 +32,10 @@ pub enum Command {
     Stop(StopArgs),
     /// Show what a server is doing
     Status(StatusArgs),
-    /// Run a server alone
-    #[command(disable_help_flag = true)]
-    Server(AnythingArgs),
-    /// Run a governor of a server elsewhere
-    #[command(disable_help_flag = true)]
-    Governor(AnythingArgs),
+    /// Run a server alone, which governors join
+    Server(ServerArgs),
+    /// Run a governor of a server, here or elsewhere
+    Governor(Box<GovernorArgs>),
     /// The detached process that watches over an engine (started by `rain start`)
     #[command(hide = true)]
     SupervisorProcess { launch_file: PathBuf },
@@ -112,13 +111,6 @@ pub struct StatusArgs {
     /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-}
-
-/// Arguments of commands that are not there yet.
-#[derive(Debug, Args)]
-pub struct AnythingArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub rest: Vec<String>,
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod launch;
 mod local;
 mod plan;
 mod programs;
+mod remote;
 mod runtime_dir;
 mod start;
 mod status;
@@ -51,17 +52,12 @@ fn run(command: Command) -> ExitCode {
         },
         Command::Stop(args) => printed(stop::run(args.listen.as_deref())),
         Command::Status(args) => printed(status::run(args.listen.as_deref(), args.json)),
-        Command::Server(_) => not_there_yet("server"),
-        Command::Governor(_) => not_there_yet("governor"),
+        Command::Server(args) => ended(remote::run_server(&args)),
+        Command::Governor(args) => ended(remote::run_governor(&args)),
         Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),
         // It has logged and reported its error.
         Command::EngineProcess { launch_file } => ExitCode::from(u8::from(engine::run(&launch_file).is_err())),
     }
-}
-
-fn not_there_yet(command: &str) -> ExitCode {
-    let instead = "use `rain start --simple` or `rain start --local-governors=[4,4,2]`";
-    failed(&format!("`rain {command}` is not built yet: Rain runs on one machine for now; {instead}"), USAGE)
 }
 
 fn ended(result: Result<bool, impl Display>) -> ExitCode {

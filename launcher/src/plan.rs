@@ -129,12 +129,20 @@ fn cpu_counts(text: &str) -> Result<Vec<usize>, PlanError> {
     Ok(counts)
 }
 
-fn absolute(option: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, PlanError> {
+/// Makes the path of an option absolute.
+///
+/// # Errors
+/// When there is no current directory.
+pub fn absolute(option: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, PlanError> {
     let failed = |path: &Path, source| PlanError::Path { option, path: path.to_owned(), source };
     path.map(|path| std::path::absolute(path).map_err(|source| failed(path, source))).transpose()
 }
 
-fn run_prefix(text: Option<&str>) -> Result<Vec<String>, PlanError> {
+/// Splits the value of `--runprefix`, and finds its program.
+///
+/// # Errors
+/// When it has none, or there is no such program.
+pub fn run_prefix(text: Option<&str>) -> Result<Vec<String>, PlanError> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let wrong = |why| PlanError::RunPrefix(text.to_owned(), why);
     let mut words = shlex::split(text).ok_or_else(|| wrong("a quote is not closed"))?;
