@@ -28,9 +28,17 @@ class Client:
         address: The host of the server; None starts a private one (unless a port is given).
         port: The port where it listens; 7210 if only a host is given.
         cpus: For a private server: with how many cpus it works (default: all of this machine).
+        access: The access file of a server on another machine (default: the one that RAIN_ACCESS names).
     """
 
-    def __init__(self, address: str | None = None, port: int | None = None, *, cpus: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        port: int | None = None,
+        *,
+        cpus: int | None = None,
+        access: str | None = None,
+    ) -> None:
         self._private: PrivateServer | None = None
         if cpus is not None and (not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1):
             raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
@@ -46,7 +54,7 @@ class Client:
         if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
             raise RainException(f"Not the address of a server: {address!r}, {port!r}")
         try:
-            self._connection = Connection(address, port)
+            self._connection = Connection(address, port, access)
         except BaseException:
             self._release()
             raise

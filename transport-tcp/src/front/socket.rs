@@ -10,6 +10,9 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
+/// A record of TLS is not longer; more room would only be cleared in vain.
+const TLS_READ_BYTES: usize = 16 << 10;
+
 /// A connected, non-blocking stream socket.
 pub(super) enum Socket {
     Tcp(TcpStream),
@@ -99,7 +102,7 @@ impl Socket {
     pub(super) fn append_to(&mut self, buffer: &mut Vec<u8>, count: usize) -> io::Result<usize> {
         if let Socket::Tls(socket) = self {
             let start = buffer.len();
-            buffer.resize(start + count.min(buffer.capacity() - start), 0);
+            buffer.resize(start + count.min(buffer.capacity() - start).min(TLS_READ_BYTES), 0);
             let read = socket.read(&mut buffer[start..]);
             buffer.truncate(start + read.as_ref().copied().unwrap_or(0));
             return read;

@@ -18,10 +18,11 @@ pub struct FrontSocket {
 }
 
 impl FrontSocket {
-    /// A connection whose TLS handshake is over, and which nothing else is registered for.
-    pub fn tls(stream: TcpStream, mut tls: rustls::Connection, address: SocketAddr) -> Self {
+    /// A connection whose TLS handshake is over, and which nothing else is registered for; `early` is what has come since.
+    pub fn tls(stream: TcpStream, mut tls: rustls::Connection, address: SocketAddr, early: Vec<u8>) -> Self {
         tls.set_buffer_limit(Some(PENDING_BYTES_MAX));
-        Self { socket: Socket::Tls(Box::new(TlsSocket { stream, tls })), peer: Peer::Address(address) }
+        let socket = TlsSocket { stream, tls, early, early_taken: 0 };
+        Self { socket: Socket::Tls(Box::new(socket)), peer: Peer::Address(address) }
     }
 }
 
@@ -48,11 +49,22 @@ impl TlsClients {
 pub(super) struct TlsSocket {
     pub(super) stream: TcpStream,
     tls: rustls::Connection,
+    /// Plain bytes that were read before it was handed over, and how many of them were taken.
+    early: Vec<u8>,
+    early_taken: usize,
 }
 
 impl TlsSocket {
     /// Reads plain bytes; 0 is the end of the stream.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let early = self.early.get(self.early_taken..).unwrap_or_default();
+        if !early.is_empty() {
+            let count = early.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&early[..count]);
+            self.early_taken += count;
+            return Ok(count);
+        }
+        self.early = Vec::new();
         loop {
             match self.tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -192,6 +192,12 @@ impl Connection {
         Ok(())
     }
 
+    /// The socket, TLS, the address, and what has come and was not taken.
+    pub(super) fn into_parts(mut self) -> (TcpStream, Tls, SocketAddr, Vec<u8>) {
+        self.input.drain(..self.taken);
+        (self.socket, self.tls, self.address, self.input)
+    }
+
     /// Tells the other side that nothing more comes, as far as this can be done without waiting.
     pub(super) fn hang_up(&mut self) {
         self.tls.send_close_notify();

@@ -87,8 +87,8 @@ impl ClientDoor {
     }
 
     fn hand_over(&self, connection: Connection) {
-        let Connection { socket, tls, address, .. } = connection;
-        self.0.hand_over(FrontSocket::tls(socket, tls, address));
+        let (socket, tls, address, early) = connection.into_parts();
+        self.0.hand_over(FrontSocket::tls(socket, tls, address, early));
     }
 }
 
