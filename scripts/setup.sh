@@ -46,6 +46,10 @@ check_system() {
         need libhwloc-dev "the hwloc library: cpus of this machine, pinning"
     fi
     has svm-train && has svm-predict || need libsvm-tools "svm-train and svm-predict for examples/cross_validation.py"
+    if ! [ -x /usr/sbin/sshd ] || ! has ssh || ! has ssh-keygen; then
+        need openssh-client "ssh, which starts governors on other machines"
+        need openssh-server "sshd, for the tests of that"
+    fi
     has xargs || need findutils "xargs, which the benchmarks compare with"
     if [ ! -x "$venv/bin/python" ] && ! find_python >/dev/null; then
         need python3 "Python 3.9 or newer"

@@ -53,13 +53,14 @@ pub struct StartArgs {
     /// Start governors on this machine with so many cpus each, e.g. [4,4,2]
     #[arg(long, value_name = "CPUS", alias = "local-wokers", help_heading = "What to start (exactly one)")]
     pub local_governors: Option<String>,
-    /// Take the machines from the environment: pbs (not built yet)
+    /// Start governors through SSH on the machines of this batch job: pbs or slurm
     #[arg(long, value_name = "CONF", help_heading = "What to start (exactly one)")]
     pub autoconf: Option<String>,
-    /// Start governors through SSH on the machines that the file names (not built yet)
+    /// Start governors through SSH on the machines that the file names, one a line
     #[arg(long, value_name = "FILE", help_heading = "What to start (exactly one)")]
     pub governor_host_file: Option<PathBuf>,
-    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 127.0.0.1:7210]
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 127.0.0.1:7210, or
+    /// 0.0.0.0:7210 with remote governors]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Where the server listens for browsers (not built yet)
@@ -77,10 +78,10 @@ pub struct StartArgs {
     /// TOML file with the executors of governors
     #[arg(long, value_name = "PATH")]
     pub governor_config: Option<PathBuf>,
-    /// Commands to run on each remote machine first (not built yet)
+    /// Shell commands to run on each remote machine first
     #[arg(long, value_name = "COMMANDS", allow_hyphen_values = true)]
     pub remote_init: Option<String>,
-    /// Leave one cpu to the server
+    /// Leave one cpu to the server, on its machine
     #[arg(short = 'S')]
     pub reserve_cpu: bool,
     /// Let the system choose the cpus on which tasks run

@@ -46,17 +46,25 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> ExitCode {
     match command {
+        Command::Start(args) if remote::start::is_asked_for(&args) => started(remote::start::run(&args)),
         Command::Start(args) => match StartPlan::new(&args) {
             Ok(plan) => ended(start::run(plan)),
             Err(error) => failed(&error, USAGE),
         },
         Command::Stop(args) => printed(stop::run(args.listen.as_deref())),
         Command::Status(args) => printed(status::run(args.listen.as_deref(), args.json)),
-        Command::Server(args) => ended(remote::run_server(&args)),
-        Command::Governor(args) => ended(remote::run_governor(&args)),
+        Command::Server(args) => started(remote::run_server(&args)),
+        Command::Governor(args) => started(remote::run_governor(&args)),
         Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),
         // It has logged and reported its error.
         Command::EngineProcess { launch_file } => ExitCode::from(u8::from(engine::run(&launch_file).is_err())),
+    }
+}
+
+fn started(result: Result<bool, remote::RemoteError>) -> ExitCode {
+    match result {
+        Err(error) if error.is_usage() => failed(&error, USAGE),
+        other => ended(other),
     }
 }
 

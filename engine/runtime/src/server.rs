@@ -294,7 +294,13 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         }
     }
 
-    fn reply_frame(&mut self, client: ClientId, id: RequestId, reply: Reply<Arc<Object>>, fetch: Option<Fetch>) -> Vec<u8> {
+    fn reply_frame(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        reply: Reply<Arc<Object>>,
+        fetch: Option<Fetch>,
+    ) -> Vec<u8> {
         match reply {
             Reply::Done => ok_frame(id, &Empty {}),
             Reply::Session(session) => ok_frame(id, &rain_core::client::SessionRef { session: session.0 }),

@@ -127,7 +127,7 @@ pub enum AccessError {
     None(PathBuf),
     #[error("the access file {path} cannot be read: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("the access file {0} is open to other users (mode {1:03o}): run `chmod go-rwx` on it", )]
+    #[error("the access file {0} is open to other users (mode {1:03o}): run `chmod go-rwx` on it")]
     Mode(PathBuf, u32),
     #[error("the access file {0} belongs to user {1}, not to you")]
     Owner(PathBuf, u32),

@@ -42,7 +42,8 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
     let stopper = stop.clone();
     let mut unwritten = None;
     run_server(config, front, stop, |cpus| {
-        let written = runtime_dir::write_access(&launch.directory, &access).and_then(|()| role.access_files.write(&access));
+        let written =
+            runtime_dir::write_access(&launch.directory, &access).and_then(|()| role.access_files.write(&access));
         if let Err(error) = written {
             unwritten = Some(error);
             return stopper.request();

@@ -4,8 +4,11 @@ pub mod access;
 pub mod args;
 pub mod engine;
 mod governor;
+mod hosts;
 pub mod role;
 mod server;
+mod ssh;
+pub mod start;
 
 pub use governor::run as run_governor;
 pub use server::run as run_server;
@@ -36,6 +39,14 @@ pub enum RemoteError {
     Listen(std::net::SocketAddr, io::Error),
     #[error("cannot write the ready file {0}: {1}")]
     ReadyFile(PathBuf, io::Error),
+    #[error("no governor could be started on:\n{}\neverything that was started has been stopped", start::shown(.0))]
+    Hosts(Vec<ssh::HostError>),
+    #[error("the server has gone away")]
+    NoServer,
+    #[error("{0} is not a path that can be written on a command line")]
+    NotText(PathBuf),
+    #[error(transparent)]
+    HostList(#[from] hosts::HostsError),
     #[error(transparent)]
     Access(#[from] access::AccessError),
     #[error(transparent)]
@@ -44,6 +55,14 @@ pub enum RemoteError {
     RuntimeDir(#[from] RuntimeDirError),
     #[error(transparent)]
     Start(#[from] StartError),
+}
+
+impl RemoteError {
+    /// Whether the command line was wrong.
+    pub fn is_usage(&self) -> bool {
+        use RemoteError::{Address, Cpus, GovernorConfig, HostList, Plan};
+        matches!(self, Plan(_) | Address(_) | Cpus(_) | GovernorConfig(_) | HostList(_))
+    }
 }
 
 /// Removes the ready file of an earlier run.
