@@ -36,7 +36,9 @@ def foreground(server: Server, *arguments: str) -> Iterator[None]:
     """A `rain` that stays in the foreground, from when it is ready until it has ended."""
     environment = {**os.environ, "RAIN_RUNTIME_DIR": str(server.runtime)}
     command = [str(RAIN), *arguments, f"--logdir={server.runtime / 'logs'}"]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as rain:
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as rain:
         assert rain.stdout is not None and "is ready" in rain.stdout.readline()
         try:
             yield
