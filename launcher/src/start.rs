@@ -35,8 +35,10 @@ pub enum StartError {
     Spawn(PathBuf, #[source] io::Error),
     #[error("cannot make a pipe: {0}")]
     Pipe(#[source] io::Error),
-    #[error("the server did not start: {reason}{}", log_hint(.log_dir.as_deref()))]
+    #[error("it did not start: {reason}{}", log_hint(.log_dir.as_deref()))]
     NotReady { reason: String, log_dir: Option<PathBuf> },
+    #[error("it was running, but {reason}{}", log_hint(.log_dir.as_deref()))]
+    Failed { reason: String, log_dir: Option<PathBuf> },
     #[error(transparent)]
     RuntimeDir(#[from] RuntimeDirError),
 }
@@ -285,6 +287,10 @@ impl Told {
 
     fn into_error(self) -> StartError {
         let reason = self.failure.unwrap_or_else(|| "it ended without a word".to_owned());
-        StartError::NotReady { reason, log_dir: self.log_dir }
+        if self.ready {
+            StartError::Failed { reason, log_dir: self.log_dir }
+        } else {
+            StartError::NotReady { reason, log_dir: self.log_dir }
+        }
     }
 }

@@ -127,6 +127,24 @@ fn a_host_that_cannot_be_reached_is_named_and_nothing_stays() {
 }
 
 #[test]
+fn a_host_that_hangs_is_given_up() {
+    let sandbox = Sandbox::new();
+    let sshd = Sshd::start(&sandbox);
+    // It takes connections, and never says anything.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = sandbox.path("ssh/ssh_config");
+    let known = fs::read_to_string(&config).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    fs::write(&config, format!("Host hangs\nHostName 127.0.0.1\nPort {port}\n{known}")).unwrap();
+    let started = start(&sandbox, "here\nhangs\n", &["--no-pin"]);
+    assert_eq!(started.status.code(), Some(1));
+    let said = text(&started.stderr);
+    assert!(said.contains("  hangs: ") && said.contains("timed out") && !said.contains("  here: "), "{said}");
+    drop(sshd);
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
 fn a_batch_job_says_where_to_start() {
     let sandbox = Sandbox::new();
     let sshd = Sshd::start(&sandbox);

@@ -11,7 +11,10 @@ use std::time::Instant;
 
 /// Bytes read or written in one turn, so that all connections of a thread get theirs.
 const TURN_BYTES_MAX: usize = 4 << 20;
-const READ_BYTES: usize = 256 << 10;
+/// Records are written in batches of at least this size, if there are so many.
+const BATCH_BYTES: usize = 256 << 10;
+/// Room for plain bytes: more than a record of TLS, but not much, for it is cleared each time.
+const PLAIN_BYTES: usize = 32 << 10;
 
 /// A connection and the records that have come in part.
 pub(super) struct Connection {
@@ -107,11 +110,11 @@ impl Connection {
     fn take_plain(&mut self) -> io::Result<()> {
         loop {
             let start = self.input.len();
-            self.input.resize(start + READ_BYTES, 0);
+            self.input.resize(start + PLAIN_BYTES, 0);
             let read = self.tls.reader().read(&mut self.input[start..]);
             self.input.truncate(start + *read.as_ref().unwrap_or(&0));
             match read {
-                Ok(READ_BYTES) => {}
+                Ok(PLAIN_BYTES) => {}
                 Ok(0) => {
                     self.ended = true;
                     return Ok(());
@@ -183,7 +186,7 @@ impl Connection {
             }
             batch.clear();
             batch.append(&mut self.urgent);
-            while batch.len() < READ_BYTES && more(&mut batch).map_err(io::Error::other)? {}
+            while batch.len() < BATCH_BYTES && more(&mut batch).map_err(io::Error::other)? {}
             if batch.is_empty() {
                 return Ok(());
             }
