@@ -216,6 +216,9 @@ impl Worker {
                 }
             }
             self.reports.flush();
+            if let Some(task) = self.next.take() {
+                self.queue.leave(task);
+            }
             let waited = process.wait(&self.interrupt, None, &mut answers);
             let took_answers = !answers.is_empty();
             if took_answers {

@@ -120,7 +120,7 @@ impl Worker {
             Some(next) => match self.queue.urgent() {
                 None => Some(next),
                 Some(urgent) => {
-                    self.queue.push(next);
+                    self.queue.leave(next);
                     Some(urgent)
                 }
             },
@@ -139,7 +139,7 @@ impl Worker {
 
     fn join_gang(&mut self) {
         if let Some(task) = self.next.take() {
-            self.queue.push(task);
+            self.queue.leave(task);
         }
         self.reports.flush();
         if let GangCall::Lead { task, members, group } = self.shared.pool.gang().join(self.queue.index()) {
