@@ -6,12 +6,9 @@ SHELL := bash
 
 # The tests and .venv/bin/rain look for the program in target/release.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PYTEST := python -m pytest -c python/pyproject.toml --rootdir=. -p no:cacheprovider
-# Loom's own bound: how often one run may switch threads where it need not. Without it some models take very long.
-LOOM_PREEMPTIONS := 2
 
 .PHONY: help
 help: ## list the targets
@@ -44,8 +41,9 @@ test-rust: setup ## unit, property, end-to-end and tidy tests of all crates
 	cargo test --workspace --locked --doc --quiet
 
 .PHONY: test-loom
-test-loom: setup ## model checks of the lock-free parts, in their short form
-	LOOM_MAX_PREEMPTIONS=$(LOOM_PREEMPTIONS) $(MAKE) --no-print-directory loom
+test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N bounds them (without: every interleaving)
+	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
+		--target-dir target/loom
 
 .PHONY: test-python
 test-python: build ## tests of the Python package, with and without a server
@@ -58,11 +56,6 @@ test-examples: build build-bench ## the examples and the benchmarks, against a r
 .PHONY: tidy
 tidy: setup ## only the rules for the sources: layers, names, lengths, notes
 	cargo test --locked -p rain-tests --test tidy
-
-.PHONY: loom
-loom: ## the same model checks with every interleaving (slow); LOOM_MAX_PREEMPTIONS=N shortens them
-	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
-		--target-dir target/loom
 
 .PHONY: stress
 stress: setup ## property tests with many more cases (slow); PROPTEST_CASES=N sets how many
@@ -80,10 +73,9 @@ bench: build-bench ## measure; a table, and target/bench/latest.json (BENCH=--qu
 lint: setup ## formatting, clippy, ruff, mypy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cd python && ruff check . && ruff format --check .
+	cd python && ruff check . && ruff format --check . && mypy -p rain
 	ruff check --config python/pyproject.toml examples bench
 	ruff format --config python/pyproject.toml --check examples bench
-	mypy --config-file python/pyproject.toml -p rain
 
 .PHONY: format
 format: setup ## format all sources
@@ -93,5 +85,5 @@ format: setup ## format all sources
 
 .PHONY: clean
 clean: ## remove everything that was built, .venv too
-	rm -rf target .venv python/build python/*.egg-info .ruff_cache .mypy_cache
+	rm -rf target .venv python/build python/*.egg-info .pytest_cache {.,python}/.{ruff,mypy}_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ use crate::programs;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 
 /// An executor that governors start when a task needs it.
@@ -14,6 +15,8 @@ pub struct ExecutorConfig {
     pub command: Vec<String>,
     /// Added to the environment.
     pub env: BTreeMap<String, String>,
+    /// How long it may take until it registers, if that is said.
+    pub start_timeout: Option<Duration>,
 }
 
 /// What is wrong with the file, and where.
@@ -42,6 +45,8 @@ pub enum Problem {
     NoProgram { executor: String, program: String },
     #[error("environment variable {0:?} of an executor cannot have this name or value")]
     Environment(String),
+    #[error("the start_timeout of executor {0:?} is not a number of seconds above 0")]
+    StartTimeout(String),
 }
 
 #[derive(Deserialize)]
@@ -59,6 +64,8 @@ struct Entry {
     args: Vec<String>,
     #[serde(default)]
     env: BTreeMap<Spanned<String>, String>,
+    /// Seconds.
+    start_timeout: Option<Spanned<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -120,7 +127,14 @@ fn check(name: &Spanned<String>, entry: Entry, base: &Path) -> Result<ExecutorCo
         }
         env.insert(key, value);
     }
-    Ok(ExecutorConfig { name: executor, command, env })
+    let start_timeout = match entry.start_timeout {
+        None => None,
+        Some(seconds) => match Duration::try_from_secs_f64(*seconds.get_ref()) {
+            Ok(timeout) if !timeout.is_zero() => Some(timeout),
+            _ => return Err((seconds.span().start, Problem::StartTimeout(executor))),
+        },
+    };
+    Ok(ExecutorConfig { name: executor, command, env, start_timeout })
 }
 
 #[cfg(test)]
@@ -137,13 +151,14 @@ mod tests {
     #[test]
     fn commands_are_lines_or_lists() {
         let text = "[executors.a]\ncommand = \"sh -c 'x y'\"\nargs = [\"z\"]\n[executors.a.env]\nK = \"v\"\n\
-                    [executors.b]\ncommand = [\"/bin/sh\", \"-e\"]\n";
+                    [executors.b]\ncommand = [\"/bin/sh\", \"-e\"]\nstart_timeout = 1.5\n";
         let read = read_text(text).unwrap();
         assert_eq!(read.len(), 2);
         assert!(read[0].command[0].starts_with('/'));
         assert_eq!(read[0].command[1..], ["-c", "x y", "z"]);
         assert_eq!(read[0].env["K"], "v");
         assert_eq!(read[1].command, ["/bin/sh", "-e"]);
+        assert_eq!([read[0].start_timeout, read[1].start_timeout], [None, Some(Duration::from_millis(1500))]);
         assert_eq!(read_text("").unwrap(), []);
     }
 
@@ -159,6 +174,7 @@ mod tests {
             ("[executors.\"a/b\"]\ncommand = \"sh\"\n", 1, "'/'"),
             ("[executors.buildin]\ncommand = \"sh\"\n", 1, "Rain's own"),
             ("[executors.a]\ncommand = \"sh\"\n[executors.a.env]\n\"A=B\" = \"c\"\n", 4, "A=B"),
+            ("[executors.a]\ncommand = \"sh\"\nstart_timeout = -1\n", 3, "start_timeout"),
             ("[executors.a\n", 1, ""),
             ("[executors.a]\nargs = []\n", 1, "missing field `command`"),
         ] {

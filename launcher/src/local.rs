@@ -65,6 +65,6 @@ fn executor(config: ExecutorConfig) -> ExecutorSpec {
         name: config.name,
         command: config.command.into_iter().map(OsString::from).collect(),
         env: config.env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-        start_timeout: EXECUTOR_START_TIME_MAX,
+        start_timeout: config.start_timeout.unwrap_or(EXECUTOR_START_TIME_MAX),
     }
 }

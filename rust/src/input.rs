@@ -24,12 +24,7 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    pub(crate) fn new(
-        message: CallInput<'a>,
-        number: usize,
-        label: Option<&'a str>,
-        workspace: &'a Workspace,
-    ) -> Self {
+    pub(crate) fn new(message: CallInput<'a>, number: usize, label: Option<&'a str>, workspace: &'a Workspace) -> Self {
         let label = label.filter(|label| !label.is_empty());
         Self { message, number, label, workspace, map: OnceLock::new(), path: OnceLock::new() }
     }

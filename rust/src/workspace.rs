@@ -73,8 +73,13 @@ impl Workspace {
                 remove_quietly(&path);
             }
         }
+    }
+
+    /// Lets go of inputs that the last call did not use, if it mapped others. That takes time: after the answer.
+    pub(crate) fn drop_old_inputs(&self) {
+        let mut state = self.state();
         // The next task often reads the same large inputs, so the last ones stay.
-        if state.mapped_in_call {
+        if std::mem::take(&mut state.mapped_in_call) {
             let call = state.calls;
             state.inputs.retain(|input| input.used_in_call == call);
         }
@@ -110,8 +115,7 @@ impl Workspace {
     pub(crate) fn map_input(&self, path: &Path, object: u32) -> Result<Arc<Mmap>, Error> {
         let mut state = self.state();
         let (call, session) = (state.calls, state.session);
-        let known =
-            state.inputs.iter_mut().find(|i| i.object == object && i.session == session && i.path == path);
+        let known = state.inputs.iter_mut().find(|i| i.object == object && i.session == session && i.path == path);
         if let Some(input) = known {
             input.used_in_call = call;
             return Ok(input.map.clone());
