@@ -27,7 +27,7 @@ run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross
 	@scripts/run-example.sh
 
 .PHONY: test
-test: lint build test-rust test-loom test-python test-examples ## everything that CI checks
+test: lint build test-rust test-loom test-cpp test-python test-examples ## everything that CI checks
 	@echo "make test: all of it passed"
 
 # Tests run unoptimised, with debug assertions and overflow checks; those of Python use the release program.
@@ -44,6 +44,10 @@ test-rust: setup ## unit, property, end-to-end and tidy tests of all crates
 test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N bounds them (without: every interleaving)
 	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
 		--target-dir target/loom
+
+.PHONY: test-cpp
+test-cpp: setup ## the C++ tasklib, with sanitizers
+	cpp/test.sh
 
 .PHONY: test-python
 test-python: build ## tests of the Python package, with and without a server

@@ -46,6 +46,8 @@ check_system() {
         need libhwloc-dev "the hwloc library: cpus of this machine, pinning"
     fi
     has svm-train && has svm-predict || need libsvm-tools "svm-train and svm-predict for examples/cross_validation.py"
+    has g++ || need g++ "the C++ compiler for the library of C++ tasks"
+    has cmake || need cmake "builds the library of C++ tasks"
     has xargs || need findutils "xargs, which the benchmarks compare with"
     if [ ! -x "$venv/bin/python" ] && ! find_python >/dev/null; then
         need python3 "Python 3.9 or newer"

@@ -158,8 +158,7 @@ impl Engine {
         for (sender, end) in senders.into_iter().zip(ends) {
             sender.send(end).expect("governor waits for its end");
         }
-        let mut engine =
-            Self { server: Server::new(), transport, governors: handles, actions: Vec::new(), request: 0 };
+        let mut engine = Self { server: Server::new(), transport, governors: handles, actions: Vec::new(), request: 0 };
         let mut joined = 0;
         while joined < governors {
             joined += engine.take_messages().0;

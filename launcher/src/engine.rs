@@ -35,6 +35,8 @@ pub enum EngineError {
     #[error(transparent)]
     Front(#[from] FrontError),
     #[error(transparent)]
+    Warm(#[from] local::WarmError),
+    #[error(transparent)]
     Runtime(#[from] local::RuntimeError),
 }
 
@@ -74,6 +76,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         tracing::warn!("{note}");
         let _ = reports.send(&Report::Note(note.clone()));
     }
+    local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
     let access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     let front = ClientFront::new(FrontConfig {

@@ -17,6 +17,10 @@ pub struct ExecutorConfig {
     pub env: BTreeMap<String, String>,
     /// How long it may take until it registers, if that is said.
     pub start_timeout: Option<Duration>,
+    /// How many processes each governor starts before they are needed; they must register for Rain to start.
+    pub warm: usize,
+    /// Where it is written, for messages: `FILE:LINE`.
+    pub place: String,
 }
 
 /// What is wrong with the file, and where.
@@ -66,6 +70,8 @@ struct Entry {
     env: BTreeMap<Spanned<String>, String>,
     /// Seconds.
     start_timeout: Option<Spanned<f64>>,
+    #[serde(default)]
+    warm: usize,
 }
 
 #[derive(Deserialize)]
@@ -83,21 +89,27 @@ pub fn read(path: &Path) -> Result<Vec<ExecutorConfig>, GovernorConfigError> {
     let unreadable = |source| GovernorConfigError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let base = std::path::absolute(path).map_err(unreadable)?;
-    parse(&text, base.parent().unwrap_or(Path::new("/"))).map_err(|(offset, problem)| {
-        let before = text.get(..offset).unwrap_or(&text);
-        GovernorConfigError::Content { path: path.to_owned(), line: before.matches('\n').count() + 1, problem }
+    let line = |offset: usize| text.get(..offset).unwrap_or(&text).matches('\n').count() + 1;
+    let place = |offset: usize| format!("{}:{}", path.display(), line(offset));
+    parse(&text, base.parent().unwrap_or(Path::new("/")), &place).map_err(|(offset, problem)| {
+        GovernorConfigError::Content { path: path.to_owned(), line: line(offset), problem }
     })
 }
 
-fn parse(text: &str, base: &Path) -> Result<Vec<ExecutorConfig>, (usize, Problem)> {
+fn parse(text: &str, base: &Path, place: &dyn Fn(usize) -> String) -> Result<Vec<ExecutorConfig>, (usize, Problem)> {
     let file: File = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         (offset, Problem::Toml(error.message().to_owned()))
     })?;
-    file.executors.into_iter().map(|(name, entry)| check(&name, entry, base)).collect()
+    file.executors.into_iter().map(|(name, entry)| check(&name, entry, base, place)).collect()
 }
 
-fn check(name: &Spanned<String>, entry: Entry, base: &Path) -> Result<ExecutorConfig, (usize, Problem)> {
+fn check(
+    name: &Spanned<String>,
+    entry: Entry,
+    base: &Path,
+    place: &dyn Fn(usize) -> String,
+) -> Result<ExecutorConfig, (usize, Problem)> {
     let executor = name.get_ref().clone();
     let name_offset = name.span().start;
     if executor.is_empty() || executor.contains('/') {
@@ -134,7 +146,8 @@ fn check(name: &Spanned<String>, entry: Entry, base: &Path) -> Result<ExecutorCo
             _ => return Err((seconds.span().start, Problem::StartTimeout(executor))),
         },
     };
-    Ok(ExecutorConfig { name: executor, command, env, start_timeout })
+    let (warm, place) = (entry.warm, place(name_offset));
+    Ok(ExecutorConfig { name: executor, command, env, start_timeout, warm, place })
 }
 
 #[cfg(test)]
@@ -151,7 +164,7 @@ mod tests {
     #[test]
     fn commands_are_lines_or_lists() {
         let text = "[executors.a]\ncommand = \"sh -c 'x y'\"\nargs = [\"z\"]\n[executors.a.env]\nK = \"v\"\n\
-                    [executors.b]\ncommand = [\"/bin/sh\", \"-e\"]\nstart_timeout = 1.5\n";
+                    [executors.b]\ncommand = [\"/bin/sh\", \"-e\"]\nstart_timeout = 1.5\nwarm = 2\n";
         let read = read_text(text).unwrap();
         assert_eq!(read.len(), 2);
         assert!(read[0].command[0].starts_with('/'));
@@ -159,6 +172,8 @@ mod tests {
         assert_eq!(read[0].env["K"], "v");
         assert_eq!(read[1].command, ["/bin/sh", "-e"]);
         assert_eq!([read[0].start_timeout, read[1].start_timeout], [None, Some(Duration::from_millis(1500))]);
+        assert_eq!([read[0].warm, read[1].warm], [0, 2]);
+        assert!(read[1].place.ends_with("governor.toml:6"), "{}", read[1].place);
         assert_eq!(read_text("").unwrap(), []);
     }
 

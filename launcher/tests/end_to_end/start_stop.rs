@@ -189,6 +189,24 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
 }
 
 #[test]
+fn a_warm_executor_that_does_not_register_is_said_with_its_line() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("governor.toml");
+    let config = |command: &str| {
+        fs::write(&file, format!("\n[executors.a]\ncommand = {command}\nstart_timeout = 0.1\nwarm = 1\n")).unwrap();
+        format!("--governor-config={}", file.display())
+    };
+    for (command, expected) in [("\"sleep 1000\"", "did not register"), ("\"sh -c 'echo words >&2; exit 3'\"", "words")]
+    {
+        let output = sandbox.start("0", &["--simple", &config(command)]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("governor.toml:2: ") && said.contains(expected), "{said}");
+        assert_eq!(sandbox.processes(), []);
+    }
+}
+
+#[test]
 fn giving_up_on_a_start_ends_it() {
     let sandbox = Sandbox::new();
     let mut child = sandbox.spawn_start(&["--simple", "--runprefix=sh -c 'sleep 0.3; exec \"$@\"' sh"]);

@@ -99,9 +99,7 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let cpu = self.shared.config.cpus[self.queue.index()];
         self.pin(&cpu.into_iter().collect::<Vec<_>>());
-        if self.queue.index() < self.shared.config.prestart {
-            self.executors.prestart(&self.shared);
-        }
+        self.executors.prestart(&self.shared, self.queue.index());
         while !self.shared.pool.is_shut_down() {
             if self.shared.pool.gang().is_wanted() {
                 self.join_gang();
