@@ -141,8 +141,12 @@ fn orphans_of_the_engine_are_ended_too() {
     let option = format!("--runprefix={}", prefix.display());
     for end in ["stop", "TERM", "KILL"] {
         let port = sandbox.started(&["--simple", &option]);
-        let sleeping = sandbox.processes().iter().filter(|(_, line)| line.contains("sleep 100")).count();
-        assert!(sleeping >= 3, "{:?}", sandbox.processes());
+        // The script starts them beside the engine, which may be ready first.
+        let begun = Instant::now();
+        while sandbox.processes().iter().filter(|(_, line)| line.contains("sleep 100")).count() < 3 {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", sandbox.processes());
+            thread::yield_now();
+        }
         match end {
             "stop" => assert!(sandbox.rain(&["stop", "--listen", &port]).status.success()),
             "TERM" => signal(sandbox.supervisor_pid(&port), "TERM"),
