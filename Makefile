@@ -8,7 +8,7 @@ SHELL := bash
 export CARGO_TARGET_DIR := $(CURDIR)/target
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-PYTEST := python -m pytest -c python/pyproject.toml --rootdir=. -p no:cacheprovider
+PYTEST := python -m pytest -c pyproject.toml --rootdir=. -p no:cacheprovider
 
 .PHONY: help
 help: ## list the targets
@@ -53,6 +53,10 @@ test-cpp: setup ## the C++ tasklib, with sanitizers
 test-python: build ## tests of the Python package, with and without a server
 	$(PYTEST) -n 2 python/tests
 
+.PHONY: test-pythons
+test-pythons: build ## the Python package with other interpreters (slow); RAIN_PYTHONS="/path/to/python3.9 ..."
+	RAIN_BIN=$(CURDIR)/target/release/rain python/tests/all_pythons.sh
+
 .PHONY: test-examples
 test-examples: build build-bench ## the examples and the benchmarks, against a real server; no times are judged
 	$(PYTEST) -n 2 examples bench
@@ -77,15 +81,14 @@ bench: build-bench ## measure; a table, and target/bench/latest.json (BENCH=--qu
 lint: setup ## formatting, clippy, ruff, mypy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cd python && ruff check . && ruff format --check . && mypy -p rain
-	ruff check --config python/pyproject.toml examples bench
-	ruff format --config python/pyproject.toml --check examples bench
+	ruff check python examples bench cpp tests
+	ruff format --check python examples bench cpp tests
+	mypy
 
 .PHONY: format
 format: setup ## format all sources
 	cargo fmt --all
-	cd python && ruff format .
-	ruff format --config python/pyproject.toml examples bench
+	ruff format python examples bench cpp tests
 
 .PHONY: clean
 clean: ## remove everything that was built, .venv too

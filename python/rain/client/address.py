@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from typing import Any
@@ -42,6 +41,8 @@ def connect(host: str, port: int) -> tuple[socket.socket, str | None, str]:
         tcp = socket.create_connection((host or "localhost", port), timeout=CONNECT_SECONDS)
     except OSError as error:
         raise RainException(_refused(host, port, error, access)) from None
+    except ValueError:
+        raise RainException(f"Not the name of a host: {host!r}") from None
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     token = access.get("token") if access is not None else None
     return tcp, token, f"{host}:{port}"
@@ -63,6 +64,8 @@ def _is_local(host: str) -> bool:
 
 
 def _read_access(port: int) -> dict[str, Any] | None:
+    import json
+
     path = access_path(port)
     try:
         with open(path, encoding="utf-8") as file:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_server import PROGRAM, RainServer, running_server
+from real_server import PROGRAM, RainServer, running_server, until_dead
 
 from rain.client import Client, Output, OutputDir, Session, Task, TaskException, blob, tasks
 from rain.common import LabeledList
@@ -317,7 +317,9 @@ def test_an_executor_that_is_killed(client: Client) -> None:
     assert "SIGKILL" in message and "last words of kill" in message
     # One that nobody needs at the moment is replaced, without an error.
     for _ in range(4):
-        os.kill(int(run(client, "cpp/pid")), signal.SIGKILL)
+        pid = int(run(client, "cpp/pid"))
+        os.kill(pid, signal.SIGKILL)
+        until_dead(pid)
     assert run(client, "cpp/hello", "again") == b"Hello again!"
 
 
