@@ -35,8 +35,8 @@ class Loudness(Task):
 
     TASK_TYPE = "wav/loudness"
 
-    def __init__(self, file):
-        super().__init__(inputs=(file,), outputs=1)
+    def __init__(self, file, name):
+        super().__init__(inputs=(file,), outputs=1, name=f"loudness of {name}")
 
 
 def filter_directory(directory: Path, result: Path, cutoff: float = 500.0) -> dict[str, tuple[float, float]]:
@@ -45,7 +45,7 @@ def filter_directory(directory: Path, result: Path, cutoff: float = 500.0) -> di
     with Client(SERVER, int(PORT)) as client, client.new_session("wav filter") as session:
         given = tasks.LoadDir(str(directory.resolve()))
         filtered = LowPass(given, cutoff)
-        loudness = [[Loudness(tasks.SliceDirectory(of, name)) for of in (given, filtered)] for name in names]
+        loudness = [[Loudness(tasks.SliceDirectory(of, name), name) for of in (given, filtered)] for name in names]
         filtered.output.keep()
         for task in sum(loudness, []):
             task.output.keep()

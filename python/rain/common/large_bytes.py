@@ -6,8 +6,8 @@ import os
 import sys
 from typing import Any
 
-# From this size on it pays.
-LARGE = 8 << 20
+# From this size on it pays: in a virtual machine, a huge page that was never used before is slow to get, small ones are not.
+LARGE = 128 << 20
 
 _HUGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14
