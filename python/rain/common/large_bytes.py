@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-# From this size on it pays: in a virtual machine, a huge page that was never used before is slow to get, small ones are not.
+# From this size on it pays; a virtual machine is slow to give a huge page that it has never used.
 LARGE = 128 << 20
 
 _HUGE_PAGE = 2 << 20
