@@ -3,7 +3,7 @@
     python bench/run.py [--quick | --smoke] [--json FILE] [NAME...]
 
 NAME is one of the files beside this one: engine_alone, built_in_tasks, remote_calls, programs, large_data,
-start_and_idle. Nothing is judged: a missed bound is marked in the table and changes no exit code.
+start_and_idle, tcp. Nothing is judged: a missed bound is marked in the table and changes no exit code.
 """
 
 from __future__ import annotations
@@ -22,11 +22,21 @@ import own_executors
 import programs
 import remote_calls
 import start_and_idle
+import tcp
 from measure import RAIN, RAIN_BENCH, TOP, Row, Size
 
 MEASUREMENTS = {
     module.__name__: module.measure
-    for module in (engine_alone, built_in_tasks, remote_calls, own_executors, programs, large_data, start_and_idle)
+    for module in (
+        engine_alone,
+        built_in_tasks,
+        remote_calls,
+        own_executors,
+        programs,
+        large_data,
+        start_and_idle,
+        tcp,
+    )
 }
 
 

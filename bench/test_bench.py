@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-MEASUREMENTS = ("engine_alone", "built_in_tasks", "remote_calls", "programs", "large_data", "start_and_idle")
+MEASUREMENTS = ("engine_alone", "built_in_tasks", "remote_calls", "programs", "large_data", "start_and_idle", "tcp")
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)

@@ -48,6 +48,10 @@ check_system() {
     has svm-train && has svm-predict || need libsvm-tools "svm-train and svm-predict for examples/cross_validation.py"
     has g++ || need g++ "the C++ compiler for the library of C++ tasks"
     has cmake || need cmake "builds the library of C++ tasks"
+    if ! [ -x /usr/sbin/sshd ] || ! has ssh || ! has ssh-keygen; then
+        need openssh-client "ssh, which starts governors on other machines"
+        need openssh-server "sshd, for the tests of that"
+    fi
     has xargs || need findutils "xargs, which the benchmarks compare with"
     if [ ! -x "$venv/bin/python" ] && ! find_python >/dev/null; then
         need python3 "Python 3.9 or newer"

@@ -24,20 +24,42 @@ pub enum AddressError {
 /// # Errors
 /// When it is none of them or names an unknown host.
 pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
+    parse_with(text, DEFAULT_LISTEN)
+}
+
+/// Where a server for governors elsewhere is to listen.
+///
+/// # Errors
+/// When it is no address, or names an unknown host.
+pub fn parse_for_server(text: Option<&str>) -> Result<SocketAddr, AddressError> {
+    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_LISTEN.port());
+    text.map_or(Ok(default), |text| parse_with(text, default))
+}
+
+/// Where a governor is to listen for others.
+///
+/// # Errors
+/// When it is no address, or names an unknown host.
+pub fn parse_for_governor(text: Option<&str>) -> Result<SocketAddr, AddressError> {
+    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    text.map_or(Ok(default), |text| parse_with(text, default))
+}
+
+fn parse_with(text: &str, default: SocketAddr) -> Result<SocketAddr, AddressError> {
     let form = || AddressError::Form(text.to_owned());
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let port = text.parse().map_err(|_| form())?;
-        return Ok(SocketAddr::new(DEFAULT_LISTEN.ip(), port));
+        return Ok(SocketAddr::new(default.ip(), port));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
     }
     if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, DEFAULT_LISTEN.port()));
+        return Ok(SocketAddr::new(ip, default.port()));
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().map_err(|_| form())?),
-        None => (text, DEFAULT_LISTEN.port()),
+        None => (text, default.port()),
     };
     if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Err(form());

@@ -1,5 +1,6 @@
 //! What can be typed; `plan` says what it means.
 
+use crate::remote::args::{GovernorArgs, ServerArgs};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -31,12 +32,10 @@ pub enum Command {
     Stop(StopArgs),
     /// Show what a server is doing
     Status(StatusArgs),
-    /// Run a server alone
-    #[command(disable_help_flag = true)]
-    Server(AnythingArgs),
-    /// Run a governor of a server elsewhere
-    #[command(disable_help_flag = true)]
-    Governor(AnythingArgs),
+    /// Run a server alone, which governors join
+    Server(ServerArgs),
+    /// Run a governor of a server, here or elsewhere
+    Governor(Box<GovernorArgs>),
     /// The detached process that watches over an engine (started by `rain start`)
     #[command(hide = true)]
     SupervisorProcess { launch_file: PathBuf },
@@ -54,13 +53,14 @@ pub struct StartArgs {
     /// Start governors on this machine with so many cpus each, e.g. [4,4,2]
     #[arg(long, value_name = "CPUS", alias = "local-wokers", help_heading = "What to start (exactly one)")]
     pub local_governors: Option<String>,
-    /// Take the machines from the environment: pbs (not built yet)
+    /// Start governors through SSH on the machines of this batch job: pbs or slurm
     #[arg(long, value_name = "CONF", help_heading = "What to start (exactly one)")]
     pub autoconf: Option<String>,
-    /// Start governors through SSH on the machines that the file names (not built yet)
+    /// Start governors through SSH on the machines that the file names, one a line
     #[arg(long, value_name = "FILE", help_heading = "What to start (exactly one)")]
     pub governor_host_file: Option<PathBuf>,
-    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 127.0.0.1:7210]
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 127.0.0.1:7210, or
+    /// 0.0.0.0:7210 with remote governors]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Where the server listens for browsers (not built yet)
@@ -78,10 +78,10 @@ pub struct StartArgs {
     /// TOML file with the executors of governors
     #[arg(long, value_name = "PATH")]
     pub governor_config: Option<PathBuf>,
-    /// Commands to run on each remote machine first (not built yet)
+    /// Shell commands to run on each remote machine first
     #[arg(long, value_name = "COMMANDS", allow_hyphen_values = true)]
     pub remote_init: Option<String>,
-    /// Leave one cpu to the server
+    /// Leave one cpu to the server, on its machine
     #[arg(short = 'S')]
     pub reserve_cpu: bool,
     /// Let the system choose the cpus on which tasks run
@@ -112,13 +112,6 @@ pub struct StatusArgs {
     /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-}
-
-/// Arguments of commands that are not there yet.
-#[derive(Debug, Args)]
-pub struct AnythingArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub rest: Vec<String>,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::launch::{Launch, Report, Reports, adopt};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
 use crate::plan::Governors;
+use crate::remote::{self, role::Role};
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -33,6 +34,8 @@ pub enum EngineError {
     #[error(transparent)]
     RuntimeDir(#[from] RuntimeDirError),
     #[error(transparent)]
+    Identity(#[from] rain_transport_tcp::peer::identity::IdentityError),
+    #[error(transparent)]
     Front(#[from] FrontError),
     #[error(transparent)]
     Warm(#[from] local::WarmError),
@@ -50,7 +53,11 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     let launch = Launch::read(launch_file).map_err(unusable)?;
     let listener = adopt(launch.descriptors.listener).map_err(unusable)?;
     let mut reports = Reports::new(adopt(launch.descriptors.reports).map_err(unusable)?);
-    let result = serve(launch, listener, &mut reports);
+    let result = match launch.role.clone() {
+        Role::Local => serve(launch, listener, &mut reports),
+        Role::Server(role) => remote::engine::serve(&launch, &role, listener, &mut reports),
+        Role::Governor(role) => remote::engine::govern(&launch, &role, listener, &mut reports),
+    };
     if let Err(error) = &result {
         tracing::error!("{error}");
         let _ = reports.send(&Report::Failed(error.to_string()));
@@ -114,7 +121,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
 }
 
 /// The supervisor has set this for its child; a prefix's program may stand between, and a change of user undoes it.
-fn die_with_supervisor(launch: &Launch) -> Result<(), EngineError> {
+pub fn die_with_supervisor(launch: &Launch) -> Result<(), EngineError> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     let parent = nix::unistd::getppid().as_raw();
     let expected = launch.supervisor_pid.is_none_or(|pid| i32::try_from(pid) == Ok(parent));
@@ -133,7 +140,7 @@ extern "C" fn on_signal(_: libc::c_int) {
 
 /// A handler rather than blocked signals: blocked they would stay in all programs that tasks run. What comes before
 /// somebody reads is kept in the pipe.
-fn catch_signals() -> Result<OwnedFd, EngineError> {
+pub fn catch_signals() -> Result<OwnedFd, EngineError> {
     let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     SIGNAL_PIPE.store(write_end.into_raw_fd(), Ordering::Relaxed);
     let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
@@ -144,7 +151,11 @@ fn catch_signals() -> Result<OwnedFd, EngineError> {
     Ok(read_end)
 }
 
-fn stop_on_signals(pipe: OwnedFd, stop: Stop) -> io::Result<()> {
+/// Asks `stop` to stop at each signal that was caught.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn stop_on_signals(pipe: OwnedFd, stop: Stop) -> io::Result<()> {
     let watch = move || {
         let mut pipe = File::from(pipe);
         while pipe.read_exact(&mut [0]).is_ok() {
@@ -156,13 +167,17 @@ fn stop_on_signals(pipe: OwnedFd, stop: Stop) -> io::Result<()> {
 }
 
 /// Which cpus the workers of each governor get.
-struct Placement {
-    groups: Vec<Vec<Option<CpuId>>>,
+pub struct Placement {
+    pub groups: Vec<Vec<Option<CpuId>>>,
     /// What the user should know about it.
-    notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
-fn place(topology: &Topology, launch: &Launch) -> Result<Placement, TopologyError> {
+/// Chooses the cpus of each governor.
+///
+/// # Errors
+/// When the machine cannot be divided so.
+pub fn place(topology: &Topology, launch: &Launch) -> Result<Placement, TopologyError> {
     let allowed = topology.allowed_cpus().len();
     let mut notes = Vec::new();
     let mut limit = topology.parallelism();

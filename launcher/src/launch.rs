@@ -2,6 +2,7 @@
 
 use crate::governor_config::ExecutorConfig;
 use crate::plan::{Governors, StartPlan};
+use crate::remote::role::Role;
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub const LAUNCH_FILE: &str = "launch.json";
 /// Everything that supervisor and engine need to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
+    #[serde(default)]
+    pub role: Role,
     pub governors: Governors,
     pub listen: SocketAddr,
     /// The server's runtime directory.
@@ -58,6 +61,7 @@ pub struct Places {
 impl Launch {
     pub fn new(plan: StartPlan, listen: SocketAddr, directory: &Path, descriptors: Descriptors) -> Self {
         Self {
+            role: Role::Local,
             governors: plan.governors,
             listen,
             directory: directory.to_owned(),

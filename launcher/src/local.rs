@@ -1,6 +1,7 @@
 //! The seam between launcher and engine: what the launcher knows, in the runtime's terms.
 
 use crate::governor_config::ExecutorConfig;
+use crate::launch::Launch;
 use rain_data::{Store, StoreError};
 use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
@@ -93,6 +94,18 @@ pub fn try_warm_executors(executors: &[ExecutorConfig], directory: &Path) -> Res
         process.wait_registered(&interrupt, &|| false).map_err(at(config))?;
     }
     Ok(())
+}
+
+/// The settings of a governor in a process of its own.
+pub fn governor(launch: &Launch, cpus: Vec<Option<CpuId>>, work_dir: PathBuf) -> GovernorConfig {
+    let machine_cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+    GovernorConfig {
+        prestart: if launch.prestart_python.is_some() { cpus.len().min(machine_cpus) } else { 0 },
+        cpus,
+        workdir: work_dir,
+        executors: launch.executors.iter().cloned().map(executor).collect(),
+        python: launch.prestart_python.clone().unwrap_or_else(|| ANY_PYTHON.into()),
+    }
 }
 
 fn executor(config: ExecutorConfig) -> ExecutorSpec {

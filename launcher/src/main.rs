@@ -14,6 +14,7 @@ mod launch;
 mod local;
 mod plan;
 mod programs;
+mod remote;
 mod runtime_dir;
 mod start;
 mod status;
@@ -45,23 +46,26 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> ExitCode {
     match command {
+        Command::Start(args) if remote::start::is_asked_for(&args) => started(remote::start::run(&args)),
         Command::Start(args) => match StartPlan::new(&args) {
             Ok(plan) => ended(start::run(plan)),
             Err(error) => failed(&error, USAGE),
         },
         Command::Stop(args) => printed(stop::run(args.listen.as_deref())),
         Command::Status(args) => printed(status::run(args.listen.as_deref(), args.json)),
-        Command::Server(_) => not_there_yet("server"),
-        Command::Governor(_) => not_there_yet("governor"),
+        Command::Server(args) => started(remote::run_server(&args)),
+        Command::Governor(args) => started(remote::run_governor(&args)),
         Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),
         // It has logged and reported its error.
         Command::EngineProcess { launch_file } => ExitCode::from(u8::from(engine::run(&launch_file).is_err())),
     }
 }
 
-fn not_there_yet(command: &str) -> ExitCode {
-    let instead = "use `rain start --simple` or `rain start --local-governors=[4,4,2]`";
-    failed(&format!("`rain {command}` is not built yet: Rain runs on one machine for now; {instead}"), USAGE)
+fn started(result: Result<bool, remote::RemoteError>) -> ExitCode {
+    match result {
+        Err(error) if error.is_usage() => failed(&error, USAGE),
+        other => ended(other),
+    }
 }
 
 fn ended(result: Result<bool, impl Display>) -> ExitCode {

@@ -40,12 +40,14 @@ const CPUS_MAX: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     #[error(
-        "say what to start: --simple for one governor with all cpus of this machine, or --local-governors=[4,4,2] for \
-         governors with so many cpus each"
+        "say what to start: --simple for one governor with all cpus of this machine, --local-governors=[4,4,2] for \
+         governors with so many cpus each, or --governor-host-file=FILE for governors on other machines"
     )]
     NoWay,
     #[error("{0} and {1} exclude each other: give exactly one of them")]
     TwoWays(&'static str, &'static str),
+    #[error("--remote-init is for governors on other machines: use it with --governor-host-file or --autoconf")]
+    RemoteInit,
     #[error("{option} is not built yet: {instead}")]
     NotBuilt { option: &'static str, instead: &'static str },
     #[error("--local-governors={0}: give the number of cpus of each governor, for example --local-governors=[4,4,2]")]
@@ -72,8 +74,7 @@ impl StartPlan {
     pub fn new(args: &StartArgs) -> Result<Self, PlanError> {
         let governors = governors(args)?;
         if args.remote_init.is_some() {
-            let instead = "there are no remote governors yet; leave it out";
-            return Err(PlanError::NotBuilt { option: "--remote-init", instead });
+            return Err(PlanError::RemoteInit);
         }
         if args.http_listen.is_some() {
             let instead = "there is no dashboard yet; leave it out and use `rain status`";
@@ -109,11 +110,11 @@ fn governors(args: &StartArgs) -> Result<Governors, PlanError> {
     if let Some(other) = given.next() {
         return Err(PlanError::TwoWays(way, other));
     }
-    let instead = "Rain runs on one machine for now; use --simple or --local-governors";
     match (way, &args.local_governors) {
         ("--simple", _) => Ok(Governors::Simple),
         (_, Some(text)) => Ok(Governors::Cpus(cpu_counts(text)?)),
-        (option, None) => Err(PlanError::NotBuilt { option, instead }),
+        // Planned elsewhere (`remote::start`).
+        (_, None) => Err(PlanError::NoWay),
     }
 }
 
@@ -129,12 +130,20 @@ fn cpu_counts(text: &str) -> Result<Vec<usize>, PlanError> {
     Ok(counts)
 }
 
-fn absolute(option: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, PlanError> {
+/// Makes the path of an option absolute.
+///
+/// # Errors
+/// When there is no current directory.
+pub fn absolute(option: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, PlanError> {
     let failed = |path: &Path, source| PlanError::Path { option, path: path.to_owned(), source };
     path.map(|path| std::path::absolute(path).map_err(|source| failed(path, source))).transpose()
 }
 
-fn run_prefix(text: Option<&str>) -> Result<Vec<String>, PlanError> {
+/// Splits the value of `--runprefix`, and finds its program.
+///
+/// # Errors
+/// When it has none, or there is no such program.
+pub fn run_prefix(text: Option<&str>) -> Result<Vec<String>, PlanError> {
     let Some(text) = text else { return Ok(Vec::new()) };
     let wrong = |why| PlanError::RunPrefix(text.to_owned(), why);
     let mut words = shlex::split(text).ok_or_else(|| wrong("a quote is not closed"))?;
@@ -194,9 +203,7 @@ mod tests {
             ("--listen=7211", "--local-governors"),
             ("--simple --local-governors=[1]", "--simple and --local-governors exclude each other"),
             ("--simple --autoconf=pbs", "--simple and --autoconf"),
-            ("--autoconf=pbs", "--autoconf is not built yet"),
-            ("--governor-host-file=hosts", "--governor-host-file is not built yet"),
-            ("--simple --remote-init=x", "--remote-init is not built yet"),
+            ("--simple --remote-init=x", "--remote-init is for governors on other machines"),
             ("--simple --http-listen=8080", "--http-listen is not built yet"),
             ("--local-governors=[]", "--local-governors=[]: give the number"),
             ("--local-governors=[4,0]", "give the number"),

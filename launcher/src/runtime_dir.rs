@@ -3,6 +3,7 @@
 //! Beside `access.json` and `client.sock` it holds `lock`, which the supervisor keeps locked as long as anything of the
 //! server is left (so a directory whose lock is free is a dead server's), and `launch.json`, which names what to clean up.
 
+use crate::remote::access::TlsAccess;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::env;
@@ -45,6 +46,9 @@ pub struct Access {
     pub tcp: String,
     pub socket: PathBuf,
     pub token: String,
+    /// For connections over the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsAccess>,
 }
 
 /// `/tmp/rain-UID`.
@@ -115,11 +119,19 @@ impl ServerDir {
     /// # Errors
     /// When a directory is not private or cannot be made.
     pub fn claim(root: &Path, port: u16) -> Result<Claim, RuntimeDirError> {
+        Self::claim_named(root, &server_name(port))
+    }
+
+    /// Takes the directory `name` under `root`.
+    ///
+    /// # Errors
+    /// When a directory is not private or cannot be made.
+    pub fn claim_named(root: &Path, name: &str) -> Result<Claim, RuntimeDirError> {
         if let Some(parent) = root.parent() {
             fs::create_dir_all(parent).map_err(io_error("make", parent))?;
         }
         private_dir(root, 0o022)?;
-        let path = server_path(root, port);
+        let path = root.join(name);
         if path.join("client.sock").as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             return Err(RuntimeDirError::TooLong(path));
         }
@@ -163,7 +175,11 @@ impl ServerDir {
 
 /// The directory of the server on `port`.
 pub fn server_path(root: &Path, port: u16) -> PathBuf {
-    root.join(format!("server-{port}"))
+    root.join(server_name(port))
+}
+
+fn server_name(port: u16) -> String {
+    format!("server-{port}")
 }
 
 /// Removes a server's directory; its lock goes last, so that nobody takes a directory that is half removed.
@@ -269,6 +285,7 @@ pub fn access(address: SocketAddr, directory: &Path, token: String) -> Access {
         tcp: address.to_string(),
         socket: directory.join("client.sock"),
         token,
+        tls: None,
     }
 }
 

@@ -62,21 +62,38 @@ pub fn run(plan: StartPlan) -> Result<bool, StartError> {
     let (listener, directory) = take_port(plan.listen)?;
     let address = listener.local_addr().map_err(|error| StartError::Listen(plan.listen, error))?;
     clean_up_after_dead_server(directory.path());
+    let foreground = plan.foreground;
+    let path = directory.path().to_owned();
+    let make = |descriptors| Launch::new(plan, address, &path, descriptors);
+    launch(make, foreground, listener, directory, &|told| say(&told.announcement(address)))
+}
+
+/// Starts a supervisor with a launch, here or detached; `ready` is told when the engine is.
+///
+/// # Errors
+/// When it cannot be started, or fails.
+pub fn launch(
+    make: impl FnOnce(Descriptors) -> Launch,
+    foreground: bool,
+    listener: TcpListener,
+    directory: ServerDir,
+    ready: &dyn Fn(&Told),
+) -> Result<bool, StartError> {
     let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| StartError::Pipe(error.into()))?;
-    if plan.foreground {
-        in_foreground(plan, address, listener, directory, read_end, write_end)
+    if foreground {
+        in_foreground(make, listener, directory, read_end, write_end, ready)
     } else {
-        detached(plan, address, listener, directory, read_end, write_end)
+        detached(make, listener, directory, read_end, write_end, ready)
     }
 }
 
 fn detached(
-    plan: StartPlan,
-    address: SocketAddr,
+    make: impl FnOnce(Descriptors) -> Launch,
     listener: TcpListener,
     directory: ServerDir,
     read_end: OwnedFd,
     write_end: OwnedFd,
+    ready: &dyn Fn(&Told),
 ) -> Result<bool, StartError> {
     let path = directory.path().to_owned();
     let lock = directory.into_lock();
@@ -86,7 +103,7 @@ fn detached(
         reports: inheritable(write_end.as_fd())?,
         lock: inheritable(lock.as_fd())?,
     };
-    let launch = Launch::new(plan, address, &path, descriptors);
+    let launch = make(descriptors);
     let program = supervisor::own_program();
     let mut command = Command::new(&program);
     command.arg0("rain").arg("supervisor-process").arg(path.join(LAUNCH_FILE));
@@ -107,7 +124,7 @@ fn detached(
     for report in read_reports(read_end) {
         told.take(report);
         if told.ready {
-            say(&told.announcement(address));
+            ready(&told);
             return Ok(true);
         }
         if told.failure.is_some() {
@@ -127,15 +144,15 @@ fn wait_while_live(path: &Path) {
 }
 
 fn in_foreground(
-    plan: StartPlan,
-    address: SocketAddr,
+    make: impl FnOnce(Descriptors) -> Launch,
     listener: TcpListener,
     directory: ServerDir,
     read_end: OwnedFd,
     write_end: OwnedFd,
+    ready: &dyn Fn(&Told),
 ) -> Result<bool, StartError> {
     let descriptors = Descriptors { listener: -1, reports: -1, lock: -1 };
-    let launch = Launch::new(plan, address, directory.path(), descriptors);
+    let launch = make(descriptors);
     let _lock = directory.into_lock();
     let held = Held { listener: listener.into(), reports: Reports::new(write_end) };
     let mut told = Told::default();
@@ -143,7 +160,7 @@ fn in_foreground(
         let was_ready = told.ready;
         told.take(report);
         if told.ready && !was_ready {
-            say(&told.announcement(address));
+            ready(&told);
         }
     });
     if !told.ready || !ended_well {
@@ -153,7 +170,10 @@ fn in_foreground(
 }
 
 /// Takes the port and its directory; both are needed, for a server on another address has the same directory.
-fn take_port(wanted: SocketAddr) -> Result<(TcpListener, ServerDir), StartError> {
+///
+/// # Errors
+/// When one of them is taken.
+pub fn take_port(wanted: SocketAddr) -> Result<(TcpListener, ServerDir), StartError> {
     let root = runtime_dir::root();
     if wanted.port() != 0 {
         let directory = match ServerDir::claim(&root, wanted.port())? {
@@ -204,7 +224,7 @@ fn already_runs(path: &Path, port: u16) -> StartError {
 }
 
 /// Removes what a server has left whose supervisor was killed: its lock was free.
-fn clean_up_after_dead_server(path: &Path) {
+pub fn clean_up_after_dead_server(path: &Path) {
     if let Ok(launch) = Launch::read(&path.join(LAUNCH_FILE)) {
         launch.places.remove.iter().for_each(|path| crate::work_dir::remove_tree(path));
     }
@@ -215,13 +235,13 @@ fn clean_up_after_dead_server(path: &Path) {
 
 /// What has been reported so far.
 #[derive(Default)]
-struct Told {
-    log_dir: Option<PathBuf>,
-    notes: Vec<String>,
+pub struct Told {
+    pub log_dir: Option<PathBuf>,
+    pub notes: Vec<String>,
     ready: bool,
-    pid: u32,
+    pub pid: u32,
     governors: usize,
-    cpus: usize,
+    pub cpus: usize,
     failure: Option<String>,
 }
 

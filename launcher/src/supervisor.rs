@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 
 /// How long the engine may take to stop once it was asked to.
 const STOP_TIME_MAX: Duration = Duration::from_secs(8);
-const LOG_FILE: &str = "server.log";
 
 /// Why the engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -108,11 +107,11 @@ fn prepare(launch: &mut Launch, held: &mut Held) -> Result<File, SupervisorError
     runtime_dir::write_supervisor_pid(&launch.directory)?;
     let log_dir = match &launch.log_dir {
         Some(path) => path.clone(),
-        None => default_log_dir()?,
+        None => default_log_dir(launch.role.name())?,
     };
     let failed = |source| SupervisorError::LogDir { path: log_dir.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&log_dir).map_err(failed)?;
-    let path = log_dir.join(LOG_FILE);
+    let path = log_dir.join(format!("{}.log", launch.role.name()));
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     let _ = held.reports.send(&Report::LogDir(log_dir));
     launch.places = work_dir::make(launch.work_dir.as_deref(), launch.listen.port(), launch.governor_count())
@@ -124,10 +123,10 @@ fn prepare(launch: &mut Launch, held: &mut Held) -> Result<File, SupervisorError
     Ok(log)
 }
 
-fn default_log_dir() -> Result<PathBuf, RuntimeDirError> {
+fn default_log_dir(name: &str) -> Result<PathBuf, RuntimeDirError> {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     let host = host.filter(|host| !host.contains('/')).unwrap_or_else(|| "localhost".to_owned());
-    Ok(runtime_dir::private_tmp_dir()?.join("logs").join(format!("server-{host}-{}", std::process::id())))
+    Ok(runtime_dir::private_tmp_dir()?.join("logs").join(format!("{name}-{host}-{}", std::process::id())))
 }
 
 struct Engine {

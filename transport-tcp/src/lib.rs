@@ -1,3 +1,5 @@
-//! Rain's sockets, on mio: for now the server's front for clients (Unix socket and loopback TCP).
+//! Rain's sockets, on mio: the server's front for clients, and the connections between server and governors.
 
 pub mod front;
+mod log_budget;
+pub mod peer;

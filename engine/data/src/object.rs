@@ -30,6 +30,13 @@ enum Data {
 #[derive(Debug, Clone, Copy)]
 pub struct Contents<'a>(&'a [u8]);
 
+impl<'a> Contents<'a> {
+    /// The bytes, for as long as the object is borrowed.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
 impl Deref for Contents<'_> {
     type Target = [u8];
 

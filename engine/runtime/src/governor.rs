@@ -16,6 +16,7 @@ use rain_topology::CpuId;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// How a governor is set up.
@@ -45,6 +46,7 @@ pub enum GovernorError {
 /// A governor's threads.
 pub struct GovernorHandle {
     bell: Bell,
+    stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -53,6 +55,15 @@ impl GovernorHandle {
     pub fn wake(&self) -> Wake {
         let bell = self.bell.clone();
         Arc::new(move || bell.ring())
+    }
+
+    /// What ends this governor, as a `Stop` message does.
+    pub(crate) fn stopper(&self) -> Wake {
+        let (stop, bell) = (self.stop.clone(), self.bell.clone());
+        Arc::new(move || {
+            stop.store(true, Ordering::SeqCst);
+            bell.ring();
+        })
     }
 
     /// Waits for the end of all threads; they end after a `Stop` message or the loss of the server.
@@ -75,6 +86,18 @@ where
     T: Transport<Arc<Object>> + Send + 'static,
 {
     let store = Arc::new(Store::create(&config.workdir)?);
+    start_governor_with(id, config, store)
+}
+
+/// The same with a store that is there already, which its end of the transport fills, too.
+pub(crate) fn start_governor_with<T>(
+    id: GovernorId,
+    config: GovernorConfig,
+    store: Arc<Store>,
+) -> Result<(GovernorHandle, crossbeam_channel::Sender<T>), GovernorError>
+where
+    T: Transport<Arc<Object>> + Send + 'static,
+{
     let (pool, queues) = Pool::new(config.cpus.len());
     let interrupts: Vec<Arc<Interrupt>> =
         queues.iter().map(|_| Interrupt::new().map(Arc::new)).collect::<Result<_, _>>()?;
@@ -93,14 +116,17 @@ where
         deadlines: Deadlines::default(),
     });
     let driver_bell = bell.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked_to_stop = stop.clone();
     let thread = std::thread::Builder::new().name(format!("governor-{}", id.0)).spawn(move || {
         let workers = start_workers(&shared, queues);
         if let (Ok(endpoint), Ok(workers)) = (endpoint.recv(), workers) {
-            Driver { machine: Governor::new(), shared, reports, transport: endpoint, workers, stopping: false }
+            let machine = Governor::new();
+            Driver { machine, shared, reports, transport: endpoint, workers, asked_to_stop, stopping: false }
                 .run(&driver_bell);
         }
     })?;
-    Ok((GovernorHandle { bell, thread }, endpoint_in))
+    Ok((GovernorHandle { bell, stop, thread }, endpoint_in))
 }
 
 fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<Vec<JoinHandle<()>>, std::io::Error> {
@@ -120,6 +146,7 @@ struct Driver<T> {
     reports: Receiver<Report>,
     transport: T,
     workers: Vec<JoinHandle<()>>,
+    asked_to_stop: Arc<AtomicBool>,
     stopping: bool,
 }
 
@@ -140,6 +167,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             if idle && !self.stopping {
                 bell.wait();
             }
+            self.stopping |= self.asked_to_stop.load(Ordering::SeqCst);
         }
         self.end();
     }

@@ -1,7 +1,9 @@
 //! Drivers: the threads that turn I/O into events of the state machines and carry out their actions.
 
 mod bell;
+pub mod cluster;
 mod deadlines;
+mod fetched;
 mod governor;
 mod link;
 pub mod local;

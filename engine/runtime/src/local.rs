@@ -31,6 +31,8 @@ pub enum RuntimeError {
     Governor(#[from] GovernorError),
     #[error("cannot use the working directory: {0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Connect(#[from] rain_transport_tcp::peer::ConnectError),
     #[error("cannot serve clients: {0}")]
     Front(#[from] FrontError),
 }
@@ -63,7 +65,7 @@ impl Stop {
         self.0.requested.load(Ordering::SeqCst)
     }
 
-    fn set_wake(&self, wake: Wake) {
+    pub(crate) fn set_wake(&self, wake: Wake) {
         *self.0.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
     }
 }

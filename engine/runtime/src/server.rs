@@ -1,5 +1,6 @@
 //! The server's thread: clients through the front, governors through a transport, the state machine between.
 
+use crate::fetched::Fetched;
 use crate::local::Stop;
 use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
 use rain_core::graph::{DataType, decode_column, encode_column};
@@ -60,6 +61,11 @@ pub(crate) struct ServerDriver<T> {
     facts: ProcessFacts,
     stop: Stop,
     joined: u32,
+    /// Governors have had numbers below this.
+    seen: u32,
+    cpus: u32,
+    /// Set where governors are elsewhere.
+    fetched: Option<Fetched>,
     front_events: Vec<FrontEvent>,
 }
 
@@ -76,8 +82,26 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             facts,
             stop,
             joined: 0,
+            seen: 0,
+            cpus: 0,
+            fetched: None,
             front_events: Vec::new(),
         }
+    }
+
+    /// Holds what it fetches from governors elsewhere until its client has all of it.
+    pub(crate) fn keep_fetched(&mut self) {
+        self.fetched = Some(Fetched::default());
+    }
+
+    /// All governors that have joined have had numbers below this.
+    pub(crate) fn governors_seen(&self) -> u32 {
+        self.seen
+    }
+
+    /// Cpus of all governors that have joined.
+    pub(crate) fn cpus(&self) -> u32 {
+        self.cpus
     }
 
     /// Serves until `count` governors have joined, or it is to stop.
@@ -121,11 +145,17 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         loop {
             match self.transport.try_receive()? {
                 TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } => {
-                    self.joined += u32::from(matches!(message, FromGovernor::Joined { .. }));
+                    if let FromGovernor::Joined { cpus } = &message {
+                        self.joined += 1;
+                        self.seen = self.seen.max(governor.0 + 1);
+                        self.cpus = self.cpus.saturating_add(*cpus);
+                        tracing::info!("{governor} has joined with {cpus} cpus");
+                    }
                     return Some(Event::Governor { governor, message });
                 }
                 TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
                 TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
+                    tracing::warn!("{governor} is lost: {why}");
                     return Some(Event::GovernorLost { governor, why });
                 }
                 TransportEvent::Lost { .. } => {}
@@ -159,6 +189,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 self.clients.remove(&client);
                 self.fetches.retain(|(other, _), _| *other != client);
                 self.uploads.0.retain(|(other, _, _), _| *other != client);
+                if let Some(fetched) = &mut self.fetched {
+                    fetched.forget_session(client, None);
+                }
                 Some(Event::ClientLost { client })
             }
             FrontEvent::Woken => None,
@@ -177,6 +210,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             Request::NewSession(new) => Command::NewSession { name: new.name },
             Request::CloseSession(session) => {
                 self.uploads.0.retain(|(other, number, _), _| *other != client || *number != session.session);
+                if let Some(fetched) = &mut self.fetched {
+                    fetched.forget_session(client, Some(session.session));
+                }
                 Command::CloseSession { session: SessionId(session.session) }
             }
             Request::Submit(wire) => {
@@ -212,11 +248,20 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             },
             Request::WaitAll(session) => Command::WaitAll { session: SessionId(session.session) },
             Request::Fetch(fetch) => {
+                if let Some((info, content)) = self.fetched_before(client, fetch) {
+                    let frame = self.object_reply(client, id, &info, &content, fetch);
+                    self.front.send(client, frame);
+                    return Ok(None);
+                }
                 self.fetches.insert((client, id), fetch);
                 Command::Fetch { session: SessionId(fetch.session), object: fetch.object }
             }
             Request::Unkeep(unkeep) => {
-                Command::Unkeep { session: SessionId(unkeep.session), objects: column(&unkeep.objects)? }
+                let objects = column(&unkeep.objects)?;
+                if let Some(fetched) = &mut self.fetched {
+                    objects.iter().for_each(|object| fetched.forget(client, unkeep.session, *object));
+                }
+                Command::Unkeep { session: SessionId(unkeep.session), objects }
             }
             Request::Cancel(items) => {
                 Command::Cancel { session: SessionId(items.session), tasks: column(&items.tasks)? }
@@ -249,7 +294,13 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         }
     }
 
-    fn reply_frame(&self, client: ClientId, id: RequestId, reply: Reply<Arc<Object>>, fetch: Option<Fetch>) -> Vec<u8> {
+    fn reply_frame(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        reply: Reply<Arc<Object>>,
+        fetch: Option<Fetch>,
+    ) -> Vec<u8> {
         match reply {
             Reply::Done => ok_frame(id, &Empty {}),
             Reply::Session(session) => ok_frame(id, &rain_core::client::SessionRef { session: session.0 }),
@@ -260,15 +311,39 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),
             Reply::Error(error) => error_frame(id, &error),
-            Reply::Object { info, content } => {
-                let local = self.clients.get(&client).is_some_and(|facts| facts.local);
-                match fetch.map(|fetch| object_frame(id, &info, &content, fetch, local, &self.store)) {
-                    Some(Ok(frame)) => frame,
-                    Some(Err(error)) => {
-                        error_frame(id, &RequestError::request(format!("object {} cannot be read: {error}", info.id)))
-                    }
-                    None => error_frame(id, &RequestError::request("not a fetch")),
+            Reply::Object { info, content } => match fetch {
+                Some(fetch) => self.object_reply(client, id, &info, &content, fetch),
+                None => error_frame(id, &RequestError::request("not a fetch")),
+            },
+        }
+    }
+
+    /// What this client has fetched a part of.
+    fn fetched_before(&self, client: ClientId, fetch: Fetch) -> Option<(ObjectInfo, Arc<Object>)> {
+        let fetched = self.fetched.as_ref().filter(|_| fetch.offset > 0)?;
+        fetched.get(client, fetch.session, fetch.object)
+    }
+
+    fn object_reply(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        info: &ObjectInfo,
+        content: &Arc<Object>,
+        fetch: Fetch,
+    ) -> Vec<u8> {
+        let local = self.clients.get(&client).is_some_and(|facts| facts.local);
+        match object_frame(id, info, content, fetch, local, &self.store) {
+            Ok((frame, is_all)) => {
+                match &mut self.fetched {
+                    Some(fetched) if is_all => fetched.forget(client, fetch.session, fetch.object),
+                    Some(fetched) => fetched.hold(client, fetch.session, info.clone(), content.clone()),
+                    None => {}
                 }
+                frame
+            }
+            Err(error) => {
+                error_frame(id, &RequestError::request(format!("object {} cannot be read: {error}", info.id)))
             }
         }
     }
@@ -301,6 +376,7 @@ struct FetchReply<'a> {
     path: Option<&'a str>,
 }
 
+/// The reply to a fetch, and whether the client then needs the object no more.
 fn object_frame(
     id: RequestId,
     info: &ObjectInfo,
@@ -308,7 +384,7 @@ fn object_frame(
     fetch: Fetch,
     local: bool,
     store: &Store,
-) -> std::io::Result<Vec<u8>> {
+) -> std::io::Result<(Vec<u8>, bool)> {
     let reply = FetchReply {
         size: object.size(),
         data_type: object.data_type().code(),
@@ -321,7 +397,7 @@ fn object_frame(
     if local && fetch.map && large {
         let path = object.path(store)?;
         if let Some(path) = path.to_str() {
-            return Ok(ok_frame(id, &FetchReply { path: Some(path), ..reply }));
+            return Ok((ok_frame(id, &FetchReply { path: Some(path), ..reply }), false));
         }
     }
     let contents = object.contents()?;
@@ -330,7 +406,7 @@ fn object_frame(
     let limit = fetch.limit.unwrap_or(FETCH_BYTES_MAX).min(FRAME_BYTES_MAX as u64 / 2);
     let end = start.saturating_add(limit).min(size);
     let data = &contents[start as usize..end as usize];
-    Ok(ok_frame(id, &FetchReply { size, data: Some(Bytes::new(data)), ..reply }))
+    Ok((ok_frame(id, &FetchReply { size, data: Some(Bytes::new(data)), ..reply }), end == size))
 }
 
 fn make_constant(

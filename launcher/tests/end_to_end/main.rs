@@ -1,5 +1,7 @@
 //! The real `rain` binary, from outside.
 
 mod command_line;
+mod remote;
 mod sandbox;
+mod ssh;
 mod start_stop;

@@ -70,7 +70,8 @@ impl Sandbox {
 
     /// The port of the only server.
     pub fn port(&self) -> String {
-        let entries: Vec<String> = names(&self.runtime_dir());
+        let mut entries: Vec<String> = names(&self.runtime_dir());
+        entries.retain(|name| name.starts_with("server-"));
         assert_eq!(entries.len(), 1, "{entries:?}");
         entries[0].strip_prefix("server-").unwrap().to_owned()
     }

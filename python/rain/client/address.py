@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from ..common.errors import RainException
+from .tls import connect_tls
 
 CONNECT_SECONDS = 10.0
 _LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", ""))
@@ -26,9 +27,14 @@ def access_path(port: int) -> str:
     return os.path.join(runtime_directory(), f"server-{port}", "access.json")
 
 
-def connect(host: str, port: int) -> tuple[socket.socket, str | None, str]:
-    """Connect to a server: its socket, the token to show there (None where none is needed), and its name for errors."""
-    access = _read_access(port)
+def connect(host: str, port: int, access_file: str | None = None) -> tuple[socket.socket, str | None, str]:
+    """Connect to a server: its socket, the token to show there (None where none is needed), and its name for errors.
+
+    The access file is the given one, else the one that RAIN_ACCESS names, else that of a server of this user here.
+    """
+    chosen = access_file or os.environ.get("RAIN_ACCESS") or None
+    access_file = chosen or access_path(port)
+    access = _read_access(access_file, chosen is not None)
     if access is not None and _is_local(host):
         path = access.get("socket")
         if isinstance(path, str) and os.path.exists(path):
@@ -40,10 +46,12 @@ def connect(host: str, port: int) -> tuple[socket.socket, str | None, str]:
     try:
         tcp = socket.create_connection((host or "localhost", port), timeout=CONNECT_SECONDS)
     except OSError as error:
-        raise RainException(_refused(host, port, error, access)) from None
+        raise RainException(_refused(host, port, error, access, access_file)) from None
     except ValueError:
         raise RainException(f"Not the name of a host: {host!r}") from None
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if access is not None and isinstance(access.get("tls"), dict):
+        return connect_tls(tcp, access["tls"], f"{host}:{port}", access_file), None, f"{host}:{port}"
     token = access.get("token") if access is not None else None
     return tcp, token, f"{host}:{port}"
 
@@ -63,14 +71,20 @@ def _is_local(host: str) -> bool:
     return host in _LOCAL_HOSTS or host == socket.gethostname()
 
 
-def _read_access(port: int) -> dict[str, Any] | None:
+def _read_access(path: str, chosen: bool) -> dict[str, Any] | None:
     import json
 
-    path = access_path(port)
     try:
         with open(path, encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            if mode & 0o077:
+                raise RainException(
+                    f"The access file {path} is open to other users (mode {mode:03o}); run: chmod go-rwx {path}"
+                )
             access = json.load(file)
     except FileNotFoundError:
+        if chosen:
+            raise RainException(f"There is no access file {path}") from None
         return None
     except (OSError, ValueError) as error:
         raise RainException(f"The access file {path} of a Rain server cannot be read: {error}") from None
@@ -79,10 +93,10 @@ def _read_access(port: int) -> dict[str, Any] | None:
     return access
 
 
-def _refused(host: str, port: int, error: OSError, access: dict[str, Any] | None) -> str:
+def _refused(host: str, port: int, error: OSError, access: dict[str, Any] | None, path: str) -> str:
     reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error))
     message = f"No Rain server at {host}:{port}: {reason}."
     if access is not None:
-        message += f" ({access_path(port)} was left by process {access.get('pid')}.)"
+        message += f" ({path} was left by process {access.get('pid')}.)"
     option = "" if port == 7210 else f" --listen {port}"
     return f"{message} Start one with: rain start --simple{option}"

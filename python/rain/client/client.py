@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import RainException
 from .active import set_default
+from .address import access_path
 from .connection import Connection, RequestError, Taker
 from .kind import check_name
 from .session import Session
@@ -28,9 +29,17 @@ class Client:
         address: The host of the server; None starts a private one (unless a port is given).
         port: The port where it listens; 7210 if only a host is given.
         cpus: For a private server: with how many cpus it works (default: all of this machine).
+        access: The access file of a server on another machine (default: the one that RAIN_ACCESS names).
     """
 
-    def __init__(self, address: str | None = None, port: int | None = None, *, cpus: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        port: int | None = None,
+        *,
+        cpus: int | None = None,
+        access: str | None = None,
+    ) -> None:
         self._private: PrivateServer | None = None
         if cpus is not None and (not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1):
             raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
@@ -43,7 +52,7 @@ class Client:
         port = DEFAULT_PORT if port is None else port
         if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
             raise RainException(f"Not the address of a server: {address!r}, {port!r}")
-        self._connection = Connection(address, port)
+        self._connection = Connection(address, port, access)
 
     @property
     def local(self) -> bool:
@@ -99,7 +108,7 @@ class Client:
         while True:
             server, is_new = private.acquire(cpus)
             try:
-                connection = Connection("127.0.0.1", server.port)
+                connection = Connection("127.0.0.1", server.port, access_path(server.port))
             except BaseException as error:
                 private.discard(server)
                 # One that was started before may have died just now.

@@ -41,8 +41,8 @@ Taker = Callable[[dict[str, Any], "Exception | None"], None]
 class Connection:
     """Sends requests to a server and waits for the replies."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket, token, self.name = connect(host, port)
+    def __init__(self, host: str, port: int, access: str | None = None) -> None:
+        self._socket, token, self.name = connect(host, port, access)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder()
         self._send_lock = threading.Lock()

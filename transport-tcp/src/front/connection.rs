@@ -83,9 +83,15 @@ impl Connection {
         self.stage == Stage::Lingering
     }
 
+    /// Whether there is something that was not written.
+    pub(super) fn has_output(&self) -> bool {
+        !self.outbox.is_empty() || self.socket.has_output()
+    }
+
     /// Writes what can be written now.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let had_output = !self.outbox.is_empty();
+        self.socket.flush()?;
         self.outbox.flush(&mut self.socket)?;
         if self.stage == Stage::Lingering && had_output && self.outbox.is_empty() {
             self.socket.shut_output();
@@ -147,8 +153,9 @@ impl Connection {
     /// One read: straight into the frame that has begun, or else into `scratch`, from which whole frames are taken.
     fn read_frames(&mut self, taker: &mut FrameTaker<'_>, scratch: &mut [u8]) -> Result<io::Result<usize>, Refusal> {
         if !self.inbox.is_empty() {
-            let read = self.inbox.read_more(&self.socket, self.frame_bytes_max())?;
-            if let Some(frame) = self.inbox.take_whole(self.frame_bytes_max())? {
+            let max = self.frame_bytes_max();
+            let read = self.inbox.read_more(&mut self.socket, max)?;
+            if let Some(frame) = self.inbox.take_whole(max)? {
                 self.take_frame(taker, inbox::body(&frame))?;
             }
             return Ok(read);
@@ -179,7 +186,8 @@ impl Connection {
         match (self.stage, request) {
             (Stage::Ungreeted, Request::Hello(hello)) => {
                 let local = self.listener == Listener::Unix;
-                handshake::check(&hello, (!local).then_some(taker.token)).map_err(refuse)?;
+                let needs_token = self.listener == Listener::Tcp;
+                handshake::check(&hello, needs_token.then_some(taker.token)).map_err(refuse)?;
                 self.stage = Stage::Open;
                 self.outbox.push(ok_frame(id, &HelloReply { local, ..taker.greeting.clone() }));
                 taker.events.push(FrontEvent::Connected { client, local, python: hello.python, name: hello.client });

@@ -25,7 +25,7 @@ impl Inbox {
     }
 
     /// Reads more of the frame, never past its end; 0 is the end of the stream.
-    pub(super) fn read_more(&mut self, socket: &Socket, max: usize) -> Result<io::Result<usize>, FrameError> {
+    pub(super) fn read_more(&mut self, socket: &mut Socket, max: usize) -> Result<io::Result<usize>, FrameError> {
         let missing = self.missing(max)?;
         let count = missing.min(self.partial.len().max(GROWTH_BYTES_MIN));
         if self.partial.capacity() - self.partial.len() < count {

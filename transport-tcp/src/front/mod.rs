@@ -7,19 +7,21 @@
 mod connection;
 mod handshake;
 mod inbox;
-mod log_budget;
 mod outbox;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use crate::log_budget::LogBudget;
 use connection::{Connection, Turn};
-use log_budget::LogBudget;
+use crossbeam_channel::Receiver;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rain_core::client::{HelloReply, Request, RequestError, error_frame};
 use rain_core::id::ClientId;
 use rain_core::msgpack::PROTOCOL_VERSION;
+pub(crate) use socket::concerns_one_connection;
 use socket::{Peer, Socket};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -27,6 +29,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub use tls::{FrontSocket, TlsClients};
 
 /// Connections without a finished handshake, for each listener; past it the oldest is dropped.
 pub const UNGREETED_CONNECTIONS_MAX: usize = 256;
@@ -97,6 +100,8 @@ pub enum FrontError {
 enum Listener {
     Tcp = 0,
     Unix = 1,
+    /// Clients that another thread has let in.
+    Tls = 2,
 }
 
 /// The server's side of all client connections.
@@ -117,13 +122,15 @@ pub struct ClientFront {
     acceptable: [bool; 2],
     accept_retry_at: Option<Instant>,
     /// Connections without a handshake by listener, the oldest first.
-    ungreeted: [VecDeque<(Instant, ClientId)>; 2],
+    ungreeted: [VecDeque<(Instant, ClientId)>; 3],
     /// Refused connections that are kept for a while, the oldest first.
     lingering: VecDeque<(Instant, ClientId)>,
     /// Clients that were lost in `send`; reported by the next `poll`.
     lost: Vec<ClientId>,
     scratch: Box<[u8]>,
     log_budget: LogBudget,
+    tls_clients: TlsClients,
+    handed_over: Receiver<FrontSocket>,
 }
 
 impl ClientFront {
@@ -162,7 +169,10 @@ impl ClientFront {
             cpus: 0,
             local: false,
         };
+        let (sockets, handed_over) = crossbeam_channel::unbounded();
         Ok(Self {
+            tls_clients: TlsClients { sockets, waker: waker.clone() },
+            handed_over,
             poll,
             waker,
             ready_events: Events::with_capacity(256),
@@ -176,7 +186,7 @@ impl ClientFront {
             readable: VecDeque::new(),
             acceptable: [false; 2],
             accept_retry_at: None,
-            ungreeted: [VecDeque::new(), VecDeque::new()],
+            ungreeted: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
             lingering: VecDeque::new(),
             lost: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -187,6 +197,11 @@ impl ClientFront {
     /// Makes `poll` return [`FrontEvent::Woken`], from any thread.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
+    }
+
+    /// Where connections of clients that came over TLS are handed over.
+    pub fn tls_clients(&self) -> TlsClients {
+        self.tls_clients.clone()
     }
 
     /// What a good handshake is answered with; `local` is filled in for each connection.
@@ -216,6 +231,9 @@ impl ClientFront {
             if self.acceptable[listener as usize] {
                 self.accept(listener);
             }
+        }
+        while let Ok(FrontSocket { socket, peer }) = self.handed_over.try_recv() {
+            self.add_readable(socket, peer);
         }
         for _ in 0..self.readable.len() {
             if let Some(client) = self.readable.pop_front() {
@@ -250,7 +268,7 @@ impl ClientFront {
             let mut waiting = false;
             self.connections.retain(|_, connection| {
                 let flushed = connection.flush();
-                waiting |= flushed.is_ok() && !connection.outbox.is_empty();
+                waiting |= flushed.is_ok() && connection.has_output();
                 flushed.is_ok()
             });
             let left = deadline.saturating_duration_since(Instant::now());
@@ -437,6 +455,16 @@ impl ClientFront {
         {
             self.log_drop(oldest, "too many connections wait for their handshake");
             self.remove(oldest);
+        }
+    }
+
+    /// Adds a connection of which something may have been read already.
+    fn add_readable(&mut self, socket: Socket, peer: Peer) {
+        let client = ClientId(self.next_client);
+        self.add(socket, peer, Listener::Tls);
+        if let Some(connection) = self.connections.get_mut(&client) {
+            connection.readable = true;
+            self.schedule(client);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The two kinds of sockets that clients come through, seen as one.
 
+use super::tls::TlsSocket;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -9,10 +10,15 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
+/// A record of TLS is not longer; more room would only be cleared in vain.
+const TLS_READ_BYTES: usize = 16 << 10;
+
 /// A connected, non-blocking stream socket.
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// TCP, with TLS.
+    Tls(Box<TlsSocket>),
 }
 
 /// Who is at the other end.
@@ -57,6 +63,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => registry.register(stream, token, interest),
             Socket::Unix(stream) => registry.register(stream, token, interest),
+            Socket::Tls(socket) => registry.register(&mut socket.stream, token, interest),
         }
     }
 
@@ -64,18 +71,42 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.write_vectored(slices),
             Socket::Unix(stream) => stream.write_vectored(slices),
+            Socket::Tls(socket) => socket.write_vectored(slices),
         }
     }
 
+    /// Writes what was taken before and waits for the system.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Socket::Tls(socket) => socket.flush(),
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Whether something was taken that waits for the system.
+    pub(super) fn has_output(&self) -> bool {
+        matches!(self, Socket::Tls(socket) if socket.has_output())
+    }
+
     /// Reads into `buffer`; 0 is the end of the stream.
-    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Socket::Tls(socket) = self {
+            return socket.read(buffer);
+        }
         // SAFETY: `u8` has no invalid values, and `receive` writes nothing but initialised bytes.
         let spare = unsafe { &mut *(std::ptr::from_mut::<[u8]>(buffer) as *mut [MaybeUninit<u8>]) };
         receive(self.as_raw_fd(), spare)
     }
 
     /// Reads up to `count` bytes to the end of `buffer`, which has that much spare capacity; 0 is the end of the stream.
-    pub(super) fn append_to(&self, buffer: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+    pub(super) fn append_to(&mut self, buffer: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+        if let Socket::Tls(socket) = self {
+            let start = buffer.len();
+            buffer.resize(start + count.min(buffer.capacity() - start).min(TLS_READ_BYTES), 0);
+            let read = socket.read(&mut buffer[start..]);
+            buffer.truncate(start + read.as_ref().copied().unwrap_or(0));
+            return read;
+        }
         let spare = buffer.spare_capacity_mut();
         let count = count.min(spare.len());
         let received = receive(self.as_raw_fd(), &mut spare[..count])?;
@@ -86,8 +117,9 @@ impl Socket {
     }
 
     /// Tells the peer that nothing more comes.
-    pub(super) fn shut_output(&self) {
+    pub(super) fn shut_output(&mut self) {
         let _ = match self {
+            Socket::Tls(socket) => return socket.shut_output(),
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
@@ -99,6 +131,7 @@ impl AsRawFd for Socket {
         match self {
             Socket::Tcp(stream) => stream.as_raw_fd(),
             Socket::Unix(stream) => stream.as_raw_fd(),
+            Socket::Tls(socket) => socket.stream.as_raw_fd(),
         }
     }
 }
@@ -118,7 +151,7 @@ fn receive(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
 }
 
 /// Whether accepting failed because of the one connection that was to be accepted, so that the next may be tried.
-pub(super) fn concerns_one_connection(error: &io::Error) -> bool {
+pub(crate) fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::ECONNABORTED | libc::EINTR | libc::EPERM | libc::EPROTO | libc::ECONNRESET | libc::ENOTCONN)

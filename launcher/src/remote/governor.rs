@@ -1,0 +1,134 @@
+//! `rain governor`.
+
+use super::args::GovernorArgs;
+use super::role::{CpuCount, GovernorRole, Role};
+use super::{RemoteError, access, clear_ready_file, write_ready_file};
+use crate::address::{self, DEFAULT_LISTEN};
+use crate::governor_config;
+use crate::launch::Launch;
+use crate::plan::{self, Governors, StartPlan};
+use crate::runtime_dir::{self, Claim, ServerDir};
+use crate::start;
+use crate::terminal::say;
+use std::fmt::Write;
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// Runs a governor until its server is gone or ends it; whether it ended well.
+///
+/// # Errors
+/// When it cannot be started, or the server does not let it in.
+pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
+    let (server, port) = server_addresses(args)?;
+    let mut cpus = CpuCount::parse(&args.cpus).ok_or_else(|| RemoteError::Cpus(args.cpus.clone()))?;
+    if cpus == CpuCount::AllBut(0) && args.reserve_beside.as_deref().is_some_and(is_here) {
+        cpus = CpuCount::AllBut(1);
+    }
+    let (access_path, access) = access::find(args.access.as_deref(), port)?;
+    let (authority, credentials) = access::for_governor(&access_path, access)?;
+    let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
+    let role = GovernorRole {
+        server,
+        authority,
+        credentials: (&credentials).into(),
+        cpus,
+        ready_file: absolute("--ready-file", &args.ready_file)?,
+    };
+    let listen = address::parse_for_governor(args.listen.as_deref())?;
+    let plan = StartPlan {
+        governors: Governors::Simple,
+        listen,
+        log_dir: absolute("--logdir", &args.logdir)?,
+        work_dir: absolute("--workdir", &args.workdir)?,
+        run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
+        executors: args.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
+        reserve_cpu: false,
+        pin: !args.no_pin,
+        foreground: !args.detach,
+        private: false,
+    };
+    clear_ready_file(role.ready_file.as_deref())?;
+    let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;
+    let address = listener.local_addr().map_err(|error| RemoteError::Listen(listen, error))?;
+    clean_up_after_dead_governors();
+    let name = format!("governor-{}", std::process::id());
+    let directory = match ServerDir::claim_named(&runtime_dir::root(), &name)? {
+        Claim::Claimed(directory) => directory,
+        Claim::Busy(path) => return Err(runtime_dir::RuntimeDirError::NotADirectory(path).into()),
+    };
+    let (foreground, path, ready_file) = (plan.foreground, directory.path().to_owned(), role.ready_file.clone());
+    let make = |descriptors| Launch { role: Role::Governor(role), ..Launch::new(plan, address, &path, descriptors) };
+    let server = args.server.clone();
+    Ok(start::launch(make, foreground, listener, directory, &|told| {
+        say(&announcement(&server, told));
+        write_ready_file(ready_file.as_deref());
+    })?)
+}
+
+fn announcement(server: &str, told: &start::Told) -> String {
+    let mut text = String::new();
+    let version = env!("CARGO_PKG_VERSION");
+    // Writing to a String cannot fail.
+    let plural = if told.cpus == 1 { "" } else { "s" };
+    let _ = writeln!(text, "Rain {version} governor of {server} is ready: {} cpu{plural}, pid {}", told.cpus, told.pid);
+    for note in &told.notes {
+        let _ = writeln!(text, "  note     {note}");
+    }
+    if let Some(log_dir) = &told.log_dir {
+        let _ = writeln!(text, "  logs     {}", log_dir.display());
+    }
+    text
+}
+
+/// Where the server may listen, and its port.
+fn server_addresses(args: &GovernorArgs) -> Result<(Vec<SocketAddr>, u16), RemoteError> {
+    let text = args.server.as_str();
+    if args.server_is_ssh_client {
+        let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_LISTEN.port());
+        let connection = std::env::var("SSH_CONNECTION").map_err(|_| RemoteError::NoSshClient)?;
+        let client = connection.split(' ').next().and_then(|ip| ip.parse::<IpAddr>().ok());
+        let client = client.ok_or(RemoteError::NoSshClient)?;
+        return Ok((vec![SocketAddr::new(client, port)], port));
+    }
+    let unknown = || RemoteError::UnknownServer(text.to_owned());
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok((vec![SocketAddr::new(ip, DEFAULT_LISTEN.port())], DEFAULT_LISTEN.port()));
+    }
+    let with_port = match text.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => text.to_owned(),
+        _ => format!("{text}:{}", DEFAULT_LISTEN.port()),
+    };
+    let mut found: Vec<SocketAddr> = with_port.to_socket_addrs().map_err(|_| unknown())?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    let port = found.first().ok_or_else(unknown)?.port();
+    Ok((found, port))
+}
+
+/// Which boot of which machine this is.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Whether the process BOOT-ID:PID is a Rain on this machine.
+fn is_here(text: &str) -> bool {
+    let Some((boot, pid)) = text.split_once(':') else { return false };
+    let name = pid.parse::<u32>().ok().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
+    !boot.is_empty() && boot == boot_id() && name.is_some_and(|name| name.trim() == "rain")
+}
+
+/// Removes what governors have left whose supervisors were killed: their locks are free.
+fn clean_up_after_dead_governors() {
+    let root = runtime_dir::root();
+    for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let path = entry.path();
+        if name.starts_with("governor-")
+            && !runtime_dir::is_live(&path)
+            && let Ok(Claim::Claimed(directory)) = ServerDir::claim_named(&root, &name)
+        {
+            start::clean_up_after_dead_server(&path);
+            directory.remove();
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `rain server`.
+
+use super::access::AccessFiles;
+use super::args::ServerArgs;
+use super::role::{Role, ServerRole};
+use super::{RemoteError, clear_ready_file, write_ready_file};
+use crate::address;
+use crate::launch::Launch;
+use crate::plan::{self, Governors, PlanError, StartPlan};
+use crate::start;
+use crate::terminal::say;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Runs a server in the foreground until it is stopped; whether it ended well.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
+    if args.http_listen.is_some() {
+        let instead = "there is no dashboard yet; leave it out and use `rain status`";
+        return Err(PlanError::NotBuilt { option: "--http-listen", instead }.into());
+    }
+    let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
+    let role = ServerRole {
+        access_files: AccessFiles {
+            all: absolute("--access", &args.access)?,
+            clients: absolute("--client-access", &args.client_access)?,
+            governors: absolute("--governor-access", &args.governor_access)?,
+        },
+        ready_file: absolute("--ready-file", &args.ready_file)?,
+    };
+    let plan = StartPlan {
+        governors: Governors::Cpus(Vec::new()),
+        listen: address::parse_for_server(args.listen.as_deref())?,
+        log_dir: absolute("--logdir", &args.logdir)?,
+        work_dir: absolute("--workdir", &args.workdir)?,
+        run_prefix: Vec::new(),
+        executors: Vec::new(),
+        reserve_cpu: false,
+        pin: false,
+        foreground: true,
+        private: false,
+    };
+    clear_ready_file(role.ready_file.as_deref())?;
+    let files = role.access_files.clone();
+    let ended_well = start_server(plan, role.clone(), &|address, told| {
+        say(&announcement(address, told));
+        write_ready_file(role.ready_file.as_deref());
+    });
+    files.remove();
+    Ok(ended_well?)
+}
+
+/// Starts a server alone, as the plan says.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start_server(
+    plan: StartPlan,
+    role: ServerRole,
+    ready: &dyn Fn(SocketAddr, &start::Told),
+) -> Result<bool, start::StartError> {
+    let (listener, directory) = start::take_port(plan.listen)?;
+    let address = listener.local_addr().map_err(|error| start::StartError::Listen(plan.listen, error))?;
+    start::clean_up_after_dead_server(directory.path());
+    let (foreground, path) = (plan.foreground, directory.path().to_owned());
+    let make = |descriptors| Launch { role: Role::Server(role), ..Launch::new(plan, address, &path, descriptors) };
+    start::launch(make, foreground, listener, directory, &|told| ready(address, told))
+}
+
+fn announcement(address: SocketAddr, told: &start::Told) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "Rain {} server is ready on {address}, pid {}", env!("CARGO_PKG_VERSION"), told.pid);
+    if let Some(log_dir) = &told.log_dir {
+        let _ = writeln!(text, "  logs     {}", log_dir.display());
+    }
+    let directory = crate::runtime_dir::server_path(&crate::runtime_dir::root(), address.port());
+    let _ = writeln!(text, "  access   {}", directory.join("access.json").display());
+    let _ = writeln!(text, "  stop it  {}", start::stop_command(address.port()));
+    text
+}

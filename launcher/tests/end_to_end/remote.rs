@@ -1,0 +1,206 @@
+//! `rain server` and `rain governor` through the real binary, on loopback addresses.
+
+use crate::sandbox::{PATIENCE, Sandbox, names, signal, text};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A program that stays in the foreground, and the first line that it has printed.
+struct Foreground {
+    child: Child,
+    first_line: String,
+}
+
+impl Foreground {
+    /// Starts it, and waits until it says something or ends.
+    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
+        let mut command = sandbox.command(arguments);
+        command.arg(format!("--workdir={}", sandbox.work_dir().display()));
+        command.arg(format!("--logdir={}", sandbox.path("log").display()));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first_line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first_line).unwrap();
+        Self { child, first_line }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.first_line.contains("is ready")
+    }
+
+    /// The pid of the process that does the work.
+    fn engine_pid(&self) -> i32 {
+        self.first_line.trim().rsplit("pid ").next().unwrap().parse().unwrap()
+    }
+
+    /// Waits for its end; what it said on standard error.
+    fn end(mut self) -> String {
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        self.child.wait().unwrap();
+        said
+    }
+}
+
+fn server(sandbox: &Sandbox, more: &[&str]) -> (Foreground, String) {
+    let server = Foreground::start(sandbox, &[&["server", "--listen=127.0.0.1:0"], more].concat());
+    assert!(server.is_ready(), "{}", server.end());
+    let port = sandbox.port();
+    (server, port)
+}
+
+fn governor(sandbox: &Sandbox, port: &str, more: &[&str]) -> Foreground {
+    let address = format!("127.0.0.1:{port}");
+    Foreground::start(sandbox, &[&["governor", &address, "--cpus=1", "--no-pin"], more].concat())
+}
+
+/// Waits until the server has so many governors.
+fn await_governors(sandbox: &Sandbox, port: &str, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while sandbox.status(port)["governors"].as_array().unwrap().len() != count {
+        assert!(Instant::now() < deadline, "not {count} governors");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn log(sandbox: &Sandbox, name: &str) -> String {
+    fs::read_to_string(sandbox.path("log").join(name)).unwrap()
+}
+
+fn await_log(sandbox: &Sandbox, expected: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !log(sandbox, "server.log").contains(expected) {
+        assert!(Instant::now() < deadline, "no {expected:?} in {}", log(sandbox, "server.log"));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn governors_join_a_server_and_end_with_it() {
+    let sandbox = Sandbox::new();
+    let ready = sandbox.path("ready");
+    let ready_option = format!("--ready-file={}", ready.display());
+    let (server, port) = server(&sandbox, &[&ready_option]);
+    let first = governor(&sandbox, &port, &[]);
+    let second = governor(&sandbox, &port, &[]);
+    assert!(first.is_ready() && second.is_ready());
+    await_governors(&sandbox, &port, 2);
+    let deadline = Instant::now() + PATIENCE;
+    while !ready.exists() {
+        assert!(Instant::now() < deadline, "no ready file");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(fs::read_to_string(&ready).unwrap(), "ready\n");
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    for ended in [server, first, second] {
+        assert_eq!(ended.end(), "");
+    }
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_killed_governor_is_noticed_and_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let (server, port) = server(&sandbox, &[]);
+    let first = governor(&sandbox, &port, &[]);
+    let second = governor(&sandbox, &port, &[]);
+    await_governors(&sandbox, &port, 2);
+    signal(first.engine_pid(), "KILL");
+    assert!(first.end().contains("SIGKILL"));
+    await_governors(&sandbox, &port, 1);
+    assert!(log(&sandbox, "server.log").contains("is lost"));
+    // Its supervisor killed: the system kills what it has started.
+    signal(second.child.id() as i32, "KILL");
+    second.end();
+    await_governors(&sandbox, &port, 0);
+    // The next one cleans up after it.
+    let third = governor(&sandbox, &port, &[]);
+    await_governors(&sandbox, &port, 1);
+    assert_eq!(names(&sandbox.runtime_dir()).iter().filter(|name| name.starts_with("governor-")).count(), 1);
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    server.end();
+    third.end();
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_governor_whose_server_is_killed_ends() {
+    let sandbox = Sandbox::new();
+    let (server, port) = server(&sandbox, &[]);
+    let governor = governor(&sandbox, &port, &[]);
+    await_governors(&sandbox, &port, 1);
+    signal(server.engine_pid(), "KILL");
+    server.end();
+    governor.end();
+    sandbox.assert_nothing_is_left();
+}
+
+fn private(path: &Path, text: &str) -> PathBuf {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_owned()
+}
+
+#[test]
+fn who_has_no_good_access_file_is_not_let_in() {
+    let sandbox = Sandbox::new();
+    let (clients, governors) = (sandbox.path("clients"), sandbox.path("governors"));
+    let options =
+        [format!("--client-access={}", clients.display()), format!("--governor-access={}", governors.display())];
+    let (first, port) = server(&sandbox, &[&options[0], &options[1]]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&clients), mode(&governors)), (0o600, 0o600));
+
+    let other = Sandbox::new();
+    let refused = |access: &Path| {
+        let option = format!("--access={}", access.display());
+        let governor = governor(&other, &port, &[&option]);
+        assert!(!governor.is_ready(), "{}", governor.first_line);
+        governor.end()
+    };
+    // None at all.
+    let governor = governor(&other, &port, &[]);
+    assert!(!governor.is_ready());
+    assert!(governor.end().contains("--access=FILE"));
+    assert!(refused(Path::new("/no/such/file")).contains("/no/such/file"));
+    assert!(refused(&clients).contains("not one for governors"));
+    // A client's credentials in the place of a governor's.
+    let mut access: serde_json::Value = serde_json::from_slice(&fs::read(&clients).unwrap()).unwrap();
+    access["tls"]["governor"] = access["tls"]["client"].clone();
+    let forged = private(&other.path("forged"), &access.to_string());
+    let said = refused(&forged);
+    assert!(said.contains("a client's credentials"), "{said}");
+    await_log(&sandbox, "client's credentials, but wants to be a governor peer=127.0.0.1:");
+    // Of another cluster.
+    let third = Sandbox::new();
+    let (foreign, _) = server(&third, &[&format!("--access={}", third.path("all").display())]);
+    let said = refused(&third.path("all"));
+    assert!(said.contains("certificate"), "{said}");
+    // Open to others.
+    fs::set_permissions(&governors, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(refused(&governors).contains("open to other users"));
+    fs::set_permissions(&governors, fs::Permissions::from_mode(0o600)).unwrap();
+    // Plain text.
+    let mut plain = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    plain.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!text(&answer).contains("rain"));
+    await_log(&sandbox, "InvalidContentType");
+    assert_eq!(sandbox.status(&port)["governors"], serde_json::json!([]));
+    assert!(!log(&sandbox, "server.log").contains("comes from"));
+
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    let other_port = third.port();
+    assert!(third.rain(&["stop", "--listen", &other_port]).status.success());
+    first.end();
+    foreign.end();
+    assert!(!clients.exists() && !governors.exists());
+    for sandbox in [&sandbox, &other, &third] {
+        sandbox.assert_nothing_is_left();
+    }
+}

@@ -1,0 +1,147 @@
+//! `rain start` with governors on other machines: an sshd of the test's own, with throw-away keys.
+
+use crate::sandbox::{PATIENCE, Sandbox, text};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+struct Sshd {
+    child: Child,
+}
+
+impl Sshd {
+    /// An sshd on a free loopback port, and an ssh configuration that knows it as `here`.
+    fn start(sandbox: &Sandbox) -> Self {
+        let directory = sandbox.path("ssh");
+        fs::create_dir(&directory).unwrap();
+        for name in ["host", "user"] {
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(directory.join(name));
+            assert!(keygen.status().unwrap().success());
+        }
+        // As root it insists on this directory.
+        if nix::unistd::geteuid().is_root() {
+            fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = |name: &str| directory.join(name).display().to_string();
+        let server = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
+             PermitRootLogin yes\nPasswordAuthentication no\nSetEnv RAIN_RUNTIME_DIR={}\n",
+            at("host"),
+            at("user.pub"),
+            sandbox.runtime_dir().display()
+        );
+        fs::write(directory.join("sshd_config"), server).unwrap();
+        let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let client = format!(
+            "Host here\nHostName 127.0.0.1\nPort {port}\nHost refused\nHostName 127.0.0.1\nPort {unused}\nHost *\n\
+             IdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\nStrictHostKeyChecking no\nLogLevel ERROR\n",
+            at("user"),
+            at("known_hosts")
+        );
+        fs::write(directory.join("ssh_config"), client).unwrap();
+        let mut child = Command::new("/usr/sbin/sshd")
+            .args(["-D", "-e", "-f"])
+            .arg(directory.join("sshd_config"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("sshd, of the Debian package openssh-server");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("Server listening")));
+        thread::spawn(move || lines.for_each(drop));
+        Self { child }
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(sandbox: &Sandbox, hosts: &str, more: &[&str]) -> Output {
+    let file = sandbox.path("hosts");
+    fs::write(&file, hosts).unwrap();
+    let option = format!("--governor-host-file={}", file.display());
+    start_with(sandbox, &[&[option.as_str()], more].concat(), &[])
+}
+
+fn start_with(sandbox: &Sandbox, options: &[&str], environment: &[(&str, &Path)]) -> Output {
+    let mut command = sandbox.command(&["start", "--listen=127.0.0.1:0"]);
+    command.args(options).env("RAIN_SSH", format!("ssh -F {}", sandbox.path("ssh/ssh_config").display()));
+    command.arg(format!("--workdir={}", sandbox.work_dir().display()));
+    command.arg(format!("--logdir={}", sandbox.path("log").display()));
+    command.envs(environment.iter().map(|(name, value)| (name, value.as_os_str())));
+    command.output().unwrap()
+}
+
+fn await_governors(sandbox: &Sandbox, port: &str, count: usize) -> serde_json::Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = sandbox.status(port);
+        if status["governors"].as_array().unwrap().len() == count {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "not {count} governors");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn governors_are_started_through_ssh_and_stopped_with_the_server() {
+    let sandbox = Sandbox::new();
+    let sshd = Sshd::start(&sandbox);
+    let marker = sandbox.path("marker");
+    let init = format!("--remote-init=echo was here > {}", marker.display());
+    let started = start(&sandbox, "here\nhere # twice\n", &["--no-pin", "-S", &init]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    assert!(text(&started.stdout).contains("governors on 2 hosts"), "{}", text(&started.stdout));
+    assert_eq!(fs::read_to_string(marker).unwrap(), "was here\n");
+    let port = sandbox.port();
+    let status = await_governors(&sandbox, &port, 2);
+    // The server is on the same machine, which leaves one cpu to it.
+    let there = thread::available_parallelism().unwrap().get();
+    assert_eq!(status["governors"][0]["cpus"], (there - 1).max(1));
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    drop(sshd);
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_named_and_nothing_stays() {
+    let sandbox = Sandbox::new();
+    let sshd = Sshd::start(&sandbox);
+    let started = start(&sandbox, "here\nrefused\nno-such-host.invalid\n", &["--no-pin"]);
+    assert_eq!(started.status.code(), Some(1));
+    let said = text(&started.stderr);
+    assert!(said.contains("refused: ") && said.contains("Connection refused"), "{said}");
+    assert!(said.contains("no-such-host.invalid: ") && !said.contains("  here: "), "{said}");
+    drop(sshd);
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_batch_job_says_where_to_start() {
+    let sandbox = Sandbox::new();
+    let sshd = Sshd::start(&sandbox);
+    let nodes = sandbox.path("nodes");
+    fs::write(&nodes, "here\nhere\nhere\n").unwrap();
+    for (system, variable, value) in
+        [("pbs", "PBS_NODEFILE", nodes.as_path()), ("slurm", "SLURM_JOB_NODELIST", Path::new("here"))]
+    {
+        let autoconf = format!("--autoconf={system}");
+        let started = start_with(&sandbox, &[&autoconf, "--no-pin"], &[(variable, value)]);
+        assert!(started.status.success(), "{}", text(&started.stderr));
+        let port = sandbox.port();
+        await_governors(&sandbox, &port, 1);
+        assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+        sandbox.assert_nothing_is_left();
+    }
+    drop(sshd);
+}

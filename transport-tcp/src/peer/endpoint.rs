@@ -1,0 +1,502 @@
+//! The thread that reads and writes all connections of one end.
+
+use super::connection::Connection;
+use super::door::{Door, Entered};
+use super::identity::PeerTls;
+use super::link::{Broken, CUT_MAX, Happened, Link, LinkKey};
+use super::payload::Payload;
+use super::wire::{Hello, PEER_VERSION, Place, Purpose, Record, Welcome, append_record, record};
+use super::{ClientDoor, Shared};
+use crossbeam_channel::{Receiver, Sender};
+use mio::net::TcpStream;
+use mio::{Events, Poll, Token};
+use rain_core::id::GovernorId;
+use rain_core::peer::Message;
+use rain_transport::{Peer, TransportEvent, Wake};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often connections are looked at that nothing happens on.
+const TICK: Duration = Duration::from_millis(250);
+/// How long the last messages may take at the end.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+/// With more messages than this not taken by the owner, nothing is read.
+const UNTAKEN_MAX: usize = 1 << 14;
+/// Governors get numbers below this (`TaskRecord` keeps them in 16 bits).
+const GOVERNORS_MAX: u32 = u16::MAX as u32 - 16;
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+pub(super) const WAKER: Token = Token(0);
+pub(super) const LISTENER: Token = Token(1);
+const FIRST_TOKEN: usize = 2;
+
+/// What the owner asks.
+pub(super) enum Request<D> {
+    Send(Peer, Message<D>),
+    /// Say goodbye and end.
+    Close,
+}
+
+/// How joining ended.
+pub(super) type Joined = Result<GovernorId, String>;
+
+pub(super) struct Endpoint<D: Payload> {
+    pub(super) poll: Poll,
+    pub(super) me: Option<Peer>,
+    pub(super) tls: PeerTls,
+    pub(super) door: Door,
+    pub(super) requests: Receiver<Request<D>>,
+    pub(super) events: Sender<TransportEvent<D>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: D::Place,
+    pub(super) clients: Option<ClientDoor>,
+    /// For a governor: who waits for its joining.
+    pub(super) joining: Option<Sender<Joined>>,
+    pub(super) listen: SocketAddr,
+    pub(super) server: Vec<SocketAddr>,
+    pub(super) wake_self: Wake,
+    pub(super) links: BTreeMap<LinkKey, Link<D>>,
+    pub(super) tokens: BTreeMap<Token, LinkKey>,
+    pub(super) next_token: usize,
+    pub(super) next_governor: u32,
+    /// Where governors listen, for the server.
+    pub(super) places: BTreeMap<GovernorId, Place>,
+    /// Links and connections at the door that may have something to do.
+    pub(super) active: BTreeSet<LinkKey>,
+    pub(super) active_at_door: BTreeSet<Token>,
+}
+
+const SERVER: LinkKey = LinkKey { peer: Peer::Server, out: true };
+
+fn key(governor: GovernorId, out: bool) -> LinkKey {
+    LinkKey { peer: Peer::Governor(governor), out }
+}
+
+impl<D: Payload> Endpoint<D> {
+    /// Runs until the owner closes it.
+    pub(super) fn run(mut self) {
+        if !self.server.is_empty() {
+            let mut link = Link::new(self.wake_self.clone(), self.place.clone());
+            link.addresses = self.server.clone();
+            self.links.insert(SERVER, link);
+            self.dial(SERVER);
+        }
+        let mut ready = Events::with_capacity(1024);
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let idle = self.active.is_empty() && self.active_at_door.is_empty() && !self.door.is_ready();
+            let wait = if idle { next_tick.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            match self.poll.poll(&mut ready, Some(wait + Duration::from_micros(u64::from(idle)))) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::error!("cannot wait for connections: {error}");
+                    return;
+                }
+            }
+            self.take_ready(&ready);
+            self.shared.awake.store(false, Ordering::SeqCst);
+            if !self.take_requests() {
+                self.close();
+                return;
+            }
+            let registry = self.poll.registry();
+            let next_token = &mut self.next_token;
+            self.door.accept(&self.tls, registry, || {
+                *next_token += 1;
+                Token(*next_token - 1 + FIRST_TOKEN)
+            });
+            for token in std::mem::take(&mut self.active_at_door) {
+                self.turn_at_door(token);
+            }
+            for key in std::mem::take(&mut self.active) {
+                self.turn(key);
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.tick(now);
+            }
+        }
+    }
+
+    fn take_ready(&mut self, ready: &Events) {
+        for event in ready {
+            let token = event.token();
+            if token == LISTENER {
+                self.door.knock();
+                continue;
+            }
+            let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+            let writable = event.is_writable() || event.is_write_closed();
+            let key = self.tokens.get(&token).copied();
+            let connection = match key {
+                Some(key) => self.links.get_mut(&key).and_then(|link| link.connection.as_mut()),
+                None => self.door.get_mut(token),
+            };
+            let Some(connection) = connection.filter(|connection| connection.token == token) else { continue };
+            connection.readable |= readable;
+            connection.writable |= writable;
+            match key {
+                Some(key) => _ = self.active.insert(key),
+                None => _ = self.active_at_door.insert(token),
+            }
+        }
+        if ready.iter().any(|event| event.token() == WAKER) {
+            // Content that was waited for, or the owner has taken messages.
+            self.active.extend(self.links.iter().filter(|(_, link)| link.connection.is_some()).map(|(key, _)| *key));
+        }
+    }
+
+    /// Carries out what the owner asked; whether it goes on.
+    fn take_requests(&mut self) -> bool {
+        loop {
+            match self.requests.try_recv() {
+                Ok(Request::Send(to, message)) => self.send(to, message),
+                Ok(Request::Close) | Err(crossbeam_channel::TryRecvError::Disconnected) => return false,
+                Err(crossbeam_channel::TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn send(&mut self, to: Peer, message: Message<D>) {
+        let key = LinkKey { peer: to, out: true };
+        if !self.links.contains_key(&key) {
+            let (Some(Peer::Governor(_)), Peer::Governor(other)) = (self.me, to) else { return };
+            // The first message to this governor: the server knows where it is.
+            self.links.insert(key, Link::new(self.wake_self.clone(), self.place.clone()));
+            self.ask_where(other);
+        }
+        let Some(link) = self.links.get_mut(&key) else { return };
+        match link.push(message) {
+            Ok(()) => _ = self.active.insert(key),
+            Err(why) => self.lose(key, why),
+        }
+    }
+
+    fn ask_where(&mut self, governor: GovernorId) {
+        if let Some(server) = self.links.get_mut(&SERVER) {
+            server.urge(&record(Record::Where, &governor));
+            self.active.insert(SERVER);
+        }
+    }
+
+    fn turn_at_door(&mut self, token: Token) {
+        match self.door.turn(token, &self.tls, self.poll.registry()) {
+            Some(Entered::Peer(connection, hello)) => self.welcome(connection, &hello),
+            Some(Entered::Client(connection)) => {
+                if let Some(clients) = &self.clients {
+                    clients.hand_over(connection);
+                }
+            }
+            None => {
+                let ready = self.door.get_mut(token).is_some_and(|connection| connection.is_ready());
+                if ready {
+                    self.active_at_door.insert(token);
+                }
+            }
+        }
+    }
+
+    /// Lets a peer in, or tells it why not.
+    fn welcome(&mut self, mut connection: Connection, hello: &Hello) {
+        match self.admit(hello, &connection) {
+            Ok((key, welcome)) => {
+                connection.urgent = record(Record::Welcome, &welcome);
+                self.tokens.insert(connection.token, key);
+                let Some(link) = self.links.get_mut(&key) else { return };
+                if let Some(old) = link.connection.take() {
+                    self.tokens.remove(&old.token);
+                }
+                link.connection = Some(connection);
+                match link.resume(hello.received) {
+                    Ok(()) => _ = self.active.insert(key),
+                    Err(error) => self.lose(key, error.to_string()),
+                }
+            }
+            Err(why) => {
+                self.door.log(&connection.address, &why);
+                connection.urgent = record(Record::Refused, &why);
+                let _ = connection.write(|_| Ok(false));
+                connection.hang_up();
+            }
+        }
+    }
+
+    fn admit(&mut self, hello: &Hello, connection: &Connection) -> Result<(LinkKey, Welcome), String> {
+        if hello.version != PEER_VERSION {
+            return Err(format!(
+                "the server speaks version {PEER_VERSION} of the protocol, this governor version {}: use the same \
+                 release of Rain everywhere",
+                hello.version
+            ));
+        }
+        match (&hello.purpose, self.me) {
+            (Purpose::Join { listen }, Some(Peer::Server)) => {
+                if self.next_governor >= GOVERNORS_MAX {
+                    return Err("this server has had too many governors".to_owned());
+                }
+                let governor = GovernorId(self.next_governor);
+                self.next_governor += 1;
+                let ip = if listen.ip().is_unspecified() { connection.address.ip() } else { listen.ip() };
+                let place = Place { ip: (!ip.is_loopback()).then_some(ip), port: listen.port() };
+                self.places.insert(governor, place);
+                let mut link = Link::new(self.wake_self.clone(), self.place.clone());
+                link.pass = random();
+                let welcome = Welcome { governor, pass: link.pass, received: [0; 2] };
+                self.links.insert(key(governor, true), link);
+                tracing::info!("{governor} comes from {}", connection.address);
+                Ok((key(governor, true), welcome))
+            }
+            (Purpose::Return { governor, pass }, Some(Peer::Server)) => {
+                let key = key(*governor, true);
+                let link = self.links.get(&key).filter(|link| link.pass == *pass);
+                let link = link.ok_or("the server has given this governor up")?;
+                tracing::info!("{governor} is back");
+                Ok((key, Welcome { governor: *governor, pass: *pass, received: link.received() }))
+            }
+            (Purpose::Deliver { from, to }, Some(me)) if me == Peer::Governor(*to) => {
+                let key = key(*from, false);
+                if hello.received == [0; 2] && !self.links.contains_key(&key) {
+                    self.links.insert(key, Link::new(self.wake_self.clone(), self.place.clone()));
+                }
+                let link = self.links.get(&key).ok_or("this governor is not known any more")?;
+                Ok((key, Welcome { governor: *to, pass: 0, received: link.received() }))
+            }
+            _ => Err("this is not who it is looking for".to_owned()),
+        }
+    }
+
+    /// Connects a link whose addresses are known.
+    fn dial(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        link.retry_at = None;
+        let Some(address) = link.addresses.get(link.tries % link.addresses.len().max(1)).copied() else { return };
+        let purpose = match (key.peer, self.me) {
+            (Peer::Server, Some(Peer::Governor(governor))) => Purpose::Return { governor, pass: link.pass },
+            (Peer::Server, _) => Purpose::Join { listen: self.listen },
+            (Peer::Governor(to), Some(Peer::Governor(from))) => Purpose::Deliver { from, to },
+            _ => return,
+        };
+        let token = Token(self.next_token + FIRST_TOKEN);
+        self.next_token += 1;
+        let connection =
+            self.tls.dial(key.peer == Peer::Server).map_err(io::Error::other).and_then(|tls| {
+                Connection::new(TcpStream::connect(address)?, tls, address, token, self.poll.registry())
+            });
+        match connection {
+            Ok(connection) => {
+                let hello = Hello { version: PEER_VERSION, purpose, received: link.received() };
+                link.connect(connection, &hello);
+                self.tokens.insert(token, key);
+                self.active.insert(key);
+            }
+            Err(error) => self.cut(key, error.to_string()),
+        }
+    }
+
+    fn turn(&mut self, key: LinkKey) {
+        let full = self.is_full();
+        let Some(link) = self.links.get_mut(&key) else { return };
+        let mut happened = Vec::new();
+        let turned = link.turn(full, &mut happened);
+        let ready = link.connection.as_ref().is_some_and(|c| (c.readable && !full) || (c.writable && c.wants_write()));
+        let more = ready || (link.connection.as_ref().is_some_and(|c| c.writable && c.greeted) && !link.is_flushed());
+        if more && turned.is_ok() && !self.only_waits(key) {
+            self.active.insert(key);
+        }
+        for happened in happened {
+            self.carry_out(key, happened);
+        }
+        match turned {
+            Ok(()) => {}
+            Err(Broken::Cut(why)) => self.cut(key, why),
+            Err(Broken::Over(why)) => self.lose(key, why),
+        }
+    }
+
+    /// Whether all that a link has to do is done by other threads, which wake this one.
+    fn only_waits(&self, key: LinkKey) -> bool {
+        self.links.get(&key).is_some_and(|link| link.waits_for_content())
+    }
+
+    fn is_full(&self) -> bool {
+        let full = self.shared.untaken.load(Ordering::SeqCst) >= UNTAKEN_MAX;
+        if full {
+            self.shared.wants_room.store(true, Ordering::SeqCst);
+        }
+        full && self.shared.untaken.load(Ordering::SeqCst) >= UNTAKEN_MAX
+    }
+
+    fn carry_out(&mut self, key: LinkKey, happened: Happened<D>) {
+        match happened {
+            Happened::Message(message) => self.tell(TransportEvent::Message { from: key.peer, message }),
+            Happened::Welcomed(welcome) if key == SERVER => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.pass = welcome.pass;
+                }
+                self.me = Some(Peer::Governor(welcome.governor));
+                if let Some(joining) = self.joining.take() {
+                    let _ = joining.send(Ok(welcome.governor));
+                }
+                // Asked for before a cut, perhaps.
+                let unlocated: Vec<GovernorId> = self
+                    .links
+                    .iter()
+                    .filter_map(|(key, link)| match key.peer {
+                        Peer::Governor(governor) if key.out && link.addresses.is_empty() => Some(governor),
+                        _ => None,
+                    })
+                    .collect();
+                unlocated.into_iter().for_each(|governor| self.ask_where(governor));
+            }
+            Happened::Welcomed(_) => {}
+            Happened::Asked(governor) => {
+                let place = self.places.get(&governor).copied();
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.urge(&record(Record::Address, &(governor, place)));
+                    self.active.insert(key);
+                }
+            }
+            Happened::Located(governor, place) => self.located(governor, place),
+        }
+    }
+
+    fn located(&mut self, governor: GovernorId, place: Option<Place>) {
+        let out = key(governor, true);
+        let server = self.links.get(&SERVER).and_then(|link| link.connection.as_ref()).map(|c| c.address.ip());
+        let Some(link) = self.links.get_mut(&out).filter(|link| link.addresses.is_empty()) else { return };
+        let address = place.and_then(|place| Some(SocketAddr::new(place.ip.or(server)?, place.port)));
+        match address {
+            Some(address) => {
+                link.addresses = vec![address];
+                self.dial(out);
+            }
+            None => self.lose(out, "the server does not know it any more".to_owned()),
+        }
+    }
+
+    /// A link has lost its connection; it may get another one.
+    fn cut(&mut self, key: LinkKey, why: String) {
+        let me = self.me;
+        let Some(link) = self.links.get_mut(&key) else { return };
+        if let Some(connection) = link.connection.take() {
+            self.tokens.remove(&connection.token);
+        }
+        link.cut(why.clone());
+        let Some(addresses) = Some(link.addresses.len()).filter(|&count| count > 0) else {
+            tracing::debug!("the connection to {key:?} was cut: {why}");
+            return;
+        };
+        link.tries += 1;
+        let refused = why.contains("onnection refused");
+        let tried_all = link.tries >= addresses;
+        if tried_all && (refused || me.is_none()) {
+            // Nobody listens there any more; or it never was, and who waits for it should hear at once.
+            self.lose(key, why);
+        } else {
+            link.retry_at = Some(Instant::now() + RETRY_DELAY);
+        }
+    }
+
+    /// A link is over.
+    fn lose(&mut self, key: LinkKey, why: String) {
+        let Some(mut link) = self.links.remove(&key) else { return };
+        self.active.remove(&key);
+        if let Some(connection) = &mut link.connection {
+            self.tokens.remove(&connection.token);
+            connection.hang_up();
+        }
+        if let Some(joining) = self.joining.take_if(|_| key == SERVER) {
+            let _ = joining.send(Err(why));
+            return;
+        }
+        if let Peer::Governor(governor) = key.peer {
+            self.places.remove(&governor);
+        }
+        self.tell(TransportEvent::Lost { peer: key.peer, why });
+    }
+
+    fn tell(&mut self, event: TransportEvent<D>) {
+        self.shared.untaken.fetch_add(1, Ordering::SeqCst);
+        // An owner that is gone needs nothing.
+        let _ = self.events.send(event);
+        self.shared.wake_owner();
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.door.tick(now);
+        let full = self.is_full();
+        for key in self.links.keys().copied().collect::<Vec<_>>() {
+            let Some(link) = self.links.get_mut(&key) else { continue };
+            let ticked = link.tick(now, full);
+            let over = link.cut.as_ref().filter(|(since, _)| now.saturating_duration_since(*since) > CUT_MAX);
+            if let Some((_, why)) = over {
+                let why = format!("no connection to it for {} s: {why}", CUT_MAX.as_secs());
+                self.lose(key, why);
+            } else if link.retry_at.is_some_and(|at| at <= now) {
+                self.dial(key);
+            } else {
+                match ticked {
+                    Ok(()) if link.connection.is_some() => _ = self.active.insert(key),
+                    Ok(()) => {}
+                    Err(Broken::Cut(why)) => self.cut(key, why),
+                    Err(Broken::Over(why)) => self.lose(key, why),
+                }
+            }
+        }
+    }
+
+    /// Sends what is left, says goodbye, and hangs up.
+    fn close(mut self) {
+        self.door.close();
+        let deadline = Instant::now() + GOODBYE_MAX;
+        let mut ready = Events::with_capacity(1024);
+        let mut said = false;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut flushed = true;
+            for key in self.links.keys().copied().collect::<Vec<_>>() {
+                let Some(link) = self.links.get_mut(&key) else { continue };
+                // What comes in now is of no interest, but what it acknowledges and closes is.
+                let broken = link.turn(false, &mut Vec::new()).is_err();
+                if broken {
+                    link.connection = None;
+                }
+                flushed &= link.connection.is_none() || link.is_flushed();
+            }
+            if (flushed && said) || left.is_zero() {
+                break;
+            }
+            if flushed {
+                said = true;
+                for link in self.links.values_mut() {
+                    let mut bye = Vec::new();
+                    append_record(Record::Bye, &[], &mut bye);
+                    link.urge(&bye);
+                }
+                continue;
+            }
+            if self.poll.poll(&mut ready, Some(left.min(TICK))).is_ok() {
+                self.take_ready(&ready);
+            }
+        }
+        for link in self.links.values_mut() {
+            if let Some(connection) = &mut link.connection {
+                connection.hang_up();
+            }
+        }
+    }
+}
+
+/// A number that nobody can guess.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes);
+    // Without it nobody comes back, which is safe.
+    if filled.is_ok() { u64::from_le_bytes(bytes) } else { u64::MAX }
+}
