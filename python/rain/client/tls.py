@@ -76,7 +76,7 @@ def _pump(encrypted: ssl.SSLSocket, plain: socket.socket) -> None:
             if up.ended and not up.bytes:
                 return
             if not moved:
-                # TLS may have to read in order to write, and the other way round: then it is woken too often for a while.
+                # TLS may have to read in order to write, and the reverse: then it is woken too often for a while.
                 for end, in_way, out_way in ((encrypted, down, up), (plain, up, down)):
                     events = selectors.EVENT_READ if not in_way.bytes and not in_way.ended else 0
                     events |= selectors.EVENT_WRITE if out_way.bytes else 0
