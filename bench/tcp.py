@@ -2,8 +2,8 @@
 
 Tasks: no-op tasks without inputs, submitted from Python to two governors; in one process (`rain start
 --local-governors=[1,1]`) and in processes of their own over TCP with TLS. Time of submit + wait_all; the graph is built
-before. Object: two tasks, one on each governor, have made an object of 1 GiB each; the time from the end of both to the
-start of a task that reads both, so that one of them has to travel. Beside it a plain pair of sockets on loopback,
+before. Object: two tasks, one on each governor, have made an object of 1 GiB each; the time from the end of both to
+the start of a task that reads both, so that one of them has to travel. Beside it a plain pair of sockets on loopback,
 without TLS: `sendfile` from a file in memory on one side, reading into memory on the other.
 """
 

@@ -37,7 +37,9 @@ class FakeServer:
         directory.mkdir(mode=0o700)
         self.path = str(directory / "client.sock")
         access = {"pid": 1, "version": "0.1.0", "tcp": f"127.0.0.1:{port}", "socket": self.path, "token": "secret"}
-        (directory / "access.json").write_text(json.dumps(access))
+        path = directory / "access.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(access))
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen()

@@ -1,4 +1,4 @@
-"""TLS for servers on other machines: credentials from the access file, a plain socket in front of the encrypted one."""
+"""TLS for servers on other machines: credentials from the access file, a plain socket before the encrypted one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _PIECE = 256 << 10
 def connect_tls(tcp: socket.socket, tls: dict[str, Any], name: str, path: str) -> socket.socket:
     """Shake hands over a connected socket; a plain socket whose bytes travel encrypted.
 
-    An ``ssl.SSLSocket`` must not be read and written by two threads at once, and an interrupted call may lose bytes. So
-    one thread in the background has it, and the client uses one end of a socket pair as it uses any other socket.
+    An ``ssl.SSLSocket`` must not be read and written by two threads at once, and an interrupted call may lose bytes.
+    So one thread in the background has it, and the client uses one end of a socket pair as it uses any other socket.
     """
     try:
         encrypted = _context(tls, path).wrap_socket(tcp, server_hostname=_SERVER_NAME)
@@ -76,7 +76,7 @@ def _pump(encrypted: ssl.SSLSocket, plain: socket.socket) -> None:
             if up.ended and not up.bytes:
                 return
             if not moved:
-                # TLS may have to read in order to write, and the reverse: then it is woken too often for a while.
+                # TLS may have to read in order to write, and the other way round: it is woken too often then.
                 for end, in_way, out_way in ((encrypted, down, up), (plain, up, down)):
                     events = selectors.EVENT_READ if not in_way.bytes and not in_way.ended else 0
                     events |= selectors.EVENT_WRITE if out_way.bytes else 0

@@ -101,12 +101,11 @@ impl Door {
                 }
                 Err(error) => self.log(&address, &format!("it cannot be served: {error}")),
             }
-            if self.waiting.len() > WAITING_CONNECTIONS_MAX {
-                let oldest =
-                    self.deadlines.iter().map(|(_, token)| *token).find(|token| self.waiting.contains_key(token));
-                if let Some(oldest) = oldest {
-                    self.refuse(oldest, "too many connections wait to be let in");
-                }
+            while self.waiting.len() > WAITING_CONNECTIONS_MAX
+                && let Some((_, oldest)) = self.deadlines.pop_front()
+            {
+                // It may have come in, or gone, long ago.
+                self.refuse(oldest, "too many connections wait to be let in");
             }
         }
     }
