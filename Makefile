@@ -6,12 +6,9 @@ SHELL := bash
 
 # The tests and .venv/bin/rain look for the program in target/release.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-PYTEST := python -m pytest -c python/pyproject.toml --rootdir=. -p no:cacheprovider
-# Loom's own bound: how often one run may switch threads where it need not. Without it some models take very long.
-LOOM_PREEMPTIONS := 2
+PYTEST := python -m pytest -c pyproject.toml --rootdir=. -p no:cacheprovider
 
 .PHONY: help
 help: ## list the targets
@@ -30,7 +27,7 @@ run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross
 	@scripts/run-example.sh
 
 .PHONY: test
-test: lint build test-rust test-loom test-python test-examples ## everything that CI checks
+test: lint build test-rust test-loom test-cpp test-python test-examples ## everything that CI checks
 	@echo "make test: all of it passed"
 
 # Tests run unoptimised, with debug assertions and overflow checks; those of Python use the release program.
@@ -44,12 +41,21 @@ test-rust: setup ## unit, property, end-to-end and tidy tests of all crates
 	cargo test --workspace --locked --doc --quiet
 
 .PHONY: test-loom
-test-loom: setup ## model checks of the lock-free parts, in their short form
-	LOOM_MAX_PREEMPTIONS=$(LOOM_PREEMPTIONS) $(MAKE) --no-print-directory loom
+test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N bounds them (without: every interleaving)
+	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
+		--target-dir target/loom
+
+.PHONY: test-cpp
+test-cpp: setup ## the C++ tasklib, with sanitizers
+	cpp/test.sh
 
 .PHONY: test-python
 test-python: build ## tests of the Python package, with and without a server
 	$(PYTEST) -n 2 python/tests
+
+.PHONY: test-pythons
+test-pythons: build ## the Python package with other interpreters (slow); RAIN_PYTHONS="/path/to/python3.9 ..."
+	RAIN_BIN=$(CURDIR)/target/release/rain python/tests/all_pythons.sh
 
 .PHONY: test-examples
 test-examples: build build-bench ## the examples and the benchmarks, against a real server; no times are judged
@@ -58,11 +64,6 @@ test-examples: build build-bench ## the examples and the benchmarks, against a r
 .PHONY: tidy
 tidy: setup ## only the rules for the sources: layers, names, lengths, notes
 	cargo test --locked -p rain-tests --test tidy
-
-.PHONY: loom
-loom: ## the same model checks with every interleaving (slow); LOOM_MAX_PREEMPTIONS=N shortens them
-	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
-		--target-dir target/loom
 
 .PHONY: stress
 stress: setup ## property tests with many more cases (slow); PROPTEST_CASES=N sets how many
@@ -80,18 +81,16 @@ bench: build-bench ## measure; a table, and target/bench/latest.json (BENCH=--qu
 lint: setup ## formatting, clippy, ruff, mypy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cd python && ruff check . && ruff format --check .
-	ruff check --config python/pyproject.toml examples bench
-	ruff format --config python/pyproject.toml --check examples bench
-	mypy --config-file python/pyproject.toml -p rain
+	ruff check python examples bench cpp tests
+	ruff format --check python examples bench cpp tests
+	mypy
 
 .PHONY: format
 format: setup ## format all sources
 	cargo fmt --all
-	cd python && ruff format .
-	ruff format --config python/pyproject.toml examples bench
+	ruff format python examples bench cpp tests
 
 .PHONY: clean
 clean: ## remove everything that was built, .venv too
-	rm -rf target .venv python/build python/*.egg-info .ruff_cache .mypy_cache
+	rm -rf target .venv python/build python/*.egg-info .pytest_cache {.,python}/.{ruff,mypy}_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,12 +1,13 @@
 """Large objects: one comes back to the client, and one is read by many tasks.
 
-Fetch: a `@remote` task has made an object and is finished; the time of `fetch()` and then `get_bytes()` (a copy in the
-client) or `get_view()` (no copy; a byte of every page is read, so that all of it has arrived). A fresh object each run.
+Fetch: a `@remote` task has made an object and is finished; the time of `fetch()` and then `get_bytes()` (a copy in
+the client) or `get_view()` (no copy; a byte of every page is read, so that all of it has arrived). A fresh object
+each run.
 
 Read by many: an object made by one task, and 64 `@remote` tasks which read all of it, with `get_bytes()` (an executor
-copies it once and keeps the copy for the next tasks that read the same object) or `get_view()` (no copy; a byte of every
-page). Time of build + submit + run + wait_all of the 64 tasks; what they return is checked. The executors are warm.
-Copies take the time that the system needs to give out that much memory, which differs much from run to run.
+copies it once and keeps the copy for the next tasks that read the same object) or `get_view()` (no copy; a byte of
+every page). Time of build + submit + run + wait_all of the 64 tasks; what they return is checked. The executors are
+warm. Copies take the time that the system needs to give out that much memory, which differs much from run to run.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from pathlib import Path
 import built_in_tasks
 import engine_alone
 import large_data
+import own_executors
 import programs
 import remote_calls
 import start_and_idle
@@ -26,7 +27,16 @@ from measure import RAIN, RAIN_BENCH, TOP, Row, Size
 
 MEASUREMENTS = {
     module.__name__: module.measure
-    for module in (engine_alone, built_in_tasks, remote_calls, programs, large_data, start_and_idle, tcp)
+    for module in (
+        engine_alone,
+        built_in_tasks,
+        remote_calls,
+        own_executors,
+        programs,
+        large_data,
+        start_and_idle,
+        tcp,
+    )
 }
 
 

@@ -1,8 +1,8 @@
 """Starting, and doing nothing.
 
 Ready: the time of `rain start --simple`, which returns when the server is ready. First Python result: from its return
-to the end of a fresh Python process that imports Rain, connects, calls one `@remote` function and fetches its result; and
-the same without the start of that process, from a client that is already there.
+to the end of a fresh Python process that imports Rain, connects, calls one `@remote` function and fetches its result;
+and the same without the start of that process, from a client that is already there.
 
 Idle: CPU time of all threads of all Rain processes (supervisor, engine, executors) while nothing is asked of them, in
 percent of one core, with a client connected and a session open in which a `@remote` call has run.

@@ -33,10 +33,10 @@ find_python() {
     return 1
 }
 
-# What identifies a finished .venv: its place (editable installs name it) and all that was installed into it.
+# What identifies a finished .venv: its place (the environment names it) and all that was installed into it.
 wanted_stamp() {
     echo "$PWD"
-    cksum "$requirements" python/pyproject.toml
+    cksum "$requirements"
 }
 
 check_system() {
@@ -46,6 +46,8 @@ check_system() {
         need libhwloc-dev "the hwloc library: cpus of this machine, pinning"
     fi
     has svm-train && has svm-predict || need libsvm-tools "svm-train and svm-predict for examples/cross_validation.py"
+    has g++ || need g++ "the C++ compiler for the library of C++ tasks"
+    has cmake || need cmake "builds the library of C++ tasks"
     if ! [ -x /usr/sbin/sshd ] || ! has ssh || ! has ssh-keygen; then
         need openssh-client "ssh, which starts governors on other machines"
         need openssh-server "sshd, for the tests of that"
@@ -108,10 +110,13 @@ make_venv() {
         rm -rf "$venv"
         "$python" -m venv "$venv"
     fi
-    echo "setup: installing into $venv what $requirements lists, and the package in python/"
+    echo "setup: installing into $venv what $requirements lists, and making the package in python/ known there"
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-input)
     "${pip[@]}" -r "$requirements" </dev/null
-    "${pip[@]}" --no-deps --no-build-isolation -e ./python </dev/null
+    # A line in a .pth file finds the package without the cost that the import hook of an editable install has.
+    local packages
+    packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "$PWD/python" >"$packages/rain-development.pth"
     ln -sfn ../../target/release/rain "$venv/bin/rain"
     wanted_stamp >"$venv/rain.stamp"
 }

@@ -234,7 +234,7 @@ const UNFINISHED: [&str; 5] = [
     concat!("unimpl", "emented!("),
     concat!("d", "bg!("),
     concat!("FIX", "ME"),
-    concat!("XX", "X"),
+    concat!("XX", "X:"),
 ];
 
 fn unfinished(text: &str) -> Vec<Complaint> {
@@ -397,7 +397,7 @@ fn rules_find_what_they_are_for() {
     assert_eq!(empty_name("engine/core/src/common.rs"), Some("common"));
     assert_eq!(empty_name("python/tests/unit/test_common.py"), None);
 
-    let text = UNFINISHED.join("\n") + "\nmytodo!()\nXXXL\n";
+    let text = UNFINISHED.join("\n") + "\nmytodo!()\nfile XXX\n";
     assert_eq!(lines_of(&unfinished(&text)), [1, 2, 3, 4, 5]);
 
     let text = MACHINE_PATHS.join("a\n") + "\n/tmp/rain/work/\nruntime / work/\n";

@@ -27,7 +27,7 @@ void start_badly(const std::string &how) {
     pause();
   } else if (how == "--version") {
     // ["register", {"version": 9, "name": "cpp", "pid": 1}]
-    const char frame[] = "\x26\0\0\0\x92\xa8register\x83\xa7version\x09\xa4name\xa3" "cpp\xa3pid\x01";
+    const char frame[] = "\x22\0\0\0\x92\xa8register\x83\xa7version\x09\xa4name\xa3" "cpp\xa3pid\x01";
     std::fputs("speaks version 9\n", stderr);
     send(0, frame, sizeof frame - 1, 0);
     pause();

@@ -38,6 +38,8 @@ pub enum EngineError {
     #[error(transparent)]
     Front(#[from] FrontError),
     #[error(transparent)]
+    Warm(#[from] local::WarmError),
+    #[error(transparent)]
     Runtime(#[from] local::RuntimeError),
 }
 
@@ -81,6 +83,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         tracing::warn!("{note}");
         let _ = reports.send(&Report::Note(note.clone()));
     }
+    local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
     let access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     let front = ClientFront::new(FrontConfig {

@@ -4,6 +4,7 @@ use crate::programs;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 
 /// An executor that governors start when a task needs it.
@@ -14,6 +15,12 @@ pub struct ExecutorConfig {
     pub command: Vec<String>,
     /// Added to the environment.
     pub env: BTreeMap<String, String>,
+    /// How long it may take until it registers, if that is said.
+    pub start_timeout: Option<Duration>,
+    /// How many processes each governor starts before they are needed; they must register for Rain to start.
+    pub warm: usize,
+    /// Where it is written, for messages: `FILE:LINE`.
+    pub place: String,
 }
 
 /// What is wrong with the file, and where.
@@ -42,6 +49,8 @@ pub enum Problem {
     NoProgram { executor: String, program: String },
     #[error("environment variable {0:?} of an executor cannot have this name or value")]
     Environment(String),
+    #[error("the start_timeout of executor {0:?} is not a number of seconds above 0")]
+    StartTimeout(String),
 }
 
 #[derive(Deserialize)]
@@ -59,6 +68,10 @@ struct Entry {
     args: Vec<String>,
     #[serde(default)]
     env: BTreeMap<Spanned<String>, String>,
+    /// Seconds.
+    start_timeout: Option<Spanned<f64>>,
+    #[serde(default)]
+    warm: usize,
 }
 
 #[derive(Deserialize)]
@@ -76,21 +89,27 @@ pub fn read(path: &Path) -> Result<Vec<ExecutorConfig>, GovernorConfigError> {
     let unreadable = |source| GovernorConfigError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let base = std::path::absolute(path).map_err(unreadable)?;
-    parse(&text, base.parent().unwrap_or(Path::new("/"))).map_err(|(offset, problem)| {
-        let before = text.get(..offset).unwrap_or(&text);
-        GovernorConfigError::Content { path: path.to_owned(), line: before.matches('\n').count() + 1, problem }
+    let line = |offset: usize| text.get(..offset).unwrap_or(&text).matches('\n').count() + 1;
+    let place = |offset: usize| format!("{}:{}", path.display(), line(offset));
+    parse(&text, base.parent().unwrap_or(Path::new("/")), &place).map_err(|(offset, problem)| {
+        GovernorConfigError::Content { path: path.to_owned(), line: line(offset), problem }
     })
 }
 
-fn parse(text: &str, base: &Path) -> Result<Vec<ExecutorConfig>, (usize, Problem)> {
+fn parse(text: &str, base: &Path, place: &dyn Fn(usize) -> String) -> Result<Vec<ExecutorConfig>, (usize, Problem)> {
     let file: File = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         (offset, Problem::Toml(error.message().to_owned()))
     })?;
-    file.executors.into_iter().map(|(name, entry)| check(&name, entry, base)).collect()
+    file.executors.into_iter().map(|(name, entry)| check(&name, entry, base, place)).collect()
 }
 
-fn check(name: &Spanned<String>, entry: Entry, base: &Path) -> Result<ExecutorConfig, (usize, Problem)> {
+fn check(
+    name: &Spanned<String>,
+    entry: Entry,
+    base: &Path,
+    place: &dyn Fn(usize) -> String,
+) -> Result<ExecutorConfig, (usize, Problem)> {
     let executor = name.get_ref().clone();
     let name_offset = name.span().start;
     if executor.is_empty() || executor.contains('/') {
@@ -120,7 +139,15 @@ fn check(name: &Spanned<String>, entry: Entry, base: &Path) -> Result<ExecutorCo
         }
         env.insert(key, value);
     }
-    Ok(ExecutorConfig { name: executor, command, env })
+    let start_timeout = match entry.start_timeout {
+        None => None,
+        Some(seconds) => match Duration::try_from_secs_f64(*seconds.get_ref()) {
+            Ok(timeout) if !timeout.is_zero() => Some(timeout),
+            _ => return Err((seconds.span().start, Problem::StartTimeout(executor))),
+        },
+    };
+    let (warm, place) = (entry.warm, place(name_offset));
+    Ok(ExecutorConfig { name: executor, command, env, start_timeout, warm, place })
 }
 
 #[cfg(test)]
@@ -137,13 +164,16 @@ mod tests {
     #[test]
     fn commands_are_lines_or_lists() {
         let text = "[executors.a]\ncommand = \"sh -c 'x y'\"\nargs = [\"z\"]\n[executors.a.env]\nK = \"v\"\n\
-                    [executors.b]\ncommand = [\"/bin/sh\", \"-e\"]\n";
+                    [executors.b]\ncommand = [\"/bin/sh\", \"-e\"]\nstart_timeout = 1.5\nwarm = 2\n";
         let read = read_text(text).unwrap();
         assert_eq!(read.len(), 2);
         assert!(read[0].command[0].starts_with('/'));
         assert_eq!(read[0].command[1..], ["-c", "x y", "z"]);
         assert_eq!(read[0].env["K"], "v");
         assert_eq!(read[1].command, ["/bin/sh", "-e"]);
+        assert_eq!([read[0].start_timeout, read[1].start_timeout], [None, Some(Duration::from_millis(1500))]);
+        assert_eq!([read[0].warm, read[1].warm], [0, 2]);
+        assert!(read[1].place.ends_with("governor.toml:6"), "{}", read[1].place);
         assert_eq!(read_text("").unwrap(), []);
     }
 
@@ -159,6 +189,7 @@ mod tests {
             ("[executors.\"a/b\"]\ncommand = \"sh\"\n", 1, "'/'"),
             ("[executors.buildin]\ncommand = \"sh\"\n", 1, "Rain's own"),
             ("[executors.a]\ncommand = \"sh\"\n[executors.a.env]\n\"A=B\" = \"c\"\n", 4, "A=B"),
+            ("[executors.a]\ncommand = \"sh\"\nstart_timeout = -1\n", 3, "start_timeout"),
             ("[executors.a\n", 1, ""),
             ("[executors.a]\nargs = []\n", 1, "missing field `command`"),
         ] {

@@ -2,14 +2,15 @@
 
 use crate::governor_config::ExecutorConfig;
 use crate::launch::Launch;
-use rain_exec::ExecutorSpec;
+use rain_data::{Store, StoreError};
+use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
 use rain_runtime::local::{LocalConfig, run_local};
 use rain_topology::CpuId;
 use rain_transport_tcp::front::ClientFront;
 use std::ffi::OsString;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use rain_runtime::local::{RuntimeError, Stop};
@@ -61,6 +62,40 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
     run_local(config, front, stop, ready)
 }
 
+/// An executor that is to be kept warm and does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmError {
+    #[error("{place}: {source}")]
+    Executor { place: String, source: Box<ExecutorError> },
+    #[error("cannot try the executors: {0}")]
+    Store(#[from] StoreError),
+    #[error("cannot try the executors: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Starts each executor that is to be kept warm once, so that one that cannot be is said before Rain is ready.
+///
+/// # Errors
+/// The first that does not register, with its place in the configuration.
+pub fn try_warm_executors(executors: &[ExecutorConfig], directory: &Path) -> Result<(), WarmError> {
+    let warm: Vec<&ExecutorConfig> = executors.iter().filter(|config| config.warm > 0).collect();
+    if warm.is_empty() {
+        return Ok(());
+    }
+    let store = Store::create(directory)?;
+    let interrupt = Interrupt::new()?;
+    let at = |config: &ExecutorConfig| {
+        let place = config.place.clone();
+        move |source| WarmError::Executor { place, source: Box::new(source) }
+    };
+    let start = |config: &ExecutorConfig| ExecutorProcess::start(&executor(config.clone()), &store).map_err(at(config));
+    let mut started = warm.iter().map(|config| start(config)).collect::<Result<Vec<_>, _>>()?;
+    for (process, config) in started.iter_mut().zip(&warm) {
+        process.wait_registered(&interrupt, &|| false).map_err(at(config))?;
+    }
+    Ok(())
+}
+
 /// The settings of a governor in a process of its own.
 pub fn governor(launch: &Launch, cpus: Vec<Option<CpuId>>, work_dir: PathBuf) -> GovernorConfig {
     let machine_cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -78,6 +113,7 @@ fn executor(config: ExecutorConfig) -> ExecutorSpec {
         name: config.name,
         command: config.command.into_iter().map(OsString::from).collect(),
         env: config.env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-        start_timeout: EXECUTOR_START_TIME_MAX,
+        warm: config.warm,
+        start_timeout: config.start_timeout.unwrap_or(EXECUTOR_START_TIME_MAX),
     }
 }

@@ -124,6 +124,7 @@ impl Executor {
                 Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
                 written => written?,
             }
+            workspace.drop_old_inputs();
             answer.clear();
             while answer.is_empty() {
                 let Some(body) = connection.receive()? else { return Ok(()) };

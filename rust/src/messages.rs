@@ -1,7 +1,6 @@
 //! The messages of the executor protocol (`docs/protocol.md`, "Executors").
 
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
-use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::Bytes;
 use std::fmt;
@@ -213,20 +212,42 @@ pub enum OutputSource {
 }
 
 /// `[source, content type, user]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallOutput(pub OutputSource, pub Option<String>, pub Option<String>);
 
-impl Serialize for CallOutput {
+impl Serialize for OutputSource {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(3)?;
-        match &self.0 {
-            OutputSource::Inline(bytes) => tuple.serialize_element(Bytes::new(bytes))?,
-            OutputSource::Path(path) => tuple.serialize_element(path)?,
-            OutputSource::Input(number) => tuple.serialize_element(number)?,
+        match self {
+            OutputSource::Inline(bytes) => serializer.serialize_bytes(bytes),
+            OutputSource::Path(path) => serializer.serialize_str(path),
+            OutputSource::Input(number) => serializer.serialize_u32(*number),
         }
-        tuple.serialize_element(&self.1)?;
-        tuple.serialize_element(&self.2)?;
-        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for OutputSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SourceVisitor;
+        impl Visitor<'_> for SourceVisitor {
+            type Value = OutputSource;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("content, a path or the number of an input")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<OutputSource, E> {
+                Ok(OutputSource::Inline(bytes.to_vec()))
+            }
+
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<OutputSource, E> {
+                Ok(OutputSource::Path(path.to_owned()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<OutputSource, E> {
+                u32::try_from(number).map(OutputSource::Input).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(SourceVisitor)
     }
 }
 

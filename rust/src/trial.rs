@@ -3,10 +3,11 @@
 use crate::error::ExecutorError;
 use crate::executor::Executor;
 use crate::messages::{
-    Call, CallExtra, CallInput, DataType, Failure, FromGovernor, Kind, OutputSpec, Source, append_frame,
+    Call, CallExtra, CallInfo, CallInput, CallOutput, DataType, Failure, FromGovernor, Kind, OutputSource, OutputSpec,
+    Source, append_frame,
 };
 use crate::workspace::Workspace;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +73,9 @@ pub enum TrialError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
+
+/// The content of a blob, and the files of a directory by their paths in it.
+type Content = (Vec<u8>, Vec<(String, Vec<u8>)>);
 
 /// A directory for the trial, removed after it.
 struct Scratch(PathBuf);
@@ -200,7 +204,7 @@ impl TrialInput {
         Ok(CallInput(source, self.content_type.as_deref(), data_type, size, number, None))
     }
 
-    fn read(&self) -> std::io::Result<(Vec<u8>, Vec<(String, Vec<u8>)>)> {
+    fn read(&self) -> std::io::Result<Content> {
         match &self.content {
             Ok(bytes) => Ok((bytes.clone(), Vec::new())),
             Err(path) => read_path(path),
@@ -209,7 +213,7 @@ impl TrialInput {
 }
 
 /// The content of a file, or the files of a directory.
-fn read_path(path: &Path) -> std::io::Result<(Vec<u8>, Vec<(String, Vec<u8>)>)> {
+fn read_path(path: &Path) -> std::io::Result<Content> {
     if !path.is_dir() {
         return Ok((fs::read(path)?, Vec::new()));
     }
@@ -231,28 +235,19 @@ fn read_path(path: &Path) -> std::io::Result<(Vec<u8>, Vec<(String, Vec<u8>)>)> 
 }
 
 fn read_answer(body: &[u8], inputs: &[TrialInput]) -> Result<TrialAnswer, TrialError> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum AnySource {
-        Input(u32),
-        Path(String),
-        Inline(#[serde(with = "serde_bytes")] Vec<u8>),
-    }
-    type Outputs = Vec<(AnySource, Option<String>, Option<String>)>;
-
     if let Ok((_, _, failure)) = rmp_serde::from_slice::<(String, u64, Failure)>(body) {
         let Failure { message, debug, user } = failure;
         return Err(TrialError::Failed { message, debug, user });
     }
-    let (_, _, outputs, info): (String, u64, Outputs, crate::messages::CallInfo) =
+    let (_, _, outputs, info): (String, u64, Vec<CallOutput>, CallInfo) =
         rmp_serde::from_slice(body).map_err(|error| ExecutorError::Frame(error.into()))?;
     let outputs = outputs
         .into_iter()
-        .map(|(source, content_type, user)| {
+        .map(|CallOutput(source, content_type, user)| {
             let (bytes, files) = match source {
-                AnySource::Inline(bytes) => (bytes, Vec::new()),
-                AnySource::Path(path) => read_path(Path::new(&path))?,
-                AnySource::Input(number) => inputs[number as usize].read()?,
+                OutputSource::Inline(bytes) => (bytes, Vec::new()),
+                OutputSource::Path(path) => read_path(Path::new(&path))?,
+                OutputSource::Input(number) => inputs[number as usize].read()?,
             };
             Ok(TrialOutput { bytes, files, content_type, user })
         })

@@ -196,7 +196,9 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
         fail(*context->error_);
       } else {
         const std::string &user = context->info_.user;
-        if (!user.empty() && !is_json(user)) throw TaskError("info().user has to be JSON text, not: " + user.substr(0, 100));
+        if (!user.empty() && !is_json(user)) {
+          throw TaskError("info().user has to be JSON text, not: " + user.substr(0, 100));
+        }
         const std::size_t start = detail::begin_frame(answer);
         detail::append_done_head(answer, message.call_id, outputs.size());
         write_outputs(known.kind);
@@ -212,6 +214,7 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
     outputs.items_.clear();
     workspace.end_call(done);
     connection.send(answer);
+    workspace.drop_old_inputs();
   };
 
   while (const std::optional<std::string_view> body = connection.receive()) {

@@ -45,9 +45,14 @@ void Workspace::end_call(bool outputs_were_taken) {
     if (!made.taken || !outputs_were_taken) remove_quietly(made.path);
   }
   made_.clear();
-  // The next task often reads the same large inputs, so the last ones stay.
-  if (mapped_in_call_) drop_inputs([](const Input &input, std::uint64_t call) { return input.used_in_call == call; }, calls_);
   set_watched_task(nullptr);
+}
+
+void Workspace::drop_old_inputs() {
+  // The next task often reads the same large inputs, so the last ones stay.
+  if (!mapped_in_call_) return;
+  mapped_in_call_ = false;
+  drop_inputs([](const Input &input, std::uint64_t call) { return input.used_in_call == call; }, calls_);
 }
 
 std::string Workspace::new_path() {

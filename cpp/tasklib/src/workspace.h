@@ -23,6 +23,8 @@ class Workspace {
   /// Between these, a call runs. What was made in it and did not become an output is removed.
   void begin_call(std::uint32_t session_id, const char *task_type);
   void end_call(bool outputs_were_taken);
+  /// Lets go of inputs that the last call did not use, if it mapped others. That takes time: after the answer.
+  void drop_old_inputs();
 
   /// A path that nothing has yet; removed after the call if it is not taken.
   std::string new_path();

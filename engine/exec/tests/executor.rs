@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn spec(args: &[&str]) -> ExecutorSpec {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.py");
     let command = ["python3".into(), script.into()].into_iter().chain(args.iter().map(Into::into)).collect();
-    ExecutorSpec { name: "fake".into(), command, env: vec![("MARK".into(), "1".into())], start_timeout: LONG }
+    ExecutorSpec { name: "fake".into(), command, env: vec![("MARK".into(), "1".into())], start_timeout: LONG, warm: 0 }
 }
 
 struct Talk {

@@ -53,6 +53,9 @@ mod deque {
         pub(super) fn pop(&self) -> Option<T> {
             self.0.lock().unwrap().pop_back()
         }
+        pub(super) fn is_empty(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
         pub(super) fn stealer(&self) -> Stealer<T> {
             Stealer(self.0.clone())
         }
@@ -169,6 +172,12 @@ impl LocalQueue {
         self.deque.push(task);
     }
 
+    /// Queues a task that this worker will not come to soon.
+    pub fn leave(&self, task: ReadyTask) {
+        self.deque.push(task);
+        self.pool.wake(1);
+    }
+
     /// The newest task of this worker's own.
     #[inline]
     pub fn pop(&self) -> Option<ReadyTask> {
@@ -192,6 +201,15 @@ impl LocalQueue {
     }
 
     fn find_elsewhere(&mut self) -> Option<ReadyTask> {
+        let found = self.steal()?;
+        // What came along was for a moment in no queue: a worker that looked then may have gone to sleep.
+        if !self.deque.is_empty() {
+            self.pool.wake(1);
+        }
+        Some(found)
+    }
+
+    fn steal(&mut self) -> Option<ReadyTask> {
         let workers = self.pool.stealers.len();
         loop {
             let mut retry = false;

@@ -130,8 +130,13 @@ fn check(plan: Plan, workers: usize, batches: usize) {
     }
 }
 
+/// Cases of a property test: few in the short form, `PROPTEST_CASES` in the long one (`make stress`).
+fn cases(short: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(short)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(200), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_task_runs_once_after_its_inputs(plan in plan(300, 4), batches in 1usize..5) {

@@ -41,11 +41,14 @@ impl Session {
     /// Makes a batch known before any of its tasks is queued.
     pub(crate) fn add_batch(&self, batch: &Arc<Batch>) {
         let mut batches = self.batches.write().unwrap_or_else(PoisonError::into_inner);
-        if batch.count > 0 && batches.last().is_none_or(|last| last.first < batch.first) {
+        // With several governors, tasks of an older batch may come after those of a newer one.
+        let place = batches.partition_point(|other| other.first < batch.first);
+        let is_new = batches.get(place).is_none_or(|other| other.first != batch.first);
+        if batch.count > 0 && is_new {
             if batch.kinds.iter().any(|kind| kind.priority != 0) {
                 self.ranks.store(true, Ordering::Release);
             }
-            batches.push(batch.clone());
+            batches.insert(place, batch.clone());
         }
     }
 
@@ -81,7 +84,7 @@ impl Session {
     pub(crate) fn batch_of(&self, task: u32) -> Option<Arc<Batch>> {
         let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);
         let position = batches.partition_point(|batch| batch.first <= task);
-        batches.get(position.checked_sub(1)?).cloned()
+        batches.get(position.checked_sub(1)?).filter(|batch| batch.tasks().contains(&task)).cloned()
     }
 }
 
@@ -104,5 +107,38 @@ impl SessionTable {
 
     pub(crate) fn drain(&self) -> Vec<Arc<Session>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, session)| session).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rain_core::graph::{Column, Offsets};
+    use rain_core::id::SessionId;
+
+    fn batch(first: u32, count: u32) -> Arc<Batch> {
+        Arc::new(Batch {
+            first,
+            count,
+            kinds: Arc::default(),
+            kind: Column::Same(0),
+            input_offsets: Offsets::Every(0),
+            inputs: Vec::new(),
+            first_output: Column::Same(0),
+            configs: Vec::new(),
+            config: Column::Same(0),
+            user: Default::default(),
+        })
+    }
+
+    #[test]
+    fn batches_are_found_in_whatever_order_they_came() {
+        let session = Session::new(&OpenSession { session: SessionId(1), python: None });
+        for (first, count) in [(10, 5), (0, 10), (10, 5), (20, 1)] {
+            session.add_batch(&batch(first, count));
+        }
+        let first_of = |task| session.batch_of(task).map(|batch| batch.first);
+        assert_eq!([0, 9, 10, 14, 20].map(first_of), [Some(0), Some(0), Some(10), Some(10), Some(20)]);
+        assert_eq!([15, 19, 21].map(first_of), [None, None, None]);
     }
 }

@@ -141,8 +141,12 @@ fn orphans_of_the_engine_are_ended_too() {
     let option = format!("--runprefix={}", prefix.display());
     for end in ["stop", "TERM", "KILL"] {
         let port = sandbox.started(&["--simple", &option]);
-        let sleeping = sandbox.processes().iter().filter(|(_, line)| line.contains("sleep 100")).count();
-        assert!(sleeping >= 3, "{:?}", sandbox.processes());
+        // The script starts them beside the engine, which may be ready first.
+        let begun = Instant::now();
+        while sandbox.processes().iter().filter(|(_, line)| line.contains("sleep 100")).count() < 3 {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", sandbox.processes());
+            thread::yield_now();
+        }
         match end {
             "stop" => assert!(sandbox.rain(&["stop", "--listen", &port]).status.success()),
             "TERM" => signal(sandbox.supervisor_pid(&port), "TERM"),
@@ -185,6 +189,24 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains("ended with exit code 1"), "{}", text(&output.stderr));
         sandbox.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_warm_executor_that_does_not_register_is_said_with_its_line() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("governor.toml");
+    let config = |command: &str| {
+        fs::write(&file, format!("\n[executors.a]\ncommand = {command}\nstart_timeout = 0.1\nwarm = 1\n")).unwrap();
+        format!("--governor-config={}", file.display())
+    };
+    for (command, expected) in [("\"sleep 1000\"", "did not register"), ("\"sh -c 'echo words >&2; exit 3'\"", "words")]
+    {
+        let output = sandbox.start("0", &["--simple", &config(command)]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("governor.toml:2: ") && said.contains(expected), "{said}");
+        assert_eq!(sandbox.processes(), []);
     }
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from typing import Any
@@ -48,6 +47,8 @@ def connect(host: str, port: int, access_file: str | None = None) -> tuple[socke
         tcp = socket.create_connection((host or "localhost", port), timeout=CONNECT_SECONDS)
     except OSError as error:
         raise RainException(_refused(host, port, error, access, access_file)) from None
+    except ValueError:
+        raise RainException(f"Not the name of a host: {host!r}") from None
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if access is not None and isinstance(access.get("tls"), dict):
         return connect_tls(tcp, access["tls"], f"{host}:{port}", access_file), None, f"{host}:{port}"
@@ -71,6 +72,8 @@ def _is_local(host: str) -> bool:
 
 
 def _read_access(path: str, chosen: bool) -> dict[str, Any] | None:
+    import json
+
     try:
         with open(path, encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777

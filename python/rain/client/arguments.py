@@ -8,22 +8,17 @@ Anything else is a pickle of ``(arguments, keyword arguments)`` in which data ob
 from __future__ import annotations
 
 import io
-from types import FunctionType, GeneratorType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Callable
 
-import cloudpickle
-
 from ..common.errors import RainException
-from .data import DataObject
-from .task import Task, check_input
+from .task import check_input
 
 if TYPE_CHECKING:
     from .session import Session
 
 # What MessagePack gives back as it was.
 PLAIN_TYPES = frozenset((int, str, bytes, float, bool, type(None)))
-
-PICKLE_PROTOCOL = 5
 
 
 class Deferred:
@@ -32,26 +27,6 @@ class Deferred:
     def as_argument(self) -> tuple[Any, ...]:
         """How to pickle it as an argument, in the form of ``__reduce__``."""
         raise NotImplementedError
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
-    """Pickles anything; data objects are handed to a function."""
-
-    def __init__(self, file: io.BytesIO, found: Callable[[Any], Any]) -> None:
-        super().__init__(file, protocol=PICKLE_PROTOCOL)
-        self._found = found
-
-    def persistent_id(self, obj: Any) -> Any:
-        if isinstance(obj, (DataObject, Task)):
-            return self._found(obj)
-        return None
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, Deferred):
-            return obj.as_argument()
-        if isinstance(obj, GeneratorType):
-            return list, (list(obj),)
-        return super().reducer_override(obj)
 
 
 def pickle_arguments(
@@ -73,8 +48,11 @@ def pickle_arguments(
             inputs[number] = item
         return number, parameter
 
+    # Not before it is needed: it takes longer than all the rest of this package.
+    from .pickler import Pickler
+
     buffer = io.BytesIO()
-    pickler = _Pickler(buffer, found)
+    pickler = Pickler(buffer, found)
     try:
         # One pickle after the other with a common memo, to know which parameter a data object belongs to.
         pickler.dump((len(args), list(kwargs)))
@@ -107,9 +85,11 @@ def pickle_function(function: FunctionType, without_defaults: bool) -> bytes:
 
 def pickle_callable(function: Callable[..., Any], name: str) -> bytes:
     """Pickle anything that can be called."""
+    from .pickler import Pickler
+
     buffer = io.BytesIO()
     try:
-        _Pickler(buffer, _refuse).dump(function)
+        Pickler(buffer, _refuse).dump(function)
     except RainException as error:
         raise RainException(f"Remote function {name}() cannot be sent: {error}") from None
     except Exception as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import RainException
 from .active import set_default
+from .address import access_path
 from .connection import Connection, RequestError, Taker
 from .kind import check_name
 from .session import Session
@@ -43,21 +44,15 @@ class Client:
         if cpus is not None and (not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1):
             raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
         if address is None and port is None:
-            from . import private
-
-            self._private = private.acquire(cpus)
-            address, port = "127.0.0.1", self._private.port
-        elif cpus is not None:
+            self._connection = self._connect_private(cpus)
+            return
+        if cpus is not None:
             raise RainException("cpus= is for a private server, without an address; others have theirs already")
         address = "localhost" if address is None else address
         port = DEFAULT_PORT if port is None else port
         if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
             raise RainException(f"Not the address of a server: {address!r}, {port!r}")
-        try:
-            self._connection = Connection(address, port, access)
-        except BaseException:
-            self._release()
-            raise
+        self._connection = Connection(address, port, access)
 
     @property
     def local(self) -> bool:
@@ -106,6 +101,22 @@ class Client:
     def __repr__(self) -> str:
         kind = "private server at " if self._private is not None else ""
         return f"<Client of {kind}{self._connection.name}{' closed' if self._connection.closed else ''}>"
+
+    def _connect_private(self, cpus: int | None) -> Connection:
+        from . import private
+
+        while True:
+            server, is_new = private.acquire(cpus)
+            try:
+                connection = Connection("127.0.0.1", server.port, access_path(server.port))
+            except BaseException as error:
+                private.discard(server)
+                # One that was started before may have died just now.
+                if is_new or not isinstance(error, RainException):
+                    raise
+            else:
+                self._private = server
+                return connection
 
     def _release(self) -> None:
         server, self._private = self._private, None

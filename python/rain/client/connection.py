@@ -133,19 +133,22 @@ class Connection:
                 self._hand_over(taker, reply)
             if failure is not None:
                 for taker in lost:
-                    taker({}, RainException(failure))
+                    _give(taker, {}, RainException(failure))
                 return
             if lead:
-                with contextlib.suppress(RainException):
+                try:
                     self._hand_out()
+                except Exception as error:
+                    # Known already, if it is ours.
+                    self._fail(f"What the server at {self.name} sends cannot be read: {error}")
 
     def _hand_over(self, taker: Taker, reply: list[Any]) -> None:
         try:
             body = self._body(reply)
         except (RequestError, RainException) as error:
-            taker({}, error)
+            _give(taker, {}, error)
         else:
-            taker(body, None)
+            _give(taker, body, None)
 
     def close(self) -> None:
         """Drop the connection; the server ends the client's sessions."""
@@ -286,3 +289,11 @@ class Connection:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def _give(taker: Taker, body: dict[str, Any], error: Exception | None) -> None:
+    """Hand over a reply; whatever is done with it, the others are handed over too."""
+    try:
+        taker(body, error)
+    except Exception:
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

@@ -83,6 +83,8 @@ class DataObject:
     @staticmethod
     def _constant(content: bytes, label: str, data_type: DataType, content_type: str | None) -> DataObject:
         session = active_session()
+        if not isinstance(label, str):
+            raise RainException(f"A label is a string, not {type(label).__name__}: {label!r}")
         constant = DataObject(session, label, data_type, content_type, content=content)
         session._constants.append(constant)
         return constant
@@ -186,6 +188,11 @@ class DataObject:
         source = "constant" if self._task is None else f"of {self._task.describe()}"
         return f"<object{number}{label} {source}>"
 
+    def _repr_html_(self) -> str:
+        from .drawing import attributes_html
+
+        return attributes_html(repr(self).strip("<>"), self)
+
     def __reduce__(self) -> Any:
         raise RainException(f"A data object can only be passed to tasks as an argument: {self!r}")
 
@@ -252,7 +259,10 @@ def directory(path: str | os.PathLike[str], label: str = "const") -> DataObject:
     """Make a constant data object from a directory of this machine, with all that is in it."""
     from ..common.archive import pack_directory
 
-    path = os.fspath(path)
+    try:
+        path = os.fspath(path)
+    except TypeError:
+        raise RainException(f"directory() takes a path, not {type(path).__name__}: {path!r}") from None
     if not os.path.isdir(path):
         raise RainException(f"{path!r} is not a directory")
     try:

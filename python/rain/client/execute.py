@@ -15,7 +15,7 @@ from .active import active_session
 from .data import DataObject
 from .kind import Kind, OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
 from .output import Input, Output
-from .paths import check_disjoint, check_relative
+from .paths import check_disjoint, check_relative, is_utf8
 from .task import Task, TaskInput, as_inputs, as_outputs
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Invocation:
             raise RainException(f"Execute needs a program to run: {args!r}")
         if any("\0" in part for part in parts):
             raise RainException(f"An argument of a program cannot contain a zero byte: {parts!r}")
+        if not all(map(is_utf8, parts)):
+            raise RainException(f"An argument of a program is not text that can be encoded: {parts!r}")
         return [" ".join(parts)] if shell else parts
 
     def _argument(self, arg: Argument, shell: bool) -> str:
@@ -310,6 +312,8 @@ def check_environment(env: Mapping[str, str] | None) -> dict[str, str]:
         raise RainException(f"env= is a dictionary of strings, not {env!r}") from None
     for key, value in variables.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key or "=" in key or "\0" in key + value:
+            raise RainException(f"Not a variable of the environment: {key!r}={value!r}")
+        if not is_utf8(key + value):
             raise RainException(f"Not a variable of the environment: {key!r}={value!r}")
     return variables
 

@@ -46,7 +46,7 @@ class Input:
         self.content_type = check_content_type(content_type)
         self.load = load
         self.write = write
-        self.size_hint = size_hint
+        self.size_hint = _check_size(size_hint)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.label!r}, path={self.path!r})"
@@ -97,7 +97,7 @@ class Output:
         self.content_type = check_content_type(content_type) or self.encode
         if self.encode and self.content_type != self.encode:
             raise RainException(f"An output encoded as {encode!r} cannot have the content type {content_type!r}")
-        self.size_hint = size_hint
+        self.size_hint = _check_size(size_hint)
 
     def spec(self) -> OutputSpec:
         """The output as a part of the graph."""
@@ -120,3 +120,9 @@ def _check_label(label: str | None) -> str | None:
     if label is not None and not isinstance(label, str):
         raise RainException(f"A label is a string, not {type(label).__name__}: {label!r}")
     return label
+
+
+def _check_size(size: int | None) -> int | None:
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise RainException(f"size_hint= is a number of bytes: {size!r}")
+    return size

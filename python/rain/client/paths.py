@@ -48,6 +48,15 @@ def _as_string(path: Any, what: str) -> str:
         path = os.fspath(path)
     except TypeError:
         raise RainException(f"The path of {what} is a string, not {type(path).__name__}: {path!r}") from None
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path or "\0" in path or not is_utf8(path):
         raise RainException(f"The path of {what} is not usable: {path!r}")
     return path
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be encoded: the names of some files cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -90,10 +90,11 @@ class PrivateServer:
         return self._process.poll() is None
 
 
-def acquire(cpus: int | None) -> PrivateServer:
-    """The private server of this process for a number of cpus (None: all), started if it does not run."""
+def acquire(cpus: int | None) -> tuple[PrivateServer, bool]:
+    """The private server of this process for a number of cpus (None: all), and whether it was started only now."""
     with _lock:
         server = _servers.get(cpus)
+        is_new = server is None or not server.alive
         if server is None or not server.alive:
             if server is not None:
                 server.stop()
@@ -101,7 +102,15 @@ def acquire(cpus: int | None) -> PrivateServer:
                 atexit.register(_stop_all)
             server = _servers[cpus] = PrivateServer(cpus)
         server.clients += 1
-        return server
+        return server, is_new
+
+
+def discard(server: PrivateServer) -> None:
+    """A server cannot be used: stop it, and let the next client start another one."""
+    with _lock:
+        if _servers.get(server.cpus) is server:
+            del _servers[server.cpus]
+    server.stop()
 
 
 def release(server: PrivateServer) -> None:

@@ -146,7 +146,10 @@ class Remote:
             )
         parameters = parameters[1:]
         self._call_signature = self._signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
-        settings = dict(inputs or {})
+        try:
+            settings = dict(inputs or {})
+        except (TypeError, ValueError):
+            raise RainException(f"inputs= of {self.__name__}() is a dictionary, not {inputs!r}") from None
         self._settings: list[Input | None] = []
         for parameter in parameters:
             hint = _evaluate(parameter.annotation, self._function)

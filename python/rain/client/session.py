@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .client import Client
     from .plain import PlainFunction
     from .remote import Remote
+
+_PLACE = re.compile(r"^task \d+\b.* failed on (governor \d+)$", re.DOTALL)
 
 
 class Session:
@@ -276,6 +279,23 @@ class Session:
         name = f" {self.name!r}" if self.name else ""
         return f"<Session {self.session_id}{name}{' closed' if self._closed else ''}>"
 
+    def svg(self) -> str:
+        """The graph of the session as a picture in SVG; for graphs of some hundred tasks at most."""
+        from .drawing import Picture
+
+        return Picture(self).svg()
+
+    def dot(self) -> str:
+        """The graph of the session in the language of graphviz."""
+        from .drawing import Picture
+
+        return Picture(self).dot()
+
+    def _repr_html_(self) -> str:
+        from .drawing import session_html
+
+        return session_html(self)
+
     def _kind(
         self,
         task_type: str,
@@ -355,7 +375,13 @@ class Session:
         if error.get("kind") == "task":
             debug = error.get("debug") or ""
             named = task.describe() if task is not None else f"task {number}"
-            text = f"{named[0].upper()}{named[1:]} failed:\n{message}"
+            # The server names the task too, but not where it was made.
+            where, found, rest = message.partition(": ")
+            place = _PLACE.search(where)
+            if found and place is not None:
+                text = f"{named[0].upper()}{named[1:]} failed on {place.group(1)}:\n{rest}"
+            else:
+                text = f"{named[0].upper()}{named[1:]} failed:\n{message}"
             if debug:
                 text = f"{text.rstrip()}\n\nDebug:\n{debug}"
             return TaskException(text, task, message, debug)

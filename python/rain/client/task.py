@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import os
 import sys
 from collections.abc import Generator, Iterable, Sequence
@@ -255,6 +254,8 @@ class Task:
     @property
     def origin(self) -> str:
         """Where the task was made, as ``file:line``."""
+        import dis
+
         line = self._code.co_firstlineno
         for offset, start in dis.findlinestarts(self._code):
             if offset > self._instruction:
@@ -264,6 +265,11 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"
+
+    def _repr_html_(self) -> str:
+        from .drawing import attributes_html
+
+        return attributes_html(self.describe(), self)
 
     def __reduce__(self) -> Any:
         raise RainException(f"A task can only be passed to other tasks as an argument: {self.describe()}")
@@ -311,7 +317,10 @@ def as_inputs(session: Session, items: Iterable[TaskInput]) -> tuple[TaskInput, 
     """Check that things can be inputs of a task in a session."""
     if isinstance(items, (Task, DataObject)):
         raise RainException(f"A list of data objects is needed, not a single {type(items).__name__}: {items!r}")
-    inputs = tuple(items)
+    try:
+        inputs = tuple(items)
+    except TypeError:
+        raise RainException(f"A list of data objects is needed, not {type(items).__name__}: {items!r}") from None
     for item in inputs:
         check_input(session, item)
     return inputs

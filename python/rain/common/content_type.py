@@ -63,8 +63,9 @@ def text_encoding(name: str | None) -> str:
     import codecs
 
     try:
+        "".encode(name[5:])
         return codecs.lookup(name[5:]).name
-    except LookupError:
+    except (LookupError, ValueError):
         raise RainException(f"Unknown text encoding in content type {name!r}") from None
 
 

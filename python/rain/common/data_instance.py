@@ -120,6 +120,8 @@ class DataInstance:
             return str(self.get_view(), encoding or text_encoding(self.content_type))
         except UnicodeDecodeError as error:
             raise RainException(f"The data is not text: {error}") from None
+        except LookupError as error:
+            raise RainException(f"The data cannot be read as text: {error}") from None
 
     def load(self) -> Any:
         """The value that the content stands for, according to its content type."""

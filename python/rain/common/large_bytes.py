@@ -6,8 +6,8 @@ import os
 import sys
 from typing import Any
 
-# From this size on it pays.
-LARGE = 8 << 20
+# From this size on it pays; a virtual machine is slow to give a huge page that it has never used.
+LARGE = 128 << 20
 
 _HUGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14

@@ -139,7 +139,7 @@ class Call:
         context = self.context
         info = {}
         if context._debug is not None:
-            info["debug"] = "\n".join(context._debug)
+            info["debug"] = "\n".join(context._debug).encode(errors="backslashreplace").decode()
         if context._info is not None and context._info.user:
             info["user"] = _to_json(context._info.user, "ctx.info.user")
         return info

@@ -62,13 +62,16 @@ class Context:
         return self._call.function.call
 
     def debug(self, message: Any, *args: Any) -> None:
-        """Write a message to the debug stream of the task; arguments are put in as :meth:`str.format` does."""
+        """Write a message to the debug stream of the task; arguments are put in as :meth:`str.format` does,
+        or come after it."""
         text = str(message)
         if args:
             try:
-                text = text.format(*args)
+                formatted = text.format(*args) if "{" in text else ""
             except (IndexError, KeyError, ValueError):
-                text = " ".join((text, *map(str, args)))
+                formatted = ""
+            # Where there are no places for them, they come after the message, as with print().
+            text = formatted or " ".join((text, *map(str, args)))
         if self._debug is None:
             self._debug = []
         self._debug.append(text)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import stat
 import sys
 from types import TracebackType
 from typing import Any
@@ -16,6 +19,9 @@ from .workdir import Workdir
 
 PROTOCOL_VERSION = 1
 READ_SIZE = 1 << 16
+# Standard error, which is a file when a governor has started this.
+LOG = 2
+LOG_TAIL = 4 << 10
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -30,6 +36,9 @@ class Executor:
         self._functions: dict[int, Function] = {}
         self._encode_into = msgspec.msgpack.Encoder().encode_into
         self._reply = bytearray(4)
+        # How long the log, to which standard output and error go, was before the current call.
+        self._log_start = 0
+        self._has_log = _is_file(LOG)
 
     def run(self) -> None:
         """Register and carry out calls until the governor closes the socket."""
@@ -83,6 +92,8 @@ class Executor:
 
     def _call(self, message: list[Any]) -> None:
         _, call_id, kind_id, ids, config, inputs, extra = message
+        if self._has_log:
+            self._log_start = os.lseek(LOG, 0, os.SEEK_END)
         call = None
         answer: tuple[Any, ...]
         try:
@@ -110,9 +121,24 @@ class Executor:
             except Exception as info_error:
                 failure["message"] += f"\n{info_error}"
             call.drop_staged([])
-        sys.stdout.flush()
-        sys.stderr.flush()
-        return failure
+        written = self._written()
+        if written:
+            failure["message"] += f"\n\nThe end of its output:\n{written}"
+        # Names of files and the like can have what UTF-8 cannot.
+        return {name: text.encode(errors="backslashreplace").decode() for name, text in failure.items()}
+
+    def _written(self) -> str:
+        """The end of what the current call has written to standard output and error."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        if not self._has_log:
+            return ""
+        end = os.lseek(LOG, 0, os.SEEK_END)
+        # The governor empties a log that is long.
+        start = self._log_start if self._log_start <= end else 0
+        start = max(start, end - LOG_TAIL)
+        return os.pread(LOG, end - start, start).decode(errors="replace").rstrip()
 
     def _send(self, message: tuple[Any, ...]) -> None:
         reply = self._reply
@@ -123,6 +149,14 @@ class Executor:
             sent += os.write(self._fd, memoryview(reply)[sent:])
 
 
+def _is_file(fd: int) -> bool:
+    """Whether a descriptor is a file that can be read."""
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+    except OSError:
+        return False
+
+
 def describe_error(error: BaseException) -> str:
     """Type and text of an error, and the traceback from where the user's code begins."""
     import traceback
@@ -131,6 +165,8 @@ def describe_error(error: BaseException) -> str:
         text = str(error)
     except Exception:
         text = "(the text of the error cannot be shown)"
+    if isinstance(error, ImportError):
+        text += f" (in the executor: {sys.executable}, Python {sys.version.split()[0]})"
     begin = _users_traceback(error.__traceback__)
     if begin is None:
         return text if isinstance(error, RainException) else f"{type(error).__name__}: {text}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAM  # type: ignore[import-not-found]
+from real_server import PROGRAM
 
 from rain.client import Client, RainException, SessionException, blob, remote, tasks
 

@@ -18,10 +18,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from real_server import PATIENCE_S, PROGRAM, until_dead
 
 from rain.client import Client, RainException, TaskException, blob, remote, tasks
-
-PATIENCE_S = 30
 
 
 def works(client: Client) -> bool:
@@ -182,19 +181,6 @@ def process_id(ctx: Any) -> str:
     return str(os.getpid())
 
 
-def until_dead(pid: int) -> None:
-    """A killed process is dead when it is gone or waits to be reaped."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-    raise TimeoutError(pid)
-
-
 def test_executor_killed_in_the_middle(client: Client) -> None:
     with client.new_session() as session:
         killed("x")
@@ -248,8 +234,6 @@ def connect_client(client: Client) -> socket.socket:
 @pytest.fixture
 def small_disk() -> Iterator[Any]:
     """A server whose working directory is a memory file system of 8 MiB, in a mount namespace of its own."""
-    from conftest import PROGRAM  # type: ignore[import-not-found]
-
     runtime = Path(tempfile.mkdtemp(prefix="rain-full-"))
     (runtime / "work").mkdir()
     script = 'mount -t tmpfs -o size=8m none "$1/work" && exec "$2" start --simple --foreground --no-pin \

@@ -199,3 +199,24 @@ def test_many_calls(session: Session, fetch: Any) -> None:
     number = remote()(lambda ctx, n: str(n))
     results = fetch(*(number(n) for n in range(500)))
     assert results == [[str(n).encode()] for n in range(500)]
+
+
+def test_the_interpreter_of_the_client(session: Session, fetch: Any) -> None:
+    where = remote()(lambda ctx: "\n".join((sys.executable, sys.prefix, *sys.path)))
+    (found,) = fetch(where())
+    lines = found.decode().splitlines()
+    assert lines[:2] == [sys.executable, sys.prefix]
+    assert set(filter(os.path.isabs, sys.path)) <= set(lines[2:])
+
+
+def test_an_import_that_fails_names_the_interpreter(client: Client) -> None:
+    def needs(ctx: Any) -> None:
+        import no_such_module_anywhere  # type: ignore[import-not-found]  # noqa: F401
+
+    with client.new_session() as session:
+        remote()(needs)()
+        session.submit()
+        with pytest.raises(
+            TaskException, match=f"no_such_module_anywhere.*in the executor: {sys.executable}, Python 3"
+        ):
+            session.wait_all()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAM, RainServer  # type: ignore[import-not-found]
+from real_server import PROGRAM, RainServer
 
 from rain.client import Client, RainException, blob, remote, tasks
 
@@ -104,3 +104,19 @@ def test_large_object_read_everywhere(client: Client) -> None:
         session.submit()
         seen = [task.output.fetch().get_str().split() for task in readers]
         assert {size for size, _ in seen} == {"3000000"}
+
+
+def test_tasks_of_an_older_submit_come_later(client: Client) -> None:
+    """A governor may be given tasks of a newer submit before the first one of an older submit."""
+    with client.new_session() as session:
+        slow = tasks.Execute("sleep 0.2")
+        made = [tasks.Execute(["printf", "%s", str(number)], stdout=True) for number in range(40)]
+        session.submit()
+        made += [tasks.Execute(["printf", "%s", str(number)], stdout=True) for number in range(40, 80)]
+        late = tasks.Concat(made[40:])
+        late.output.keep()
+        session.submit()
+        session.wait_all()
+        slow.update()
+        assert slow.state == "finished"
+        assert late.output.fetch().get_bytes() == "".join(map(str, range(40, 80))).encode()

@@ -229,7 +229,7 @@ def test_update(session: Session, server: FakeServer) -> None:
     task.output.update()
     assert task.output.info.size == 3
     with pytest.raises(RainException, match="cannot be changed"):
-        task.info.debug = "x"
+        task.info.error = "x"
 
 
 def test_failed_task(session: Session, server: FakeServer) -> None:

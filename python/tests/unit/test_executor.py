@@ -202,7 +202,7 @@ def test_context(driver: Driver) -> None:
     driver.start(function, user='{"foo": 42}')
     outputs, info = driver.finish()
     assert outputs[0][0] == b"5:41 py/run [ID(session_id=5, id=100)] function"
-    assert info == {"debug": "Running at governor\na = 1\n{braces}", "user": '{"bar":[1,2,42]}'}
+    assert info == {"debug": "Running at governor 3\na = 1\n{braces}", "user": '{"bar":[1,2,42]}'}
 
 
 def test_user_attributes_of_objects(driver: Driver) -> None:
@@ -367,3 +367,15 @@ def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RainException, match="No space left for an output of 3 bytes"):
         workdir.write(b"123")
     assert not list(tmp_path.glob("out-*"))
+
+
+def test_text_that_is_not_utf8(driver: Driver) -> None:
+    def fail(ctx: Any) -> None:
+        raise ValueError("\udcff")
+
+    with pytest.raises(Failed, match=r"ValueError: \\udcff"):
+        driver.call(fail)
+    driver.start(lambda ctx: ctx.debug("\udcfe") or b"")
+    assert driver.finish()[1] == {"debug": "\\udcfe"}
+    with pytest.raises(Failed, match="surrogates not allowed"):
+        driver.call(lambda ctx: "\udcff")

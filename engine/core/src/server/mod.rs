@@ -16,7 +16,7 @@ use crate::id::{ClientId, GovernorId, SessionId};
 use crate::peer::{FromGovernor, Message, ToGovernor};
 use session::Session;
 pub use status::{GovernorStatus, SessionStatus, Status};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 pub use submit::{NewConstant, Submission};
 
 /// Number that a client gave a request.
@@ -112,6 +112,8 @@ pub struct Server<D> {
     sessions: BTreeMap<SessionId, Session<D>>,
     governors: BTreeMap<GovernorId, Governor>,
     fetches: BTreeMap<u64, PendingFetch>,
+    /// Sessions that have tasks to be handed out.
+    to_place: BTreeSet<SessionId>,
     next_session: u32,
     next_ticket: u64,
 }
@@ -130,6 +132,7 @@ impl<D: Clone> Server<D> {
             sessions: BTreeMap::new(),
             governors: BTreeMap::new(),
             fetches: BTreeMap::new(),
+            to_place: BTreeSet::new(),
             next_session: 1,
             next_ticket: 1,
         }
@@ -202,6 +205,9 @@ impl<D: Clone> Server<D> {
                 let Some(governor) = self.governors.get_mut(&id) else { return };
                 if session.failure.is_none() {
                     session.tasks_finished(id, governor, &finished, actions);
+                    if session.has_unplaced() {
+                        self.to_place.insert(session.id);
+                    }
                     self.fetch_finished(SessionId(finished.session), actions);
                 }
             }

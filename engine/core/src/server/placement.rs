@@ -29,6 +29,8 @@ pub(super) struct Spread<D> {
     /// Governors that hold the object or will when their tasks have run.
     holders: BTreeMap<ObjectIndex, Vec<GovernorId>>,
     constants: BTreeMap<ObjectIndex, D>,
+    /// Kept constants that no task reads; they have to be somewhere to be fetched.
+    unread_constants: Vec<ObjectIndex>,
     ready: VecDeque<TaskIndex>,
     /// Mean duration of recent tasks, seconds.
     mean_duration: Option<f64>,
@@ -44,6 +46,7 @@ impl<D: Clone> Spread<D> {
             consumers_left: Vec::new(),
             holders: BTreeMap::new(),
             constants: BTreeMap::new(),
+            unread_constants: Vec::new(),
             ready: VecDeque::new(),
             mean_duration: None,
         }
@@ -107,12 +110,7 @@ impl<D: Clone> Spread<D> {
 
 impl<D: Clone> Session<D> {
     /// Adds a new batch to the tables of a spread session.
-    pub(super) fn spread_submit(
-        &mut self,
-        batch: &Arc<Batch>,
-        first_object: ObjectIndex,
-        constants: Vec<(ObjectIndex, D)>,
-    ) {
+    pub(super) fn spread_submit(&mut self, batch: &Arc<Batch>, constants: Vec<(ObjectIndex, D)>) {
         let Some(mut spread) = self.spread.take() else { return };
         spread.unmet.resize(self.tasks.len(), 0);
         spread.assigned.resize(self.tasks.len(), u16::MAX);
@@ -132,9 +130,13 @@ impl<D: Clone> Session<D> {
             }
         }
         for (object, data) in constants {
-            let needed = spread.consumers_left[object as usize] > 0 || self.objects[object as usize].kept;
-            if object >= first_object && needed {
+            let is_read = spread.consumers_left[object as usize] > 0;
+            let kept = self.objects[object as usize].kept;
+            if is_read || kept {
                 spread.constants.insert(object, data);
+            }
+            if kept && !is_read {
+                spread.unread_constants.push(object);
             }
         }
         self.spread = Some(spread);
@@ -181,6 +183,12 @@ impl<D: Clone> Session<D> {
         self.spread = Some(spread);
     }
 
+    /// Whether there is something that no governor has been given.
+    pub(super) fn has_unplaced(&self) -> bool {
+        !self.unplaced.is_empty()
+            || self.spread.as_ref().is_some_and(|s| !s.ready.is_empty() || !s.unread_constants.is_empty())
+    }
+
     fn open_on(&mut self, governor: GovernorId, actions: &mut Vec<Action<D>>) {
         if self.governors.contains_key(&governor) {
             return;
@@ -212,20 +220,13 @@ impl<D: Clone> Session<D> {
     fn place_spread(&mut self, governors: &mut BTreeMap<GovernorId, Governor>, actions: &mut Vec<Action<D>>) {
         let Some(mut spread) = self.spread.take() else { return };
         let mut runs: BTreeMap<(GovernorId, TaskIndex), Run<D>> = BTreeMap::new();
-        // Kept constants that no task reads have to be somewhere to be fetched.
-        let idle_constants: Vec<ObjectIndex> = spread
-            .constants
-            .keys()
-            .filter(|object| spread.consumers_left[**object as usize] == 0 && !spread.holders.contains_key(object))
-            .copied()
-            .collect();
-        if let (Some(id), false) = (first_alive(governors), idle_constants.is_empty()) {
+        if let (Some(id), false) = (first_alive(governors), spread.unread_constants.is_empty()) {
             self.open_on(id, actions);
-            let constants = idle_constants.iter().map(|object| (*object, spread.constants[object].clone())).collect();
-            for object in &idle_constants {
-                spread.holders.insert(*object, vec![id]);
-            }
-            let run = Run { constants, pins: idle_constants, ..empty_run(self.id, empty_batch(self)) };
+            let pins = std::mem::take(&mut spread.unread_constants);
+            let constants = pins.iter().filter_map(|object| Some((*object, spread.constants.get(object)?.clone())));
+            let constants: Vec<(ObjectIndex, D)> = constants.collect();
+            spread.holders.extend(pins.iter().map(|object| (*object, vec![id])));
+            let run = Run { constants, pins, ..empty_run(self.id, empty_batch(self)) };
             actions.push(Action::Send { governor: id, message: Message::ToGovernor(ToGovernor::Run(run)) });
         }
         while let Some(task) = spread.ready.pop_front() {
@@ -373,15 +374,17 @@ fn choose<D: Clone>(
 impl<D: Clone> Server<D> {
     /// Hands out what can be handed out.
     pub(super) fn place(&mut self, actions: &mut Vec<Action<D>>) {
-        for session in self.sessions.values_mut().filter(|session| session.failure.is_none()) {
+        let (sessions, governors) = (&mut self.sessions, &mut self.governors);
+        self.to_place.retain(|id| {
+            let Some(session) = sessions.get_mut(id).filter(|session| session.failure.is_none()) else { return false };
             if session.spread.is_some() {
-                session.place_spread(&mut self.governors, actions);
-            } else if !session.unplaced.is_empty()
-                && let Some(id) = first_alive(&self.governors)
-                && let Some(governor) = self.governors.get_mut(&id)
+                session.place_spread(governors, actions);
+            } else if let Some(id) = first_alive(governors)
+                && let Some(governor) = governors.get_mut(&id)
             {
                 session.place_whole(id, governor, actions);
             }
-        }
+            session.has_unplaced()
+        });
     }
 }

@@ -31,8 +31,8 @@ impl<D: Clone> Server<D> {
             Command::Submit { session, submission } => {
                 let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max().unwrap_or(0);
                 let spread = self.governors.values().filter(|g| g.alive).count() > 1;
-                let session = self.usable_session(to.client, session)?;
-                session.submit(*submission, cpus_max, spread)?;
+                self.usable_session(to.client, session)?.submit(*submission, cpus_max, spread)?;
+                self.to_place.insert(session);
                 reply(actions, to, Reply::Done);
                 self.place(actions);
             }

@@ -235,7 +235,7 @@ impl<D: Clone> Session<D> {
             kind: ErrorKind::Task,
             message: format!("{what} failed on {governor}: {}", failure.message),
             session: Some(self.id.0),
-            task: Some(task),
+            task: (task != NONE).then_some(task),
             debug: failure.debug,
         }
     }
@@ -243,7 +243,7 @@ impl<D: Clone> Session<D> {
     /// How messages for people call a task.
     pub(super) fn describe_task(&self, task: TaskIndex) -> String {
         if task as usize >= self.tasks.len() {
-            return format!("task {task}");
+            return "a task".to_owned();
         }
         let kind = self.batch_of(task).kind(task);
         if kind.name.is_empty() {

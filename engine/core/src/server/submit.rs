@@ -141,7 +141,6 @@ impl<D: Clone> Session<D> {
         let batch = build_batch(first_task as u32, &submission, kinds)?;
         let producers = self.check_graph(&batch, &submission)?;
 
-        let first_object = self.objects.len();
         self.objects.extend(producers.iter().map(|producer| ObjectRecord {
             size: 0,
             producer: *producer,
@@ -173,7 +172,7 @@ impl<D: Clone> Session<D> {
             self.spread = Some(Box::new(Spread::new()));
         }
         if self.spread.is_some() {
-            self.spread_submit(&batch, first_object as u32, constants);
+            self.spread_submit(&batch, constants);
         } else {
             self.unplaced.push(Unplaced { batch, constants, keep: submission.keep });
         }

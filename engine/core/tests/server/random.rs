@@ -93,8 +93,13 @@ impl World {
     }
 }
 
+/// Cases of a property test: few in the short form, `PROPTEST_CASES` in the long one (`make stress`).
+fn cases(short: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(short)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_task_runs_once_after_its_inputs(

@@ -15,6 +15,8 @@ pub struct ExecutorSpec {
     pub env: Vec<(OsString, OsString)>,
     /// How long it may take until it registers.
     pub start_timeout: Duration,
+    /// How many processes a governor starts before they are needed.
+    pub warm: usize,
 }
 
 /// The executor for Python tasks, run by `interpreter`.
@@ -25,5 +27,6 @@ pub fn python_spec(interpreter: &Path) -> ExecutorSpec {
         env: Vec::new(),
         // A busy machine with cold disks may take long to import; what never starts mostly exits at once.
         start_timeout: Duration::from_secs(60),
+        warm: 0,
     }
 }

@@ -71,14 +71,19 @@ impl Executors {
         Some(spec)
     }
 
-    /// Starts a Python executor before it is needed.
-    pub(super) fn prestart(&mut self, shared: &WorkerShared) {
-        if let Some(spec) = self.spec(shared, PYTHON, None) {
+    /// Starts the executors that worker `index` is to have before they are needed.
+    pub(super) fn prestart(&mut self, shared: &WorkerShared, index: usize) {
+        let mut wanted: Vec<Arc<ExecutorSpec>> =
+            self.registered.values().filter(|spec| index < spec.warm).cloned().collect();
+        if index < shared.config.prestart {
+            wanted.extend(self.spec(shared, PYTHON, None));
+        }
+        for spec in wanted {
             match ExecutorProcess::start(&spec, &shared.store) {
                 Ok(process) => {
                     self.running.insert(Arc::as_ptr(&spec), Running { process, kinds: BTreeSet::new() });
                 }
-                Err(error) => tracing::warn!("no Python executor could be started ahead: {error}"),
+                Err(error) => tracing::warn!("executor {:?} could not be started ahead: {error}", spec.name),
             }
         }
     }
@@ -216,6 +221,9 @@ impl Worker {
                 }
             }
             self.reports.flush();
+            if let Some(task) = self.next.take() {
+                self.queue.leave(task);
+            }
             let waited = process.wait(&self.interrupt, None, &mut answers);
             let took_answers = !answers.is_empty();
             if took_answers {

@@ -99,9 +99,7 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let cpu = self.shared.config.cpus[self.queue.index()];
         self.pin(&cpu.into_iter().collect::<Vec<_>>());
-        if self.queue.index() < self.shared.config.prestart {
-            self.executors.prestart(&self.shared);
-        }
+        self.executors.prestart(&self.shared, self.queue.index());
         while !self.shared.pool.is_shut_down() {
             if self.shared.pool.gang().is_wanted() {
                 self.join_gang();
@@ -120,7 +118,7 @@ impl Worker {
             Some(next) => match self.queue.urgent() {
                 None => Some(next),
                 Some(urgent) => {
-                    self.queue.push(next);
+                    self.queue.leave(next);
                     Some(urgent)
                 }
             },
@@ -139,7 +137,7 @@ impl Worker {
 
     fn join_gang(&mut self) {
         if let Some(task) = self.next.take() {
-            self.queue.push(task);
+            self.queue.leave(task);
         }
         self.reports.flush();
         if let GangCall::Lead { task, members, group } = self.shared.pool.gang().join(self.queue.index()) {

@@ -1,0 +1,172 @@
+//! The governor's state machine, driven by events: exact actions, then nothing left.
+
+use rain_core::governor::{Action, Asker, Event, Governor, To};
+use rain_core::graph::{Batch, Column, Offsets};
+use rain_core::id::{GovernorId, NONE, SessionId};
+use rain_core::peer::{
+    BetweenGovernors, Failure, Finished, FromGovernor, Message, OpenSession, Run, TaskReport, TaskSet, ToGovernor,
+};
+use std::sync::Arc;
+
+type Content = u64;
+
+const SESSION: SessionId = SessionId(3);
+
+struct Harness {
+    governor: Governor,
+    actions: Vec<Action<Content>>,
+}
+
+impl Harness {
+    /// A governor that knows the session.
+    fn new() -> Self {
+        let mut harness = Self { governor: Governor::new(), actions: Vec::new() };
+        harness.server(ToGovernor::OpenSession(OpenSession { session: SESSION, python: None }));
+        assert_eq!(harness.texts(), ["open 3"]);
+        harness
+    }
+
+    fn handle(&mut self, event: Event<Content>) {
+        self.governor.handle(event, &mut self.actions);
+    }
+
+    fn server(&mut self, message: ToGovernor<Content>) {
+        self.handle(Event::Server(message));
+    }
+
+    fn peer(&mut self, from: u32, message: BetweenGovernors<Content>) {
+        self.handle(Event::Peer { from: GovernorId(from), message });
+    }
+
+    /// What has been done since the last call.
+    fn texts(&mut self) -> Vec<String> {
+        self.actions.drain(..).map(describe).collect()
+    }
+}
+
+fn describe(action: Action<Content>) -> String {
+    match action {
+        Action::Send { to: To::Server, message: Message::FromGovernor(message) } => match message {
+            FromGovernor::Finished(finished) => format!("tell finished {}", finished.tasks.len()),
+            FromGovernor::Failed { task, failure, .. } => format!("tell failed {task}: {}", failure.message),
+            FromGovernor::Started { task, .. } => format!("tell started {task}"),
+            other => format!("tell {other:?}"),
+        },
+        Action::Send { to: To::Governor(to), message: Message::BetweenGovernors(message) } => match message {
+            BetweenGovernors::Want { object, .. } => format!("want {object} from {}", to.0),
+            other => format!("to {}: {other:?}", to.0),
+        },
+        Action::Send { .. } => panic!("a message to somebody whom it is not for: {action:?}"),
+        Action::OpenSession(open) => format!("open {}", open.session.0),
+        Action::Link(_) => "link".to_owned(),
+        Action::Supply { object, content, .. } => format!("supply {object} = {content}"),
+        Action::Release { objects, .. } => format!("release {objects:?}"),
+        Action::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
+        Action::CloseSession(session) => format!("close {}", session.0),
+        Action::SendObject { object, to: Asker::Server { ticket }, .. } => format!("send {object} for ticket {ticket}"),
+        Action::SendObject { object, to: Asker::Governor(to), .. } => format!("send {object} to {}", to.0),
+        Action::Stop => "stop".to_owned(),
+    }
+}
+
+fn run(session: SessionId, remote: Vec<(u32, GovernorId)>) -> ToGovernor<Content> {
+    let batch = Batch {
+        first: 0,
+        count: 1,
+        kinds: Arc::default(),
+        kind: Column::Same(0),
+        input_offsets: Offsets::Every(0),
+        inputs: Vec::new(),
+        first_output: Column::Same(NONE),
+        configs: Vec::new(),
+        config: Column::Same(NONE),
+        user: Default::default(),
+    };
+    ToGovernor::Run(Run {
+        session,
+        batch: Arc::new(batch),
+        tasks: TaskSet::All,
+        constants: Vec::new(),
+        remote,
+        pins: Vec::new(),
+    })
+}
+
+fn finished(tasks: &[u32]) -> Event<Content> {
+    let tasks = tasks.iter().map(|task| TaskReport { task: *task, duration: 0.0, start: 0.0 }).collect();
+    Event::Finished(Finished { session: SESSION.0, tasks, ..Finished::default() })
+}
+
+#[test]
+fn remote_inputs_are_asked_for_once_and_supplied_when_they_come() {
+    let mut h = Harness::new();
+    h.server(run(SESSION, vec![(4, GovernorId(1)), (5, GovernorId(2))]));
+    assert_eq!(h.texts(), ["want 4 from 1", "want 5 from 2", "link"]);
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 4, content: Ok(44) });
+    assert_eq!(h.texts(), ["supply 4 = 44"]);
+    // What was not asked for, or came before, changes nothing.
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 4, content: Ok(45) });
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 9, content: Ok(99) });
+    assert!(h.texts().is_empty());
+}
+
+#[test]
+fn an_input_that_cannot_be_had_fails_the_session_once() {
+    let mut h = Harness::new();
+    h.server(run(SESSION, vec![(4, GovernorId(1)), (5, GovernorId(2))]));
+    h.texts();
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 4, content: Err("gone".into()) });
+    assert_eq!(h.texts(), [format!("tell failed {NONE}: input object 4 could not be brought from governor 1: gone")]);
+    h.handle(Event::PeerLost { governor: GovernorId(2) });
+    h.handle(Event::Failed { session: SESSION, task: 0, failure: Failure::default() });
+    h.handle(finished(&[0]));
+    assert!(h.texts().is_empty(), "the server has been told already");
+    h.server(ToGovernor::CloseSession(SESSION));
+    assert_eq!(h.texts(), ["close 3"]);
+}
+
+#[test]
+fn a_lost_peer_fails_what_waits_for_it() {
+    let mut h = Harness::new();
+    h.server(run(SESSION, vec![(4, GovernorId(1))]));
+    h.texts();
+    h.handle(Event::PeerLost { governor: GovernorId(7) });
+    assert!(h.texts().is_empty());
+    h.handle(Event::PeerLost { governor: GovernorId(1) });
+    assert_eq!(h.texts().len(), 1);
+}
+
+#[test]
+fn questions_and_orders_are_passed_on_while_the_session_is_open() {
+    let mut h = Harness::new();
+    h.server(ToGovernor::Fetch { session: SESSION, object: 1, ticket: 8 });
+    h.peer(2, BetweenGovernors::Want { session: SESSION, object: 1 });
+    h.server(ToGovernor::Unpin { session: SESSION, objects: vec![1] });
+    h.server(ToGovernor::CancelTasks { session: SESSION, tasks: vec![0] });
+    h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
+    h.handle(finished(&[1, 2]));
+    assert_eq!(
+        h.texts(),
+        ["send 1 for ticket 8", "send 1 to 2", "release [1]", "cancel [0]", "tell started 0", "tell finished 2"]
+    );
+    h.server(ToGovernor::Stop);
+    assert_eq!(h.texts(), ["stop"]);
+}
+
+#[test]
+fn nothing_is_done_for_a_session_that_is_closed_or_unknown() {
+    let mut h = Harness::new();
+    h.server(ToGovernor::CloseSession(SESSION));
+    assert_eq!(h.texts(), ["close 3"]);
+    h.server(ToGovernor::CloseSession(SESSION));
+    h.server(run(SESSION, vec![(4, GovernorId(1))]));
+    h.server(ToGovernor::Fetch { session: SESSION, object: 1, ticket: 8 });
+    h.server(ToGovernor::Unpin { session: SESSION, objects: vec![1] });
+    h.server(ToGovernor::CancelTasks { session: SESSION, tasks: vec![0] });
+    h.peer(2, BetweenGovernors::Want { session: SESSION, object: 1 });
+    h.peer(2, BetweenGovernors::Object { session: SESSION, object: 1, content: Ok(1) });
+    h.handle(finished(&[1]));
+    h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
+    h.handle(Event::Failed { session: SESSION, task: 0, failure: Failure::default() });
+    assert!(h.texts().is_empty());
+}

@@ -1,0 +1,225 @@
+"""Pictures of graphs: DOT for graphviz, and SVG, with graphviz where it is installed and without it elsewhere."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import subprocess
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..common.errors import RainException
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .task import Task
+
+# A picture of more says nothing.
+LARGEST = 400
+
+_COLOURS = {
+    None: "#dbe7f5",
+    "waiting": "#eeeeee",
+    "running": "#fff2b3",
+    "finished": "#d5efd5",
+    "failed": "#f6c9c9",
+    "cancelled": "#e0d5e8",
+}
+_NODE_WIDTH, _NODE_HEIGHT = 150, 34
+_GAP_X, _GAP_Y = 24, 46
+_MARGIN = 12
+
+
+class Picture:
+    """The graph of a session: tasks and constants as nodes, data objects as the arrows between them."""
+
+    def __init__(self, session: Session) -> None:
+        self.names: list[str] = []
+        self.colours: list[str] = []
+        self.round: list[bool] = []
+        # From, to, label.
+        self.arrows: list[tuple[int, int, str]] = []
+        numbers: dict[int, int] = {}
+        tasks = session._tasks
+        if len(tasks) > LARGEST:
+            raise RainException(f"A graph of {len(tasks)} tasks is too large for a picture (at most {LARGEST})")
+        for task in tasks:
+            for item in task._inputs:
+                if item is not _maker(item) or id(item) in numbers:
+                    continue
+                if not _is_task(item):
+                    numbers[id(item)] = self._add(item._label or "const", "#ffffff", False)
+            number = numbers[id(task)] = self._add(_title(task), _COLOURS.get(task.state, "#ffffff"), True)
+            for item in task._inputs:
+                maker = _maker(item)
+                if id(maker) in numbers:
+                    self.arrows.append((numbers[id(maker)], number, _label(item)))
+
+    def _add(self, name: str, colour: str, is_task: bool) -> int:
+        self.names.append(name)
+        self.colours.append(colour)
+        self.round.append(is_task)
+        return len(self.names) - 1
+
+    def dot(self) -> str:
+        """The graph in the language of graphviz."""
+        lines = ["digraph rain {", '  node [fontname="sans-serif", fontsize=11, style="filled,rounded", shape=box];']
+        for number, (name, colour, is_task) in enumerate(zip(self.names, self.colours, self.round)):
+            shape = "" if is_task else ", shape=note, style=filled"
+            lines.append(f'  n{number} [label="{_escape(name)}", fillcolor="{colour}"{shape}];')
+        for start, end, label in self.arrows:
+            shown = f' [label="{_escape(label)}", fontsize=9]' if label else ""
+            lines.append(f"  n{start} -> n{end}{shown};")
+        return "\n".join([*lines, "}"])
+
+    def svg(self) -> str:
+        """The graph as a picture, drawn by graphviz if its program ``dot`` is there."""
+        program = shutil.which("dot")
+        if program is not None:
+            drawn = subprocess.run([program, "-Tsvg"], input=self.dot(), capture_output=True, text=True, check=False)
+            begin = drawn.stdout.find("<svg")
+            if drawn.returncode == 0 and begin >= 0:
+                return drawn.stdout[begin:]
+        return self._own_svg()
+
+    def _own_svg(self) -> str:
+        rows = self._rows()
+        widest = max((len(row) for row in rows), default=1)
+        width = widest * (_NODE_WIDTH + _GAP_X) - _GAP_X + 2 * _MARGIN
+        height = max(len(rows), 1) * (_NODE_HEIGHT + _GAP_Y) - _GAP_Y + 2 * _MARGIN
+        places: dict[int, tuple[float, float]] = {}
+        for level, row in enumerate(rows):
+            left = (width - len(row) * (_NODE_WIDTH + _GAP_X) + _GAP_X) / 2
+            for position, number in enumerate(row):
+                places[number] = (left + position * (_NODE_WIDTH + _GAP_X), _MARGIN + level * (_NODE_HEIGHT + _GAP_Y))
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
+            f'viewBox="0 0 {width:g} {height:g}" font-family="sans-serif" font-size="11">',
+            '<defs><marker id="rain-arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
+            'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#777"/></marker></defs>',
+        ]
+        for start, end, label in self.arrows:
+            x1, y1 = places[start][0] + _NODE_WIDTH / 2, places[start][1] + _NODE_HEIGHT
+            x2, y2 = places[end][0] + _NODE_WIDTH / 2, places[end][1]
+            bend = (y2 - y1) / 2
+            path = f"M{x1:g} {y1:g} C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}"
+            title = f"<title>{html.escape(label)}</title>" if label else ""
+            parts.append(f'<path d="{path}" fill="none" stroke="#777" marker-end="url(#rain-arrow)">{title}</path>')
+        for number, (x, y) in places.items():
+            name = self.names[number]
+            shown = name if len(name) <= 22 else name[:21] + "…"
+            corner = 6 if self.round[number] else 0
+            parts.append(
+                f'<g><title>{html.escape(name)}</title><rect x="{x:g}" y="{y:g}" width="{_NODE_WIDTH}" '
+                f'height="{_NODE_HEIGHT}" rx="{corner}" fill="{self.colours[number]}" stroke="#555"/>'
+                f'<text x="{x + _NODE_WIDTH / 2:g}" y="{y + _NODE_HEIGHT / 2 + 4:g}" text-anchor="middle" '
+                f'fill="#222">{html.escape(shown)}</text></g>'
+            )
+        return "".join([*parts, "</svg>"])
+
+    def _rows(self) -> list[list[int]]:
+        """The nodes in layers, each below all that it needs, ordered so that arrows are rather straight."""
+        level = [0] * len(self.names)
+        before: list[list[int]] = [[] for _ in self.names]
+        after: list[list[int]] = [[] for _ in self.names]
+        for start, end, _ in self.arrows:
+            before[end].append(start)
+            after[start].append(end)
+        # Nodes are numbered so that arrows go from smaller to larger numbers.
+        for number in range(len(level)):
+            level[number] = max((level[other] + 1 for other in before[number]), default=0)
+        for number, is_task in enumerate(self.round):
+            if not is_task and after[number]:
+                level[number] = max(min(level[other] for other in after[number]) - 1, 0)
+        rows: list[list[int]] = [[] for _ in range(max(level, default=-1) + 1)]
+        for number, layer in enumerate(level):
+            rows[layer].append(number)
+        position: dict[int, float] = {}
+        for row in rows:
+            place: dict[int, float] = {
+                number: sum(position.get(other, 0.5) for other in before[number]) / len(before[number])
+                if before[number]
+                else 0.5
+                for number in row
+            }
+            row.sort(key=place.__getitem__)
+            for index, number in enumerate(row):
+                position[number] = (index + 0.5) / len(row)
+        return rows
+
+
+def session_html(session: Session) -> str:
+    """A session for a notebook: what it is, its graph, its tasks."""
+    name = f" “{html.escape(session.name)}”" if session.name else ""
+    state = "closed" if session.closed else f"{len(session._tasks)} tasks, {session.task_count} not submitted"
+    head = f"<p><b>Session {session.session_id}</b>{name}: {state}</p>"
+    if not session._tasks:
+        return head
+    if len(session._tasks) > LARGEST:
+        return head + tasks_html(session._tasks[:20]) + f"<p>… and {len(session._tasks) - 20} more tasks</p>"
+    return head + Picture(session).svg() + tasks_html(session._tasks)
+
+
+def tasks_html(tasks: Iterable[Task]) -> str:
+    """A table of tasks for a notebook."""
+    rows = [
+        (
+            task._id if task._oid >= 0 else "",
+            task.name,
+            task._kind.task_type,
+            task.state or "",
+            len(task._inputs),
+            task._kind.n_outputs,
+            "" if task.info.duration is None else f"{task.info.duration:.3f} s",
+            task.origin,
+        )
+        for task in tasks
+    ]
+    return table(("id", "name", "type", "state", "inputs", "outputs", "duration", "made at"), rows)
+
+
+def attributes_html(title: str, item: Any) -> str:
+    """The attributes of one task or object for a notebook."""
+    rows = [("state", item.state)]
+    for part, attributes in (("spec", item.spec), ("info", item.info)):
+        rows += [(f"{part}.{name}", getattr(attributes, name)) for name in attributes._fields]
+    filled = [(name, _shown(value)) for name, value in rows if value not in (None, "", [], {})]
+    return f"<p><b>{html.escape(title)}</b></p>" + table(("attribute", "value"), filled)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """An HTML table of plain values."""
+
+    def line(tag: str, cells: Iterable[Any]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    return "<table>" + line("th", head) + "".join(line("td", row) for row in rows) + "</table>"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, (dict, list, bytes)) else str(value)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _is_task(item: Any) -> bool:
+    return hasattr(item, "_kind")
+
+
+def _maker(item: Any) -> Any:
+    """The task that makes an input; of a constant, itself."""
+    if _is_task(item):
+        return item
+    return item if item._task is None else item._task
+
+
+def _label(item: Any) -> str:
+    label = item._kind.outputs[0].label if _is_task(item) else item._label
+    return "" if label in ("output", "const") else label
+
+
+def _title(task: Task) -> str:
+    return task.name or task._kind.task_type.rpartition("/")[2]
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

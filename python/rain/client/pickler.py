@@ -1,0 +1,35 @@
+"""Pickling of functions and arguments, with data objects anywhere in them."""
+
+from __future__ import annotations
+
+import io
+from types import GeneratorType
+from typing import Any, Callable
+
+import cloudpickle
+
+from .arguments import Deferred
+from .data import DataObject
+from .task import Task
+
+PICKLE_PROTOCOL = 5
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
+    """Pickles anything; data objects are handed to a function."""
+
+    def __init__(self, file: io.BytesIO, found: Callable[[Any], Any]) -> None:
+        super().__init__(file, protocol=PICKLE_PROTOCOL)
+        self._found = found
+
+    def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, (DataObject, Task)):
+            return self._found(obj)
+        return None
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Deferred):
+            return obj.as_argument()
+        if isinstance(obj, GeneratorType):
+            return list, (list(obj),)
+        return super().reducer_override(obj)

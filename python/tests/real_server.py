@@ -1,0 +1,83 @@
+"""A server that runs the real program, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(os.environ.get("RAIN_BIN", Path(__file__).parents[2] / "target" / "release" / "rain"))
+
+
+PATIENCE_S = 30
+
+
+def until_dead(pid: int) -> None:
+    """A killed process is dead when it is gone or waits to be reaped."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+    raise TimeoutError(pid)
+
+
+class RainServer:
+    """A running server: where it listens, and where it keeps its files."""
+
+    def __init__(self, runtime: Path, *options: str) -> None:
+        self.runtime = runtime
+        self.environment = {**os.environ, "RAIN_RUNTIME_DIR": str(runtime)}
+        workdir = runtime / "work"
+        workdir.mkdir()
+        command = ["start", "--listen", "127.0.0.1:0", "--workdir", str(workdir), "--logdir", str(runtime / "logs")]
+        started = self.rain(*command, *(options or ("--simple",)))
+        assert started.returncode == 0, started.stdout + started.stderr
+        (directory,) = runtime.glob("server-*")
+        self.port = int(directory.name.rpartition("-")[2])
+
+    def rain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the program with this server's files."""
+        return subprocess.run(
+            [PROGRAM, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def stop(self) -> None:
+        """Stop the server; nothing of it stays."""
+        stopped = self.rain("stop", "--listen", f"127.0.0.1:{self.port}")
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+        assert not list(self.runtime.glob("server-*"))
+        assert not list((self.runtime / "work").iterdir())
+
+
+@contextlib.contextmanager
+def running_server(*options: str) -> Iterator[RainServer]:
+    """A server for a ``with`` block, which clients of this process find by its port."""
+    if not PROGRAM.exists():
+        pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
+    # Unix sockets have short paths; the directories of pytest are long ones.
+    runtime = Path(tempfile.mkdtemp(prefix="rain-test-"))
+    previous = os.environ.get("RAIN_RUNTIME_DIR")
+    os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
+    server = None
+    try:
+        server = RainServer(runtime, *options)
+        yield server
+    finally:
+        if server is not None:
+            server.stop()
+        if previous is None:
+            del os.environ["RAIN_RUNTIME_DIR"]
+        else:
+            os.environ["RAIN_RUNTIME_DIR"] = previous
+        shutil.rmtree(runtime)

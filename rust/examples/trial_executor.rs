@@ -1,0 +1,82 @@
+//! An executor for the tests with a real governor (`python/tests/server/test_own_executors.py`) and for the benchmarks.
+
+use rain_task::{Executor, register_task};
+use std::fs;
+use std::io::Write;
+
+fn add_good_tasks(executor: &mut Executor) {
+    register_task!(executor, "hello", [I O], |_ctx, name, greeting| {
+        write!(greeting, "Hello {}!", name.text()?)?;
+        Ok(())
+    });
+    register_task!(executor, "nothing", [Is O], |_ctx, _inputs, _output| Ok(()));
+    register_task!(executor, "sum", [I O], |_ctx, numbers, sum| {
+        let total: u64 = numbers.values::<u64>()?.iter().sum();
+        sum.set_bytes(total.to_string());
+        sum.set_content_type("text");
+        Ok(())
+    });
+    register_task!(executor, "range", [O], |ctx, range| {
+        #[derive(serde::Deserialize)]
+        struct Range {
+            count: usize,
+        }
+        let Range { count } = ctx.config()?;
+        for (number, value) in range.create_values::<u64>(count)?.iter_mut().enumerate() {
+            *value = number as u64;
+        }
+        Ok(())
+    });
+    register_task!(executor, "split", [I O O O], |ctx, text, parts, count, same| {
+        let directory = parts.create_directory()?;
+        let mut lines = 0;
+        for line in text.text()?.lines() {
+            fs::write(directory.join(lines.to_string()), line)?;
+            lines += 1;
+        }
+        ctx.debug(format_args!("split {lines} lines"));
+        let asked: Option<serde_json::Value> = ctx.user()?;
+        ctx.set_user(&serde_json::json!({"lines": lines, "asked": asked}))?;
+        count.set_bytes(lines.to_string());
+        count.set_content_type("json");
+        count.set_user(&serde_json::json!({"unit": "lines"}))?;
+        same.pass_on(text)?;
+        Ok(())
+    });
+    register_task!(executor, "join", [I O], |_ctx, parts, joined| {
+        let mut number = 0;
+        while let Ok(part) = fs::read_to_string(parts.path()?.join(number.to_string())) {
+            write!(joined, "{part};")?;
+            number += 1;
+        }
+        Ok(())
+    });
+    register_task!(executor, "pid", [O], |_ctx, pid| {
+        pid.set_bytes(std::process::id().to_string());
+        Ok(())
+    });
+}
+
+fn add_bad_tasks(executor: &mut Executor) {
+    register_task!(executor, "throw", [Is Os], |ctx, _inputs, _outputs| {
+        ctx.debug("about to throw");
+        Err("thrown on purpose".into())
+    });
+    register_task!(executor, "panic", [Is Os], |_ctx, _inputs, _outputs| panic!("panicked on purpose"));
+    register_task!(executor, "two_outputs", [O O], |_ctx, _first, _second| Ok(()));
+    register_task!(executor, "abort", [Is Os], |_ctx, _inputs, _outputs| {
+        eprintln!("last words of abort");
+        std::process::abort()
+    });
+    register_task!(executor, "exit", [Is Os], |_ctx, _inputs, _outputs| {
+        println!("last words of exit");
+        std::process::exit(3)
+    });
+}
+
+fn main() {
+    let mut executor = Executor::new("rust");
+    add_good_tasks(&mut executor);
+    add_bad_tasks(&mut executor);
+    executor.run();
+}

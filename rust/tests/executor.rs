@@ -1,0 +1,283 @@
+//! Executors from the other end of their socket, and in trials.
+
+use rain_task::protocol::{Call, CallExtra, CallInput, FromGovernor, Kind, OutputSpec, Source, append_frame, decode};
+use rain_task::{Context, DataType, Executor, ExecutorError, Input, Output, TaskResult, register_task};
+use serde::Deserialize;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+fn hello(_ctx: &mut Context, name: &Input, greeting: &mut Output) -> TaskResult {
+    write!(greeting, "Hello {}!", name.text()?)?;
+    Ok(())
+}
+
+fn define(id: u64, task_type: &str) -> FromGovernor<'static> {
+    let kind = Kind {
+        task_type: task_type.into(),
+        cpus: 1,
+        name: String::new(),
+        config: Vec::new(),
+        inputs: Vec::new(),
+        outputs: vec![OutputSpec("output".into(), DataType::Blob, None)],
+    };
+    FromGovernor::Define(id, kind)
+}
+
+fn call(id: u64, kind: u64, content: &[u8]) -> FromGovernor<'_> {
+    let input = CallInput(Source::Inline(content), None, DataType::Blob, content.len() as u64, 17, None);
+    FromGovernor::Call(Call { id, kind, task: (1, 2), config: None, inputs: vec![input], extra: CallExtra::default() })
+}
+
+fn read_frame(stream: &mut UnixStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; u32::from_le_bytes(length) as usize];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+/// Serves an executor in another thread while `governor` has its socket.
+fn serve(
+    make: impl FnOnce() -> Executor + Send + 'static,
+    governor: impl FnOnce(&mut UnixStream),
+) -> Result<(), ExecutorError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let served = thread::spawn(move || make().serve(&theirs, &path));
+    let (operation, register): (String, serde_json::Value) = decode(&read_frame(&mut ours)).unwrap();
+    assert_eq!(operation, "register");
+    assert_eq!(register["version"], 1);
+    assert_eq!(register["pid"], std::process::id());
+    governor(&mut ours);
+    drop(ours);
+    let result = served.join().unwrap();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    result
+}
+
+fn greeter() -> Executor {
+    let mut executor = Executor::new("greeter");
+    register_task!(executor, "hello", [I O], hello);
+    executor
+}
+
+#[test]
+fn many_calls_in_one_write_are_answered_in_order() {
+    let served = serve(greeter, |stream| {
+        let mut frames = Vec::new();
+        append_frame(&mut frames, &define(7, "greeter/hello"));
+        let contents: Vec<String> = (0..1000u64).map(|number| "x".repeat(number as usize)).collect();
+        for (number, content) in contents.iter().enumerate() {
+            append_frame(&mut frames, &call(number as u64, 7, content.as_bytes()));
+        }
+        let mut writer = stream.try_clone().unwrap();
+        let sender = thread::spawn(move || {
+            for piece in frames.chunks(10_007) {
+                writer.write_all(piece).unwrap();
+            }
+        });
+        for number in 0..1000 {
+            let body = read_frame(stream);
+            assert!(body.len() > number);
+            type Done<'a> = (&'a str, u64, Vec<(&'a [u8], (), ())>, serde_json::Value);
+            let (operation, id, outputs, _): Done<'_> = decode(&body).unwrap();
+            assert_eq!((operation, id), ("done", number as u64));
+            assert_eq!(outputs[0].0, format!("Hello {}!", "x".repeat(number)).as_bytes());
+        }
+        sender.join().unwrap();
+    });
+    served.unwrap();
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    serve(greeter, |stream| {
+        let mut ask = |messages: &[FromGovernor<'_>]| {
+            let mut frames = Vec::new();
+            messages.iter().for_each(|message| append_frame(&mut frames, message));
+            stream.write_all(&frames).unwrap();
+            let (operation, _, failure): (String, u64, serde_json::Value) = decode(&read_frame(stream)).unwrap();
+            assert_eq!(operation, "fail");
+            failure["message"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(ask(&[call(1, 7, b"")]), "kind 7 of tasks was not defined");
+        assert_eq!(
+            ask(&[define(7, "greeter/bye"), call(1, 7, b"")]),
+            "executor \"greeter\" has no task greeter/bye; it has greeter/hello"
+        );
+        let forgotten = [define(8, "greeter/hello"), FromGovernor::Forget(vec![8]), call(2, 8, b"")];
+        assert_eq!(ask(&forgotten), "kind 8 of tasks was not defined");
+    })
+    .unwrap();
+}
+
+#[test]
+fn bad_frames_end_the_executor() {
+    let sent = |bytes: &'static [u8]| serve(greeter, move |stream| stream.write_all(bytes).unwrap());
+    assert!(sent(b"\xff\xff\xff\x7f").unwrap_err().to_string().contains("too long"));
+    assert!(sent(b"\x07\0\0\0\x91\xa5start").unwrap_err().to_string().contains("start"));
+    // The governor may go in the middle of a frame.
+    sent(b"\x07\0\0\0\x91").unwrap();
+}
+
+#[test]
+fn signatures_are_checked() {
+    let mut executor = Executor::new("x");
+    register_task!(executor, "none", [], |_ctx| Ok(()));
+    register_task!(executor, "all", [I I Is O Os], |_ctx, a, b, more, c, rest| {
+        let inputs: Vec<&str> = [a, b].into_iter().chain(more).map(|i| i.text()).collect::<Result<_, _>>()?;
+        c.set_bytes(inputs.join("+"));
+        for (number, output) in rest.iter_mut().enumerate() {
+            write!(output, "{number}")?;
+        }
+        Ok(())
+    });
+    let mut count = 0;
+    register_task!(executor, "count", [O], move |_ctx, total| {
+        count += 1;
+        total.set_bytes(count.to_string());
+        Ok(())
+    });
+    assert!(executor.trial("none").run().unwrap().outputs.is_empty());
+    let answer = executor.trial("all").input("1").input("2").input("3").output("").output("").output("").run().unwrap();
+    let texts: Vec<&str> = answer.outputs.iter().map(|output| output.text()).collect();
+    assert_eq!(texts, ["1+2+3", "0", "1"]);
+    let mut message = |inputs: usize, outputs: usize| {
+        let mut trial = executor.trial("all");
+        for _ in 0..inputs {
+            trial = trial.input("");
+        }
+        for _ in 0..outputs {
+            trial = trial.output("");
+        }
+        trial.run().unwrap_err().to_string()
+    };
+    assert_eq!(message(1, 1), "x/all takes at least 2 inputs, but was given 1");
+    assert_eq!(message(2, 0), "x/all makes at least 1 output, but 0 are declared");
+    let wrong = executor.trial("none").output("a").run().unwrap_err().to_string();
+    assert_eq!(wrong, "x/none makes 0 outputs, but 1 is declared");
+    executor.trial("count").output("").run().unwrap();
+    assert_eq!(executor.trial("count").output("").run().unwrap().outputs[0].text(), "2");
+}
+
+#[test]
+fn attributes_go_both_ways() {
+    #[derive(Deserialize)]
+    struct Wishes {
+        colour: String,
+    }
+    let mut executor = Executor::new("x");
+    register_task!(executor, "show", [I O], |ctx, input, output| {
+        let wishes: Option<Wishes> = ctx.user()?;
+        let steps: Vec<u32> = ctx.config()?;
+        let colour = wishes.map_or_else(|| "no".into(), |wishes| wishes.colour);
+        ctx.debug("one");
+        ctx.debug(format_args!("two {}", ctx.task_type()));
+        ctx.set_user(&[1, 2])?;
+        output.pass_on(input)?;
+        output.set_content_type("json");
+        output.set_user(&(colour, steps, input.label(), input.content_type(), input.len()))?;
+        Ok(())
+    });
+    let answer = executor
+        .trial("show")
+        .labelled_input("given", "[]", Some("text"))
+        .output("same")
+        .config(&[3, 4])
+        .user(r#"{"colour": "red"}"#)
+        .run()
+        .unwrap();
+    assert_eq!(answer.debug.unwrap(), "one\ntwo x/show");
+    assert_eq!(answer.user.unwrap(), "[1,2]");
+    let output = &answer.outputs[0];
+    assert_eq!((output.text(), output.content_type.as_deref()), ("[]", Some("json")));
+    assert_eq!(output.user.as_deref(), Some(r#"["red",[3,4],"given","text",2]"#));
+    let wrong = executor.trial("show").input("").output("").config(&1).user("[").run().unwrap_err();
+    assert!(wrong.to_string().contains("JSON"), "{wrong}");
+}
+
+#[test]
+fn contents_are_files_and_directories_too() {
+    let mut executor = Executor::new("x");
+    register_task!(executor, "double", [I O], |_ctx, input, output| {
+        let numbers = input.values::<u32>()?;
+        for (to, from) in output.create_values::<u32>(numbers.len())?.iter_mut().zip(&*numbers) {
+            *to = 2 * from;
+        }
+        Ok(())
+    });
+    register_task!(executor, "large", [O], |_ctx, output| {
+        for number in 0..100_000 {
+            writeln!(output, "{number}")?;
+        }
+        Ok(())
+    });
+    register_task!(executor, "copy", [I O], |ctx, directory, output| {
+        let to = output.create_directory()?;
+        for entry in fs::read_dir(directory.path()?)? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        assert!(directory.bytes().is_err());
+        fs::write(ctx.new_path(), "left over")?;
+        Ok(())
+    });
+    register_task!(executor, "move", [I O], |ctx, input, output| {
+        let path = ctx.new_path();
+        fs::write(&path, fs::read(input.path()?)?)?;
+        output.set_path(path)?;
+        Ok(())
+    });
+
+    let directory = tempfile::tempdir().unwrap();
+    let numbers: Vec<u32> = (0..100_000).collect();
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    let file = directory.path().join("numbers");
+    fs::write(&file, &bytes).unwrap();
+    let doubled = executor.trial("double").path_input(&file).output("").run().unwrap();
+    let expected: Vec<u8> = numbers.iter().flat_map(|number| (2 * number).to_ne_bytes()).collect();
+    assert_eq!(doubled.outputs[0].bytes, expected);
+    let nothing = executor.trial("double").input("").output("").run().unwrap();
+    assert_eq!(nothing.outputs[0].bytes, b"");
+    let wrong = executor.trial("double").input("123").output("").run().unwrap_err();
+    assert_eq!(wrong.to_string(), "input 0 has 3 bytes, which are not whole values of 4 bytes");
+
+    let large = executor.trial("large").output("").run().unwrap();
+    assert_eq!(large.outputs[0].text().lines().count(), 100_000);
+    let copied = executor.trial("copy").path_input(directory.path()).output_directory("").run().unwrap();
+    assert_eq!(copied.outputs[0].files, [("numbers".to_owned(), bytes)]);
+    let moved = executor.trial("move").input("content").output("").run().unwrap();
+    assert_eq!(moved.outputs[0].text(), "content");
+
+    let wrong = executor.trial("copy").path_input(directory.path()).output("tiles").run().unwrap_err();
+    assert_eq!(wrong.to_string(), "output \"tiles\" is declared as a blob");
+    let wrong = executor.trial("large").output_directory("tiles").run().unwrap_err();
+    assert_eq!(wrong.to_string(), "output \"tiles\" is declared as a directory");
+}
+
+#[test]
+fn errors_and_panics_are_failures_of_the_task() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("outside")]
+    struct Outside(#[from] std::num::ParseIntError);
+
+    let mut executor = Executor::new("x");
+    register_task!(executor, "parse", [I O], |ctx, number, _output| {
+        ctx.debug("before");
+        let number: i32 = number.text()?.parse().map_err(Outside)?;
+        assert!(number != 13, "13 is no good number");
+        if number == 0 { Err("zero".into()) } else { Ok(()) }
+    });
+    let mut message = |text: &str| executor.trial("parse").input(text).output("").run().unwrap_err().to_string();
+    assert_eq!(message("0"), "zero");
+    assert_eq!(message("x"), "outside\ncaused by invalid digit found in string");
+    assert!(message("13").starts_with("panicked") && message("13").ends_with("13 is no good number"));
+    let error = executor.trial("parse").input(b"\xff").output("").run().unwrap_err();
+    let rain_task::TrialError::Failed { message, debug, .. } = error else { panic!("{error}") };
+    assert!(message.starts_with("input 0 is not UTF-8 text"), "{message}");
+    assert_eq!(debug.as_deref(), Some("before"));
+    executor.trial("parse").input("1").output("").run().unwrap();
+}
