@@ -83,6 +83,7 @@ pub fn govern(
     stop_on_signals(signals, stop.clone()).map_err(EngineError::Thread)?;
     let cpus = placement.groups.into_iter().next().unwrap_or_default();
     let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
+    local::try_warm_executors(&launch.executors, &work_dir)?;
     let config = RemoteGovernorConfig {
         governor: local::governor(launch, cpus, work_dir),
         server: role.server.clone(),

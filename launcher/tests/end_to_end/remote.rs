@@ -204,3 +204,18 @@ fn who_has_no_good_access_file_is_not_let_in() {
         sandbox.assert_nothing_is_left();
     }
 }
+
+#[test]
+fn a_governor_says_which_warm_executor_does_not_register() {
+    let sandbox = Sandbox::new();
+    let (server, port) = server(&sandbox, &[]);
+    let file = sandbox.path("governor.toml");
+    fs::write(&file, "[executors.a]\ncommand = \"sh -c 'echo words >&2; exit 3'\"\nwarm = 1\n").unwrap();
+    let refused = governor(&sandbox, &port, &[&format!("--config={}", file.display())]);
+    assert!(!refused.is_ready());
+    let said = refused.end();
+    assert!(said.contains("governor.toml:1: ") && said.contains("words"), "{said}");
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    server.end();
+    sandbox.assert_nothing_is_left();
+}
