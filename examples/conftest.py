@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def server():
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+@pytest.fixture
+def serve_executor():
+    """Starts a server with an executor of one's own; the environment of a client that finds it."""
+
+    @contextmanager
+    def serve(name, program):
+        with tempfile.TemporaryDirectory(prefix="rain-executor-") as runtime:
+            config = Path(runtime) / "governor.toml"
+            config.write_text(f"[executors.{name}]\ncommand = ['{program}']\n")
+            environment = {**os.environ, "RAIN_RUNTIME_DIR": runtime}
+            start = [PROGRAM, "start", "--local-governors=[2]", "--no-pin", "--listen=127.0.0.1:0"]
+            options = [f"--logdir={runtime}/logs", f"--governor-config={config}"]
+            subprocess.run([*start, *options], env=environment, check=True)
+            (directory,) = Path(runtime).glob("server-*")
+            port = directory.name.rpartition("-")[2]
+            try:
+                yield {**environment, "RAIN_SERVER": f"localhost:{port}"}
+            finally:
+                subprocess.run([PROGRAM, "stop", f"--listen={port}"], env=environment, check=True)
+
+    return serve
 
 
 @pytest.fixture

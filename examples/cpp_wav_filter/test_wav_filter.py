@@ -4,44 +4,30 @@ The sounds of a Debian package are used too where they are: alsa-utils, in /usr/
 """
 
 import math
-import os
 import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import wave
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
-TOP = HERE.parents[1]
-PROGRAM = Path(os.environ.get("RAIN_BIN", TOP / "target" / "release" / "rain"))
 SOUNDS = Path("/usr/share/sounds/alsa")
 RATE = 8000
 
 
 @pytest.fixture
-def environment(tmp_path):
+def environment(tmp_path, serve_executor):
     """A server with the example's executor; the environment of a client that finds it."""
     if shutil.which("cmake") is None:
         pytest.skip("There is no cmake")
     build = tmp_path / "build"
     subprocess.run(["cmake", "-S", HERE, "-B", build], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", build], check=True, stdout=subprocess.DEVNULL)
-    with tempfile.TemporaryDirectory(prefix="rain-wav-") as runtime:
-        config = Path(runtime) / "governor.toml"
-        config.write_text(f"[executors.wav]\ncommand = ['{build / 'wav_executor'}']\n")
-        environment = {**os.environ, "RAIN_RUNTIME_DIR": runtime}
-        rain = [PROGRAM, "start", "--local-governors=[2]", "--no-pin", "--listen=127.0.0.1:0"]
-        subprocess.run([*rain, f"--logdir={runtime}/logs", f"--governor-config={config}"], env=environment, check=True)
-        (directory,) = Path(runtime).glob("server-*")
-        port = directory.name.rpartition("-")[2]
-        try:
-            yield {**environment, "RAIN_SERVER": f"localhost:{port}"}
-        finally:
-            subprocess.run([PROGRAM, "stop", f"--listen={port}"], env=environment, check=True)
+    with serve_executor("wav", build / "wav_executor") as environment:
+        yield environment
 
 
 def write_tone(path, frequency, channels=1):

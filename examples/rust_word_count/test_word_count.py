@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -17,25 +16,15 @@ PROGRAM = Path(os.environ.get("RAIN_BIN", TOP / "target" / "release" / "rain"))
 
 
 @pytest.fixture
-def environment(monkeypatch):
+def environment(serve_executor):
     """A server with the example's executor; the environment of a client that finds it."""
     if shutil.which("cargo") is None:
         pytest.skip("There is no cargo")
     target = PROGRAM.resolve().parents[1]
     build = ["cargo", "build", "--quiet", "--release", "--locked", "-p", "rust_word_count", "--target-dir", target]
     subprocess.run(build, cwd=TOP, check=True)
-    with tempfile.TemporaryDirectory(prefix="rain-words-") as runtime:
-        config = Path(runtime) / "governor.toml"
-        config.write_text(f"[executors.words]\ncommand = ['{target / 'release' / 'rust_word_count'}']\n")
-        environment = {**os.environ, "RAIN_RUNTIME_DIR": runtime}
-        rain = [PROGRAM, "start", "--local-governors=[2]", "--no-pin", "--listen=127.0.0.1:0"]
-        subprocess.run([*rain, f"--logdir={runtime}/logs", f"--governor-config={config}"], env=environment, check=True)
-        (directory,) = Path(runtime).glob("server-*")
-        port = directory.name.rpartition("-")[2]
-        try:
-            yield {**environment, "RAIN_SERVER": f"localhost:{port}"}
-        finally:
-            subprocess.run([PROGRAM, "stop", f"--listen={port}"], env=environment, check=True)
+    with serve_executor("words", target / "release" / "rust_word_count") as environment:
+        yield environment
 
 
 def test_word_count(environment):

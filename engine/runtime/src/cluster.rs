@@ -2,7 +2,7 @@
 
 use crate::governor::{GovernorConfig, start_governor_with};
 use crate::local::{RuntimeError, Stop};
-use crate::server::{ProcessFacts, ServerDriver};
+use crate::server::{ProcessFacts, ServerDriver, server_wake};
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -13,7 +13,6 @@ use rain_transport_tcp::peer::{ClientDoor, TcpTransport};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// How a server without governors of its own is set up.
 pub struct ServerConfig {
@@ -41,26 +40,16 @@ pub fn run_server(
     ready: impl FnOnce(u32),
 ) -> Result<(), RuntimeError> {
     let store = Arc::new(Store::create(&config.workdir)?);
-    let waker = front.waker();
-    let wake: rain_transport::Wake = Arc::new(move || {
-        if let Err(error) = waker.wake() {
-            tracing::error!("cannot wake the server: {error}");
-        }
-    });
+    let wake = server_wake(&front);
     stop.set_wake(wake.clone());
     let clients = ClientDoor::new(front.tls_clients());
     let transport: TcpTransport<Arc<Object>> =
         TcpTransport::serve(config.listener, config.tls, store.clone(), Some(clients), wake)?;
-    let facts = ProcessFacts {
-        pid: std::process::id(),
-        version: config.version,
-        listen: config.listen,
-        started: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-    };
+    let facts = ProcessFacts::of_this_process(config.version, config.listen);
     front.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
-        server: config.version.to_owned(),
-        pid: std::process::id(),
+        server: facts.version.to_owned(),
+        pid: facts.pid,
         governors: 0,
         cpus: 0,
         local: false,

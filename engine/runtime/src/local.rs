@@ -1,7 +1,7 @@
 //! Server and governors in one process.
 
 use crate::governor::{GovernorConfig, GovernorError, start_governor};
-use crate::server::{ProcessFacts, ServerDriver};
+use crate::server::{ProcessFacts, ServerDriver, server_wake};
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -11,7 +11,6 @@ use rain_transport_tcp::front::{ClientFront, FrontError};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 /// How a server with local governors is set up.
 #[derive(Clone, Debug)]
@@ -82,13 +81,8 @@ pub fn run_local(
     ready: impl FnOnce(),
 ) -> Result<(), RuntimeError> {
     let store = Arc::new(Store::create(&config.workdir)?);
-    let waker = front.waker();
-    let server_wake: Wake = Arc::new(move || {
-        if let Err(error) = waker.wake() {
-            tracing::error!("cannot wake the server: {error}");
-        }
-    });
-    stop.set_wake(server_wake.clone());
+    let wake = server_wake(&front);
+    stop.set_wake(wake.clone());
     let cpus: u32 = config.governors.iter().map(|governor| governor.cpus.len() as u32).sum();
     let count = config.governors.len() as u32;
     let mut handles = Vec::new();
@@ -98,22 +92,16 @@ pub fn run_local(
         handles.push(handle);
         senders.push(sender);
     }
-    let (server_end, governor_ends) =
-        connect_in_process((server_wake, handles.iter().map(|handle| handle.wake()).collect()));
+    let (server_end, governor_ends) = connect_in_process((wake, handles.iter().map(|handle| handle.wake()).collect()));
     for (sender, end) in senders.into_iter().zip(governor_ends) {
         // The governor's thread waits for exactly this.
         let _ = sender.send(end);
     }
-    let facts = ProcessFacts {
-        pid: std::process::id(),
-        version: config.version,
-        listen: config.listen,
-        started: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-    };
+    let facts = ProcessFacts::of_this_process(config.version, config.listen);
     front.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
-        server: config.version.to_owned(),
-        pid: std::process::id(),
+        server: facts.version.to_owned(),
+        pid: facts.pid,
         governors: count,
         cpus,
         local: false,

@@ -9,13 +9,13 @@ use rain_core::msgpack::FRAME_BYTES_MAX;
 use rain_core::peer::{FromGovernor, Message, ToGovernor};
 use rain_core::server::{Action, Command, Event, Reply, RequestId, Server, Status, Submission};
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
-use rain_transport::{Peer, Transport, TransportEvent};
+use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_transport_tcp::front::{ClientFront, FrontError, FrontEvent};
 use serde::Serialize;
 use serde_bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Content sent in one reply unless the client asks for less, bytes.
 const FETCH_BYTES_MAX: u64 = 64 << 20;
@@ -30,6 +30,24 @@ pub(crate) struct ProcessFacts {
     pub(crate) listen: String,
     /// Seconds since 1970.
     pub(crate) started: f64,
+}
+
+impl ProcessFacts {
+    /// Facts about this process, which starts now.
+    pub(crate) fn of_this_process(version: &'static str, listen: String) -> Self {
+        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Self { pid: std::process::id(), version, listen, started }
+    }
+}
+
+/// What wakes the server's thread, which sleeps in its front.
+pub(crate) fn server_wake(front: &ClientFront) -> Wake {
+    let waker = front.waker();
+    Arc::new(move || {
+        if let Err(error) = waker.wake() {
+            tracing::error!("cannot wake the server: {error}");
+        }
+    })
 }
 
 #[derive(Serialize)]
