@@ -152,18 +152,20 @@ fn the_state_machines_have_no_order_but_their_own() {
 }
 
 /// Which crates of ours the crates of the engine may use; other folders may use all of it.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("engine/core/", &[]),
     ("engine/pool/", &[]),
     ("engine/data/", &["rain-core"]),
     ("engine/topology/", &[]),
     ("engine/exec/", &["rain-core", "rain-data"]),
     ("engine/transport/", &["rain-core"]),
+    ("engine/wire/", &["rain-core", "rain-data", "rain-transport"]),
     (
         "engine/runtime/",
         &["rain-core", "rain-data", "rain-exec", "rain-pool", "rain-topology", "rain-transport", "rain-transport-tcp"],
     ),
-    ("transport-tcp/", &["rain-core", "rain-data", "rain-transport"]),
+    ("transport-tcp/", &["rain-core", "rain-transport", "rain-wire"]),
+    ("transport-mpi/", &["rain-core", "rain-transport", "rain-wire"]),
 ];
 
 /// The crates of ours that a manifest names, but for its tests.

@@ -1,8 +1,6 @@
 //! A link: what two peers have to tell each other, over one connection after the other.
 
 use super::connection::Connection;
-use super::lane::{LaneIn, LaneOut};
-use super::payload::Payload;
 use super::wire::{
     GREETING_BYTES_MAX, Hello, Place, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read,
     record,
@@ -10,9 +8,14 @@ use super::wire::{
 use rain_core::id::GovernorId;
 use rain_core::peer::Message;
 use rain_transport::{Peer, Wake};
+use rain_wire::lane::{LaneIn, LaneOut, Piece};
+use rain_wire::message::{MessageError, lane_of};
+use rain_wire::payload::Payload;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+/// Content travels in pieces of this size, between which other messages can go.
+const PIECE_BYTES: usize = 256 << 10;
 /// A connection on which nothing is written for so long is shown to be alive.
 const PING_AFTER: Duration = Duration::from_secs(1);
 /// A connection on which nothing comes for so long is given up.
@@ -54,6 +57,16 @@ impl From<WireError> for Broken {
     }
 }
 
+impl From<MessageError> for Broken {
+    fn from(error: MessageError) -> Self {
+        WireError::from(error).into()
+    }
+}
+
+/// Records with the beginnings of messages, and with pieces of their contents, for each lane.
+const HEADS: [Record; 2] = [Record::Head0, Record::Head1];
+const PIECES: [Record; 2] = [Record::Piece0, Record::Piece1];
+
 pub(super) struct Link<D: Payload> {
     out: [LaneOut; 2],
     incoming: [LaneIn<D>; 2],
@@ -78,8 +91,8 @@ impl<D: Payload> Link<D> {
     /// A link without a connection; `wake` wakes the thread that it lives on.
     pub(super) fn new(wake: Wake, place: D::Place) -> Self {
         Self {
-            out: [LaneOut::new(0), LaneOut::new(1)],
-            incoming: [LaneIn::new(), LaneIn::new()],
+            out: [LaneOut::default(), LaneOut::default()],
+            incoming: [LaneIn::default(), LaneIn::default()],
             turn: 0,
             acknowledged: [0; 2],
             connection: None,
@@ -94,12 +107,12 @@ impl<D: Payload> Link<D> {
     }
 
     pub(super) fn push(&mut self, message: Message<D>) -> Result<(), String> {
-        let lane = super::wire::lane_of(&message);
+        let lane = lane_of(&message);
         self.out[lane].push(message, &self.wake)
     }
 
     pub(super) fn received(&self) -> Received {
-        [self.incoming[0].received, self.incoming[1].received]
+        [self.incoming[0].received(), self.incoming[1].received()]
     }
 
     /// Takes a connection into use whose other side has `received` so many messages; the rest is sent (again).
@@ -218,7 +231,7 @@ impl<D: Payload> Link<D> {
     /// Hands on the messages that have come whole.
     fn take_whole(&mut self, happened: &mut Vec<Happened<D>>) -> Result<(), Broken> {
         for lane in &mut self.incoming {
-            while let Some(message) = lane.next() {
+            while let Some(message) = lane.take_whole() {
                 let lost = |why| Broken::Over(format!("content that it sent could not be stored: {why}"));
                 happened.push(Happened::Message(message.map_err(lost)?));
             }
@@ -253,10 +266,15 @@ impl<D: Payload> Link<D> {
                 return Ok(false);
             }
             for lane in [*turn, 1 - *turn] {
-                if out[lane].write_next(batch)? {
-                    *turn = 1 - lane;
-                    return Ok(true);
+                match out[lane].next_piece(PIECE_BYTES)? {
+                    Some(Piece::Head(head)) => append_record(HEADS[lane], head, batch),
+                    Some(Piece::Content { source, range }) => {
+                        append_record(PIECES[lane], source.bytes().get(range).unwrap_or_default(), batch);
+                    }
+                    None => continue,
                 }
+                *turn = 1 - lane;
+                return Ok(true);
             }
             Ok(false)
         });

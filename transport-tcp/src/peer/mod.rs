@@ -2,16 +2,14 @@
 //! between governors when they have something for each other.
 //!
 //! Each end has one thread for all its connections ([`endpoint`]). A [`link`] is what two ends have to tell each other;
-//! it outlives a connection that is cut for a short time. Content of objects has a [`lane`] of its own, so that other
+//! it outlives a connection that is cut for a short time. Content of objects has a [lane](rain_wire::lane) of its own, so that other
 //! messages overtake it.
 
 mod connection;
 mod door;
 mod endpoint;
 pub mod identity;
-mod lane;
 mod link;
-pub mod payload;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -23,10 +21,10 @@ use door::Door;
 use endpoint::{Endpoint, Joined, LISTENER, Request, WAKER};
 use identity::PeerTls;
 use mio::{Poll, Waker};
-use payload::Payload;
 use rain_core::id::GovernorId;
 use rain_core::peer::Message;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
+use rain_wire::payload::Payload;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};

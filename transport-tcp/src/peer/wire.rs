@@ -1,14 +1,10 @@
-//! What server and governors write to each other: records, and messages with their batches said once.
+//! The records that server and governors write to each other.
 
-use rain_core::graph::{Batch, Kind};
-use rain_core::id::{GovernorId, SessionId};
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message, Run, TaskSet, ToGovernor};
+use rain_core::id::GovernorId;
+use rain_wire::message::MessageError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 /// Both ends must have the same.
 pub(super) const PEER_VERSION: u32 = 1;
@@ -28,6 +24,8 @@ pub(super) enum WireError {
     Kind(u8),
     #[error("a record that cannot be read: {0}")]
     Record(#[from] postcard::Error),
+    #[error(transparent)]
+    Message(#[from] MessageError),
     #[error("{0}")]
     Rule(String),
 }
@@ -118,186 +116,4 @@ pub(super) struct Welcome {
 pub(super) struct Place {
     pub(super) ip: Option<IpAddr>,
     pub(super) port: u16,
-}
-
-/// Content in a message's head: the content itself, or how much will follow.
-#[derive(Serialize, Deserialize)]
-pub(super) struct ContentHead {
-    pub(super) about: ByteBuf,
-    pub(super) small: Option<ByteBuf>,
-    pub(super) length: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Head {
-    message: Wire,
-    pub(super) contents: Vec<ContentHead>,
-}
-
-/// A message whose contents are replaced by their numbers.
-#[derive(Serialize, Deserialize)]
-enum Wire {
-    Run(WireRun),
-    Other(Message<u32>),
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireRun {
-    session: SessionId,
-    batch: WireBatch,
-    tasks: TaskSet,
-    constants: Vec<(u32, u32)>,
-    remote: Vec<(u32, GovernorId)>,
-    pins: Vec<u32>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum WireBatch {
-    /// The batch with this first task, which came before.
-    Known(u32),
-    /// A batch without its kinds; these are to be put at `kinds_from` of the session's table.
-    New { batch: Box<Batch>, kinds_from: u32, kinds: Vec<Arc<Kind>> },
-}
-
-/// What the receiver knows, as the sender sees it.
-#[derive(Default)]
-pub(super) struct Told(BTreeMap<SessionId, ToldSession>);
-
-#[derive(Default)]
-struct ToldSession {
-    kinds: usize,
-    batches: BTreeSet<u32>,
-}
-
-/// What came before.
-#[derive(Default)]
-pub(super) struct Heard(BTreeMap<SessionId, HeardSession>);
-
-#[derive(Default)]
-struct HeardSession {
-    kinds: Vec<Arc<Kind>>,
-    batches: BTreeMap<u32, Arc<Batch>>,
-}
-
-impl Told {
-    /// Writes the head of a message.
-    pub(super) fn write(&mut self, message: Message<u32>, contents: Vec<ContentHead>) -> Result<Vec<u8>, WireError> {
-        let message = match message {
-            Message::ToGovernor(ToGovernor::Run(run)) => Wire::Run(self.run(run)),
-            other => {
-                if let Message::ToGovernor(ToGovernor::CloseSession(session)) = &other {
-                    self.0.remove(session);
-                }
-                Wire::Other(other)
-            }
-        };
-        Ok(postcard::to_allocvec(&Head { message, contents })?)
-    }
-
-    fn run(&mut self, run: Run<u32>) -> WireRun {
-        let told = self.0.entry(run.session).or_default();
-        let first = run.batch.first;
-        // Empty batches have the number of the next batch, and are not worth remembering.
-        let known = run.batch.count > 0 && !told.batches.insert(first);
-        let batch = if known {
-            WireBatch::Known(first)
-        } else {
-            let kinds_from = told.kinds.min(run.batch.kinds.len());
-            let kinds = run.batch.kinds[kinds_from..].to_vec();
-            told.kinds = told.kinds.max(run.batch.kinds.len());
-            let batch = Box::new(Batch { kinds: Arc::default(), ..(*run.batch).clone() });
-            WireBatch::New { batch, kinds_from: kinds_from as u32, kinds }
-        };
-        let Run { session, tasks, constants, remote, pins, .. } = run;
-        WireRun { session, batch, tasks, constants, remote, pins }
-    }
-}
-
-impl Heard {
-    /// Reads the head of a message. Reading one twice, as after a cut, changes nothing.
-    pub(super) fn read(&mut self, head: &[u8]) -> Result<(Message<u32>, Vec<ContentHead>), WireError> {
-        let Head { message, contents } = read(head)?;
-        let message = match message {
-            Wire::Run(run) => Message::ToGovernor(ToGovernor::Run(self.run(run)?)),
-            Wire::Other(message) => {
-                if let Message::ToGovernor(ToGovernor::CloseSession(session)) = &message {
-                    self.0.remove(session);
-                }
-                message
-            }
-        };
-        Ok((message, contents))
-    }
-
-    fn run(&mut self, run: WireRun) -> Result<Run<u32>, WireError> {
-        let heard = self.0.entry(run.session).or_default();
-        let batch = match run.batch {
-            WireBatch::Known(first) => heard
-                .batches
-                .get(&first)
-                .cloned()
-                .ok_or_else(|| WireError::Rule(format!("batch {first} of {} is not known", run.session)))?,
-            WireBatch::New { mut batch, kinds_from, kinds } => {
-                if !kinds.is_empty() {
-                    heard.kinds.truncate(kinds_from as usize);
-                    heard.kinds.extend(kinds);
-                }
-                batch.kinds = Arc::new(heard.kinds.clone());
-                let batch = Arc::new(*batch);
-                if batch.count > 0 {
-                    heard.batches.insert(batch.first, batch.clone());
-                }
-                batch
-            }
-        };
-        let WireRun { session, tasks, constants, remote, pins, .. } = run;
-        Ok(Run { session, batch, tasks, constants, remote, pins })
-    }
-}
-
-/// Replaces the contents of a message, one after the other.
-pub(super) fn map_contents<A, B>(
-    message: Message<A>,
-    mut map: impl FnMut(A) -> Result<B, String>,
-) -> Result<Message<B>, String> {
-    Ok(match message {
-        Message::ToGovernor(message) => Message::ToGovernor(match message {
-            ToGovernor::Run(Run { session, batch, tasks, constants, remote, pins }) => {
-                let constants: Result<Vec<_>, String> =
-                    constants.into_iter().map(|(object, content)| Ok((object, map(content)?))).collect();
-                ToGovernor::Run(Run { session, batch, tasks, constants: constants?, remote, pins })
-            }
-            ToGovernor::OpenSession(open) => ToGovernor::OpenSession(open),
-            ToGovernor::CloseSession(session) => ToGovernor::CloseSession(session),
-            ToGovernor::CancelTasks { session, tasks } => ToGovernor::CancelTasks { session, tasks },
-            ToGovernor::Unpin { session, objects } => ToGovernor::Unpin { session, objects },
-            ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
-            ToGovernor::Stop => ToGovernor::Stop,
-        }),
-        Message::FromGovernor(message) => Message::FromGovernor(match message {
-            FromGovernor::Fetched { ticket, content } => {
-                FromGovernor::Fetched { ticket, content: content.and_then(map) }
-            }
-            FromGovernor::Joined { cpus } => FromGovernor::Joined { cpus },
-            FromGovernor::Started { session, task, start } => FromGovernor::Started { session, task, start },
-            FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
-            FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
-        }),
-        Message::BetweenGovernors(message) => Message::BetweenGovernors(match message {
-            BetweenGovernors::Object { session, object, content } => {
-                BetweenGovernors::Object { session, object, content: content.and_then(map) }
-            }
-            BetweenGovernors::Want { session, object } => BetweenGovernors::Want { session, object },
-        }),
-    })
-}
-
-/// Messages that only bring content go in lane 1, where they wait for each other but nothing else waits for them.
-pub(super) fn lane_of<D>(message: &Message<D>) -> usize {
-    let bulk = matches!(
-        message,
-        Message::FromGovernor(FromGovernor::Fetched { .. })
-            | Message::BetweenGovernors(BetweenGovernors::Object { .. })
-    );
-    usize::from(bulk)
 }

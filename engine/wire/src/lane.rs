@@ -2,17 +2,17 @@
 //!
 //! What was not acknowledged stays, so that after a cut it is sent again, and nothing is lost or comes twice.
 
-use super::payload::{Body, Incoming, Outgoing, Payload, Source};
-use super::wire::{ContentHead, Heard, Record, Told, WireError, append_record, map_contents};
+use crate::message::{ContentHead, Heard, MessageError, Told, map_contents};
+use crate::payload::{Body, Incoming, Outgoing, Payload, Source};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
-/// Content travels in pieces of this size, between which other messages can go.
-const PIECE_BYTES: usize = 256 << 10;
 /// A peer that leaves more messages than this unread is given up.
 const MESSAGES_WAITING_MAX: usize = 1 << 22;
 
@@ -25,14 +25,21 @@ enum Item {
     Ready(Box<Prepared>),
     Encoded {
         head: Vec<u8>,
-        bodies: Vec<Box<dyn Source>>,
+        bodies: Vec<Arc<dyn Source>>,
     },
 }
 
+/// What goes out next.
+pub enum Piece<'a> {
+    /// The whole head of a message.
+    Head(&'a [u8]),
+    /// These bytes of a large content of the message whose head went before.
+    Content { source: &'a Arc<dyn Source>, range: Range<usize> },
+}
+
 /// The messages of one lane that go out.
-pub(super) struct LaneOut {
-    head_record: Record,
-    piece_record: Record,
+#[derive(Default)]
+pub struct LaneOut {
     items: VecDeque<Item>,
     /// Items before this one are written, but not acknowledged.
     next: usize,
@@ -45,24 +52,11 @@ pub(super) struct LaneOut {
 }
 
 impl LaneOut {
-    pub(super) fn new(lane: usize) -> Self {
-        let (head_record, piece_record) =
-            if lane == 0 { (Record::Head0, Record::Piece0) } else { (Record::Head1, Record::Piece1) };
-        Self {
-            head_record,
-            piece_record,
-            items: VecDeque::new(),
-            next: 0,
-            head_written: false,
-            body: 0,
-            offset: 0,
-            acknowledged: 0,
-            told: Told::default(),
-        }
-    }
-
     /// Takes a message; `wake` is called when content that took long to read is ready.
-    pub(super) fn push<D: Payload>(&mut self, message: Message<D>, wake: &Wake) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When too much waits already, or the system gives no thread.
+    pub fn push<D: Payload>(&mut self, message: Message<D>, wake: &Wake) -> Result<(), String> {
         if self.items.len() >= MESSAGES_WAITING_MAX {
             return Err("it does not take what is sent to it".to_owned());
         }
@@ -87,22 +81,26 @@ impl LaneOut {
     }
 
     /// Whether there is something that was not written.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.next >= self.items.len()
     }
 
     /// Whether the next message's content is still being read.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub fn is_waiting(&self) -> bool {
         matches!(self.items.get(self.next), Some(Item::Waiting(waiting)) if waiting.is_empty())
     }
 
-    /// Appends the next record to `to`; whether there was one.
-    pub(super) fn write_next(&mut self, to: &mut Vec<u8>) -> Result<bool, String> {
-        let Some(item) = self.items.get_mut(self.next) else { return Ok(false) };
+    /// What is to be written next, content in pieces of at most `bytes_max`; none when there is nothing, or its content is
+    /// still being read.
+    ///
+    /// # Errors
+    /// When a message cannot be written.
+    pub fn next_piece(&mut self, bytes_max: usize) -> Result<Option<Piece<'_>>, String> {
+        let Some(item) = self.items.get_mut(self.next) else { return Ok(None) };
         if let Item::Waiting(waiting) = item {
             match waiting.try_recv() {
                 Ok(prepared) => *item = Item::Ready(Box::new(prepared?)),
-                Err(TryRecvError::Empty) => return Ok(false),
+                Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::Disconnected) => return Err("content could not be read".to_owned()),
             }
         }
@@ -113,31 +111,38 @@ impl LaneOut {
             let head = self.told.write(message, heads).map_err(|error| error.to_string())?;
             *item = Item::Encoded { head, bodies };
         }
-        let Item::Encoded { head, bodies } = item else { return Ok(false) };
-        if !self.head_written {
-            append_record(self.head_record, head, to);
-            self.head_written = true;
-        } else if let Some(body) = bodies.get(self.body) {
-            let bytes = body.bytes();
-            let end = bytes.len().min(self.offset + PIECE_BYTES);
-            append_record(self.piece_record, bytes.get(self.offset..end).unwrap_or_default(), to);
-            self.offset = end;
-            if end >= bytes.len() {
-                (self.body, self.offset) = (self.body + 1, 0);
+        let Item::Encoded { head, bodies } = item else { return Ok(None) };
+        let (body, start) = (self.body, self.offset);
+        let piece = match bodies.get(body).filter(|_| self.head_written) {
+            None => {
+                self.head_written = true;
+                Piece::Head(head)
             }
-        }
+            Some(source) => {
+                let length = source.bytes().len();
+                let end = length.min(start + bytes_max);
+                self.offset = end;
+                if end >= length {
+                    (self.body, self.offset) = (body + 1, 0);
+                }
+                Piece::Content { source, range: start..end }
+            }
+        };
         if self.body >= bodies.len() {
             self.next += 1;
             (self.head_written, self.body, self.offset) = (false, 0, 0);
         }
-        Ok(true)
+        Ok(Some(piece))
     }
 
     /// The other side has so many messages.
-    pub(super) fn acknowledge(&mut self, count: u64) -> Result<(), WireError> {
+    ///
+    /// # Errors
+    /// When more is acknowledged than was written.
+    pub fn acknowledge(&mut self, count: u64) -> Result<(), MessageError> {
         let more = usize::try_from(count.saturating_sub(self.acknowledged)).unwrap_or(usize::MAX);
         if count < self.acknowledged || more > self.next {
-            return Err(WireError::Rule("it acknowledges what was not sent".to_owned()));
+            return Err(MessageError::Rule("it acknowledges what was not sent".to_owned()));
         }
         self.items.drain(..more);
         self.next -= more;
@@ -146,7 +151,10 @@ impl LaneOut {
     }
 
     /// Begins again after a cut, with the first message that the other side does not have.
-    pub(super) fn begin_again(&mut self, received: u64) -> Result<(), WireError> {
+    ///
+    /// # Errors
+    /// When more is acknowledged than was written.
+    pub fn begin_again(&mut self, received: u64) -> Result<(), MessageError> {
         // It may be one that was written in part when the connection broke, but not one that was never begun.
         self.acknowledge(received)?;
         (self.next, self.head_written, self.body, self.offset) = (0, false, 0, 0);
@@ -172,7 +180,7 @@ fn prepare<D: Payload>(message: Message<u32>, contents: Vec<D>) -> Result<Prepar
     Ok((message, outgoing))
 }
 
-fn content_head(outgoing: Outgoing, bodies: &mut Vec<Box<dyn Source>>) -> ContentHead {
+fn content_head(outgoing: Outgoing, bodies: &mut Vec<Arc<dyn Source>>) -> ContentHead {
     let about = ByteBuf::from(outgoing.about);
     match outgoing.body {
         Body::Small(bytes) => ContentHead { about, length: bytes.len() as u64, small: Some(ByteBuf::from(bytes)) },
@@ -223,27 +231,37 @@ enum Slot<D> {
 }
 
 /// The messages of one lane that come in.
-pub(super) struct LaneIn<D: Payload> {
-    pub(super) received: u64,
+pub struct LaneIn<D: Payload> {
+    received: u64,
     partial: Option<Partial<D>>,
     slots: VecDeque<Slot<D>>,
     heard: Heard,
 }
 
-impl<D: Payload> LaneIn<D> {
-    pub(super) fn new() -> Self {
+impl<D: Payload> Default for LaneIn<D> {
+    fn default() -> Self {
         Self { received: 0, partial: None, slots: VecDeque::new(), heard: Heard::default() }
+    }
+}
+
+impl<D: Payload> LaneIn<D> {
+    /// How many messages have come.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Forgets what had come in part before a cut; it comes again.
-    pub(super) fn begin_again(&mut self) {
+    pub fn begin_again(&mut self) {
         self.partial = None;
     }
 
     /// Takes the head of a message.
-    pub(super) fn head(&mut self, head: &[u8], place: &D::Place, wake: &Wake) -> Result<(), WireError> {
+    ///
+    /// # Errors
+    /// When it is not a message, or comes within another one.
+    pub fn head(&mut self, head: &[u8], place: &D::Place, wake: &Wake) -> Result<(), MessageError> {
         if self.partial.is_some() {
-            return Err(WireError::Rule("a message within another".to_owned()));
+            return Err(MessageError::Rule("a message within another".to_owned()));
         }
         let (message, contents) = self.heard.read(head)?;
         let parts = contents
@@ -253,28 +271,31 @@ impl<D: Payload> LaneIn<D> {
                 let mut part = Part { incoming, left: content.length };
                 if let Some(small) = content.small {
                     if small.len() as u64 != content.length {
-                        return Err(WireError::Rule("content of another length than was said".to_owned()));
+                        return Err(MessageError::Rule("content of another length than was said".to_owned()));
                     }
                     part.push(&small);
                 }
                 Ok(part)
             })
-            .collect::<Result<Vec<_>, WireError>>()?;
+            .collect::<Result<Vec<_>, MessageError>>()?;
         self.partial = Some(Partial { message, parts, next: 0 });
         self.complete(wake)
     }
 
     /// Takes a piece of content.
-    pub(super) fn piece(&mut self, piece: &[u8], wake: &Wake) -> Result<(), WireError> {
+    ///
+    /// # Errors
+    /// When no content is waited for, or less of it.
+    pub fn piece(&mut self, piece: &[u8], wake: &Wake) -> Result<(), MessageError> {
         let part = self.partial.as_mut().and_then(|partial| partial.parts.get_mut(partial.next));
         match part {
             Some(part) if piece.len() as u64 <= part.left && !piece.is_empty() => part.push(piece),
-            _ => return Err(WireError::Rule("content that nothing was said about".to_owned())),
+            _ => return Err(MessageError::Rule("content that nothing was said about".to_owned())),
         }
         self.complete(wake)
     }
 
-    fn complete(&mut self, wake: &Wake) -> Result<(), WireError> {
+    fn complete(&mut self, wake: &Wake) -> Result<(), MessageError> {
         let Some(partial) = &mut self.partial else { return Ok(()) };
         while partial.parts.get(partial.next).is_some_and(|part| part.left == 0) {
             partial.next += 1;
@@ -296,13 +317,13 @@ impl<D: Payload> LaneIn<D> {
             wake();
         };
         let spawned = std::thread::Builder::new().name("take-content".to_owned()).spawn(work);
-        spawned.map_err(|error| WireError::Rule(format!("cannot start a thread: {error}")))?;
+        spawned.map_err(|error| MessageError::Rule(format!("cannot start a thread: {error}")))?;
         self.slots.push_back(Slot::Waiting(waiting));
         Ok(())
     }
 
     /// The next message, if it is whole; an error when its content could not be put in its place.
-    pub(super) fn next(&mut self) -> Option<Whole<D>> {
+    pub fn take_whole(&mut self) -> Option<Result<Message<D>, String>> {
         let whole = match self.slots.front()? {
             Slot::Ready(_) => None,
             Slot::Waiting(waiting) => match waiting.try_recv() {

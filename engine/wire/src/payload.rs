@@ -39,11 +39,11 @@ pub struct Outgoing {
 /// The bytes of content.
 pub enum Body {
     Small(Vec<u8>),
-    Large(Box<dyn Source>),
+    Large(Arc<dyn Source>),
 }
 
 /// Large content that is there for as long as it is being sent.
-pub trait Source: Send {
+pub trait Source: Send + Sync {
     /// All of it.
     fn bytes(&self) -> &[u8];
 }
@@ -99,7 +99,7 @@ impl Payload for Arc<Object> {
         let about = postcard::to_allocvec(&about).map_err(io::Error::other)?;
         let contents = self.contents()?;
         let small = contents.len() <= INLINE_BYTES_MAX;
-        let body = if small { Body::Small(contents.to_vec()) } else { Body::Large(Box::new(Shared(self))) };
+        let body = if small { Body::Small(contents.to_vec()) } else { Body::Large(Arc::new(Shared(self))) };
         Ok(Outgoing { about, body })
     }
 
@@ -187,7 +187,7 @@ impl Payload for Vec<u8> {
             }
         }
         let small = self.len() <= INLINE_BYTES_MAX;
-        let body = if small { Body::Small(self) } else { Body::Large(Box::new(Owned(self))) };
+        let body = if small { Body::Small(self) } else { Body::Large(Arc::new(Owned(self))) };
         Ok(Outgoing { about: Vec::new(), body })
     }
 
