@@ -5,6 +5,7 @@ use super::role::ServerRole;
 use super::ssh::{self, HostError};
 use super::{RemoteError, governor, hosts, server};
 use crate::cli::StartArgs;
+use crate::end_time::EndPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
@@ -48,6 +49,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         pin: !args.no_pin,
         foreground: false,
         private: false,
+        end: EndPlan::new(&args.end).map_err(PlanError::from)?,
     };
     let bound = Cell::new(plan.listen);
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
