@@ -1,4 +1,4 @@
-//! The values of `--listen`.
+//! The values of `--listen` and `--http-listen`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
@@ -8,10 +8,10 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// Why an address cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("--listen={0}: give PORT, ADDRESS or ADDRESS:PORT, for example --listen=127.0.0.1:7210")]
-    Form(String),
-    #[error("--listen={0}: no such host is known")]
-    UnknownHost(String),
+    #[error("{option}={text}: give PORT, ADDRESS or ADDRESS:PORT, for example {option}={default}")]
+    Form { option: &'static str, text: String, default: SocketAddr },
+    #[error("{option}={text}: no such host is known")]
+    UnknownHost { option: &'static str, text: String },
     #[error(
         "--listen={0}: other machines could connect to this address, but Rain does not encrypt connections yet; use a \
          loopback address, for example --listen=127.0.0.1:{port}", port = .1.port()
@@ -24,7 +24,7 @@ pub enum AddressError {
 /// # Errors
 /// When it is none of them or names an unknown host.
 pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
-    parse_with(text, DEFAULT_LISTEN)
+    parse_with("--listen", text, DEFAULT_LISTEN)
 }
 
 /// Where a server for governors elsewhere is to listen.
@@ -33,7 +33,7 @@ pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
 /// When it is no address, or names an unknown host.
 pub fn parse_for_server(text: Option<&str>) -> Result<SocketAddr, AddressError> {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_LISTEN.port());
-    text.map_or(Ok(default), |text| parse_with(text, default))
+    text.map_or(Ok(default), |text| parse_with("--listen", text, default))
 }
 
 /// Where a governor is to listen for others.
@@ -42,11 +42,16 @@ pub fn parse_for_server(text: Option<&str>) -> Result<SocketAddr, AddressError> 
 /// When it is no address, or names an unknown host.
 pub fn parse_for_governor(text: Option<&str>) -> Result<SocketAddr, AddressError> {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-    text.map_or(Ok(default), |text| parse_with(text, default))
+    text.map_or(Ok(default), |text| parse_with("--listen", text, default))
 }
 
-fn parse_with(text: &str, default: SocketAddr) -> Result<SocketAddr, AddressError> {
-    let form = || AddressError::Form(text.to_owned());
+/// Reads the value of an option; what it does not say is taken from `default`.
+///
+/// # Errors
+/// When it is no address, or names an unknown host.
+pub fn parse_with(option: &'static str, text: &str, default: SocketAddr) -> Result<SocketAddr, AddressError> {
+    let form = || AddressError::Form { option, text: text.to_owned(), default };
+    let unknown = || AddressError::UnknownHost { option, text: text.to_owned() };
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let port = text.parse().map_err(|_| form())?;
         return Ok(SocketAddr::new(default.ip(), port));
@@ -64,10 +69,9 @@ fn parse_with(text: &str, default: SocketAddr) -> Result<SocketAddr, AddressErro
     if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Err(form());
     }
-    let mut found: Vec<SocketAddr> =
-        (host, port).to_socket_addrs().map_err(|_| AddressError::UnknownHost(host.to_owned()))?.collect();
+    let mut found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(|_| unknown())?.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
-    found.first().copied().ok_or_else(|| AddressError::UnknownHost(host.to_owned()))
+    found.first().copied().ok_or_else(unknown)
 }
 
 /// Reads where a new server is to listen.
@@ -104,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_no_address_is_said() {
         for text in ["", "70000", "host:", ":80", "127.0.0.1:x", "a b", "-1"] {
-            assert!(matches!(parse(text), Err(AddressError::Form(_) | AddressError::UnknownHost(_))), "{text}");
+            assert!(matches!(parse(text), Err(AddressError::Form { .. } | AddressError::UnknownHost { .. })), "{text}");
         }
     }
 

@@ -64,7 +64,8 @@ pub struct StartArgs {
     /// 0.0.0.0:7210 with remote governors]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where the server listens for browsers (not built yet)
+    /// Where the server listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port if that
+    /// is taken]
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
     /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]

@@ -38,6 +38,8 @@ pub enum EngineError {
     #[error(transparent)]
     Front(#[from] FrontError),
     #[error(transparent)]
+    Http(#[from] crate::http::HttpError),
+    #[error(transparent)]
     Warm(#[from] local::WarmError),
     #[error(transparent)]
     Runtime(#[from] local::RuntimeError),
@@ -86,7 +88,8 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
     tell_end(&launch, reports);
     local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
-    let access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
+    let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
+    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
     let front = ClientFront::new(FrontConfig {
         tcp: Some(TcpListener::from(listener)),
         socket_path: Some(access.socket.clone()),
@@ -102,6 +105,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         listen: launch.listen.to_string(),
         python: launch.prestart_python.clone(),
         end: launch.end.for_runtime(),
+        status,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
     let mut unwritten = None;

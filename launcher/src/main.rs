@@ -11,6 +11,7 @@ mod descendants;
 mod end_time;
 mod engine;
 mod governor_config;
+mod http;
 mod launch;
 mod local;
 mod plan;

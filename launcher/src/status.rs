@@ -72,7 +72,11 @@ pub fn run(listen: Option<&str>, json: bool) -> Result<String, LookupError> {
     let found = find(listen)?;
     let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
     let status = asked.map_err(|error| LookupError::Ask(error, found.access.pid))?;
-    Ok(if json { format!("{status}\n") } else { table(&status) })
+    if json {
+        return Ok(format!("{status}\n"));
+    }
+    let look = found.access.dashboard.map(|page| format!("\nlook  {page}\n"));
+    Ok(table(&status) + &look.unwrap_or_default())
 }
 
 /// A server in one line.

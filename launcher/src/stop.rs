@@ -1,7 +1,7 @@
 //! `rain stop`.
 
-use crate::launch::{LAUNCH_FILE, Launch};
 use crate::client::{AskError, ServerConnection};
+use crate::launch::{LAUNCH_FILE, Launch};
 use crate::runtime_dir;
 use crate::status::{self, LookupError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -4,6 +4,7 @@ use crate::end_of_time::EndOfTime;
 use crate::governor::{GovernorConfig, GovernorError, start_governor_with};
 use crate::local::{RuntimeError, Stop};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
+use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -28,6 +29,8 @@ pub struct ServerConfig {
     /// How many governors have to be in before clients are told that it is ready.
     pub governors: u32,
     pub end: EndOfTime,
+    /// Questions from other threads.
+    pub status: StatusRequests,
 }
 
 /// Runs a server until it is stopped, by `stop` or by a client. `ready` is called once clients are served and the governors
@@ -58,6 +61,7 @@ pub fn run_server(
     });
     let mut driver = ServerDriver::new(front, transport, store, facts, stop);
     driver.keep_fetched();
+    driver.answer(config.status, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(config.governors).and_then(|()| {
         ready(driver.cpus());

@@ -3,6 +3,7 @@
 use crate::end_of_time::{EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::fetched::Fetched;
 use crate::local::Stop;
+use crate::status_requests::StatusRequests;
 use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
 use rain_core::graph::{DataType, decode_column, encode_column};
 use rain_core::id::{ClientId, GovernorId, SessionId};
@@ -90,6 +91,7 @@ pub(crate) struct ServerDriver<T> {
     fetched: Option<Fetched>,
     end: EndOfTime,
     results: Option<ResultWriter>,
+    status_requests: StatusRequests,
     front_events: Vec<FrontEvent>,
 }
 
@@ -111,6 +113,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             fetched: None,
             end: EndOfTime::default(),
             results: None,
+            status_requests: StatusRequests::default(),
             front_events: Vec::new(),
         }
     }
@@ -133,6 +136,12 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         }
         self.end = end;
         Ok(())
+    }
+
+    /// Answers these, too.
+    pub(crate) fn answer(&mut self, requests: StatusRequests, wake: Wake) {
+        requests.set_wake(wake);
+        self.status_requests = requests;
     }
 
     /// All governors that have joined have had numbers below this.
@@ -206,6 +215,10 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         }
         while self.results.as_ref().is_some_and(ResultWriter::take_written) {
             self.handle(Event::ResultStored);
+        }
+        for answer in self.status_requests.take() {
+            let reply = StatusReply { process: &self.facts, server: self.machine.status() };
+            answer(serde_json::to_string(&reply).unwrap_or_default());
         }
         Ok(())
     }

@@ -76,6 +76,7 @@ impl AccessFiles {
     pub fn write(&self, access: &Access) -> Result<(), RuntimeDirError> {
         let only = |keep_client: bool, keep_governor: bool| {
             let mut access = access.clone();
+            access.dashboard = access.dashboard.filter(|_| keep_client);
             if let Some(tls) = &mut access.tls {
                 tls.client = tls.client.take().filter(|_| keep_client);
                 tls.governor = tls.governor.take().filter(|_| keep_governor);

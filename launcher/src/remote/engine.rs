@@ -28,6 +28,7 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     access.tls = Some(TlsAccess::new(&cluster));
+    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let config = ServerConfig {
         listener: TcpListener::from(listener),
@@ -37,6 +38,7 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
         listen: launch.listen.to_string(),
         governors: 0,
         end: launch.end.for_runtime(),
+        status,
     };
     tell_end(launch, reports);
     drop(cluster);

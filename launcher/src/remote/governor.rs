@@ -49,6 +49,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         foreground: !args.detach,
         private: false,
         end: EndPlan::default(),
+        http: None,
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;

@@ -6,6 +6,7 @@ use super::ssh::{self, HostError};
 use super::{RemoteError, governor, hosts, server};
 use crate::cli::StartArgs;
 use crate::end_time::EndPlan;
+use crate::http::HttpPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
@@ -24,10 +25,6 @@ pub fn is_asked_for(args: &StartArgs) -> bool {
 /// # Errors
 /// When something cannot be started; names the hosts.
 pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
-    if args.http_listen.is_some() {
-        let instead = "there is no dashboard yet; leave it out and use `rain status`";
-        return Err(PlanError::NotBuilt { option: "--http-listen", instead }.into());
-    }
     if args.foreground || args.private {
         let instead = "leave it out, or start `rain server` and `rain governor` by hand";
         return Err(PlanError::NotBuilt { option: "--foreground with remote governors", instead }.into());
@@ -50,6 +47,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         foreground: false,
         private: false,
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
+        http: Some(HttpPlan::new(args.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     let bound = Cell::new(plan.listen);
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
@@ -81,6 +79,7 @@ fn start_governors(args: &StartArgs, hosts: &[String], address: SocketAddr) -> R
 
 /// The access file as a line, without what governors do not need.
 fn for_governors(mut access: Access) -> Result<Vec<u8>, RemoteError> {
+    access.dashboard = None;
     if let Some(tls) = &mut access.tls {
         tls.client = None;
     }
