@@ -8,12 +8,17 @@ use super::session::{Session, TaskState};
 use super::{Action, Governor, Server};
 use crate::graph::Batch;
 use crate::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
-use crate::peer::{Message, OpenSession, Run, TaskSet, ToGovernor};
+use crate::peer::{Message, OpenSession, RemoteInput, Run, TaskSet, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Mark in `Spread::assigned` of a task that was cancelled before it was placed.
 const CANCELLED: u16 = u16::MAX - 1;
+
+/// Objects of at least so many bytes are passed on by those who have got them.
+const SPREAD_BYTES_MIN: u32 = 64 << 10;
+/// Holders of an input that a governor is told of.
+const SOURCES_MAX: usize = 4;
 
 /// What the server keeps of a session that runs on several governors.
 pub(super) struct Spread<D> {
@@ -183,6 +188,11 @@ impl<D: Clone> Session<D> {
         self.spread = Some(spread);
     }
 
+    /// Whether governors are to hold an object of a spread session.
+    pub(super) fn is_held(&self, object: ObjectIndex) -> bool {
+        self.spread.as_ref().is_some_and(|spread| spread.holders.contains_key(&object))
+    }
+
     /// Whether there is something that no governor has been given.
     pub(super) fn has_unplaced(&self) -> bool {
         !self.unplaced.is_empty()
@@ -276,7 +286,10 @@ impl<D: Clone> Session<D> {
                     run.constants.push((*object, data.clone()));
                     run.pins.push(*object);
                 }
-                (None, Some(holder)) => run.remote.push((*object, *holder)),
+                (None, Some(_)) => {
+                    let holders = sources(holders, self.objects[*object as usize].size);
+                    run.remote.push(RemoteInput { object: *object, holders });
+                }
                 (None, None) => {}
             }
             holders.push(id);
@@ -313,6 +326,16 @@ impl<D: Clone> Session<D> {
         });
         (fits && inputs_there).then_some(follower)
     }
+}
+
+/// Whom the next governor that needs an object is to ask, in this order.
+///
+/// Small ones come from their maker. The copies of large ones form a binary tree, so that no governor sends one more than
+/// twice; who is to have it before is asked next. All come before the asker in `holders`, so that none waits for itself.
+fn sources(holders: &[GovernorId], bytes: u32) -> Vec<GovernorId> {
+    let first = if bytes < SPREAD_BYTES_MIN { 0 } else { (holders.len() - 1) / 2 };
+    let others = holders.iter().enumerate().filter(|(place, _)| *place != first).map(|(_, holder)| holder);
+    std::iter::once(&holders[first]).chain(others.take(SOURCES_MAX - 1)).copied().collect()
 }
 
 fn first_alive(governors: &BTreeMap<GovernorId, Governor>) -> Option<GovernorId> {

@@ -1,5 +1,6 @@
 //! The server's state machine, driven by events: exact messages, then nothing left.
 
+mod cluster;
 mod random;
 mod scripts;
 
@@ -121,7 +122,9 @@ fn describe(message: &ToGovernor<Content>) -> String {
                 TaskSet::Some(tasks) => tasks.clone(),
             };
             let constants: Vec<u32> = constants.iter().map(|(object, _)| *object).collect();
-            let remote: Vec<(u32, u32)> = remote.iter().map(|(object, from)| (*object, from.0)).collect();
+            let remote =
+                remote.iter().map(|input| (input.object, input.holders.iter().map(|id| id.0).collect::<Vec<_>>()));
+            let remote: Vec<(u32, Vec<u32>)> = remote.collect();
             format!("run {tasks:?} constants {constants:?} remote {remote:?} pins {pins:?}")
         }
         ToGovernor::CloseSession(session) => format!("close {}", session.0),
@@ -130,6 +133,11 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
         ToGovernor::Stop => "stop".to_owned(),
     }
+}
+
+/// Cases of a property test: few in the short form, `PROPTEST_CASES` in the long one (`make stress`).
+pub fn cases(short: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(short)
 }
 
 /// A kind with this number of outputs.

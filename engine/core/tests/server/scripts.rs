@@ -238,13 +238,36 @@ fn an_object_made_elsewhere_is_named_with_its_holder() {
     let texts = h.take_message_texts();
     assert_eq!(
         texts,
-        ["0: run [2] constants [] remote [(1, 1)] pins []", "1: run [3] constants [] remote [(0, 0)] pins []",]
+        ["0: run [2] constants [] remote [(1, [1])] pins []", "1: run [3] constants [] remote [(0, [0])] pins []",]
     );
     h.finish(0, session, &[2], &[2]);
     assert!(h.take_messages().is_empty());
     h.finish(1, session, &[3], &[3]);
     assert_eq!(h.take_message_texts(), ["0: unpin [0, 1]", "1: unpin [0, 1]"]);
     h.assert_nothing_left();
+}
+
+#[test]
+fn a_lost_input_fails_its_session_unless_nobody_needs_it_any_more() {
+    for cancelled in [false, true] {
+        let mut h = Harness::new(&[1, 1]);
+        let session = h.new_session();
+        let tasks: [(&[u32], u32); 4] = [(&[], 0), (&[], 1), (&[0, 1], 2), (&[0, 1], 3)];
+        h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
+        h.finish(0, session, &[0], &[0]);
+        h.finish(1, session, &[1], &[1]);
+        if cancelled {
+            h.request(Command::Cancel { session, tasks: vec![2, 3] });
+        }
+        h.governor(0, FromGovernor::InputLost { session, object: 1, why: "from governor 1: gone".into() });
+        if cancelled {
+            h.done(Command::WaitAll { session });
+        } else {
+            let message = h.refused(Command::WaitAll { session });
+            let expected = "a task failed on governor 0: input object 1 could not be brought from governor 1: gone";
+            assert_eq!(message, expected);
+        }
+    }
 }
 
 #[test]
