@@ -170,6 +170,26 @@ def test_an_object_that_all_governors_read_is_passed_on(cluster: Cluster) -> Non
         assert {reader.info.governor for reader in readers} == {0, 1, 2, 3}
 
 
+def test_governors_that_come_late_get_work(cluster: Cluster) -> None:
+    client = cluster.client()
+    with client.new_session() as session:
+        made = make(1)
+        made.output.keep()
+        # Submitted while there is no governor at all.
+        session.submit()
+        cluster.govern()
+        made.wait()
+        cluster.govern()
+        wait_until(lambda: len(governors(client)) == 2)
+        readers = [sleep_then(made, total(made)) for _ in range(6)]
+        for reader in readers:
+            reader.output.keep()
+        session.submit()
+        assert [reader.output.fetch().get_bytes() for reader in readers] == [b"1"] * len(readers)
+        session.update(readers)
+        assert {reader.info.governor for reader in readers} == {0, 1}
+
+
 def test_a_client_comes_over_tls(cluster: Cluster, tmp_path: Path) -> None:
     cluster.govern()
     joined(cluster, 1)

@@ -193,6 +193,9 @@ impl<D: Clone> Server<D> {
         match message {
             FromGovernor::Joined { cpus } => {
                 self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, finished: 0 });
+                for session in self.sessions.values_mut() {
+                    session.reconsider_wide_tasks();
+                }
             }
             FromGovernor::Started { session, task, start } => {
                 if let Some(session) = self.sessions.get_mut(&session) {

@@ -6,7 +6,7 @@ use crate::{Harness, cases, submission};
 use proptest::prelude::*;
 use rain_core::governor::{Action, Asker, Event, Governor, To};
 use rain_core::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
-use rain_core::peer::{BetweenGovernors, Finished, Message, ObjectReport, Run, TaskReport, TaskSet};
+use rain_core::peer::{BetweenGovernors, Finished, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet};
 use rain_core::server::{Command, Event as ServerEvent, Reply};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -86,8 +86,10 @@ pub struct World {
     /// Messages under way between two ends arrive in their order.
     queues: BTreeMap<(End, End), VecDeque<Message<u64>>>,
     pub ran: BTreeMap<TaskIndex, u32>,
-    /// Where each object was made.
+    /// Where each object was made, or brought by the server.
     made: BTreeMap<ObjectIndex, u32>,
+    /// Inputs that governors said they could not get.
+    lost: Vec<String>,
     /// Whether governors that have not made an object may fail to pass it on.
     unreliable: bool,
 }
@@ -98,7 +100,7 @@ impl World {
         let session = h.new_session();
         let nodes = cpus.iter().map(|_| Node::default()).collect();
         let (queues, ran, made) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { h, session, nodes, queues, ran, made, unreliable: false }
+        Self { h, session, nodes, queues, ran, made, lost: Vec::new(), unreliable: false }
     }
 
     fn send(&mut self, from: End, to: End, message: Message<u64>) {
@@ -124,15 +126,24 @@ impl World {
         let me = End::Governor(number);
         let node = &mut self.nodes[number as usize];
         match action {
-            Action::Send { to: To::Server, message } => self.send(me, End::Server, message),
+            Action::Send { to: To::Server, message } => {
+                if let Message::FromGovernor(FromGovernor::InputLost { object, why, .. }) = &message {
+                    self.lost.push(format!("{object} on {number}: {why}"));
+                }
+                self.send(me, End::Server, message);
+            }
             Action::Send { to: To::Governor(to), message } => {
                 if let Message::BetweenGovernors(BetweenGovernors::Object { object, content: Ok(_), .. }) = &message {
                     *node.sent.entry(*object).or_default() += 1;
                 }
                 self.send(me, End::Governor(to.0), message);
             }
+            Action::CloseSession(_) => panic!("the session has failed, with lost inputs {:?}", self.lost),
             Action::OpenSession(_) => {}
-            Action::Link(run) => node.link(&run),
+            Action::Link(run) => {
+                node.link(&run);
+                self.made.extend(run.constants.iter().map(|(object, _)| (*object, number)));
+            }
             Action::Supply { object, content, .. } => {
                 assert_eq!(content, u64::from(object), "the content of another object");
                 node.supply(object);
@@ -214,6 +225,24 @@ impl World {
     pub fn settle(&mut self, draws: &mut dyn Iterator<Item = usize>) {
         self.take_server_messages();
         while self.step(draws.next().unwrap_or(0)) {}
+        self.assert_nobody_is_stuck();
+    }
+
+    /// Lets up to `at_most` things happen.
+    fn steps(&mut self, draws: &mut impl Iterator<Item = usize>, at_most: usize) {
+        for _ in 0..draws.next().unwrap_or(0) % at_most {
+            self.step(draws.next().unwrap_or(0));
+        }
+    }
+
+    /// Another governor comes.
+    fn join(&mut self, cpus: u32) {
+        self.h.governor(self.nodes.len() as u32, FromGovernor::Joined { cpus });
+        self.nodes.push(Node::default());
+        self.take_server_messages();
+    }
+
+    fn assert_nobody_is_stuck(&self) {
         let stuck: Vec<_> = self.nodes.iter().flat_map(|node| node.tasks.keys()).collect();
         assert!(stuck.is_empty(), "tasks {stuck:?} can never run");
     }
@@ -256,46 +285,65 @@ proptest! {
     #[test]
     fn every_task_runs_once_whatever_the_order_of_messages(
         shape in proptest::collection::vec((proptest::collection::vec(any::<prop::sample::Index>(), 0..4), any::<bool>()), 1..60),
+        second_submit in any::<prop::sample::Index>(),
         constants in 0u32..3,
         kept in proptest::collection::vec(any::<bool>(), 64),
         cpus in proptest::collection::vec(1u32..3, 1..6),
+        at_first in 0usize..6,
         cancels in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
         unreliable in any::<bool>(),
         seed in any::<u64>(),
     ) {
-        let mut w = World::new(&cpus);
+        let (first, late) = cpus.split_at(at_first.min(cpus.len()));
+        let mut w = World::new(first);
         w.unreliable = unreliable;
         let session = w.session;
+        let mut draws = random(seed);
+        // Two submits: what the second reads of the first is kept.
+        let split = second_submit.index(shape.len());
         let mut objects = constants;
-        let mut inputs: Vec<Vec<u32>> = Vec::new();
-        let mut outputs: Vec<u32> = Vec::new();
-        for (reads, makes) in &shape {
-            inputs.push(reads.iter().filter(|_| objects > 0).map(|r| r.index(objects as usize) as u32).collect());
-            outputs.push(if *makes { objects } else { NONE });
-            objects += u32::from(*makes);
+        let mut tasks: Vec<(Vec<u32>, u32)> = Vec::new();
+        let mut readable: Vec<u32> = (0..objects).collect();
+        let mut objects_at_split = 0;
+        for (number, (reads, makes)) in shape.iter().enumerate() {
+            if number == split {
+                readable.retain(|object| kept[*object as usize]);
+                objects_at_split = objects;
+            }
+            let inputs = reads.iter().filter(|_| !readable.is_empty()).map(|r| readable[r.index(readable.len())]);
+            tasks.push((inputs.collect(), if *makes { objects } else { NONE }));
+            if *makes {
+                readable.push(objects);
+                objects += 1;
+            }
         }
-        let tasks: Vec<(&[u32], u32)> = inputs.iter().map(Vec::as_slice).zip(outputs).collect();
+        let tasks: Vec<(&[u32], u32)> = tasks.iter().map(|(inputs, output)| (inputs.as_slice(), *output)).collect();
         let constants: Vec<u32> = (0..constants).collect();
         let keep: Vec<u32> = (0..objects).filter(|object| kept[*object as usize]).collect();
-        w.h.done(Command::Submit { session, submission: submission(&tasks, &constants, &keep) });
+        let (keep_first, keep_second) = keep.split_at(keep.partition_point(|object| *object < objects_at_split));
+        w.h.done(Command::Submit { session, submission: submission(&tasks[..split], &constants, keep_first) });
         w.take_server_messages();
-        let mut draws = random(seed);
+        w.steps(&mut draws, 20);
+        let (joined_before, joined_after) = late.split_at(late.len() / 2);
+        joined_before.iter().for_each(|cpus| w.join(*cpus));
+        w.steps(&mut draws, 20);
+        w.h.done(Command::Submit { session, submission: submission(&tasks[split..], &[], keep_second) });
+        w.take_server_messages();
+        w.steps(&mut draws, 20);
+        joined_after.iter().for_each(|cpus| w.join(*cpus));
         for cancel in &cancels {
-            for _ in 0..draws.next().unwrap_or(0) % 40 {
-                w.step(draws.next().unwrap_or(0));
-            }
+            w.steps(&mut draws, 40);
             let request = w.h.request(Command::Cancel { session, tasks: vec![cancel.index(tasks.len()) as u32] });
             let is_answered = matches!(w.h.take_reply(request), Some(Reply::Some { .. }));
             prop_assert!(is_answered);
             w.take_server_messages();
         }
         let all = w.h.request(Command::WaitAll { session });
+        w.take_server_messages();
+        while w.step(draws.next().unwrap_or(0)) {}
         if cancels.is_empty() {
-            w.settle(&mut draws);
+            w.assert_nobody_is_stuck();
             prop_assert_eq!(w.ran.len(), tasks.len());
-        } else {
-            w.take_server_messages();
-            while w.step(draws.next().unwrap_or(0)) {}
         }
         match w.h.take_reply(all) {
             Some(Reply::Done) => {}
