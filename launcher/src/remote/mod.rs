@@ -5,6 +5,7 @@ pub mod args;
 pub mod engine;
 mod governor;
 mod hosts;
+pub mod reach;
 pub mod role;
 mod server;
 mod ssh;
@@ -31,8 +32,6 @@ pub enum RemoteError {
     Address(#[from] AddressError),
     #[error("--cpus={0}: give a number of cpus, -N for all but N, or detect")]
     Cpus(String),
-    #[error("{0}: no such host is known")]
-    UnknownServer(String),
     #[error("this was not started through SSH: SSH_CONNECTION is not set")]
     NoSshClient,
     #[error("cannot listen on {0}: {1}")]

@@ -56,7 +56,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
     let started = start_governors(args, &hosts, address);
     if let Err(error) = started {
         // Its governors end with it.
-        if let Err(stuck) = stop::run(Some(&address.port().to_string())) {
+        if let Err(stuck) = stop::run_here(Some(&address.port().to_string())) {
             complain(&stuck);
         }
         return Err(error);
