@@ -40,6 +40,8 @@ pub enum RemoteError {
     ReadyFile(PathBuf, io::Error),
     #[error("no governor could be started on:\n{}\neverything that was started has been stopped", start::shown(.0))]
     Hosts(Vec<ssh::HostError>),
+    #[error("interrupted while governors were being started; everything that was started has been stopped")]
+    GivenUp,
     #[error("the server has gone away")]
     NoServer,
     #[error("{0} is not a path that can be written on a command line")]
