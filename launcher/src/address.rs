@@ -12,6 +12,10 @@ pub enum AddressError {
     Form { option: &'static str, text: String, default: SocketAddr },
     #[error("{option}={text}: no such host is known")]
     UnknownHost { option: &'static str, text: String },
+    #[error("{0}: give ADDRESS or ADDRESS:PORT of the server")]
+    ServerForm(String),
+    #[error("{0}: no such host is known")]
+    UnknownServer(String),
     #[error(
         "--listen={0}: other machines could connect to this address, but Rain does not encrypt connections yet; use a \
          loopback address, for example --listen=127.0.0.1:{port}", port = .1.port()
@@ -43,6 +47,25 @@ pub fn parse_for_server(text: Option<&str>) -> Result<SocketAddr, AddressError> 
 pub fn parse_for_governor(text: Option<&str>) -> Result<SocketAddr, AddressError> {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
     text.map_or(Ok(default), |text| parse_with("--listen", text, default))
+}
+
+/// Where a server elsewhere may listen, IPv4 first; all have one port.
+///
+/// # Errors
+/// When it is not ADDRESS[:PORT], or names an unknown host.
+pub fn parse_server(text: &str) -> Result<Vec<SocketAddr>, AddressError> {
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, DEFAULT_LISTEN.port())]);
+    }
+    let with_port = match text.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => text.to_owned(),
+        Some(_) => return Err(AddressError::ServerForm(text.to_owned())),
+        None => format!("{text}:{}", DEFAULT_LISTEN.port()),
+    };
+    let unknown = || AddressError::UnknownServer(text.to_owned());
+    let mut found: Vec<SocketAddr> = with_port.to_socket_addrs().map_err(|_| unknown())?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    if found.is_empty() { Err(unknown()) } else { Ok(found) }
 }
 
 /// Reads the value of an option; what it does not say is taken from `default`.
@@ -110,6 +133,21 @@ mod tests {
         for text in ["", "70000", "host:", ":80", "127.0.0.1:x", "a b", "-1"] {
             assert!(matches!(parse(text), Err(AddressError::Form { .. } | AddressError::UnknownHost { .. })), "{text}");
         }
+    }
+
+    #[test]
+    fn servers_elsewhere_are_found() {
+        for (text, expected) in [
+            ("10.0.0.1", "10.0.0.1:7210"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("localhost:99", "127.0.0.1:99"),
+            ("::1", "[::1]:7210"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(parse_server(text).unwrap()[0].to_string(), expected);
+        }
+        assert!(matches!(parse_server("host:x"), Err(AddressError::ServerForm(_))));
+        assert!(matches!(parse_server("no-such-host.invalid"), Err(AddressError::UnknownServer(_))));
     }
 
     #[test]

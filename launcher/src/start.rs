@@ -277,6 +277,15 @@ impl Told {
             plural(self.cpus, "cpu"),
             self.pid
         );
+        text += &self.details();
+        let _ = writeln!(text, "  stop it  {}", stop_command(address.port()));
+        text
+    }
+
+    /// A line for each thing that whoever starts it should know.
+    pub fn details(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
         for note in &self.notes {
             let _ = writeln!(text, "  note     {note}");
         }
@@ -286,7 +295,6 @@ impl Told {
         if let Some(page) = &self.dashboard {
             let _ = writeln!(text, "  look     {page}");
         }
-        let _ = writeln!(text, "  stop it  {}", stop_command(address.port()));
         text
     }
 

@@ -259,10 +259,8 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
     }
 
     fn send_object(&mut self, session: SessionId, object: u32, to: Asker) {
-        let content = match self.shared.sessions.get(session.0).as_ref().map(|s| s.graph.value(object).cloned()) {
-            Some(Some(content)) => Ok(content),
-            _ => Err("it is not there any more".to_owned()),
-        };
+        let content = self.shared.sessions.get(session.0).and_then(|session| session.graph.share(object));
+        let content = content.ok_or_else(|| "it is not there any more".to_owned());
         match to {
             Asker::Server { ticket } => {
                 let message = FromGovernor::Fetched { ticket, content };

@@ -136,6 +136,10 @@ pub enum AccessError {
     Form(PathBuf, serde_json::Error),
     #[error("the access file {0} is not one for governors")]
     NotForGovernors(PathBuf),
+    #[error("the server of the access file {0} can be reached from its own machine only; leave the address out there")]
+    OneMachine(PathBuf),
+    #[error("the access file {0} is not one for clients")]
+    NotForClients(PathBuf),
     #[error(transparent)]
     RuntimeDir(#[from] RuntimeDirError),
 }
@@ -187,6 +191,16 @@ fn read(path: &Path) -> Result<Access, AccessError> {
     let mut text = Vec::new();
     Read::by_ref(&mut file).take(BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
     serde_json::from_slice(&text).map_err(|error| AccessError::Form(path.to_owned(), error))
+}
+
+/// What a client needs of an access file: the authority, and its credentials.
+///
+/// # Errors
+/// When the file is one for governors only, or of a server that only its own machine can reach.
+pub fn for_client(path: &Path, access: Access) -> Result<(String, Credentials), AccessError> {
+    let tls = access.tls.ok_or_else(|| AccessError::OneMachine(path.to_owned()))?;
+    let client = tls.client.ok_or_else(|| AccessError::NotForClients(path.to_owned()))?;
+    Ok((tls.authority, client.into()))
 }
 
 /// What a governor needs of an access file.

@@ -74,15 +74,7 @@ fn announcement(address: SocketAddr, told: &start::Told) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "Rain {} server is ready on {address}, pid {}", env!("CARGO_PKG_VERSION"), told.pid);
-    for note in &told.notes {
-        let _ = writeln!(text, "  note     {note}");
-    }
-    if let Some(log_dir) = &told.log_dir {
-        let _ = writeln!(text, "  logs     {}", log_dir.display());
-    }
-    if let Some(page) = &told.dashboard {
-        let _ = writeln!(text, "  look     {page}");
-    }
+    text += &told.details();
     let directory = crate::runtime_dir::server_path(&crate::runtime_dir::root(), address.port());
     let _ = writeln!(text, "  access   {}", directory.join("access.json").display());
     let _ = writeln!(text, "  stop it  {}", start::stop_command(address.port()));

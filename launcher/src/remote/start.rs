@@ -25,9 +25,9 @@ pub fn is_asked_for(args: &StartArgs) -> bool {
 /// # Errors
 /// When something cannot be started; names the hosts.
 pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
-    if args.foreground || args.private {
-        let instead = "leave it out, or start `rain server` and `rain governor` by hand";
-        return Err(PlanError::NotBuilt { option: "--foreground with remote governors", instead }.into());
+    if args.private {
+        let instead = "leave it out, or use --foreground";
+        return Err(PlanError::NotBuilt { option: "--private with remote governors", instead }.into());
     }
     let hosts = match (&args.governor_host_file, &args.autoconf) {
         (Some(path), _) => hosts::from_file(path)?,
@@ -44,37 +44,58 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         executors: Vec::new(),
         reserve_cpu: false,
         pin: !args.no_pin,
-        foreground: false,
+        foreground: args.foreground,
         private: false,
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
         http: Some(HttpPlan::new(args.http_listen.as_deref()).map_err(PlanError::from)?),
     };
-    let bound = Cell::new(plan.listen);
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
-    server::start_server(plan, role, &|address, _| bound.set(address))?;
-    let address = bound.get();
-    let started = start_governors(args, &hosts, address);
-    if let Err(error) = started {
-        // Its governors end with it.
-        if let Err(stuck) = stop::run(Some(&address.port().to_string())) {
-            complain(&stuck);
+    let failure = Cell::new(None);
+    let ended_well = server::start_server(plan, role, &|address, told| {
+        // The server ends its governors with itself.
+        if let Err(error) = start_governors(args, &hosts, address, told) {
+            failure.set(Some(error));
+            end_server(args.foreground, address);
         }
-        return Err(error);
+    });
+    match failure.take() {
+        Some(error) => Err(error),
+        None => Ok(ended_well?),
     }
-    let version = env!("CARGO_PKG_VERSION");
-    say(&format!(
-        "Rain {version} is ready on {address}: governors on {} hosts\n  stop it  {}\n",
-        hosts.len(),
-        start::stop_command(address.port())
-    ));
-    Ok(true)
 }
 
-fn start_governors(args: &StartArgs, hosts: &[String], address: SocketAddr) -> Result<(), RemoteError> {
+/// Ends the server that was started; whoever is in the foreground is its supervisor, and is asked as by others.
+fn end_server(is_here: bool, address: SocketAddr) {
+    if is_here {
+        supervisor::ask_to_end();
+    } else if let Err(stuck) = stop::run_here(Some(&address.port().to_string())) {
+        complain(&stuck);
+    }
+}
+
+fn start_governors(
+    args: &StartArgs,
+    hosts: &[String],
+    address: SocketAddr,
+    told: &start::Told,
+) -> Result<(), RemoteError> {
     let directory = runtime_dir::server_path(&runtime_dir::root(), address.port());
     let access = runtime_dir::read_access(&directory)?.ok_or(RemoteError::NoServer)?;
     let command = governor_command(args, address, &access)?;
-    ssh::run_everywhere(hosts, &command, &for_governors(access)?).map_err(RemoteError::Hosts)
+    let given_up = || args.foreground && supervisor::is_asked_to_end();
+    let started = ssh::run_everywhere(hosts, &command, &for_governors(access)?, &given_up);
+    if given_up() {
+        return Err(RemoteError::GivenUp);
+    }
+    started.map_err(RemoteError::Hosts)?;
+    let version = env!("CARGO_PKG_VERSION");
+    say(&format!(
+        "Rain {version} is ready on {address}: governors on {} hosts\n{}  stop it  {}\n",
+        hosts.len(),
+        told.details(),
+        start::stop_command(address.port())
+    ));
+    Ok(())
 }
 
 /// The access file as a line, without what governors do not need.
