@@ -84,6 +84,9 @@ pub(crate) struct ServerDriver<T> {
     cpus: u32,
     /// Set where governors are elsewhere.
     fetched: Option<Fetched>,
+    ends_with_governors: bool,
+    /// The first governor that was lost, and why.
+    lost: Option<(GovernorId, String)>,
     front_events: Vec<FrontEvent>,
 }
 
@@ -103,6 +106,8 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             seen: 0,
             cpus: 0,
             fetched: None,
+            ends_with_governors: false,
+            lost: None,
             front_events: Vec::new(),
         }
     }
@@ -110,6 +115,21 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Holds what it fetches from governors elsewhere until its client has all of it.
     pub(crate) fn keep_fetched(&mut self) {
         self.fetched = Some(Fetched::default());
+    }
+
+    /// It is over when a governor is lost.
+    pub(crate) fn end_with_governors(&mut self) {
+        self.ends_with_governors = true;
+    }
+
+    /// Whether it is to stop, or cannot go on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.is_requested() || (self.ends_with_governors && self.lost.is_some())
+    }
+
+    /// The governor whose loss has ended it, and why it was lost.
+    pub(crate) fn lost(&self) -> Option<(GovernorId, String)> {
+        self.lost.clone().filter(|_| self.ends_with_governors)
     }
 
     /// All governors that have joined have had numbers below this.
@@ -124,7 +144,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
 
     /// Serves until `count` governors have joined, or it is to stop.
     pub(crate) fn serve_until_joined(&mut self, count: u32) -> Result<(), FrontError> {
-        while self.joined < count && !self.stop.is_requested() {
+        while self.joined < count && !self.is_over() {
             self.turn()?;
         }
         Ok(())
@@ -132,7 +152,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
 
     /// Serves until it is to stop.
     pub(crate) fn serve(&mut self) -> Result<(), FrontError> {
-        while !self.stop.is_requested() {
+        while !self.is_over() {
             self.turn()?;
         }
         self.front.flush_and_close(GOODBYE_MAX);
@@ -174,6 +194,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
                 TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
                     tracing::warn!("{governor} is lost: {why}");
+                    self.lost.get_or_insert((governor, why.clone()));
                     return Some(Event::GovernorLost { governor, why });
                 }
                 TransportEvent::Lost { .. } => {}
