@@ -141,6 +141,15 @@ impl PeerTls {
         })
     }
 
+    /// For a server whose governors come another way: accepts clients.
+    ///
+    /// # Errors
+    /// When the certificates are unusable.
+    pub fn for_clients(cluster: &Cluster) -> Result<Self, IdentityError> {
+        let accept = accept_config(&cluster.authority, &cluster.server, &[CLIENT_PROTOCOL])?;
+        Ok(Self { accept, ..Self::server(cluster)? })
+    }
+
     /// For a governor: connects to the server and to governors, and accepts governors.
     ///
     /// # Errors
