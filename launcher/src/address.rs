@@ -16,11 +16,6 @@ pub enum AddressError {
     ServerForm(String),
     #[error("{0}: no such host is known")]
     UnknownServer(String),
-    #[error(
-        "--listen={0}: other machines could connect to this address, but Rain does not encrypt connections yet; use a \
-         loopback address, for example --listen=127.0.0.1:{port}", port = .1.port()
-    )]
-    NotLoopback(String, SocketAddr),
 }
 
 /// Reads PORT, ADDRESS or ADDRESS:PORT.
@@ -97,16 +92,6 @@ pub fn parse_with(option: &'static str, text: &str, default: SocketAddr) -> Resu
     found.first().copied().ok_or_else(unknown)
 }
 
-/// Reads where a new server is to listen.
-///
-/// # Errors
-/// Also for addresses that other machines can reach.
-pub fn parse_to_bind(text: Option<&str>) -> Result<SocketAddr, AddressError> {
-    let Some(text) = text else { return Ok(DEFAULT_LISTEN) };
-    let address = parse(text)?;
-    if address.ip().is_loopback() { Ok(address) } else { Err(AddressError::NotLoopback(text.to_owned(), address)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +110,6 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap().to_string(), expected);
         }
-        assert_eq!(parse_to_bind(None).unwrap(), DEFAULT_LISTEN);
     }
 
     #[test]
@@ -148,13 +132,5 @@ mod tests {
         }
         assert!(matches!(parse_server("host:x"), Err(AddressError::ServerForm(_))));
         assert!(matches!(parse_server("no-such-host.invalid"), Err(AddressError::UnknownServer(_))));
-    }
-
-    #[test]
-    fn addresses_for_other_machines_are_refused() {
-        for text in ["0.0.0.0", "0.0.0.0:7215", "10.1.2.3", "::"] {
-            let message = parse_to_bind(Some(text)).unwrap_err().to_string();
-            assert!(message.contains("encrypt") && message.contains(text), "{message}");
-        }
     }
 }

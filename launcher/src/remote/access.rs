@@ -50,6 +50,11 @@ impl From<Pair> for Credentials {
 }
 
 impl TlsAccess {
+    /// For clients of a server that takes no governors.
+    pub fn for_clients(cluster: &Cluster) -> Self {
+        Self { governor: None, ..Self::new(cluster) }
+    }
+
     /// For clients and governors of a cluster.
     pub fn new(cluster: &Cluster) -> Self {
         Self {
