@@ -41,6 +41,9 @@ pub enum EngineError {
     Warm(#[from] local::WarmError),
     #[error(transparent)]
     Runtime(#[from] local::RuntimeError),
+    #[cfg(feature = "mpi")]
+    #[error(transparent)]
+    Rank(#[from] crate::mpi::rank::RankError),
 }
 
 /// Runs until it is stopped.
@@ -51,12 +54,16 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     start_log();
     let unusable = |source| EngineError::LaunchFile { path: launch_file.to_owned(), source };
     let launch = Launch::read(launch_file).map_err(unusable)?;
-    let listener = adopt(launch.descriptors.listener).map_err(unusable)?;
     let mut reports = Reports::new(adopt(launch.descriptors.reports).map_err(unusable)?);
+    let listener = |launch: &Launch| adopt(launch.descriptors.listener).map_err(unusable);
     let result = match launch.role.clone() {
-        Role::Local => serve(launch, listener, &mut reports),
-        Role::Server(role) => remote::engine::serve(&launch, &role, listener, &mut reports),
-        Role::Governor(role) => remote::engine::govern(&launch, &role, listener, &mut reports),
+        Role::Local => listener(&launch).and_then(|listener| serve(launch, listener, &mut reports)),
+        Role::Server(role) => listener(&launch)
+            .and_then(|listener| remote::engine::serve(&launch, &role, listener, &mut reports)),
+        Role::Governor(role) => listener(&launch)
+            .and_then(|listener| remote::engine::govern(&launch, &role, listener, &mut reports)),
+        #[cfg(feature = "mpi")]
+        Role::Rank(role) => Ok(crate::mpi::rank::run(&launch, &role, &mut reports)?),
     };
     if let Err(error) = &result {
         tracing::error!("{error}");
@@ -122,7 +129,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
 
 /// The supervisor has set this for its child; a prefix's program may stand between, and a change of user undoes it.
 pub fn die_with_supervisor(launch: &Launch) -> Result<(), EngineError> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    prctl::set_pdeathsig(launch.role.orphan_signal())?;
     let parent = nix::unistd::getppid().as_raw();
     let expected = launch.supervisor_pid.is_none_or(|pid| i32::try_from(pid) == Ok(parent));
     // It may have died before that call.

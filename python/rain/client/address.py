@@ -17,7 +17,8 @@ def runtime_directory() -> str:
     """Where servers of this user keep their access files."""
     if os.environ.get("RAIN_RUNTIME_DIR"):
         return os.environ["RAIN_RUNTIME_DIR"]
-    if os.environ.get("XDG_RUNTIME_DIR"):
+    # Batch systems hand the variable on to machines where that directory is not.
+    if os.path.isdir(os.environ.get("XDG_RUNTIME_DIR", "")):
         return os.path.join(os.environ["XDG_RUNTIME_DIR"], "rain")
     return f"/tmp/rain-{os.getuid()}"
 
