@@ -46,13 +46,19 @@ pub fn words(text: &str) -> Result<(PathBuf, Vec<String>), CommandError> {
 /// Whether a variable says which process of an MPI program one is: of no use to what a rank starts, and in the way of MPI
 /// programs among it.
 pub fn is_of_a_rank(name: &OsStr) -> bool {
-    const PREFIXES: [&str; 10] = [
+    const PREFIXES: [&str; 16] = [
         "OMPI_COMM_WORLD_",
         "OMPI_UNIVERSE_",
         "OMPI_MCA_ess",
         "OMPI_MCA_orte_",
+        "OMPI_MCA_pmix",
+        "OMPI_MCA_initial_wdir",
         "OMPI_APP_CTX_",
+        "OMPI_NUM_APP_CTX",
         "OMPI_FIRST_RANKS",
+        "OMPI_COMMAND",
+        "OMPI_ARGV",
+        "OMPI_FILE_LOCATION",
         "PMIX_",
         "PMI_",
         "PMI2_",

@@ -3,7 +3,7 @@
 use crate::launch::{Launch, Report, Reports, adopt};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
 use crate::plan::Governors;
-use crate::remote::{self, role::Role};
+use crate::remote::{self, access::AccessFiles, role::Role};
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -43,7 +43,7 @@ pub enum EngineError {
     Runtime(#[from] local::RuntimeError),
     #[cfg(feature = "mpi")]
     #[error(transparent)]
-    Rank(#[from] crate::mpi::rank::RankError),
+    Rank(#[from] Box<crate::mpi::rank::RankError>),
 }
 
 /// Runs until it is stopped.
@@ -58,12 +58,14 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     let listener = |launch: &Launch| adopt(launch.descriptors.listener).map_err(unusable);
     let result = match launch.role.clone() {
         Role::Local => listener(&launch).and_then(|listener| serve(launch, listener, &mut reports)),
-        Role::Server(role) => listener(&launch)
-            .and_then(|listener| remote::engine::serve(&launch, &role, listener, &mut reports)),
-        Role::Governor(role) => listener(&launch)
-            .and_then(|listener| remote::engine::govern(&launch, &role, listener, &mut reports)),
+        Role::Server(role) => {
+            listener(&launch).and_then(|listener| remote::engine::serve(&launch, &role, listener, &mut reports))
+        }
+        Role::Governor(role) => {
+            listener(&launch).and_then(|listener| remote::engine::govern(&launch, &role, listener, &mut reports))
+        }
         #[cfg(feature = "mpi")]
-        Role::Rank(role) => Ok(crate::mpi::rank::run(&launch, &role, &mut reports)?),
+        Role::Rank(role) => crate::mpi::rank::run(&launch, &role, &mut reports).map_err(|error| Box::new(error).into()),
     };
     if let Err(error) = &result {
         tracing::error!("{error}");
@@ -109,22 +111,14 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         python: launch.prestart_python.clone(),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
-    let mut unwritten = None;
+    let mut opened = Ok(());
     let stopper = stop.clone();
     local::run(plan, front, stop, || {
-        // Nobody to hear that it is ready: whoever started it has given up.
-        let told = runtime_dir::write_access(&launch.directory, &access).map(|()| reports.send(&ready));
-        match told {
-            Ok(Ok(())) => tracing::info!("ready"),
-            Ok(Err(_)) => stopper.request(),
-            Err(error) => {
-                unwritten = Some(error);
-                stopper.request();
-            }
-        }
+        let files = AccessFiles::default();
+        opened = remote::engine::open_to_clients(&launch.directory, &access, &files, &ready, reports, &stopper);
     })?;
     tracing::info!("stopped");
-    unwritten.map_or(Ok(()), |error| Err(error.into()))
+    Ok(opened?)
 }
 
 /// The supervisor has set this for its child; a prefix's program may stand between, and a change of user undoes it.

@@ -58,8 +58,6 @@ pub struct Held {
 pub struct Ended {
     /// The engine has ended well.
     pub well: bool,
-    /// Somebody outside has asked it to.
-    pub asked: bool,
     /// Exit status of the command beside the engine, as shells count it.
     pub command: Option<u8>,
 }
@@ -92,13 +90,14 @@ type Listener<'a> = Option<(OwnedFd, &'a mut dyn FnMut(Report))>;
 
 fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended {
     let mut ended = Ended::default();
-    let mut serving = None;
+    let (mut serving, mut asked) = (None, false);
     let result = prepare(&mut launch, &mut held).and_then(|log| start(&launch, &log));
     let failure = match result {
         Ok(mut engine) => {
             let status = engine.watch(&launch, &mut listener);
             let well = status == WaitStatus::Exited(engine.pid, 0);
-            ended = Ended { well, asked: engine.asked, command: engine.await_command() };
+            asked = engine.asked;
+            ended = Ended { well, command: engine.await_command() };
             serving = engine.serving.take();
             format!("the engine {}", described(status))
         }
@@ -113,6 +112,10 @@ fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended 
                 serving = Some(directory.clone());
             }
             report.into_iter().for_each(&mut *told);
+        }
+        if asked || ended.well {
+            // As it should, or whoever has asked knows.
+            told(Report::Spoken);
         }
         told(Report::Failed(failure));
     } else {

@@ -76,9 +76,9 @@ pub fn judge<T: DeserializeOwned>(announced: &[Vec<u8>]) -> Result<Vec<T>, Refus
         let (version, host, ready) = (next(), next(), next());
         let first = first_version.get_or_insert_with(|| version.to_owned());
         let read = match serde_json::from_str(ready) {
-            _ if version != first.as_str() => Err(format!(
-                "this is Rain {version}, but rank 0 is Rain {first}: use the same release on all ranks"
-            )),
+            _ if version != first.as_str() => {
+                Err(format!("this is Rain {version}, but rank 0 is Rain {first}: use the same release on all ranks"))
+            }
             Ok(Ready::Yes(facts)) => Ok(facts),
             Ok(Ready::No(why)) => Err(why),
             Err(error) => Err(format!("what it has told cannot be read: {error}")),

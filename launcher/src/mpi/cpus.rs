@@ -67,8 +67,7 @@ fn divide_group(members: &[&RankCpus]) -> (Vec<Share>, Option<String>) {
     let same = members.windows(2).all(|pair| pair[0].ids() == pair[1].ids());
     let own = if same { evenly(members) } else { one_by_one(members) };
     let there: usize = own.iter().map(Vec::len).sum();
-    let counts: Vec<usize> =
-        members.iter().zip(&own).map(|(member, own)| member.wanted.of(own.len().max(1))).collect();
+    let counts: Vec<usize> = members.iter().zip(&own).map(|(member, own)| member.wanted.of(own.len().max(1))).collect();
     let asked: usize = counts.iter().sum();
     let limited = members.iter().any(|member| member.parallelism < member.cpus.len());
     let pin = members.iter().all(|member| member.pin) && !limited;

@@ -159,7 +159,8 @@ fn run(plan: StartPlan, role: RankRole) -> Result<ExitCode, SuperviseError> {
     let descriptors = Descriptors { voice: voice_number, ..Descriptors::default() };
     let (server, run) = (role.server.clone(), role.run.is_some());
     let listen = plan.listen;
-    let launch = Launch { role: Role::Rank(Box::new(role)), ..Launch::new(plan, listen, directory.path(), descriptors) };
+    let launch =
+        Launch { role: Role::Rank(Box::new(role)), ..Launch::new(plan, listen, directory.path(), descriptors) };
     let _lock = directory.into_lock();
     let held = Held { listener: None, reports: Reports::new(write_end) };
     let mut told = Told::default();

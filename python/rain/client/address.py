@@ -28,6 +28,17 @@ def access_path(port: int) -> str:
     return os.path.join(runtime_directory(), f"server-{port}", "access.json")
 
 
+def server_of_environment() -> tuple[str, int] | None:
+    """Host and port of the server that RAIN_SERVER names, which `rain-engine --run` sets; None where it is not set."""
+    named = os.environ.get("RAIN_SERVER")
+    if not named:
+        return None
+    host, _, port = named.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise RainException(f"RAIN_SERVER={named} is not HOST:PORT")
+    return host, int(port)
+
+
 def connect(host: str, port: int, access_file: str | None = None) -> tuple[socket.socket, str | None, str]:
     """Connect to a server: its socket, the token to show there (None where none is needed), and its name for errors.
 
