@@ -150,6 +150,13 @@ impl LaneOut {
         Ok(())
     }
 
+    /// Forgets what is written, for carriers that lose nothing.
+    pub fn forget_written(&mut self) {
+        self.items.drain(..self.next);
+        self.acknowledged += self.next as u64;
+        self.next = 0;
+    }
+
     /// Begins again after a cut, with the first message that the other side does not have.
     ///
     /// # Errors
@@ -253,6 +260,17 @@ impl<D: Payload> LaneIn<D> {
     /// Forgets what had come in part before a cut; it comes again.
     pub fn begin_again(&mut self) {
         self.partial = None;
+    }
+
+    /// How much of each content of the message whose head came last has still to come, in bytes; none when it is whole.
+    pub fn missing(&self) -> Option<impl Iterator<Item = u64>> {
+        let partial = self.partial.as_ref()?;
+        Some(partial.parts.iter().map(|part| part.left).filter(|left| *left > 0))
+    }
+
+    /// Whether there are messages that `take_whole` has not given yet.
+    pub fn holds_messages(&self) -> bool {
+        !self.slots.is_empty()
     }
 
     /// Takes the head of a message.

@@ -1,0 +1,193 @@
+//! One lane of what comes from a peer: heads out of its stream, and the content that follows them, received ahead.
+
+use crate::MpiError;
+use crate::calls::{Comm, Operation};
+use rain_core::peer::Message;
+use rain_transport::Wake;
+use rain_wire::lane::LaneIn;
+use rain_wire::payload::Payload;
+use std::collections::VecDeque;
+
+/// Content travels in pieces of this size, each a message of MPI.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+/// The tag of the stream's packets.
+pub(crate) const STREAM_TAG: i32 = 0;
+/// So many pieces of a lane may be under way.
+pub(crate) const PIECES_AHEAD: usize = 4;
+/// So many pieces may be under way in all; a lane with none under way may always have one, so that each gets on.
+pub(crate) const PIECES_IN_ALL: usize = 64;
+
+/// The tag of the pieces of a lane.
+pub(crate) fn content_tag(lane: usize) -> i32 {
+    1 + lane as i32
+}
+
+/// What makes a peer or all of MPI unusable.
+pub(crate) enum Trouble {
+    Mpi(MpiError),
+    Peer(String),
+}
+
+impl From<MpiError> for Trouble {
+    fn from(error: MpiError) -> Self {
+        Trouble::Mpi(error)
+    }
+}
+
+impl From<rain_wire::message::MessageError> for Trouble {
+    fn from(error: rain_wire::message::MessageError) -> Self {
+        Trouble::Peer(format!("what it sends is not Rain's protocol: {error}"))
+    }
+}
+
+/// How many pieces are under way, and room for those that come.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    pub(crate) under_way: usize,
+    free: Vec<Vec<u8>>,
+}
+
+impl Pieces {
+    /// Whether a lane that has so many under way may have one more.
+    pub(crate) fn may_begin(&self, of_lane: usize) -> bool {
+        of_lane == 0 || (of_lane < PIECES_AHEAD && self.under_way < PIECES_IN_ALL)
+    }
+
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let mut room = self.free.pop().unwrap_or_default();
+        room.resize(length, 0);
+        room
+    }
+
+    fn give_back(&mut self, room: Vec<u8>) {
+        if self.free.len() < PIECES_AHEAD {
+            self.free.push(room);
+        }
+    }
+}
+
+/// What a head or a piece belongs to.
+pub(crate) struct Context<'a, D: Payload> {
+    pub(crate) comm: &'a Comm,
+    pub(crate) place: &'a D::Place,
+}
+
+pub(crate) struct Intake<D: Payload> {
+    lane: LaneIn<D>,
+    tag: i32,
+    from: u32,
+    /// Heads behind a message whose content has not come whole.
+    heads: VecDeque<Vec<u8>>,
+    /// Lengths of contents for which nothing is received yet, of the first of them only what is left.
+    plan: VecDeque<u64>,
+    receiving: VecDeque<Operation<Vec<u8>>>,
+    /// Lengths of the heads of messages that are not handed on.
+    sizes: VecDeque<usize>,
+    wake: Wake,
+}
+
+impl<D: Payload> Intake<D> {
+    /// `wake` is called when content that took long to put in its place is there.
+    pub(crate) fn new(from: u32, lane: usize, wake: Wake) -> Self {
+        Self {
+            lane: LaneIn::default(),
+            tag: content_tag(lane),
+            from,
+            heads: VecDeque::new(),
+            plan: VecDeque::new(),
+            receiving: VecDeque::new(),
+            sizes: VecDeque::new(),
+            wake,
+        }
+    }
+
+    /// Takes a message's head; how many of its bytes have to wait for other content.
+    pub(crate) fn head(&mut self, context: &Context<D>, head: &[u8]) -> Result<usize, Trouble> {
+        if self.is_receiving() {
+            self.heads.push_back(head.to_vec());
+            return Ok(head.len());
+        }
+        self.begin(context, head)?;
+        Ok(0)
+    }
+
+    fn begin(&mut self, context: &Context<D>, head: &[u8]) -> Result<(), Trouble> {
+        self.lane.head(head, context.place, &self.wake)?;
+        self.sizes.push_back(head.len());
+        if let Some(missing) = self.lane.missing() {
+            self.plan.extend(missing);
+        }
+        Ok(())
+    }
+
+    fn is_receiving(&self) -> bool {
+        !self.receiving.is_empty() || !self.plan.is_empty()
+    }
+
+    /// Whether all that was announced has come and was handed on.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.is_receiving() && self.heads.is_empty() && !self.lane.holds_messages()
+    }
+
+    /// Whether there is something to look at.
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_receiving()
+    }
+
+    /// Receives content; `used` counts the bytes of heads that waited and do not any more. Whether something happened.
+    pub(crate) fn turn(
+        &mut self,
+        context: &Context<D>,
+        pieces: &mut Pieces,
+        used: &mut usize,
+    ) -> Result<bool, Trouble> {
+        let mut moved = false;
+        loop {
+            while let Some(receiving) = self.receiving.front_mut()
+                && let Some((room, arrived)) = receiving.poll()?
+            {
+                self.receiving.pop_front();
+                pieces.under_way -= 1;
+                self.lane.piece(&room[..arrived.length.min(room.len())], &self.wake)?;
+                pieces.give_back(room);
+                moved = true;
+            }
+            while let Some(left) = self.plan.front_mut()
+                && pieces.may_begin(self.receiving.len())
+            {
+                let length = (*left).min(PIECE_BYTES as u64);
+                *left -= length;
+                if *left == 0 {
+                    self.plan.pop_front();
+                }
+                self.receiving.push_back(context.comm.receive(
+                    pieces.take(length as usize),
+                    Some(self.from),
+                    self.tag,
+                )?);
+                pieces.under_way += 1;
+                moved = true;
+            }
+            if self.is_receiving() {
+                return Ok(moved);
+            }
+            let Some(head) = self.heads.pop_front() else { return Ok(moved) };
+            *used += head.len();
+            self.begin(context, &head)?;
+            moved = true;
+        }
+    }
+
+    /// The next message that is whole, and the size of its head.
+    pub(crate) fn take_whole(&mut self) -> Result<Option<(Message<D>, usize)>, Trouble> {
+        let Some(whole) = self.lane.take_whole() else { return Ok(None) };
+        let size = self.sizes.pop_front().unwrap_or_default();
+        let lost = |why| Trouble::Peer(format!("content that it sent could not be stored: {why}"));
+        Ok(Some((whole.map_err(lost)?, size)))
+    }
+
+    /// Gives up what does not come any more.
+    pub(crate) fn cancel(&mut self) {
+        self.receiving.drain(..).for_each(Operation::cancel);
+    }
+}
