@@ -7,6 +7,7 @@ mod governor;
 mod hosts;
 pub mod role;
 mod server;
+mod srun;
 mod ssh;
 pub mod start;
 
@@ -33,8 +34,8 @@ pub enum RemoteError {
     Cpus(String),
     #[error("{0}: no such host is known")]
     UnknownServer(String),
-    #[error("this was not started through SSH: SSH_CONNECTION is not set")]
-    NoSshClient,
+    #[error("the address of the server is not known: {0} is not set here, or has none")]
+    NoServerIp(String),
     #[error("cannot listen on {0}: {1}")]
     Listen(std::net::SocketAddr, io::Error),
     #[error("cannot write the ready file {0}: {1}")]
