@@ -1,5 +1,6 @@
 //! What can be typed; `plan` says what it means.
 
+use crate::end_time::EndArgs;
 use crate::remote::args::{GovernorArgs, ServerArgs};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub enum Command {
     /// Show what a server is doing
     Status(StatusArgs),
     /// Run a server alone, which governors join
-    Server(ServerArgs),
+    Server(Box<ServerArgs>),
     /// Run a governor of a server, here or elsewhere
     Governor(Box<GovernorArgs>),
     /// The detached process that watches over an engine (started by `rain start`)
@@ -93,6 +94,8 @@ pub struct StartArgs {
     /// Stay in the foreground until standard input ends, and leave no logs (for a client's own server)
     #[arg(long, hide = true)]
     pub private: bool,
+    #[command(flatten)]
+    pub end: EndArgs,
 }
 
 /// Which server is meant.

@@ -83,6 +83,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         tracing::warn!("{note}");
         let _ = reports.send(&Report::Note(note.clone()));
     }
+    tell_end(&launch, reports);
     local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
     let access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
@@ -100,6 +101,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         executors: launch.executors.clone(),
         listen: launch.listen.to_string(),
         python: launch.prestart_python.clone(),
+        end: launch.end.for_runtime(),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
     let mut unwritten = None;
@@ -118,6 +120,14 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
     })?;
     tracing::info!("stopped");
     unwritten.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Says when the time is over.
+pub fn tell_end(launch: &Launch, reports: &mut Reports) {
+    if let Some(note) = launch.end.note() {
+        tracing::info!("{note}");
+        let _ = reports.send(&Report::Note(note));
+    }
 }
 
 /// The supervisor has set this for its child; a prefix's program may stand between, and a change of user undoes it.

@@ -1,5 +1,6 @@
 //! What the processes of a start tell each other: the launch file goes down, reports come up through a pipe.
 
+use crate::end_time::EndPlan;
 use crate::governor_config::ExecutorConfig;
 use crate::plan::{Governors, StartPlan};
 use crate::remote::role::Role;
@@ -33,6 +34,7 @@ pub struct Launch {
     /// Whether the end of the supervisor's standard input stops the server.
     pub until_input_ends: bool,
     pub prestart_python: Option<PathBuf>,
+    pub end: EndPlan,
     pub supervisor_pid: Option<u32>,
     pub descriptors: Descriptors,
     /// Filled in by the supervisor.
@@ -74,6 +76,7 @@ impl Launch {
             pin: plan.pin,
             until_input_ends: plan.private,
             prestart_python: crate::programs::python(),
+            end: plan.end,
             supervisor_pid: None,
             descriptors,
             places: Places::default(),

@@ -5,6 +5,7 @@ use crate::launch::Launch;
 use rain_data::{Store, StoreError};
 use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
+use rain_runtime::end_of_time::EndOfTime;
 use rain_runtime::local::{LocalConfig, run_local};
 use rain_topology::CpuId;
 use rain_transport_tcp::front::ClientFront;
@@ -27,6 +28,7 @@ pub struct LocalPlan {
     pub executors: Vec<ExecutorConfig>,
     pub listen: String,
     pub python: Option<PathBuf>,
+    pub end: EndOfTime,
 }
 
 /// A governor to be run.
@@ -58,6 +60,7 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         workdir: plan.server_work_dir,
         version: env!("CARGO_PKG_VERSION"),
         listen: plan.listen,
+        end: plan.end,
     };
     run_local(config, front, stop, ready)
 }

@@ -8,6 +8,7 @@ mod address;
 mod cli;
 mod client;
 mod descendants;
+mod end_time;
 mod engine;
 mod governor_config;
 mod launch;

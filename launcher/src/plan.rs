@@ -2,13 +2,14 @@
 
 use crate::address::{self, AddressError};
 use crate::cli::StartArgs;
+use crate::end_time::{EndError, EndPlan};
 use crate::governor_config::{self, ExecutorConfig, GovernorConfigError};
 use crate::programs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StartPlan {
     pub governors: Governors,
     pub listen: SocketAddr,
@@ -22,6 +23,7 @@ pub struct StartPlan {
     pub foreground: bool,
     /// Ends with its standard input, and keeps its logs only as long as it runs.
     pub private: bool,
+    pub end: EndPlan,
 }
 
 /// Which governors to start.
@@ -61,6 +63,8 @@ pub enum PlanError {
     #[error("{option}={path}: {source}")]
     Path { option: &'static str, path: PathBuf, source: std::io::Error },
     #[error(transparent)]
+    End(#[from] EndError),
+    #[error(transparent)]
     Address(#[from] AddressError),
     #[error(transparent)]
     GovernorConfig(#[from] GovernorConfigError),
@@ -94,6 +98,7 @@ impl StartPlan {
             pin: !args.no_pin,
             foreground: args.foreground || args.private,
             private: args.private,
+            end: EndPlan::new(&args.end)?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `rain stop`.
 
 use crate::client::{AskError, ServerConnection};
+use crate::launch::{LAUNCH_FILE, Launch};
 use crate::runtime_dir;
 use crate::status::{self, LookupError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -33,7 +34,8 @@ pub fn run(listen: Option<&str>) -> Result<String, StopError> {
     let found = status::find(listen)?;
     // Opened while it lives for sure, so that it is this process and no later one with its pid.
     let supervisor = runtime_dir::supervisor_pid(&found.directory).and_then(|pid| open_process(pid).ok());
-    let deadline = Instant::now() + STOP_TIME_MAX;
+    let launch = Launch::read(&found.directory.join(LAUNCH_FILE)).ok();
+    let deadline = Instant::now() + STOP_TIME_MAX + launch.map_or(Duration::ZERO, |l| l.end.storing_time_max());
     let pid = found.access.pid;
     let asked = ServerConnection::open(&found.access, STOP_TIME_MAX).and_then(|mut server| server.stop());
     match asked {

@@ -171,6 +171,7 @@ pub fn own_program() -> PathBuf {
 impl Engine {
     /// Waits for the end of the engine, handing signals on.
     fn watch(&mut self, launch: &Launch, listener: &mut Listener<'_>) -> WaitStatus {
+        let stop_time_max = STOP_TIME_MAX + launch.end.storing_time_max();
         let mut stop_deadline: Option<Instant> = None;
         let input = io::stdin();
         loop {
@@ -202,7 +203,7 @@ impl Engine {
             if ended {
                 // Nothing is ever written there: whoever started this is gone.
                 self.signal(launch, Signal::SIGTERM);
-                stop_deadline = Some(Instant::now() + STOP_TIME_MAX);
+                stop_deadline = Some(Instant::now() + stop_time_max);
             }
             if reported && !hand_on_report(listener) {
                 *listener = None;
@@ -214,7 +215,7 @@ impl Engine {
                 // Asked a second time, it is meant.
                 let urgent = stop_deadline.is_some();
                 self.signal(launch, if urgent { Signal::SIGKILL } else { Signal::SIGTERM });
-                stop_deadline.get_or_insert(Instant::now() + STOP_TIME_MAX);
+                stop_deadline.get_or_insert(Instant::now() + stop_time_max);
             }
         }
     }

@@ -43,6 +43,7 @@ class RainServer:
         command = ["start", "--listen", "127.0.0.1:0", "--workdir", str(workdir), "--logdir", str(runtime / "logs")]
         started = self.rain(*command, *(options or ("--simple",)))
         assert started.returncode == 0, started.stdout + started.stderr
+        self.announcement = started.stdout
         (directory,) = runtime.glob("server-*")
         self.port = int(directory.name.rpartition("-")[2])
 

@@ -29,6 +29,10 @@ pub enum ToGovernor<D> {
         object: ObjectIndex,
         ticket: u64,
     },
+    /// Begin no task that cannot be expected to be finished by then, seconds since 1970.
+    EndOfWork {
+        at: f64,
+    },
     /// End.
     Stop,
 }
@@ -79,6 +83,11 @@ pub enum FromGovernor<D> {
         session: SessionId,
         task: TaskIndex,
         failure: Failure,
+    },
+    /// Tasks that were not begun because of `ToGovernor::EndOfWork`, and never will be.
+    Withheld {
+        session: SessionId,
+        tasks: Vec<TaskIndex>,
     },
     Fetched {
         ticket: u64,

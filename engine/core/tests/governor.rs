@@ -65,6 +65,7 @@ fn describe(action: Action<Content>) -> String {
         Action::CloseSession(session) => format!("close {}", session.0),
         Action::SendObject { object, to: Asker::Server { ticket }, .. } => format!("send {object} for ticket {ticket}"),
         Action::SendObject { object, to: Asker::Governor(to), .. } => format!("send {object} to {}", to.0),
+        Action::EndOfWork { at } => format!("end of work {at}"),
         Action::Stop => "stop".to_owned(),
     }
 }

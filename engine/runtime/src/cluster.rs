@@ -1,6 +1,7 @@
 //! Server and governors in processes of their own, on one machine or several.
 
-use crate::governor::{GovernorConfig, start_governor_with};
+use crate::end_of_time::EndOfTime;
+use crate::governor::{GovernorConfig, GovernorError, start_governor_with};
 use crate::local::{RuntimeError, Stop};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
 use rain_core::client::HelloReply;
@@ -26,6 +27,7 @@ pub struct ServerConfig {
     pub listen: String,
     /// How many governors have to be in before clients are told that it is ready.
     pub governors: u32,
+    pub end: EndOfTime,
 }
 
 /// Runs a server until it is stopped, by `stop` or by a client. `ready` is called once clients are served and the governors
@@ -44,7 +46,7 @@ pub fn run_server(
     stop.set_wake(wake.clone());
     let clients = ClientDoor::new(front.tls_clients());
     let transport: TcpTransport<Arc<Object>> =
-        TcpTransport::serve(config.listener, config.tls, store.clone(), Some(clients), wake)?;
+        TcpTransport::serve(config.listener, config.tls, store.clone(), Some(clients), wake.clone())?;
     let facts = ProcessFacts::of_this_process(config.version, config.listen);
     front.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
@@ -56,6 +58,7 @@ pub fn run_server(
     });
     let mut driver = ServerDriver::new(front, transport, store, facts, stop);
     driver.keep_fetched();
+    driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(config.governors).and_then(|()| {
         ready(driver.cpus());
         driver.serve()

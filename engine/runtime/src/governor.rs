@@ -2,6 +2,7 @@
 
 use crate::bell::Bell;
 use crate::deadlines::Deadlines;
+use crate::end_of_work::EndOfWork;
 use crate::link::{link, queue_ready};
 use crate::session::{Session, SessionTable};
 use crate::worker::{Report, Worker, WorkerShared};
@@ -114,6 +115,7 @@ where
         reports: reports_in,
         bell: bell.clone(),
         deadlines: Deadlines::default(),
+        end: EndOfWork::default(),
     });
     let driver_bell = bell.clone();
     let stop = Arc::new(AtomicBool::new(false));
@@ -177,6 +179,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             return Some(match report {
                 Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
                 Report::Finished(finished) => Event::Finished(finished),
+                Report::Withheld { session, tasks } => Event::Withheld { session: SessionId(session), tasks },
                 Report::Failed { session, task, failure } => {
                     Event::Failed { session: SessionId(session), task, failure }
                 }
@@ -242,7 +245,9 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     self.interrupt_workers();
                 }
             }
+            Action::EndOfWork { at } => self.shared.end.set(at),
             Action::CloseSession(session) => {
+                self.shared.end.forget(session.0);
                 if let Some(session) = sessions.remove(session.0) {
                     session.graph.cancel();
                     self.interrupt_workers();

@@ -3,6 +3,8 @@
 mod bell;
 pub mod cluster;
 mod deadlines;
+pub mod end_of_time;
+mod end_of_work;
 mod fetched;
 mod governor;
 mod link;

@@ -1,5 +1,6 @@
 //! Server and governors in one process.
 
+use crate::end_of_time::EndOfTime;
 use crate::governor::{GovernorConfig, GovernorError, start_governor};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
 use rain_core::client::HelloReply;
@@ -21,6 +22,7 @@ pub struct LocalConfig {
     pub version: &'static str,
     /// Where it listens, for status replies.
     pub listen: String,
+    pub end: EndOfTime,
 }
 
 /// Why a local Rain ended.
@@ -92,7 +94,8 @@ pub fn run_local(
         handles.push(handle);
         senders.push(sender);
     }
-    let (server_end, governor_ends) = connect_in_process((wake, handles.iter().map(|handle| handle.wake()).collect()));
+    let (server_end, governor_ends) =
+        connect_in_process((wake.clone(), handles.iter().map(|handle| handle.wake()).collect()));
     for (sender, end) in senders.into_iter().zip(governor_ends) {
         // The governor's thread waits for exactly this.
         let _ = sender.send(end);
@@ -107,6 +110,7 @@ pub fn run_local(
         local: false,
     });
     let mut driver = ServerDriver::new(front, server_end, store, facts, stop);
+    driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {
         ready();
         driver.serve()

@@ -1,5 +1,6 @@
 //! The server's thread: clients through the front, governors through a transport, the state machine between.
 
+use crate::end_of_time::{EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::fetched::Fetched;
 use crate::local::Stop;
 use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
@@ -15,7 +16,7 @@ use serde::Serialize;
 use serde_bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Content sent in one reply unless the client asks for less, bytes.
 const FETCH_BYTES_MAX: u64 = 64 << 20;
@@ -35,9 +36,12 @@ pub(crate) struct ProcessFacts {
 impl ProcessFacts {
     /// Facts about this process, which starts now.
     pub(crate) fn of_this_process(version: &'static str, listen: String) -> Self {
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Self { pid: std::process::id(), version, listen, started }
+        Self { pid: std::process::id(), version, listen, started: seconds_since_1970() }
     }
+}
+
+fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// What wakes the server's thread, which sleeps in its front.
@@ -84,6 +88,8 @@ pub(crate) struct ServerDriver<T> {
     cpus: u32,
     /// Set where governors are elsewhere.
     fetched: Option<Fetched>,
+    end: EndOfTime,
+    results: Option<ResultWriter>,
     front_events: Vec<FrontEvent>,
 }
 
@@ -103,6 +109,8 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             seen: 0,
             cpus: 0,
             fetched: None,
+            end: EndOfTime::default(),
+            results: None,
             front_events: Vec::new(),
         }
     }
@@ -110,6 +118,21 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Holds what it fetches from governors elsewhere until its client has all of it.
     pub(crate) fn keep_fetched(&mut self) {
         self.fetched = Some(Fetched::default());
+    }
+
+    /// Says when the time is over, and where results go then; before governors join.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn set_end(&mut self, end: EndOfTime, wake: Wake) -> std::io::Result<()> {
+        if let Some(at) = end.end_of_work {
+            self.machine.set_end_of_work(at);
+        }
+        if let Some(directory) = &end.results {
+            self.results = Some(ResultWriter::start(directory.clone(), self.store.clone(), wake)?);
+        }
+        self.end = end;
+        Ok(())
     }
 
     /// All governors that have joined have had numbers below this.
@@ -125,7 +148,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Serves until `count` governors have joined, or it is to stop.
     pub(crate) fn serve_until_joined(&mut self, count: u32) -> Result<(), FrontError> {
         while self.joined < count && !self.stop.is_requested() {
-            self.turn()?;
+            self.turn(None)?;
         }
         Ok(())
     }
@@ -133,17 +156,43 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Serves until it is to stop.
     pub(crate) fn serve(&mut self) -> Result<(), FrontError> {
         while !self.stop.is_requested() {
-            self.turn()?;
+            let left = self.end.end_of_work.map(|at| at - seconds_since_1970());
+            match left {
+                Some(left) if left <= 0.0 => {
+                    tracing::info!("the time for work is over");
+                    self.end.end_of_work = None;
+                    self.store_results();
+                }
+                left => self.turn(left.and_then(|left| Duration::try_from_secs_f64(left).ok()))?,
+            }
+        }
+        self.store_results();
+        let patience = Instant::now() + STORE_TIME_MAX;
+        while !self.machine.results_are_stored() && Instant::now() < patience {
+            self.turn(Some(patience.saturating_duration_since(Instant::now())))?;
         }
         self.front.flush_and_close(GOODBYE_MAX);
         Ok(())
     }
 
-    /// Waits until something happens, and deals with it.
-    fn turn(&mut self) -> Result<(), FrontError> {
+    /// Has results stored that are kept, if there is a place for them.
+    fn store_results(&mut self) {
+        if self.results.is_some() {
+            self.handle(Event::StoreResults);
+        }
+    }
+
+    fn handle(&mut self, event: Event<Arc<Object>>) {
+        let mut actions = Vec::new();
+        self.machine.handle(event, &mut actions);
+        self.carry_out(&mut actions);
+    }
+
+    /// Waits until something happens, or for so long, and deals with it.
+    fn turn(&mut self, wait: Option<Duration>) -> Result<(), FrontError> {
         let mut front_events = std::mem::take(&mut self.front_events);
         let mut actions = Vec::new();
-        self.front.poll(None, &mut front_events)?;
+        self.front.poll(wait, &mut front_events)?;
         for event in front_events.drain(..) {
             if let Some(event) = self.front_event(event) {
                 self.machine.handle(event, &mut actions);
@@ -154,6 +203,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         while let Some(event) = self.next_message() {
             self.machine.handle(event, &mut actions);
             self.carry_out(&mut actions);
+        }
+        while self.results.as_ref().is_some_and(ResultWriter::take_written) {
+            self.handle(Event::ResultStored);
         }
         Ok(())
     }
@@ -308,6 +360,11 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                     self.front.send(client, frame);
                 }
                 Action::Send { governor, message } => self.transport.send(Peer::Governor(governor), message),
+                Action::StoreResult(result) => {
+                    if let Some(writer) = &self.results {
+                        writer.write(result);
+                    }
+                }
             }
         }
     }

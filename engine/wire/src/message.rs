@@ -170,6 +170,7 @@ pub fn map_contents<A, B>(
             ToGovernor::CancelTasks { session, tasks } => ToGovernor::CancelTasks { session, tasks },
             ToGovernor::Unpin { session, objects } => ToGovernor::Unpin { session, objects },
             ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
+            ToGovernor::EndOfWork { at } => ToGovernor::EndOfWork { at },
             ToGovernor::Stop => ToGovernor::Stop,
         }),
         Message::FromGovernor(message) => Message::FromGovernor(match message {
@@ -178,6 +179,7 @@ pub fn map_contents<A, B>(
             }
             FromGovernor::Joined { cpus } => FromGovernor::Joined { cpus },
             FromGovernor::Started { session, task, start } => FromGovernor::Started { session, task, start },
+            FromGovernor::Withheld { session, tasks } => FromGovernor::Withheld { session, tasks },
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
         }),

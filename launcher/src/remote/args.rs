@@ -1,5 +1,6 @@
 //! What can be typed after `rain server` and `rain governor`.
 
+use crate::end_time::EndArgs;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -30,6 +31,8 @@ pub struct ServerArgs {
     /// Write an access file that is good for governors only
     #[arg(long, value_name = "FILE")]
     pub governor_access: Option<PathBuf>,
+    #[command(flatten)]
+    pub end: EndArgs,
 }
 
 /// Arguments of `rain governor`.

@@ -2,7 +2,7 @@
 
 use super::access::TlsAccess;
 use super::role::{GovernorRole, ServerRole};
-use crate::engine::{EngineError, catch_signals, die_with_supervisor, place, stop_on_signals};
+use crate::engine::{EngineError, catch_signals, die_with_supervisor, place, stop_on_signals, tell_end};
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::plan::Governors;
@@ -36,7 +36,9 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
         version: env!("CARGO_PKG_VERSION"),
         listen: launch.listen.to_string(),
         governors: 0,
+        end: launch.end.for_runtime(),
     };
+    tell_end(launch, reports);
     drop(cluster);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, "starting a server");
     let stopper = stop.clone();

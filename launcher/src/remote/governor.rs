@@ -4,6 +4,7 @@ use super::args::GovernorArgs;
 use super::role::{CpuCount, GovernorRole, Role};
 use super::{RemoteError, access, clear_ready_file, write_ready_file};
 use crate::address::{self, DEFAULT_LISTEN};
+use crate::end_time::EndPlan;
 use crate::governor_config;
 use crate::launch::Launch;
 use crate::plan::{self, Governors, StartPlan};
@@ -47,6 +48,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         pin: !args.no_pin,
         foreground: !args.detach,
         private: false,
+        end: EndPlan::default(),
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;

@@ -5,6 +5,7 @@ use super::args::ServerArgs;
 use super::role::{Role, ServerRole};
 use super::{RemoteError, clear_ready_file, write_ready_file};
 use crate::address;
+use crate::end_time::EndPlan;
 use crate::launch::Launch;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::start;
@@ -42,6 +43,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         pin: false,
         foreground: true,
         private: false,
+        end: EndPlan::new(&args.end).map_err(PlanError::from)?,
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let files = role.access_files.clone();
@@ -74,6 +76,9 @@ fn announcement(address: SocketAddr, told: &start::Told) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "Rain {} server is ready on {address}, pid {}", env!("CARGO_PKG_VERSION"), told.pid);
+    for note in &told.notes {
+        let _ = writeln!(text, "  note     {note}");
+    }
     if let Some(log_dir) = &told.log_dir {
         let _ = writeln!(text, "  logs     {}", log_dir.display());
     }

@@ -8,6 +8,7 @@ use super::ssh::{self, HostError};
 use super::{RemoteError, governor, hosts, server};
 use crate::cli::StartArgs;
 use crate::client::ServerConnection;
+use crate::end_time::EndPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
@@ -55,6 +56,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         pin: !args.no_pin,
         foreground: false,
         private: false,
+        end: EndPlan::new(&args.end).map_err(PlanError::from)?,
     };
     let (bound, log_dir) = (Cell::new(plan.listen), RefCell::new(None));
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };

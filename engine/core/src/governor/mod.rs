@@ -25,6 +25,11 @@ pub enum Event<D> {
     },
     /// Workers have finished tasks.
     Finished(Finished),
+    /// Workers have not begun these tasks, because they would not be finished before the end of work.
+    Withheld {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
     /// A task has failed.
     Failed {
         session: SessionId,
@@ -75,6 +80,10 @@ pub enum Action<D> {
     },
     /// Stop and forget a session.
     CloseSession(SessionId),
+    /// Begin nothing that will not be finished by then, seconds since 1970.
+    EndOfWork {
+        at: f64,
+    },
     /// Look an object up and send it.
     SendObject {
         session: SessionId,
@@ -121,6 +130,11 @@ impl Governor {
                     actions.push(to_server(FromGovernor::Finished(finished)));
                 }
             }
+            Event::Withheld { session, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::Withheld { session, tasks }));
+                }
+            }
             Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
         }
     }
@@ -161,6 +175,7 @@ impl Governor {
                     actions.push(Action::SendObject { session, object, to: Asker::Server { ticket } });
                 }
             }
+            ToGovernor::EndOfWork { at } => actions.push(Action::EndOfWork { at }),
             ToGovernor::Stop => actions.push(Action::Stop),
         }
     }

@@ -1,5 +1,6 @@
 //! The server's state machine, driven by events: exact messages, then nothing left.
 
+mod end_of_time;
 mod random;
 mod scripts;
 
@@ -60,7 +61,7 @@ impl Harness {
         let index = self.actions.iter().position(is_it)?;
         match self.actions.remove(index) {
             Action::Reply { reply, .. } => Some(reply),
-            Action::Send { .. } => None,
+            Action::Send { .. } | Action::StoreResult(_) => None,
         }
     }
 
@@ -128,6 +129,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
         ToGovernor::Unpin { objects, .. } => format!("unpin {objects:?}"),
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
+        ToGovernor::EndOfWork { at } => format!("end of work {at}"),
         ToGovernor::Stop => "stop".to_owned(),
     }
 }
