@@ -73,6 +73,39 @@ def test_nothing_is_left_of_a_job_that_is_cancelled(cluster: Cluster, directory:
     assert "CANCELLED" in ended.states and "COMPLETED" not in ended.states, ended
 
 
+TOO_MUCH = """
+import os, pathlib, time
+from rain.client import CancelledException, Client, blob, tasks
+
+host, port = os.environ["RAIN_SERVER"].rsplit(":", 1)
+with Client(host, int(port)) as client, client.new_session("long") as session:
+    made = [tasks.Sleep(blob(f"result {number}"), 2.0) for number in range(600)]
+    for task in made:
+        task.output.keep()
+    session.submit()
+    try:
+        session.wait_all()
+    except CancelledException as error:
+        print("told:", error)
+    # Results are kept as long as the session is open.
+    while not list(pathlib.Path().glob(f"rain-results.{os.environ['SLURM_JOB_ID']}/*/results.jsonl")):
+        time.sleep(0.1)
+    time.sleep(1)
+"""
+
+
+def test_results_are_stored_before_the_wall_time_is_over(cluster: Cluster, directory: Path) -> None:
+    replace_workflow(directory, TOO_MUCH)
+    of_slurm = cluster.submit(directory, "sbatch", "--time=1", "--nodes=2", "tcp.slurm")
+    of_pbs = cluster.submit(directory, "qsub", "-l", "walltime=00:01:00", "one-node.pbs")
+    for job in (of_slurm, of_pbs):
+        ended = cluster.wait(job, directory)
+        # Not TIMEOUT: the workflow was told in time.
+        assert ended.states == ["COMPLETED"] and "told: " in ended.output, f"{ended}\n{cluster.logs()}"
+        stored = [path.read_bytes() for path in (directory / f"rain-results.{job}").rglob("*.output")]
+        assert len(stored) > 10 and all(content.startswith(b"result ") for content in stored), (job, stored)
+
+
 def test_a_client_on_the_login_node_works_with_a_job(cluster: Cluster, directory: Path) -> None:
     wait = "import os, time\nwhile not os.path.exists('done'): time.sleep(0.1)"
     replace_workflow(directory, wait)
