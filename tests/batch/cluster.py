@@ -225,13 +225,13 @@ class Cluster:
             listed = call(
                 *self.on(node), "find", "/tmp", "/dev/shm", "-mindepth", "1", "-user", USER, "-not", "-type", "d"
             )
-            found += [f"{node}:{path}" for path in listed.splitlines() if "/logs/" not in path and not is_of_site(path)]
+            found += [f"{node}:{path}" for path in listed.splitlines() if "/logs/" not in path and not is_of_others(path)]
         return found
 
 
-def is_of_site(path: str) -> bool:
-    """Whether a file is one that the test's own task-prolog has made, in place of PBS."""
-    return path.startswith("/tmp/pbs-nodefile.")
+def is_of_others(path: str) -> bool:
+    """Whether a file is none of Rain's: the node file of the test's own task-prolog, and what a killed Open MPI leaves."""
+    return path.startswith(("/tmp/pbs-nodefile.", "/dev/shm/vader_segment.", "/tmp/ompi."))
 
 
 def written(job: str, directory: Path) -> str:
