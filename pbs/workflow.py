@@ -1,6 +1,6 @@
 """A small workflow for the job scripts beside it: counts primes on all governors, and checks the sum.
 
-The server's address is taken from RAIN_SERVER (HOST:PORT). With `--governors=N` it first waits until N governors are in:
+The address of the server is taken from RAIN_SERVER (HOST:PORT). With `--governors=N` it waits until N governors are in:
 a session runs on those that are there when it is submitted first.
 """
 

@@ -225,12 +225,14 @@ class Cluster:
             listed = call(
                 *self.on(node), "find", "/tmp", "/dev/shm", "-mindepth", "1", "-user", USER, "-not", "-type", "d"
             )
-            found += [f"{node}:{path}" for path in listed.splitlines() if "/logs/" not in path and not is_of_others(path)]
+            found += [
+                f"{node}:{path}" for path in listed.splitlines() if "/logs/" not in path and not is_of_others(path)
+            ]
         return found
 
 
 def is_of_others(path: str) -> bool:
-    """Whether a file is none of Rain's: the node file of the test's own task-prolog, and what a killed Open MPI leaves."""
+    """Whether a file is none of Rain's: a node file of the test's own task-prolog, or what a killed Open MPI leaves."""
     return path.startswith(("/tmp/pbs-nodefile.", "/dev/shm/vader_segment.", "/tmp/ompi."))
 
 

@@ -116,6 +116,10 @@ def test_a_client_on_the_login_node_works_with_a_job(cluster: Cluster, directory
     client = ["env", f"RAIN_ACCESS={meeting / 'access'}", f"RAIN_SERVER={server}", "python", "real_workflow.py"]
     done = cluster.as_user("login", directory, *client, "--governors=3", "--wait=60")
     assert done.stdout == f"{RESULT}3 hosts: node1 node2 node3\n", f"{done}\n{written(job, directory)}"
+    # Through a tunnel, too; it ends when nobody uses it any more.
+    tunnel = f"ssh -f -L 7210:{server} node1 sleep 10 && RAIN_SERVER=localhost:7210 python real_workflow.py"
+    done = cluster.as_user("login", directory, "env", f"RAIN_ACCESS={meeting / 'access'}", "sh", "-c", tunnel)
+    assert done.stdout == f"{RESULT}3 hosts: node1 node2 node3\n", f"{done}\n{written(job, directory)}"
     (directory / "done").touch()
     ended = cluster.wait(job, directory)
     assert set(ended.states) == {"COMPLETED"}, ended
