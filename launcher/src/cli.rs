@@ -54,7 +54,7 @@ pub struct StartArgs {
     /// Start governors on this machine with so many cpus each, e.g. [4,4,2]
     #[arg(long, value_name = "CPUS", alias = "local-wokers", help_heading = "What to start (exactly one)")]
     pub local_governors: Option<String>,
-    /// Start governors through SSH on the machines of this batch job: pbs or slurm
+    /// Start governors on the machines of this batch job: pbs (through SSH) or slurm (with srun)
     #[arg(long, value_name = "CONF", help_heading = "What to start (exactly one)")]
     pub autoconf: Option<String>,
     /// Start governors through SSH on the machines that the file names, one a line

@@ -94,9 +94,9 @@ pub struct GovernorArgs {
     /// Return when it is in, and leave it running (for `rain start`)
     #[arg(long, hide = true)]
     pub detach: bool,
-    /// The server is on the machine from which this was started through SSH (for `rain start`)
-    #[arg(long, hide = true)]
-    pub server_is_ssh_client: bool,
+    /// The server is at the IP address with which this environment variable begins (for `rain start`)
+    #[arg(long, hide = true, value_name = "VARIABLE")]
+    pub server_ip_from: Option<String>,
     /// One cpu less on this machine: BOOT-ID:PID of the server (for `rain start -S`)
     #[arg(long, hide = true)]
     pub reserve_beside: Option<String>,

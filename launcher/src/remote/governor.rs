@@ -82,12 +82,12 @@ fn announcement(server: &str, told: &start::Told) -> String {
 /// Where the server may listen, and its port.
 fn server_addresses(args: &GovernorArgs) -> Result<(Vec<SocketAddr>, u16), RemoteError> {
     let text = args.server.as_str();
-    if args.server_is_ssh_client {
+    if let Some(variable) = &args.server_ip_from {
         let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_LISTEN.port());
-        let connection = std::env::var("SSH_CONNECTION").map_err(|_| RemoteError::NoSshClient)?;
-        let client = connection.split(' ').next().and_then(|ip| ip.parse::<IpAddr>().ok());
-        let client = client.ok_or(RemoteError::NoSshClient)?;
-        return Ok((vec![SocketAddr::new(client, port)], port));
+        let value = std::env::var(variable).ok();
+        let ip = value.as_ref().and_then(|value| value.split(' ').next()?.parse::<IpAddr>().ok());
+        let ip = ip.ok_or_else(|| RemoteError::NoServerIp(variable.clone()))?;
+        return Ok((vec![SocketAddr::new(ip, port)], port));
     }
     let found = address::parse_server(text)?;
     let port = found.first().map_or(DEFAULT_LISTEN.port(), SocketAddr::port);

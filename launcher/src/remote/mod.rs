@@ -8,6 +8,7 @@ mod hosts;
 pub mod reach;
 pub mod role;
 mod server;
+mod srun;
 mod ssh;
 pub mod start;
 
@@ -34,8 +35,8 @@ pub enum RemoteError {
     Address(#[from] AddressError),
     #[error("--cpus={0}: give a number of cpus, -N for all but N, or detect")]
     Cpus(String),
-    #[error("this was not started through SSH: SSH_CONNECTION is not set")]
-    NoSshClient,
+    #[error("the address of the server is not known: {0} is not set here, or has none")]
+    NoServerIp(String),
     #[error("cannot listen on {0}: {1}")]
     Listen(std::net::SocketAddr, io::Error),
     #[error("cannot write the ready file {0}: {1}")]

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The command for SSH, with options, instead of `ssh`.
-const VARIABLE: &str = "RAIN_SSH";
+pub const VARIABLE: &str = "RAIN_SSH";
 /// How long one machine may take.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long its TCP connection may take.
@@ -16,8 +16,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 #[error("{host}: {why}")]
 pub struct HostError {
-    host: String,
-    why: String,
+    pub(super) host: String,
+    pub(super) why: String,
 }
 
 /// Runs `command` on all hosts at once, with `input` as its standard input, and waits until all have ended, or until
