@@ -9,6 +9,7 @@ mod blob;
 mod content_type;
 mod object;
 mod paths;
+mod spare;
 mod store;
 mod tree;
 
