@@ -1,4 +1,4 @@
-"""Rain as an MPI program: `mpirun rain-engine` with 1 to 8 ranks on this machine, and every way in which it can go wrong."""
+"""Rain as an MPI program: `mpirun rain-engine` with 1 to 8 ranks on this machine, and how it goes wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE = 90.0
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("mpirun") is None, reason="There is no mpirun (Debian package openmpi-bin)"),
-    pytest.mark.skipif(not ENGINE.exists(), reason=f"There is no {ENGINE}; `make build` builds it where MPI's headers are"),
+    pytest.mark.skipif(not ENGINE.exists(), reason=f"There is no {ENGINE}; `make build` says why"),
 ]
 
 WORKFLOW = """
@@ -149,9 +149,9 @@ class Job:
                 environment = (entry / "environ").read_bytes().decode(errors="replace")
             except (OSError, ValueError):
                 continue
-            if entry.name.isdecimal() and str(self.directory) in command + environment and entry.name != str(os.getpid()):
+            if entry.name.isdecimal() and str(self.directory) in command + environment:
                 found.append(int(entry.name))
-        return found
+        return [pid for pid in found if pid != os.getpid()]
 
     def ranks(self) -> dict[int, tuple[int, int]]:
         """Pids of supervisor and engine of each rank, once their logs say that they have begun."""
@@ -215,7 +215,7 @@ def test_the_exit_status_of_the_command_is_that_of_the_job(job: Job) -> None:
 
 
 def test_a_workflow_that_fails(job: Job) -> None:
-    script = "from rain.client import Client\nclient = Client()\nraise SystemExit(client.status()['governors'][0]['cpus'])"
+    script = "from rain.client import Client\nraise SystemExit(Client().status()['governors'][0]['cpus'])"
     assert job.run(2, "--cpus=3", job.script(script))[0] == 3
 
 
@@ -266,9 +266,7 @@ with Client() as client, client.new_session() as session:
 def lasting(job: Job, ranks: int) -> tuple[subprocess.Popen[str], dict[int, tuple[int, int]]]:
     """A job that works for a long time, and has begun to."""
     begun = job.directory / "begun"
-    process = job.start(
-        *job.command(ranks, "--cpus=2", job.script(LASTING, str(job.directory / "stored"), str(begun)))
-    )
+    process = job.start(*job.command(ranks, "--cpus=2", job.script(LASTING, str(job.directory / "stored"), str(begun))))
     job.until(begun.exists)
     return process, job.until(lambda: found if len(found := job.ranks()) == ranks else None)
 
