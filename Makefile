@@ -61,6 +61,12 @@ test-pythons: build ## the Python package with other interpreters (slow); RAIN_P
 test-examples: build build-bench ## the examples and the benchmarks, against a real server; no times are judged
 	$(PYTEST) -n 2 examples bench
 
+# Root is needed. Everything happens in namespaces and in a layer over the file system that are dropped at the end.
+.PHONY: test-batch
+test-batch: build ## the job scripts in pbs/ with a real Slurm (root; slow; installs Debian packages, for the test only)
+	cargo build --release --locked -p rain --features mpi --bin rain-engine
+	python tests/batch/run.py $(PYTEST_ARGS)
+
 .PHONY: tidy
 tidy: setup ## only the rules for the sources: layers, names, lengths, notes
 	cargo test --locked -p rain-tests --test tidy
@@ -78,17 +84,18 @@ bench: build-bench ## measure; a table, and target/bench/latest.json (BENCH=--qu
 	python bench/run.py $(BENCH)
 
 .PHONY: lint
-lint: setup ## formatting, clippy, ruff, mypy
+lint: setup ## formatting, clippy, ruff, shellcheck, mypy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	ruff check python examples bench cpp tests
-	ruff format --check python examples bench cpp tests
+	ruff check python examples bench cpp tests pbs
+	ruff format --check python examples bench cpp tests pbs
+	shellcheck --severity=warning pbs/*.pbs pbs/*.slurm scripts/*.sh tests/batch/config/task-prolog
 	mypy
 
 .PHONY: format
 format: setup ## format all sources
 	cargo fmt --all
-	ruff format python examples bench cpp tests
+	ruff format python examples bench cpp tests pbs
 
 .PHONY: clean
 clean: ## remove everything that was built, .venv too

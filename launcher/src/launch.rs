@@ -1,6 +1,8 @@
 //! What the processes of a start tell each other: the launch file goes down, reports come up through a pipe.
 
+use crate::end_time::EndPlan;
 use crate::governor_config::ExecutorConfig;
+use crate::http::HttpPlan;
 use crate::plan::{Governors, StartPlan};
 use crate::remote::role::Role;
 use crate::runtime_dir::{self, RuntimeDirError};
@@ -33,6 +35,8 @@ pub struct Launch {
     /// Whether the end of the supervisor's standard input stops the server.
     pub until_input_ends: bool,
     pub prestart_python: Option<PathBuf>,
+    pub end: EndPlan,
+    pub http: Option<HttpPlan>,
     pub supervisor_pid: Option<u32>,
     pub descriptors: Descriptors,
     /// Filled in by the supervisor.
@@ -90,6 +94,8 @@ impl Launch {
             pin: plan.pin,
             until_input_ends: plan.private,
             prestart_python: crate::programs::python(),
+            end: plan.end,
+            http: plan.http,
             supervisor_pid: None,
             descriptors,
             places: Places::default(),
@@ -141,6 +147,8 @@ pub enum Report {
     Spoken,
     /// Something the user should know.
     Note(String),
+    /// Where browsers are shown what it does.
+    Dashboard(String),
     /// The server accepts clients.
     Ready {
         pid: u32,

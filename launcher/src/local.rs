@@ -5,7 +5,9 @@ use crate::launch::Launch;
 use rain_data::{Store, StoreError};
 use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
+use rain_runtime::end_of_time::EndOfTime;
 use rain_runtime::local::{LocalConfig, run_local};
+use rain_runtime::status_requests::StatusRequests;
 use rain_topology::CpuId;
 use rain_transport_tcp::front::ClientFront;
 use std::ffi::OsString;
@@ -27,6 +29,8 @@ pub struct LocalPlan {
     pub executors: Vec<ExecutorConfig>,
     pub listen: String,
     pub python: Option<PathBuf>,
+    pub end: EndOfTime,
+    pub status: StatusRequests,
 }
 
 /// A governor to be run.
@@ -58,6 +62,8 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         workdir: plan.server_work_dir,
         version: env!("CARGO_PKG_VERSION"),
         listen: plan.listen,
+        end: plan.end,
+        status: plan.status,
     };
     run_local(config, front, stop, ready)
 }

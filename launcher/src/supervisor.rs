@@ -61,6 +61,7 @@ pub struct Ended {
     /// When somebody outside has asked it to.
     pub asked: Option<Instant>,
     /// Exit status of the command beside the engine, as shells count it.
+    #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "only `rain-engine` runs commands"))]
     pub command: Option<u8>,
 }
 
@@ -89,6 +90,23 @@ pub fn run_attached(launch: Launch, held: Held, reports: OwnedFd, mut told: impl
 }
 
 type Listener<'a> = Option<(OwnedFd, &'a mut dyn FnMut(Report))>;
+
+/// Asks the supervisor that this process is to end, as a signal from outside does.
+pub fn ask_to_end() {
+    // A process may always send signals to itself.
+    let _ = kill(Pid::this(), Signal::SIGTERM);
+}
+
+/// Whether the supervisor that this process is was asked to end, and has not looked yet.
+pub fn is_asked_to_end() -> bool {
+    // SAFETY: the call fills in the set that it is given, for which all-zero is a valid value.
+    let pending = unsafe {
+        let mut pending: libc::sigset_t = std::mem::zeroed();
+        libc::sigpending(&mut pending);
+        SigSet::from_sigset_t_unchecked(pending)
+    };
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().any(|signal| pending.contains(signal))
+}
 
 fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended {
     let mut ended = Ended::default();
@@ -252,6 +270,7 @@ pub fn own_program() -> PathBuf {
 impl Engine {
     /// Waits for the end of the engine, handing signals on.
     fn watch(&mut self, launch: &Launch, listener: &mut Listener<'_>) -> WaitStatus {
+        let stop_time_max = launch.role.stop_time_max() + launch.end.storing_time_max();
         let mut stop_deadline: Option<Instant> = None;
         let input = io::stdin();
         loop {
@@ -287,7 +306,7 @@ impl Engine {
             if ended {
                 // Nothing is ever written there: whoever started this is gone.
                 self.signal(launch, Signal::SIGTERM);
-                stop_deadline = Some(Instant::now() + launch.role.stop_time_max());
+                stop_deadline = Some(Instant::now() + stop_time_max);
             }
             if let (true, Some((pipe, told))) = (reported, &mut *listener) {
                 match read_report(pipe) {
@@ -308,7 +327,7 @@ impl Engine {
                 self.asked.get_or_insert_with(Instant::now);
                 self.command.signal(Signal::SIGTERM);
                 self.signal(launch, if urgent { Signal::SIGKILL } else { Signal::SIGTERM });
-                let deadline = Instant::now() + launch.role.stop_time_max();
+                let deadline = Instant::now() + stop_time_max;
                 stop_deadline = Some(stop_deadline.map_or(deadline, |earlier| earlier.min(deadline)));
             }
         }

@@ -7,6 +7,7 @@
 mod archive;
 mod blob;
 mod content_type;
+mod export;
 mod object;
 mod paths;
 mod spare;
@@ -15,6 +16,7 @@ mod tree;
 
 pub use blob::BlobFile;
 pub use content_type::is_subtype;
+pub use export::export;
 pub use object::{Contents, Object};
 pub use paths::{PathError, relative_path};
 pub use store::{INLINE_BYTES_MAX, NewFile, ScratchDir, Store, StoreError};

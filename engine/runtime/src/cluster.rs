@@ -1,10 +1,12 @@
 //! Server and governors in processes of their own, on one machine or several.
 
 use crate::bell::Bell;
+use crate::end_of_time::EndOfTime;
 pub use crate::governor::GovernorEnd;
-use crate::governor::{GovernorConfig, start_governor_with};
+use crate::governor::{GovernorConfig, GovernorError, start_governor_with};
 use crate::local::{RuntimeError, Stop};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
+use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -23,6 +25,9 @@ pub struct ServerConfig {
     pub listen: String,
     /// How many governors have to be in before clients are told that it is ready.
     pub governors: u32,
+    pub end: EndOfTime,
+    /// Questions from other threads.
+    pub status: StatusRequests,
     /// What to do when a governor is lost, once the clients have heard of it; `None`: go on with the others.
     pub on_loss: Option<OnLoss>,
 }
@@ -46,7 +51,7 @@ pub fn run_server<T: Transport<Arc<Object>>>(
     let store = Arc::new(Store::create(&config.workdir)?);
     let wake = server_wake(&front);
     stop.set_wake(wake.clone());
-    let transport = connect(store.clone(), wake)?;
+    let transport = connect(store.clone(), wake.clone())?;
     let facts = ProcessFacts::of_this_process(config.version, config.listen);
     front.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
@@ -58,6 +63,8 @@ pub fn run_server<T: Transport<Arc<Object>>>(
     });
     let mut driver = ServerDriver::new(front, transport, store, facts, stop);
     driver.keep_fetched();
+    driver.answer(config.status, wake.clone());
+    driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     if config.on_loss.is_some() {
         driver.end_with_governors();
     }

@@ -2,6 +2,7 @@
 
 use crate::bell::Bell;
 use crate::deadlines::Deadlines;
+use crate::end_of_work::EndOfWork;
 use crate::link::{link, queue_ready};
 use crate::session::{Session, SessionTable};
 use crate::worker::{Report, Worker, WorkerShared};
@@ -124,6 +125,7 @@ where
         reports: reports_in,
         bell: bell.clone(),
         deadlines: Deadlines::default(),
+        end: EndOfWork::default(),
     });
     let driver_bell = bell.clone();
     let stop = Arc::new(AtomicBool::new(false));
@@ -191,6 +193,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             return Some(match report {
                 Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
                 Report::Finished(finished) => Event::Finished(finished),
+                Report::Withheld { session, tasks } => Event::Withheld { session: SessionId(session), tasks },
                 Report::Failed { session, task, failure } => {
                     Event::Failed { session: SessionId(session), task, failure }
                 }
@@ -260,7 +263,9 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     self.interrupt_workers();
                 }
             }
+            Action::EndOfWork { at } => self.shared.end.set(at),
             Action::CloseSession(session) => {
+                self.shared.end.forget(session.0);
                 if let Some(session) = sessions.remove(session.0) {
                     session.graph.cancel();
                     self.interrupt_workers();
@@ -272,10 +277,8 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
     }
 
     fn send_object(&mut self, session: SessionId, object: u32, to: Asker) {
-        let content = match self.shared.sessions.get(session.0).as_ref().map(|s| s.graph.value(object).cloned()) {
-            Some(Some(content)) => Ok(content),
-            _ => Err("it is not there any more".to_owned()),
-        };
+        let content = self.shared.sessions.get(session.0).and_then(|session| session.graph.share(object));
+        let content = content.ok_or_else(|| "it is not there any more".to_owned());
         match to {
             Asker::Server { ticket } => {
                 let message = FromGovernor::Fetched { ticket, content };

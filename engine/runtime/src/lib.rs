@@ -3,12 +3,15 @@
 mod bell;
 pub mod cluster;
 mod deadlines;
+pub mod end_of_time;
+mod end_of_work;
 mod fetched;
 mod governor;
 mod link;
 pub mod local;
 mod server;
 mod session;
+pub mod status_requests;
 mod worker;
 
 pub use governor::{GovernorConfig, GovernorHandle, start_governor};

@@ -1,7 +1,9 @@
 //! Server and governors in one process.
 
+use crate::end_of_time::EndOfTime;
 use crate::governor::{GovernorConfig, GovernorError, start_governor};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
+use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -13,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a server with local governors is set up.
-#[derive(Clone, Debug)]
 pub struct LocalConfig {
     pub governors: Vec<GovernorConfig>,
     /// Directory for content that clients send; made, and removed at the end.
@@ -21,6 +22,9 @@ pub struct LocalConfig {
     pub version: &'static str,
     /// Where it listens, for status replies.
     pub listen: String,
+    pub end: EndOfTime,
+    /// Questions from other threads.
+    pub status: StatusRequests,
 }
 
 /// Why a local Rain ended.
@@ -93,7 +97,8 @@ pub fn run_local(
         handles.push(handle);
         senders.push(sender);
     }
-    let (server_end, governor_ends) = connect_in_process((wake, handles.iter().map(|handle| handle.wake()).collect()));
+    let (server_end, governor_ends) =
+        connect_in_process((wake.clone(), handles.iter().map(|handle| handle.wake()).collect()));
     for (sender, end) in senders.into_iter().zip(governor_ends) {
         // The governor's thread waits for exactly this.
         let _ = sender.send(end);
@@ -108,6 +113,8 @@ pub fn run_local(
         local: false,
     });
     let mut driver = ServerDriver::new(front, server_end, store, facts, stop);
+    driver.answer(config.status, wake.clone());
+    driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {
         ready();
         driver.serve()

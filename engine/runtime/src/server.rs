@@ -1,7 +1,9 @@
 //! The server's thread: clients through the front, governors through a transport, the state machine between.
 
+use crate::end_of_time::{EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::fetched::Fetched;
 use crate::local::Stop;
+use crate::status_requests::StatusRequests;
 use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
 use rain_core::graph::{DataType, decode_column, encode_column};
 use rain_core::id::{ClientId, GovernorId, SessionId};
@@ -15,7 +17,7 @@ use serde::Serialize;
 use serde_bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Content sent in one reply unless the client asks for less, bytes.
 const FETCH_BYTES_MAX: u64 = 64 << 20;
@@ -35,9 +37,12 @@ pub(crate) struct ProcessFacts {
 impl ProcessFacts {
     /// Facts about this process, which starts now.
     pub(crate) fn of_this_process(version: &'static str, listen: String) -> Self {
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Self { pid: std::process::id(), version, listen, started }
+        Self { pid: std::process::id(), version, listen, started: seconds_since_1970() }
     }
+}
+
+fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// What wakes the server's thread, which sleeps in its front.
@@ -84,6 +89,9 @@ pub(crate) struct ServerDriver<T> {
     cpus: u32,
     /// Set where governors are elsewhere.
     fetched: Option<Fetched>,
+    end: EndOfTime,
+    results: Option<ResultWriter>,
+    status_requests: StatusRequests,
     ends_with_governors: bool,
     /// The first governor that was lost, and why.
     lost: Option<(GovernorId, String)>,
@@ -106,6 +114,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             seen: 0,
             cpus: 0,
             fetched: None,
+            end: EndOfTime::default(),
+            results: None,
+            status_requests: StatusRequests::default(),
             ends_with_governors: false,
             lost: None,
             front_events: Vec::new(),
@@ -115,6 +126,27 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Holds what it fetches from governors elsewhere until its client has all of it.
     pub(crate) fn keep_fetched(&mut self) {
         self.fetched = Some(Fetched::default());
+    }
+
+    /// Says when the time is over, and where results go then; before governors join.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn set_end(&mut self, end: EndOfTime, wake: Wake) -> std::io::Result<()> {
+        if let Some(at) = end.end_of_work {
+            self.machine.set_end_of_work(at);
+        }
+        if let Some(directory) = &end.results {
+            self.results = Some(ResultWriter::start(directory.clone(), self.store.clone(), wake)?);
+        }
+        self.end = end;
+        Ok(())
+    }
+
+    /// Answers these, too.
+    pub(crate) fn answer(&mut self, requests: StatusRequests, wake: Wake) {
+        requests.set_wake(wake);
+        self.status_requests = requests;
     }
 
     /// It is over when a governor is lost.
@@ -145,7 +177,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Serves until `count` governors have joined, or it is to stop.
     pub(crate) fn serve_until_joined(&mut self, count: u32) -> Result<(), FrontError> {
         while self.joined < count && !self.is_over() {
-            self.turn()?;
+            self.turn(None)?;
         }
         Ok(())
     }
@@ -153,17 +185,43 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Serves until it is to stop.
     pub(crate) fn serve(&mut self) -> Result<(), FrontError> {
         while !self.is_over() {
-            self.turn()?;
+            let left = self.end.end_of_work.map(|at| at - seconds_since_1970());
+            match left {
+                Some(left) if left <= 0.0 => {
+                    tracing::info!("the time for work is over");
+                    self.end.end_of_work = None;
+                    self.store_results();
+                }
+                left => self.turn(left.and_then(|left| Duration::try_from_secs_f64(left).ok()))?,
+            }
+        }
+        self.store_results();
+        let patience = Instant::now() + STORE_TIME_MAX;
+        while !self.machine.results_are_stored() && Instant::now() < patience {
+            self.turn(Some(patience.saturating_duration_since(Instant::now())))?;
         }
         self.front.flush_and_close(GOODBYE_MAX);
         Ok(())
     }
 
-    /// Waits until something happens, and deals with it.
-    fn turn(&mut self) -> Result<(), FrontError> {
+    /// Has results stored that are kept, if there is a place for them.
+    fn store_results(&mut self) {
+        if self.results.is_some() {
+            self.handle(Event::StoreResults);
+        }
+    }
+
+    fn handle(&mut self, event: Event<Arc<Object>>) {
+        let mut actions = Vec::new();
+        self.machine.handle(event, &mut actions);
+        self.carry_out(&mut actions);
+    }
+
+    /// Waits until something happens, or for so long, and deals with it.
+    fn turn(&mut self, wait: Option<Duration>) -> Result<(), FrontError> {
         let mut front_events = std::mem::take(&mut self.front_events);
         let mut actions = Vec::new();
-        self.front.poll(None, &mut front_events)?;
+        self.front.poll(wait, &mut front_events)?;
         for event in front_events.drain(..) {
             if let Some(event) = self.front_event(event) {
                 self.machine.handle(event, &mut actions);
@@ -174,6 +232,13 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         while let Some(event) = self.next_message() {
             self.machine.handle(event, &mut actions);
             self.carry_out(&mut actions);
+        }
+        while self.results.as_ref().is_some_and(ResultWriter::take_written) {
+            self.handle(Event::ResultStored);
+        }
+        for answer in self.status_requests.take() {
+            let reply = StatusReply { process: &self.facts, server: self.machine.status() };
+            answer(serde_json::to_string(&reply).unwrap_or_default());
         }
         Ok(())
     }
@@ -329,6 +394,11 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                     self.front.send(client, frame);
                 }
                 Action::Send { governor, message } => self.transport.send(Peer::Governor(governor), message),
+                Action::StoreResult(result) => {
+                    if let Some(writer) = &self.results {
+                        writer.write(result);
+                    }
+                }
             }
         }
     }

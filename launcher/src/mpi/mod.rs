@@ -13,8 +13,10 @@ pub(crate) mod role;
 mod server;
 mod voice;
 
+use crate::end_time::EndPlan;
+use crate::http::HttpPlan;
 use crate::launch::{Descriptors, Launch, Report, Reports, make_inheritable};
-use crate::plan::{self, Governors, StartPlan};
+use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::remote::args::EngineArgs;
 use crate::remote::role::{CpuCount, Role};
 use crate::remote::{self, RemoteError, governor};
@@ -121,6 +123,10 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         cpus: CpuCount::parse(&args.worker.cpus).ok_or_else(|| RemoteError::Cpus(args.worker.cpus.clone()))?,
         unready: None,
     };
+    let is_server = role.expected_rank.unwrap_or(0) == 0;
+    let http_listen = args.serving.http_listen.as_deref();
+    // With a command nobody hears where it is shown, unless that was chosen.
+    let is_shown = args.run.is_none() || http_listen.is_some();
     let plan = StartPlan {
         governors: Governors::Simple,
         listen,
@@ -132,6 +138,9 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         pin: !args.worker.no_pin,
         foreground: true,
         private: false,
+        // Of the server's rank only: it tells the others.
+        end: if is_server { EndPlan::new(&args.serving.end).map_err(PlanError::from)? } else { EndPlan::default() },
+        http: if is_shown { Some(HttpPlan::new(http_listen).map_err(PlanError::from)?) } else { None },
     };
     Ok((plan, role))
 }
@@ -229,7 +238,8 @@ mod tests {
             ("--cpus=0", "--cpus=0"),
             ("--listen=x:y", "--listen=x:y"),
             ("--config=/no/such/file", "/no/such/file"),
-            ("--http-listen=8080", "--http-listen is not built yet"),
+            ("--http-listen=8080x:", "--http-listen=8080x:"),
+            ("--end-time=never", "--end-time=never"),
         ] {
             let message = planned(line).unwrap_err();
             assert!(message.contains(expected), "{line}: {message}");

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the supervisor of a rank that has died may take to say how, before others say that it is gone and end the job.
@@ -146,7 +146,7 @@ fn begin(
         let topology = topology.map_err(|error| error.to_string())?;
         let mut client_python = None;
         if world.rank() == 0 {
-            client_python = client_program(role)?.filter(is_python);
+            client_python = client_program(role)?.filter(|program| is_python(program));
             door = Some(Door::open(role, launch, reports).map_err(|error| error.to_string())?);
         }
         if world.rank() > 0 || world.size() == 1 {
@@ -188,7 +188,7 @@ fn client_program(role: &RankRole) -> Result<Option<PathBuf>, String> {
     Ok(words.map(|(program, _)| program))
 }
 
-fn is_python(program: &PathBuf) -> bool {
+fn is_python(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"))
 }
 

@@ -4,7 +4,7 @@ use super::cpus::Share;
 use super::rank::{OBITUARY_TIME, governor_config};
 use super::role::RankRole;
 use super::voice::Voice;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, tell_end};
 use crate::launch::{Launch, Report, Reports};
 use crate::local::Stop;
 use crate::remote::access::TlsAccess;
@@ -80,7 +80,10 @@ pub fn serve(
     let directory = door.directory.path().to_owned();
     let mut access = runtime_dir::access(door.listen, &directory, token.clone());
     // Governors come through MPI and in no other way.
-    access.tls = Some(TlsAccess { governor: None, ..TlsAccess::new(&cluster) });
+    access.tls = Some(TlsAccess::for_clients(&cluster));
+    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
+    tell_end(launch, reports);
+    let end = launch.end.for_runtime();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let clients = ClientDoor::new(front.tls_clients());
     let listener =
@@ -99,11 +102,11 @@ pub fn serve(
     if alone {
         let cpus = share.cpus.len();
         let governors = vec![governor_config(launch, share)];
-        run_local(LocalConfig { governors, workdir, version, listen }, front, stop, || open(cpus))?;
+        run_local(LocalConfig { governors, workdir, version, listen, end, status }, front, stop, || open(cpus))?;
         world.finish();
     } else {
         let on_loss = Some(end_job(&world, job, stop.clone()));
-        let config = ServerConfig { workdir, version, listen, governors: governors as u32, on_loss };
+        let config = ServerConfig { workdir, version, listen, governors: governors as u32, on_loss, end, status };
         let connect = |store, wake| Ok(world.into_transport(store, wake));
         run_server(config, front, stop, connect, |cpus| open(cpus as usize))?;
     }

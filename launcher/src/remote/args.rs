@@ -1,5 +1,6 @@
 //! What can be typed after `rain server`, `rain governor` and `rain-engine`.
 
+use crate::end_time::EndArgs;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -20,7 +21,8 @@ pub struct ServingArgs {
     /// Where it listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where it listens for browsers (not built yet)
+    /// Where it listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port if that
+    /// is taken]
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
     /// File to be written, with the line "ready", once clients and governors can connect
@@ -32,6 +34,8 @@ pub struct ServingArgs {
     /// Write an access file that is good for clients only
     #[arg(long, value_name = "FILE")]
     pub client_access: Option<PathBuf>,
+    #[command(flatten)]
+    pub end: EndArgs,
 }
 
 /// What a governor works with.
@@ -90,9 +94,9 @@ pub struct GovernorArgs {
     /// Return when it is in, and leave it running (for `rain start`)
     #[arg(long, hide = true)]
     pub detach: bool,
-    /// The server is on the machine from which this was started through SSH (for `rain start`)
-    #[arg(long, hide = true)]
-    pub server_is_ssh_client: bool,
+    /// The server is at the IP address with which this environment variable begins (for `rain start`)
+    #[arg(long, hide = true, value_name = "VARIABLE")]
+    pub server_ip_from: Option<String>,
     /// One cpu less on this machine: BOOT-ID:PID of the server (for `rain start -S`)
     #[arg(long, hide = true)]
     pub reserve_beside: Option<String>,

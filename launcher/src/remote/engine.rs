@@ -2,7 +2,7 @@
 
 use super::access::{AccessFiles, TlsAccess};
 use super::role::{GovernorRole, ServerRole};
-use crate::engine::{EngineError, catch_signals, die_with_supervisor, place, stop_on_signals};
+use crate::engine::{EngineError, catch_signals, die_with_supervisor, place, stop_on_signals, tell_end};
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::plan::Governors;
@@ -29,6 +29,7 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     access.tls = Some(TlsAccess::new(&cluster));
+    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let config = ServerConfig {
         workdir: launch.places.server_work_dir.clone(),
@@ -36,7 +37,10 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
         listen: launch.listen.to_string(),
         governors: 0,
         on_loss: None,
+        end: launch.end.for_runtime(),
+        status,
     };
+    tell_end(launch, reports);
     let tls = PeerTls::server(&cluster)?;
     drop(cluster);
     let clients = ClientDoor::new(front.tls_clients());

@@ -4,6 +4,7 @@ use super::args::GovernorArgs;
 use super::role::{CpuCount, GovernorRole, Role};
 use super::{RemoteError, access, clear_ready_file, write_ready_file};
 use crate::address::{self, DEFAULT_LISTEN};
+use crate::end_time::EndPlan;
 use crate::governor_config;
 use crate::launch::Launch;
 use crate::plan::{self, Governors, StartPlan};
@@ -12,7 +13,7 @@ use crate::start;
 use crate::terminal::say;
 use std::fmt::Write;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// Runs a governor until its server is gone or ends it; whether it ended well.
@@ -47,6 +48,8 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         pin: !args.worker.no_pin,
         foreground: !args.detach,
         private: false,
+        end: EndPlan::default(),
+        http: None,
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;
@@ -72,36 +75,22 @@ fn announcement(server: &str, told: &start::Told) -> String {
     // Writing to a String cannot fail.
     let plural = if told.cpus == 1 { "" } else { "s" };
     let _ = writeln!(text, "Rain {version} governor of {server} is ready: {} cpu{plural}, pid {}", told.cpus, told.pid);
-    for note in &told.notes {
-        let _ = writeln!(text, "  note     {note}");
-    }
-    if let Some(log_dir) = &told.log_dir {
-        let _ = writeln!(text, "  logs     {}", log_dir.display());
-    }
+    text += &told.details();
     text
 }
 
 /// Where the server may listen, and its port.
 fn server_addresses(args: &GovernorArgs) -> Result<(Vec<SocketAddr>, u16), RemoteError> {
     let text = args.server.as_str();
-    if args.server_is_ssh_client {
+    if let Some(variable) = &args.server_ip_from {
         let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_LISTEN.port());
-        let connection = std::env::var("SSH_CONNECTION").map_err(|_| RemoteError::NoSshClient)?;
-        let client = connection.split(' ').next().and_then(|ip| ip.parse::<IpAddr>().ok());
-        let client = client.ok_or(RemoteError::NoSshClient)?;
-        return Ok((vec![SocketAddr::new(client, port)], port));
+        let value = std::env::var(variable).ok();
+        let ip = value.as_ref().and_then(|value| value.split(' ').next()?.parse::<IpAddr>().ok());
+        let ip = ip.ok_or_else(|| RemoteError::NoServerIp(variable.clone()))?;
+        return Ok((vec![SocketAddr::new(ip, port)], port));
     }
-    let unknown = || RemoteError::UnknownServer(text.to_owned());
-    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok((vec![SocketAddr::new(ip, DEFAULT_LISTEN.port())], DEFAULT_LISTEN.port()));
-    }
-    let with_port = match text.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok() => text.to_owned(),
-        _ => format!("{text}:{}", DEFAULT_LISTEN.port()),
-    };
-    let mut found: Vec<SocketAddr> = with_port.to_socket_addrs().map_err(|_| unknown())?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    let port = found.first().ok_or_else(unknown)?.port();
+    let found = address::parse_server(text)?;
+    let port = found.first().map_or(DEFAULT_LISTEN.port(), SocketAddr::port);
     Ok((found, port))
 }
 

@@ -5,8 +5,10 @@ pub mod args;
 pub mod engine;
 pub mod governor;
 mod hosts;
+pub mod reach;
 pub mod role;
 mod server;
+mod srun;
 mod ssh;
 pub mod start;
 
@@ -33,16 +35,16 @@ pub enum RemoteError {
     Address(#[from] AddressError),
     #[error("--cpus={0}: give a number of cpus, -N for all but N, or detect")]
     Cpus(String),
-    #[error("{0}: no such host is known")]
-    UnknownServer(String),
-    #[error("this was not started through SSH: SSH_CONNECTION is not set")]
-    NoSshClient,
+    #[error("the address of the server is not known: {0} is not set here, or has none")]
+    NoServerIp(String),
     #[error("cannot listen on {0}: {1}")]
     Listen(std::net::SocketAddr, io::Error),
     #[error("cannot write the ready file {0}: {1}")]
     ReadyFile(PathBuf, io::Error),
     #[error("no governor could be started on:\n{}\neverything that was started has been stopped", start::shown(.0))]
     Hosts(Vec<ssh::HostError>),
+    #[error("interrupted while governors were being started; everything that was started has been stopped")]
+    GivenUp,
     #[error("the server has gone away")]
     NoServer,
     #[error("{0} is not a path that can be written on a command line")]

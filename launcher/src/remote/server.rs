@@ -5,6 +5,8 @@ use super::args::{ServerArgs, ServingArgs};
 use super::role::{Role, ServerRole};
 use super::{RemoteError, clear_ready_file, write_ready_file};
 use crate::address;
+use crate::end_time::EndPlan;
+use crate::http::HttpPlan;
 use crate::launch::Launch;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::start;
@@ -31,6 +33,8 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         pin: false,
         foreground: true,
         private: false,
+        end: EndPlan::new(&args.serving.end).map_err(PlanError::from)?,
+        http: Some(HttpPlan::new(args.serving.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let files = role.access_files.clone();
@@ -47,10 +51,6 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
 /// # Errors
 /// When it cannot be done so.
 pub fn server_role(args: &ServingArgs, governor_access: Option<&Path>) -> Result<ServerRole, PlanError> {
-    if args.http_listen.is_some() {
-        let instead = "there is no dashboard yet; leave it out and use `rain status`";
-        return Err(PlanError::NotBuilt { option: "--http-listen", instead });
-    }
     Ok(ServerRole {
         access_files: AccessFiles {
             all: plan::absolute("--access", args.access.as_deref())?,
@@ -82,9 +82,7 @@ fn announcement(address: SocketAddr, told: &start::Told) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "Rain {} server is ready on {address}, pid {}", env!("CARGO_PKG_VERSION"), told.pid);
-    if let Some(log_dir) = &told.log_dir {
-        let _ = writeln!(text, "  logs     {}", log_dir.display());
-    }
+    text += &told.details();
     let directory = crate::runtime_dir::server_path(&crate::runtime_dir::root(), address.port());
     let _ = writeln!(text, "  access   {}", directory.join("access.json").display());
     let _ = writeln!(text, "  stop it  {}", start::stop_command(address.port()));

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The command for SSH, with options, instead of `ssh`.
-const VARIABLE: &str = "RAIN_SSH";
+pub const VARIABLE: &str = "RAIN_SSH";
 /// How long one machine may take.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long its TCP connection may take.
@@ -16,20 +16,26 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 #[error("{host}: {why}")]
 pub struct HostError {
-    host: String,
-    why: String,
+    pub(super) host: String,
+    pub(super) why: String,
 }
 
-/// Runs `command` on all hosts at once, with `input` as its standard input, and waits until all have ended.
+/// Runs `command` on all hosts at once, with `input` as its standard input, and waits until all have ended, or until
+/// `given_up`.
 ///
 /// # Errors
 /// All hosts on which it failed, each with what ssh or the command said.
-pub fn run_everywhere(hosts: &[String], command: &str, input: &[u8]) -> Result<(), Vec<HostError>> {
+pub fn run_everywhere(
+    hosts: &[String],
+    command: &str,
+    input: &[u8],
+    given_up: &dyn Fn() -> bool,
+) -> Result<(), Vec<HostError>> {
     let deadline = Instant::now() + START_TIME_MAX;
     let started: Vec<(&String, Result<Running, String>)> =
         hosts.iter().map(|host| (host, Running::start(host, command, input))).collect();
     let failed = started.into_iter().filter_map(|(host, running)| {
-        let ended = running.and_then(|running| running.wait(deadline));
+        let ended = running.and_then(|running| running.wait(deadline, given_up));
         ended.err().map(|why| HostError { host: host.clone(), why })
     });
     let failed: Vec<HostError> = failed.collect();
@@ -64,11 +70,11 @@ impl Running {
         Ok(Self { child, errors })
     }
 
-    fn wait(mut self, deadline: Instant) -> Result<(), String> {
+    fn wait(mut self, deadline: Instant, given_up: &dyn Fn() -> bool) -> Result<(), String> {
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+                Ok(None) if Instant::now() < deadline && !given_up() => std::thread::sleep(LOOK_AGAIN),
                 Ok(None) => {
                     let _ = self.child.kill();
                     let _ = self.child.wait();

@@ -1,17 +1,26 @@
-//! `rain start` with governors on other machines: a server here, then a governor on each of them through SSH.
+//! `rain start` with governors on other machines: a server here, then a governor on each of them, through SSH or as a step
+//! of a Slurm job.
 
 use super::access::AccessFiles;
 use super::role::ServerRole;
+use super::srun;
 use super::ssh::{self, HostError};
 use super::{RemoteError, governor, hosts, server};
 use crate::cli::StartArgs;
+use crate::client::ServerConnection;
+use crate::end_time::EndPlan;
+use crate::http::HttpPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
 use crate::{address, start, stop, supervisor};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the server may take to say which governors are in.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Whether this is a start with governors on other machines.
 pub fn is_asked_for(args: &StartArgs) -> bool {
@@ -23,13 +32,9 @@ pub fn is_asked_for(args: &StartArgs) -> bool {
 /// # Errors
 /// When something cannot be started; names the hosts.
 pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
-    if args.http_listen.is_some() {
-        let instead = "there is no dashboard yet; leave it out and use `rain status`";
-        return Err(PlanError::NotBuilt { option: "--http-listen", instead }.into());
-    }
-    if args.foreground || args.private {
-        let instead = "leave it out, or start `rain server` and `rain governor` by hand";
-        return Err(PlanError::NotBuilt { option: "--foreground with remote governors", instead }.into());
+    if args.private {
+        let instead = "leave it out, or use --foreground";
+        return Err(PlanError::NotBuilt { option: "--private with remote governors", instead }.into());
     }
     let hosts = match (&args.governor_host_file, &args.autoconf) {
         (Some(path), _) => hosts::from_file(path)?,
@@ -46,39 +51,105 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         executors: Vec::new(),
         reserve_cpu: false,
         pin: !args.no_pin,
-        foreground: false,
+        foreground: args.foreground,
         private: false,
+        end: EndPlan::new(&args.end).map_err(PlanError::from)?,
+        http: Some(HttpPlan::new(args.http_listen.as_deref()).map_err(PlanError::from)?),
     };
-    let bound = Cell::new(plan.listen);
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
-    server::start_server(plan, role, &|address, _| bound.set(address))?;
-    let address = bound.get();
-    let started = start_governors(args, &hosts, address);
-    if let Err(error) = started {
-        // Its governors end with it.
-        if let Err(stuck) = stop::run(Some(&address.port().to_string())) {
-            complain(&stuck);
+    let (failure, step) = (Cell::new(None), RefCell::new(None));
+    let started = server::start_server(plan, role, &|address, told| {
+        // The server ends its governors with itself.
+        if let Err(error) = start_governors(args, &hosts, address, told, &mut step.borrow_mut()) {
+            failure.set(Some(error));
+            end_server(args.foreground, address);
         }
-        return Err(error);
+    });
+    match failure.take() {
+        Some(error) => {
+            if let Some(step) = &mut *step.borrow_mut() {
+                step.end();
+            }
+            Err(error)
+        }
+        None => Ok(started?),
     }
-    let version = env!("CARGO_PKG_VERSION");
-    say(&format!(
-        "Rain {version} is ready on {address}: governors on {} hosts\n  stop it  {}\n",
-        hosts.len(),
-        start::stop_command(address.port())
-    ));
-    Ok(true)
 }
 
-fn start_governors(args: &StartArgs, hosts: &[String], address: SocketAddr) -> Result<(), RemoteError> {
+/// Ends the server that was started; whoever is in the foreground is its supervisor, and is asked as by others.
+fn end_server(is_here: bool, address: SocketAddr) {
+    if is_here {
+        supervisor::ask_to_end();
+    } else if let Err(stuck) = stop::run_here(Some(&address.port().to_string())) {
+        complain(&stuck);
+    }
+}
+
+fn start_governors(
+    args: &StartArgs,
+    hosts: &[String],
+    address: SocketAddr,
+    told: &start::Told,
+    step: &mut Option<srun::Step>,
+) -> Result<(), RemoteError> {
     let directory = runtime_dir::server_path(&runtime_dir::root(), address.port());
     let access = runtime_dir::read_access(&directory)?.ok_or(RemoteError::NoServer)?;
-    let command = governor_command(args, address, &access)?;
-    ssh::run_everywhere(hosts, &command, &for_governors(access)?).map_err(RemoteError::Hosts)
+    let way = Way::of(args);
+    let command = governor_command(args, address, &access, way)?;
+    let governors_in = || {
+        let status = ServerConnection::open(&access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
+        status.ok().and_then(|status| Some(status["governors"].as_array()?.len())).unwrap_or(0)
+    };
+    let input = for_governors(access.clone())?;
+    let given_up = || args.foreground && supervisor::is_asked_to_end();
+    let started = match way {
+        Way::Ssh => ssh::run_everywhere(hosts, &command, &input, &given_up),
+        Way::Srun => {
+            let log = told.log_dir.as_ref().unwrap_or(&directory).join("srun.log");
+            srun::Step::start(hosts, &command, &input, log)
+                .and_then(|started| step.insert(started).wait_until_all_are_in(&governors_in, &given_up))
+        }
+    };
+    if given_up() {
+        return Err(RemoteError::GivenUp);
+    }
+    started.map_err(RemoteError::Hosts)?;
+    let version = env!("CARGO_PKG_VERSION");
+    say(&format!(
+        "Rain {version} is ready on {address}: governors on {} hosts\n{}  stop it  {}\n",
+        hosts.len(),
+        told.details(),
+        start::stop_command(address.port())
+    ));
+    Ok(())
+}
+
+/// How governors are started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Ssh,
+    Srun,
+}
+
+impl Way {
+    /// Slurm's own way within its jobs, unless the user has chosen SSH.
+    fn of(args: &StartArgs) -> Self {
+        let in_slurm = args.governor_host_file.is_none() && args.autoconf.as_deref() == Some("slurm");
+        if in_slurm && std::env::var_os(ssh::VARIABLE).is_none() && srun::is_there() { Self::Srun } else { Self::Ssh }
+    }
+
+    /// The variable that has, on the other side, the address of this machine first.
+    fn server_ip_variable(self) -> &'static str {
+        match self {
+            Self::Ssh => "SSH_CONNECTION",
+            Self::Srun => "SLURM_LAUNCH_NODE_IPADDR",
+        }
+    }
 }
 
 /// The access file as a line, without what governors do not need.
 fn for_governors(mut access: Access) -> Result<Vec<u8>, RemoteError> {
+    access.dashboard = None;
     if let Some(tls) = &mut access.tls {
         tls.client = None;
     }
@@ -88,11 +159,15 @@ fn for_governors(mut access: Access) -> Result<Vec<u8>, RemoteError> {
 }
 
 /// What is run on each host, for a shell there.
-fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access) -> Result<String, RemoteError> {
+fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way: Way) -> Result<String, RemoteError> {
     let program = supervisor::own_program();
-    let mut words = vec![text(&program)?, "governor".to_owned(), "--detach".to_owned(), "--access=-".to_owned()];
+    let mut words = vec![text(&program)?, "governor".to_owned(), "--access=-".to_owned()];
+    if way == Way::Ssh {
+        words.push("--detach".to_owned());
+    }
     if address.ip().is_unspecified() {
-        words.extend(["--server-is-ssh-client".to_owned(), format!("server:{}", address.port())]);
+        let variable = way.server_ip_variable();
+        words.extend([format!("--server-ip-from={variable}"), format!("server:{}", address.port())]);
     } else {
         words.push(address.to_string());
     }
@@ -112,9 +187,11 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access) -> R
         words.push(format!("--runprefix={prefix}"));
     }
     let command = shlex::try_join(words.iter().map(String::as_str)).map_err(|_| RemoteError::NotText(program))?;
+    // A step's shell stays, to tell how the governor has ended.
+    let exec = if way == Way::Ssh { "exec " } else { "" };
     Ok(match &args.remote_init {
-        Some(init) => format!("{init}\nexec {command}"),
-        None => format!("exec {command}"),
+        Some(init) => format!("{init}\n{exec}{command}"),
+        None => format!("{exec}{command}"),
     })
 }
 

@@ -3,5 +3,6 @@
 mod command_line;
 mod remote;
 mod sandbox;
+mod srun;
 mod ssh;
 mod start_stop;

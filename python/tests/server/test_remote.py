@@ -9,6 +9,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from real_server import running_server
 
 from rain.client import Client, Input, Output, OutputDir, Session, TaskException, blob, directory, remote, tasks
 
@@ -220,3 +221,24 @@ def test_an_import_that_fails_names_the_interpreter(client: Client) -> None:
             TaskException, match=f"no_such_module_anywhere.*in the executor: {sys.executable}, Python 3"
         ):
             session.wait_all()
+
+
+def test_cancelled_readers_leave_the_object_to_the_others() -> None:
+    """A cancelled task that an executor was about to get gives up its claim on its input once, not twice."""
+
+    @remote()
+    def size(ctx: Any, data: Any) -> Any:
+        return b"%d" % len(data.get_bytes())
+
+    # The first calls of a server's only executor are the ones that are looked at twice.
+    with running_server("--local-governors=[1]") as server:
+        for _ in range(5):
+            with Client("127.0.0.1", server.port).new_session() as session:
+                shared = tasks.Concat([blob(b"x" * 1000)])
+                readers = [size(shared) for _ in range(300)]
+                for reader in readers[::2]:
+                    reader.output.keep()
+                session.submit()
+                readers[0].wait()
+                session.cancel(readers[1::2])
+                assert {reader.output.fetch().get_bytes() for reader in readers[::2]} == {b"1000"}

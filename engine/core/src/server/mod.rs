@@ -6,6 +6,7 @@ mod cancel;
 mod info;
 mod placement;
 mod requests;
+mod results;
 mod session;
 mod status;
 mod submit;
@@ -14,6 +15,8 @@ mod waits;
 use crate::client::RequestError;
 use crate::id::{ClientId, GovernorId, SessionId};
 use crate::peer::{FromGovernor, Message, ToGovernor};
+use results::Results;
+pub use results::StoredResult;
 use session::Session;
 pub use status::{GovernorStatus, SessionStatus, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,11 +28,30 @@ pub type RequestId = u64;
 /// What happens to the server.
 #[derive(Debug)]
 pub enum Event<D> {
-    ClientConnected { client: ClientId, python: Option<String> },
-    Request { client: ClientId, request: RequestId, command: Command<D> },
-    ClientLost { client: ClientId },
-    Governor { governor: GovernorId, message: FromGovernor<D> },
-    GovernorLost { governor: GovernorId, why: String },
+    ClientConnected {
+        client: ClientId,
+        python: Option<String>,
+    },
+    Request {
+        client: ClientId,
+        request: RequestId,
+        command: Command<D>,
+    },
+    ClientLost {
+        client: ClientId,
+    },
+    Governor {
+        governor: GovernorId,
+        message: FromGovernor<D>,
+    },
+    GovernorLost {
+        governor: GovernorId,
+        why: String,
+    },
+    /// The end is near: store results that are kept, and those that are still to come.
+    StoreResults,
+    /// The driver has carried out an `Action::StoreResult`, well or not.
+    ResultStored,
 }
 
 /// What a client asks, checked for form.
@@ -53,6 +75,7 @@ pub enum Command<D> {
 pub enum Action<D> {
     Reply { client: ClientId, request: RequestId, reply: Reply<D> },
     Send { governor: GovernorId, message: Message<D> },
+    StoreResult(Box<StoredResult<D>>),
 }
 
 /// An answer to a request.
@@ -101,9 +124,17 @@ pub(crate) struct ReplyTo {
 }
 
 struct PendingFetch {
-    to: ReplyTo,
+    to: FetchFor,
     session: SessionId,
     object: u32,
+}
+
+/// Who wants the content of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FetchFor {
+    Client(ReplyTo),
+    /// The place where results are stored.
+    Results,
 }
 
 /// The server's whole state.
@@ -114,6 +145,9 @@ pub struct Server<D> {
     fetches: BTreeMap<u64, PendingFetch>,
     /// Sessions that have tasks to be handed out.
     to_place: BTreeSet<SessionId>,
+    /// Governors begin nothing that will not be finished by then, seconds since 1970.
+    end_of_work: Option<f64>,
+    results: Results,
     next_session: u32,
     next_ticket: u64,
 }
@@ -133,9 +167,16 @@ impl<D: Clone> Server<D> {
             governors: BTreeMap::new(),
             fetches: BTreeMap::new(),
             to_place: BTreeSet::new(),
+            end_of_work: None,
+            results: Results::default(),
             next_session: 1,
             next_ticket: 1,
         }
+    }
+
+    /// Has governors begin nothing that will not be finished by `at`, seconds since 1970. To be called before any joins.
+    pub fn set_end_of_work(&mut self, at: f64) {
+        self.end_of_work = Some(at);
     }
 
     /// Takes one event and appends what follows from it.
@@ -153,6 +194,8 @@ impl<D: Clone> Server<D> {
             Event::ClientLost { client } => self.client_lost(client, actions),
             Event::Governor { governor, message } => self.governor_message(governor, message, actions),
             Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, actions),
+            Event::StoreResults => self.store_results(actions),
+            Event::ResultStored => self.result_stored(actions),
         }
     }
 
@@ -161,7 +204,7 @@ impl<D: Clone> Server<D> {
         for session in client_state.sessions {
             self.remove_session(session, actions);
         }
-        self.fetches.retain(|_, fetch| fetch.to.client != client);
+        self.fetches.retain(|_, fetch| !matches!(fetch.to, FetchFor::Client(to) if to.client == client));
         self.place(actions);
     }
 
@@ -170,13 +213,23 @@ impl<D: Clone> Server<D> {
         let error = session.closed_error();
         session.answer_waits_with(&error, actions);
         self.abandon(&mut session, actions);
-        let fetches = &mut self.fetches;
-        fetches.retain(|_, fetch| {
-            if fetch.session == id {
-                actions.push(reply_error(fetch.to, error.clone()));
+        self.refuse_fetches(id, &error, actions);
+    }
+
+    /// Ends all fetches from a session.
+    fn refuse_fetches(&mut self, id: SessionId, error: &RequestError, actions: &mut Vec<Action<D>>) {
+        let mut results = 0;
+        self.fetches.retain(|_, fetch| {
+            match fetch.to {
+                _ if fetch.session != id => return true,
+                FetchFor::Client(to) => actions.push(reply_error(to, error.clone())),
+                FetchFor::Results => results += 1,
             }
-            fetch.session != id
+            false
         });
+        for _ in 0..results {
+            self.result_stored(actions);
+        }
     }
 
     /// Tells governors to forget a session, and takes its tasks out of their load.
@@ -193,6 +246,13 @@ impl<D: Clone> Server<D> {
         match message {
             FromGovernor::Joined { cpus } => {
                 self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, finished: 0 });
+                if let Some(at) = self.end_of_work {
+                    let message = Message::ToGovernor(ToGovernor::EndOfWork { at });
+                    actions.push(Action::Send { governor: id, message });
+                }
+                for session in self.sessions.values_mut() {
+                    session.reconsider_wide_tasks();
+                }
             }
             FromGovernor::Started { session, task, start } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
@@ -209,9 +269,12 @@ impl<D: Clone> Server<D> {
                         self.to_place.insert(session.id);
                     }
                     self.fetch_finished(SessionId(finished.session), actions);
+                    self.store_finished(&finished, actions);
                 }
             }
+            FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, actions),
             FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, actions),
+            FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
             FromGovernor::Fetched { ticket, content } => self.fetched(ticket, content, actions),
         }
         self.place(actions);
@@ -245,31 +308,47 @@ impl<D: Clone> Server<D> {
         self.fail_session(id, error, actions);
     }
 
+    fn input_lost(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        object: u32,
+        why: &str,
+        actions: &mut Vec<Action<D>>,
+    ) {
+        // Nobody may need it any more, because tasks were cancelled; then its holders have dropped it.
+        if self.sessions.get(&id).is_some_and(|session| session.failure.is_none() && session.is_held(object)) {
+            let message = format!("input object {object} could not be brought {why}");
+            let failure = crate::peer::Failure { message, ..Default::default() };
+            self.task_failed(governor, id, crate::id::NONE, failure, actions);
+        }
+    }
+
     fn fail_session(&mut self, id: SessionId, error: RequestError, actions: &mut Vec<Action<D>>) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         session.failure = Some(error.clone());
         session.answer_waits_with(&error, actions);
         self.abandon(&mut session, actions);
         session.forget_graph();
-        self.fetches.retain(|_, fetch| {
-            if fetch.session == id {
-                actions.push(reply_error(fetch.to, error.clone()));
-            }
-            fetch.session != id
-        });
         self.sessions.insert(id, session);
+        self.refuse_fetches(id, &error, actions);
     }
 
     fn fetched(&mut self, ticket: u64, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
         let Some(fetch) = self.fetches.remove(&ticket) else { return };
         let Some(session) = self.sessions.get(&fetch.session) else { return };
-        let reply = match content {
-            Ok(content) => Reply::Object { info: session.object_info(fetch.object), content },
-            Err(why) => {
-                Reply::Error(RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object)))
+        match fetch.to {
+            FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, actions),
+            FetchFor::Client(to) => {
+                let reply = match content {
+                    Ok(content) => Reply::Object { info: session.object_info(fetch.object), content },
+                    Err(why) => {
+                        Reply::Error(RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object)))
+                    }
+                };
+                actions.push(Action::Reply { client: to.client, request: to.request, reply });
             }
-        };
-        actions.push(Action::Reply { client: fetch.to.client, request: fetch.to.request, reply });
+        }
     }
 }
 

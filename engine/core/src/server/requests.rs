@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::waits::{Item, Wait};
-use super::{Action, Client, Command, PendingFetch, Reply, ReplyTo, Server, reply_error};
+use super::{Action, Client, Command, FetchFor, PendingFetch, Reply, ReplyTo, Server, reply_error};
 use crate::client::RequestError;
 use crate::id::{ClientId, SessionId};
 use crate::peer::{Message, ToGovernor};
@@ -29,9 +29,8 @@ impl<D: Clone> Server<D> {
                 reply(actions, to, Reply::Done);
             }
             Command::Submit { session, submission } => {
-                let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max().unwrap_or(0);
-                let spread = self.governors.values().filter(|g| g.alive).count() > 1;
-                self.usable_session(to.client, session)?.submit(*submission, cpus_max, spread)?;
+                let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max();
+                self.usable_session(to.client, session)?.submit(*submission, cpus_max)?;
                 self.to_place.insert(session);
                 reply(actions, to, Reply::Done);
                 self.place(actions);
@@ -48,7 +47,7 @@ impl<D: Clone> Server<D> {
                 session.check_fetch(object)?;
                 session.check_not_cancelled(Item::Object(object))?;
                 if session.object_is_finished(object) {
-                    self.start_fetch(to, id, object, actions);
+                    self.start_client_fetch(to, id, object, actions);
                 } else {
                     session.add_object_wait(object, Wait::Fetch { to, object });
                 }
@@ -109,21 +108,32 @@ impl<D: Clone> Server<D> {
     pub(super) fn fetch_finished(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for (to, object) in session.take_due_fetches() {
-            self.start_fetch(to, id, object, actions);
+            self.start_client_fetch(to, id, object, actions);
         }
     }
 
-    fn start_fetch(&mut self, to: ReplyTo, id: SessionId, object: u32, actions: &mut Vec<Action<D>>) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let Some(governor) = session.holder(object) else {
+    fn start_client_fetch(&mut self, to: ReplyTo, id: SessionId, object: u32, actions: &mut Vec<Action<D>>) {
+        if !self.start_fetch(FetchFor::Client(to), id, object, actions) {
             let error = RequestError::request(format!("object {object} is not kept any more"));
-            return actions.push(reply_error(to, error));
-        };
+            actions.push(reply_error(to, error));
+        }
+    }
+
+    /// Asks a governor for a finished, kept object; whether there is one to be asked.
+    pub(super) fn start_fetch(
+        &mut self,
+        to: FetchFor,
+        id: SessionId,
+        object: u32,
+        actions: &mut Vec<Action<D>>,
+    ) -> bool {
+        let Some(governor) = self.sessions.get(&id).and_then(|session| session.holder(object)) else { return false };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.fetches.insert(ticket, PendingFetch { to, session: id, object });
         let message = Message::ToGovernor(ToGovernor::Fetch { session: id, object, ticket });
         actions.push(Action::Send { governor, message });
+        true
     }
 }
 

@@ -67,9 +67,11 @@ pub(super) struct Session<D> {
     pub(super) task_details: BTreeMap<TaskIndex, TaskDetails>,
     pub(super) object_details: BTreeMap<ObjectIndex, ObjectDetails>,
     pub(super) unfinished: u64,
+    /// Tasks were cancelled because there was no time left for them.
+    pub(super) out_of_time: bool,
     pub(super) waits: Waits,
     pub(super) unplaced: Vec<Unplaced<D>>,
-    /// Set from the first submit on when there is more than one governor.
+    /// Set from the first submit on that did not find exactly one governor.
     pub(super) spread: Option<Box<Spread<D>>>,
     /// Governors that know this session, and how many of its tasks they have.
     pub(super) governors: BTreeMap<GovernorId, u64>,
@@ -91,6 +93,7 @@ impl<D: Clone> Session<D> {
             task_details: BTreeMap::new(),
             object_details: BTreeMap::new(),
             unfinished: 0,
+            out_of_time: false,
             waits: Waits::default(),
             unplaced: Vec::new(),
             spread: None,

@@ -1,10 +1,13 @@
 //! Clients that wait for tasks and objects.
 
 use super::requests::reply;
-use super::session::Session;
+use super::session::{Session, TaskState};
 use super::{Action, Reply, ReplyTo, reply_error};
 use crate::client::{ErrorKind, RequestError};
 use std::collections::BTreeMap;
+
+/// Said of tasks that no governor begins any more.
+const OUT_OF_TIME: &str = "could not be finished before the end of this server's time, and did not run";
 
 /// A task or an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,11 +70,25 @@ impl<D: Clone> Session<D> {
     pub(super) fn check_not_cancelled(&self, item: Item) -> Result<(), RequestError> {
         let Some(task) = self.cancelled_by(item) else { return Ok(()) };
         let what = self.describe_task(task);
+        let why = if self.out_of_time { OUT_OF_TIME } else { "was cancelled" };
         Err(RequestError {
             kind: ErrorKind::Cancelled,
             session: Some(self.id.0),
             task: Some(task),
-            ..RequestError::request(format!("{what} was cancelled"))
+            ..RequestError::request(format!("{what} {why}"))
+        })
+    }
+
+    /// What a wait for everything is answered when nothing is left to be waited for.
+    fn all_over(&self) -> Result<(), RequestError> {
+        if !self.out_of_time {
+            return Ok(());
+        }
+        let count = self.tasks.iter().filter(|record| record.state == TaskState::Cancelled).count();
+        Err(RequestError {
+            kind: ErrorKind::Cancelled,
+            session: Some(self.id.0),
+            ..RequestError::request(format!("of {} tasks {count} {OUT_OF_TIME}", self.tasks.len()))
         })
     }
 
@@ -131,7 +148,7 @@ impl<D: Clone> Session<D> {
 
     pub(super) fn wait_all(&mut self, to: ReplyTo, actions: &mut Vec<Action<D>>) {
         if self.unfinished == 0 {
-            reply(actions, to, Reply::Done);
+            actions.push(done_or_error(to, self.all_over()));
         } else {
             self.waits.all.push(to);
         }
@@ -175,7 +192,7 @@ impl<D: Clone> Session<D> {
         }
         if self.unfinished == 0 {
             for to in std::mem::take(&mut self.waits.all) {
-                reply(actions, to, Reply::Done);
+                actions.push(done_or_error(to, self.all_over()));
             }
         }
     }
@@ -201,5 +218,12 @@ impl<D: Clone> Session<D> {
         for to in waiting.chain(waits.all).chain(waits.due_fetches.into_iter().map(|(to, _)| to)) {
             actions.push(reply_error(to, error.clone()));
         }
+    }
+}
+
+fn done_or_error<D>(to: ReplyTo, result: Result<(), RequestError>) -> Action<D> {
+    match result {
+        Ok(()) => Action::Reply { client: to.client, request: to.request, reply: Reply::Done },
+        Err(error) => reply_error(to, error),
     }
 }

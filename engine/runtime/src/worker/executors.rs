@@ -113,7 +113,7 @@ fn session_of(kind: u64) -> u32 {
     (kind >> 32) as u32
 }
 
-fn kind_id(session: &Session, batch: &Batch, task: u32) -> u64 {
+pub(super) fn kind_id(session: &Session, batch: &Batch, task: u32) -> u64 {
     u64::from(session.number) << 32 | u64::from(batch.kind_index(task))
 }
 
@@ -280,9 +280,9 @@ impl Worker {
         alone: bool,
     ) -> Option<(ReadyTask, Arc<Batch>)> {
         let task = self.next_task()?;
-        if task.session() == session.number
-            && let Some((located, batch)) = self.locate(task)
-        {
+        if task.session() == session.number {
+            // One that is not to be run any more is done with: it must not be looked at twice.
+            let (located, batch) = self.locate(task)?;
             let kind = batch.kind(task.task());
             if kind.cpus == 1
                 && (kind.timeout.is_none() || alone)

@@ -5,10 +5,11 @@ mod reports;
 
 use crate::bell::Bell;
 use crate::deadlines::{Deadline, Deadlines};
+use crate::end_of_work::EndOfWork;
 use crate::governor::GovernorConfig;
 use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
-use executors::Executors;
+use executors::{Executors, kind_id};
 use rain_core::graph::{Batch, Kind};
 use rain_core::id::{GovernorId, SessionId, TaskId};
 use rain_core::peer::{Failure, Finished};
@@ -29,6 +30,11 @@ pub(crate) enum Report {
         start: f64,
     },
     Finished(Finished),
+    /// Not begun, for want of time.
+    Withheld {
+        session: u32,
+        tasks: Vec<u32>,
+    },
     Failed {
         session: u32,
         task: u32,
@@ -47,6 +53,7 @@ pub(crate) struct WorkerShared {
     pub(crate) reports: Sender<Report>,
     pub(crate) bell: Bell,
     pub(crate) deadlines: Deadlines,
+    pub(crate) end: EndOfWork,
 }
 
 /// How tasks of a kind are run.
@@ -208,6 +215,11 @@ impl Worker {
             self.session = None;
             return None;
         }
+        let now = self.clock.begin();
+        if !self.shared.end.is_far(now) && !self.shared.end.leaves_time(now, kind_id(session, batch, task.task())) {
+            self.reports.withheld(session.number, task.task());
+            return None;
+        }
         Some((session.clone(), batch.clone()))
     }
 
@@ -344,7 +356,11 @@ impl Worker {
     #[inline]
     fn finish(&mut self, session: &Session, batch: &Batch, task: u32) {
         release_inputs(session, batch, task);
-        self.reports.task(session.number, task, self.clock.times());
+        let times = self.clock.times();
+        if self.shared.end.is_known() {
+            self.shared.end.learn(kind_id(session, batch, task), f64::from(times.0.duration));
+        }
+        self.reports.task(session.number, task, times);
     }
 
     /// Runs the task again if its kind asks for that, else reports the failure.

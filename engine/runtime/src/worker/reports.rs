@@ -15,6 +15,8 @@ const HOLD_MAX: Duration = Duration::from_micros(200);
 
 pub(super) struct Reports {
     finished: Finished,
+    /// Tasks of the same session that are not begun for want of time.
+    withheld: Vec<u32>,
     oldest: Option<Instant>,
     sender: Sender<Report>,
     bell: Bell,
@@ -22,7 +24,7 @@ pub(super) struct Reports {
 
 impl Reports {
     pub(super) fn new(sender: Sender<Report>, bell: Bell) -> Self {
-        Self { finished: Finished::default(), oldest: None, sender, bell }
+        Self { finished: Finished::default(), withheld: Vec::new(), oldest: None, sender, bell }
     }
 
     fn switch_to(&mut self, session: u32) {
@@ -65,6 +67,15 @@ impl Reports {
         }
     }
 
+    /// A task that is not begun for want of time.
+    pub(super) fn withheld(&mut self, session: u32, task: u32) {
+        self.switch_to(session);
+        self.withheld.push(task);
+        if self.withheld.len() >= TASKS_MAX {
+            self.flush();
+        }
+    }
+
     pub(super) fn failed(&mut self, session: u32, task: u32, failure: Failure) {
         self.flush();
         self.send(Report::Failed { session, task, failure });
@@ -84,6 +95,10 @@ impl Reports {
             let next = Finished { session: self.finished.session, tasks, ..Finished::default() };
             let finished = std::mem::replace(&mut self.finished, next);
             self.send(Report::Finished(finished));
+        }
+        if !self.withheld.is_empty() {
+            let tasks = std::mem::take(&mut self.withheld);
+            self.send(Report::Withheld { session: self.finished.session, tasks });
         }
     }
 

@@ -1,0 +1,94 @@
+//! When work on a governor has to be over, and which tasks can still be finished by then.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Tasks that are shorter are not worth remembering, seconds.
+const SHORT: f64 = 1e-3;
+
+/// The end of work of a governor. A task is expected to take as long as the longest of its kind has taken here; one of a
+/// kind that nothing is known about may begin as long as there is any time.
+pub(crate) struct EndOfWork {
+    /// Seconds since 1970, bits of an `f64`; infinite when there is no end.
+    at: AtomicU64,
+    /// The longest of all tasks, seconds, bits of an `f64`: most tasks need not be looked up.
+    longest: AtomicU64,
+    /// Seconds by kind; the session is in the upper half of a kind's number.
+    by_kind: Mutex<HashMap<u64, f64>>,
+}
+
+impl Default for EndOfWork {
+    fn default() -> Self {
+        Self { at: AtomicU64::new(f64::INFINITY.to_bits()), longest: AtomicU64::new(0), by_kind: Mutex::default() }
+    }
+}
+
+impl EndOfWork {
+    /// Work has to be over at this time, seconds since 1970.
+    pub(crate) fn set(&self, at: f64) {
+        self.at.store(at.to_bits(), Ordering::Relaxed);
+    }
+
+    fn at(&self) -> f64 {
+        f64::from_bits(self.at.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn is_known(&self) -> bool {
+        self.at() < f64::INFINITY
+    }
+
+    /// Whether any task that begins now, seconds since 1970, will be finished in time.
+    #[inline]
+    pub(crate) fn is_far(&self, now: f64) -> bool {
+        now + f64::from_bits(self.longest.load(Ordering::Relaxed)) < self.at()
+    }
+
+    /// Whether a task of this kind that begins now will be.
+    pub(crate) fn leaves_time(&self, now: f64, kind: u64) -> bool {
+        now + self.lock().get(&kind).copied().unwrap_or_default() < self.at()
+    }
+
+    /// A task of this kind has taken so many seconds.
+    pub(crate) fn learn(&self, kind: u64, seconds: f64) {
+        if seconds >= SHORT {
+            let mut by_kind = self.lock();
+            let longest = by_kind.entry(kind).or_default();
+            *longest = longest.max(seconds);
+            let of_all = by_kind.values().copied().fold(0.0, f64::max);
+            self.longest.store(of_all.to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what is known of a session.
+    pub(crate) fn forget(&self, session: u32) {
+        self.lock().retain(|kind, _| (kind >> 32) as u32 != session);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, f64>> {
+        self.by_kind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_begins_when_the_longest_of_its_kind_would_be_finished() {
+        let (slow, quick, unknown) = (1 << 32, 1 << 32 | 1, 2 << 32);
+        let end = EndOfWork::default();
+        assert!(!end.is_known() && end.is_far(1e12));
+        end.set(100.0);
+        end.learn(slow, 30.0);
+        end.learn(slow, 20.0);
+        end.learn(quick, 1e-4);
+        assert!(end.is_known() && end.is_far(69.0) && !end.is_far(71.0));
+        assert_eq!([slow, quick, unknown].map(|kind| end.leaves_time(69.0, kind)), [true, true, true]);
+        assert_eq!([slow, quick, unknown].map(|kind| end.leaves_time(71.0, kind)), [false, true, true]);
+        assert_eq!([slow, quick, unknown].map(|kind| end.leaves_time(101.0, kind)), [false, false, false]);
+        end.forget(1);
+        assert!(end.leaves_time(71.0, slow));
+    }
+}

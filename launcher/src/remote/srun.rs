@@ -1,0 +1,160 @@
+//! Starting governors in a Slurm job: a step with one task on each of its nodes, which lasts as long as the governors.
+//!
+//! Slurm ends what a step's task has started together with it, so governors stay in the foreground there.
+
+use super::ssh::HostError;
+use crate::programs;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long it may take until all governors are in.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long the step may take to end.
+const END_TIME_MAX: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Tells of a task that has ended badly: this, the node, and the exit status.
+const ENDED: &str = "rain-governor-ended";
+/// With these a task would get only some of the job's cpus on its node.
+const CPU_VARIABLES: [&str; 3] = ["SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK", "SLURM_EXACT"];
+
+/// Whether srun can be called.
+pub fn is_there() -> bool {
+    programs::find("srun", Path::new("/")).is_some()
+}
+
+/// The step with the governors; it goes on when this is dropped.
+pub struct Step {
+    srun: Child,
+    log: PathBuf,
+    nodes: usize,
+}
+
+impl Step {
+    /// Runs `command`, for a shell, on all nodes, with `input` as its standard input. What it says goes to the file `log`.
+    ///
+    /// # Errors
+    /// When srun cannot be called, or the file cannot be written.
+    pub fn start(nodes: &[String], command: &str, input: &[u8], log: PathBuf) -> Result<Self, Vec<HostError>> {
+        let srun = spawn(nodes, command, input, &log).map_err(|error| whole_step(error.to_string()))?;
+        Ok(Self { srun, log, nodes: nodes.len() })
+    }
+
+    /// Waits until `governors_in` says that as many governors are in as there are nodes, or it is `given_up`.
+    ///
+    /// # Errors
+    /// What is wrong, with the nodes.
+    pub fn wait_until_all_are_in(
+        &mut self,
+        governors_in: &dyn Fn() -> usize,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<(), Vec<HostError>> {
+        let deadline = Instant::now() + START_TIME_MAX;
+        while governors_in() < self.nodes && !given_up() {
+            // First this, for a step that has ended says nothing any more.
+            let ended = self.srun.try_wait().map_err(|error| whole_step(error.to_string()))?;
+            let said = fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+            let failed = failures(&said);
+            if !failed.is_empty() {
+                return Err(failed);
+            }
+            if let Some(status) = ended {
+                return Err(whole_step(format!("it ended with {status}, before all governors were in\n{said}")));
+            }
+            if Instant::now() >= deadline {
+                let (missing, nodes) = (self.nodes.saturating_sub(governors_in()), self.nodes);
+                let seconds = START_TIME_MAX.as_secs();
+                return Err(whole_step(format!("{missing} of {nodes} governors are not in after {seconds} s\n{said}")));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended because the server is gone; makes it end when that takes too long.
+    pub fn end(&mut self) {
+        if !self.ends_in_time()
+            && let Ok(pid) = i32::try_from(self.srun.id())
+        {
+            // Killed by a signal that it cannot catch, it would leave the step behind.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            self.ends_in_time();
+        }
+    }
+
+    fn ends_in_time(&mut self) -> bool {
+        let deadline = Instant::now() + END_TIME_MAX;
+        while matches!(self.srun.try_wait(), Ok(None)) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        true
+    }
+}
+
+fn whole_step(why: String) -> Vec<HostError> {
+    vec![HostError { host: "srun".to_owned(), why: why.trim_end().to_owned() }]
+}
+
+fn spawn(nodes: &[String], command: &str, input: &[u8], log: &Path) -> io::Result<Child> {
+    let output = File::create(log)?;
+    let mut srun = Command::new("srun");
+    // Beside other steps of the job; when a node fails, or a governor ends, the others go on.
+    srun.args(["--overlap", "--no-kill", "--wait=0", "--kill-on-bad-exit=0"]);
+    // The environment of the job, all cpus of each node, no MPI.
+    srun.args(["--export=ALL", "--cpu-bind=none", "--mpi=none", "--job-name=rain", "--label"]);
+    srun.args([format!("--nodes={}", nodes.len()), format!("--ntasks={}", nodes.len())]);
+    srun.args(["--ntasks-per-node=1".to_owned(), format!("--nodelist={}", nodes.join(","))]);
+    for variable in CPU_VARIABLES {
+        srun.env_remove(variable);
+    }
+    let told =
+        format!("trap 'status=$?; [ $status = 0 ] || echo \"{ENDED} $SLURMD_NODENAME $status\"' EXIT\n{command}");
+    srun.args(["sh", "-c", &told]);
+    srun.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
+    // Ctrl-C in the terminal is not for it.
+    let mut child = srun.process_group(0).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Small enough for the pipe; that srun has ended already is said by itself.
+        let _ = stdin.write_all(input);
+    }
+    Ok(child)
+}
+
+/// The nodes whose task has ended badly, with what it said: lines are marked with the number of the task.
+fn failures(said: &str) -> Vec<HostError> {
+    let labelled = || said.lines().filter_map(|line| line.split_once(": ")).map(|(task, text)| (task.trim(), text));
+    let ended = labelled().filter_map(|(task, text)| {
+        let (host, status) = text.strip_prefix(ENDED)?.trim().split_once(' ')?;
+        Some((task, host, status))
+    });
+    ended
+        .map(|(task, host, status)| {
+            let of_task = labelled().filter(|(by, text)| *by == task && !text.starts_with(ENDED));
+            let lines: Vec<&str> = of_task.map(|(_, text)| text).collect();
+            let why = if lines.is_empty() { format!("exit status {status}") } else { lines.join("\n") };
+            HostError { host: host.to_owned(), why }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tasks_say_is_told_with_their_nodes() {
+        let said = " 0: Rain governor is ready\n11: rain: no such file\n11: really\n11: rain-governor-ended n12 1\n\
+                    srun: error: n12: task 11: Exited with exit code 1\n 3: rain-governor-ended n4 127\n";
+        let failed: Vec<String> = failures(said).iter().map(ToString::to_string).collect();
+        assert_eq!(failed, ["n12: rain: no such file\nreally", "n4: exit status 127"]);
+        assert!(failures("0: all is well\nsrun: step created\n").is_empty());
+    }
+}
