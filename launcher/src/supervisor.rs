@@ -58,6 +58,8 @@ pub struct Held {
 pub struct Ended {
     /// The engine has ended well.
     pub well: bool,
+    /// When somebody outside has asked it to.
+    pub asked: Option<Instant>,
     /// Exit status of the command beside the engine, as shells count it.
     #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "only `rain-engine` runs commands"))]
     pub command: Option<u8>,
@@ -108,14 +110,13 @@ pub fn is_asked_to_end() -> bool {
 
 fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended {
     let mut ended = Ended::default();
-    let (mut serving, mut asked) = (None, false);
+    let mut serving = None;
     let result = prepare(&mut launch, &mut held).and_then(|log| start(&launch, &log));
     let failure = match result {
         Ok(mut engine) => {
             let status = engine.watch(&launch, &mut listener);
             let well = status == WaitStatus::Exited(engine.pid, 0);
-            asked = engine.asked;
-            ended = Ended { well, command: engine.await_command() };
+            ended = Ended { well, asked: engine.asked, command: engine.await_command() };
             serving = engine.serving.take();
             format!("the engine {}", described(status))
         }
@@ -131,7 +132,7 @@ fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended 
             }
             report.into_iter().for_each(&mut *told);
         }
-        if asked || ended.well {
+        if ended.asked.is_some() || ended.well {
             // As it should, or whoever has asked knows.
             told(Report::Spoken);
         }
@@ -224,7 +225,7 @@ fn default_log_dir(role: &Role) -> Result<PathBuf, RuntimeDirError> {
 struct Engine {
     pid: Pid,
     signals: SignalFd,
-    asked: bool,
+    asked: Option<Instant>,
     /// The directory of the port at which this rank serves.
     serving: Option<PathBuf>,
     command: ClientCommand,
@@ -257,7 +258,7 @@ fn start(launch: &Launch, log: &File) -> Result<Engine, SupervisorError> {
     }
     let child = command.spawn().map_err(failed)?;
     let command = ClientCommand::new(launch.role.command());
-    Ok(Engine { pid: Pid::from_raw(child.id() as i32), signals, asked: false, serving: None, command })
+    Ok(Engine { pid: Pid::from_raw(child.id() as i32), signals, asked: None, serving: None, command })
 }
 
 /// This program, for starting it again.
@@ -322,8 +323,8 @@ impl Engine {
                     continue;
                 }
                 // Asked a second time, it is meant.
-                let urgent = self.asked;
-                self.asked = true;
+                let urgent = self.asked.is_some();
+                self.asked.get_or_insert_with(Instant::now);
                 self.command.signal(Signal::SIGTERM);
                 self.signal(launch, if urgent { Signal::SIGKILL } else { Signal::SIGTERM });
                 let deadline = Instant::now() + stop_time_max;

@@ -2,20 +2,24 @@
 
 use crate::MpiError;
 use crate::calls::{Comm, Operation};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;
 use rain_wire::lane::LaneIn;
-use rain_wire::payload::Payload;
+use rain_wire::payload::{Loan, Payload};
 use std::collections::VecDeque;
 
 /// Content travels in pieces of this size, each a message of MPI.
-pub(crate) const PIECE_BYTES: usize = 1 << 20;
+pub const PIECE_BYTES: usize = 1 << 20;
 /// The tag of the stream's packets.
 pub(crate) const STREAM_TAG: i32 = 0;
 /// So many pieces of a lane may be under way.
 pub(crate) const PIECES_AHEAD: usize = 4;
 /// So many pieces may be under way in all; a lane with none under way may always have one, so that each gets on.
 pub(crate) const PIECES_IN_ALL: usize = 64;
+
+/// Memory for so many is kept for use again.
+const FREE_PIECES_MAX: usize = 2 * PIECES_AHEAD;
 
 /// The tag of the pieces of a lane.
 pub(crate) fn content_tag(lane: usize) -> i32 {
@@ -40,19 +44,15 @@ impl From<rain_wire::message::MessageError> for Trouble {
     }
 }
 
-/// How many pieces are under way, and room for those that come.
+/// How many pieces are under way.
 #[derive(Default)]
 pub(crate) struct Pieces {
     pub(crate) under_way: usize,
+    /// Memory for use again.
     free: Vec<Vec<u8>>,
 }
 
 impl Pieces {
-    /// Whether a lane that has so many under way may have one more.
-    pub(crate) fn may_begin(&self, of_lane: usize) -> bool {
-        of_lane == 0 || (of_lane < PIECES_AHEAD && self.under_way < PIECES_IN_ALL)
-    }
-
     fn take(&mut self, length: usize) -> Vec<u8> {
         let mut room = self.free.pop().unwrap_or_default();
         room.resize(length, 0);
@@ -60,9 +60,49 @@ impl Pieces {
     }
 
     fn give_back(&mut self, room: Vec<u8>) {
-        if self.free.len() < PIECES_AHEAD {
+        self.under_way -= 1;
+        if self.free.len() < FREE_PIECES_MAX {
             self.free.push(room);
         }
+    }
+
+    /// Whether a lane that has so many under way may have one more.
+    pub(crate) fn may_begin(&self, of_lane: usize) -> bool {
+        of_lane == 0 || (of_lane < PIECES_AHEAD && self.under_way < PIECES_IN_ALL)
+    }
+}
+
+/// Memory for pieces that come, which is lent to those who store them.
+struct Loans {
+    lent: usize,
+    give_back: Sender<Vec<u8>>,
+    given_back: Receiver<Vec<u8>>,
+}
+
+impl Loans {
+    fn new() -> Self {
+        let (give_back, given_back) = unbounded();
+        Self { lent: 0, give_back, given_back }
+    }
+
+    /// Takes what was given back; whether there was something.
+    fn collect(&mut self, pieces: &mut Pieces) -> bool {
+        let before = self.lent;
+        for room in self.given_back.try_iter() {
+            self.lent -= 1;
+            pieces.give_back(room);
+        }
+        self.lent < before
+    }
+
+    fn lend(&mut self, room: Vec<u8>, length: usize, wake: &Wake) -> Loan {
+        self.lent += 1;
+        let (give_back, wake) = (self.give_back.clone(), wake.clone());
+        Loan::new(room, length, move |room| {
+            // An error means that nothing is received any more.
+            let _ = give_back.send(room);
+            wake();
+        })
     }
 }
 
@@ -81,6 +121,7 @@ pub(crate) struct Intake<D: Payload> {
     /// Lengths of contents for which nothing is received yet, of the first of them only what is left.
     plan: VecDeque<u64>,
     receiving: VecDeque<Operation<Vec<u8>>>,
+    loans: Loans,
     /// Lengths of the heads of messages that are not handed on.
     sizes: VecDeque<usize>,
     wake: Wake,
@@ -96,6 +137,7 @@ impl<D: Payload> Intake<D> {
             heads: VecDeque::new(),
             plan: VecDeque::new(),
             receiving: VecDeque::new(),
+            loans: Loans::new(),
             sizes: VecDeque::new(),
             wake,
         }
@@ -141,19 +183,18 @@ impl<D: Payload> Intake<D> {
         pieces: &mut Pieces,
         used: &mut usize,
     ) -> Result<bool, Trouble> {
-        let mut moved = false;
+        let mut moved = self.loans.collect(pieces);
         loop {
             while let Some(receiving) = self.receiving.front_mut()
                 && let Some((room, arrived)) = receiving.poll()?
             {
                 self.receiving.pop_front();
-                pieces.under_way -= 1;
-                self.lane.piece(&room[..arrived.length.min(room.len())], &self.wake)?;
-                pieces.give_back(room);
+                let loan = self.loans.lend(room, arrived.length, &self.wake);
+                self.lane.loan(loan, &self.wake)?;
                 moved = true;
             }
             while let Some(left) = self.plan.front_mut()
-                && pieces.may_begin(self.receiving.len())
+                && pieces.may_begin(self.receiving.len() + self.loans.lent)
             {
                 let length = (*left).min(PIECE_BYTES as u64);
                 *left -= length;

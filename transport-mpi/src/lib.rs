@@ -27,6 +27,8 @@ mod world;
 #[cfg(feature = "mpi")]
 pub use abort::Abort;
 #[cfg(feature = "mpi")]
+pub use intake::PIECE_BYTES;
+#[cfg(feature = "mpi")]
 pub use transport::MpiTransport;
 #[cfg(feature = "mpi")]
 pub use world::{MpiError, World};

@@ -196,6 +196,10 @@ fn run(plan: StartPlan, role: RankRole) -> Result<ExitCode, SuperviseError> {
     if serving.is_some() {
         server.access_files.remove();
     }
+    if let Some(asked) = ended.asked {
+        std::thread::sleep(role::ASKED_TIME_MIN.saturating_sub(asked.elapsed()));
+        return Ok(ExitCode::SUCCESS);
+    }
     Ok(match (ended.command, ended.well) {
         (Some(code), _) if code != 0 => ExitCode::from(code),
         // Its server was there to its end.

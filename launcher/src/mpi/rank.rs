@@ -27,7 +27,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the supervisor of a rank that has died may take to say how, before others say that it is gone and end the job.
-pub const OBITUARY_TIME: Duration = Duration::from_millis(500);
+/// Longer than `STOP_TIME_MAX`: where all ranks were asked to end, nobody is left to say it.
+pub const OBITUARY_TIME: Duration = Duration::from_millis(700);
 
 /// Why a rank has ended.
 #[derive(Debug, thiserror::Error)]

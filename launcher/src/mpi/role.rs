@@ -6,8 +6,13 @@ use std::env;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long the engine process of a rank may take to stop: `mpirun` kills what has not ended a second after it was asked to.
-pub const STOP_TIME_MAX: Duration = Duration::from_millis(600);
+/// How long the engine process of a rank may take to stop: `mpirun` kills what has not ended a second after it was asked to,
+/// and serves nobody meanwhile, so that MPI cannot be finalized.
+pub const STOP_TIME_MAX: Duration = Duration::from_millis(400);
+
+/// How long the supervisor of a rank stays once it was asked to end: when the first one goes, `mpirun` kills the others, who
+/// may be removing their files.
+pub const ASKED_TIME_MIN: Duration = Duration::from_millis(900);
 
 /// A rank: which one, and so whether it is the server or a governor, is known only once MPI has begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -120,13 +120,14 @@ pub fn serve(
 fn end_job(world: &World, job: Job, stop: Stop) -> OnLoss {
     let abort = world.abort_handle();
     Box::new(move |governor: GovernorId, why| {
-        std::thread::sleep(OBITUARY_TIME);
         // Where all ranks were asked to end, they do not end in order.
-        if !stop.is_requested() {
-            let rank = governor.0 + 1;
-            let host = job.hosts.get(rank as usize).map_or("an unknown host", String::as_str);
-            job.voice.say(&format!("rank {rank} on {host} is lost: {why}; this ends the job"));
-            abort.abort(1);
+        if stop.is_requested() {
+            return;
         }
+        std::thread::sleep(OBITUARY_TIME);
+        let rank = governor.0 + 1;
+        let host = job.hosts.get(rank as usize).map_or("an unknown host", String::as_str);
+        job.voice.say(&format!("rank {rank} on {host} is lost: {why}; this ends the job"));
+        abort.abort(1);
     })
 }

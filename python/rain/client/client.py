@@ -22,8 +22,9 @@ class Client:
     """A connection to a Rain server.
 
     A server on this machine is reached through the Unix socket that its access file names, others over TCP. Without an
-    address, it is the server that RAIN_SERVER names (`rain-engine --run` sets it), or else a private server is started on
-    this machine, which stops when the client is closed or the process ends; clients of one process share it. Several threads may use a client at once. It can be used in a ``with`` block.
+    address, it is the server that RAIN_SERVER names (`rain-engine --run` sets it), or else a private server is started
+    on this machine, which stops when the client is closed or the process ends; clients of one process share it. Several
+    threads may use a client at once. It can be used in a ``with`` block.
 
     Args:
         address: The host of the server; None (unless a port is given): the one of RAIN_SERVER, or a private one.
