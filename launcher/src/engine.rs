@@ -2,13 +2,13 @@
 
 use crate::launch::{Launch, Report, Reports, adopt};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
+use crate::orphan::{self, Guardian};
 use crate::plan::Governors;
 use crate::remote::access::{AccessFiles, TlsAccess};
 use crate::remote::{self, role::Role};
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rain_topology::{CpuId, Topology, TopologyError};
 use rain_transport_tcp::front::{ClientFront, FrontConfig, FrontError};
@@ -61,20 +61,24 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     let launch = Launch::read(launch_file).map_err(unusable)?;
     let mut reports = Reports::new(adopt(launch.descriptors.reports).map_err(unusable)?);
     let listener = |launch: &Launch| adopt(launch.descriptors.listener).map_err(unusable);
+    let guardian = Guardian::watch(&launch)?;
     let result = match launch.role.clone() {
-        Role::Local => listener(&launch).and_then(|listener| serve(launch, listener, &mut reports)),
-        Role::Server(role) => {
-            listener(&launch).and_then(|listener| remote::engine::serve(&launch, &role, listener, &mut reports))
-        }
-        Role::Governor(role) => {
-            listener(&launch).and_then(|listener| remote::engine::govern(&launch, &role, listener, &mut reports))
-        }
+        Role::Local => listener(&launch).and_then(|listener| serve(&launch, guardian, listener, &mut reports)),
+        Role::Server(role) => listener(&launch)
+            .and_then(|listener| remote::engine::serve(&launch, &role, guardian, listener, &mut reports)),
+        Role::Governor(role) => listener(&launch)
+            .and_then(|listener| remote::engine::govern(&launch, &role, guardian, listener, &mut reports)),
         #[cfg(feature = "mpi")]
-        Role::Rank(role) => crate::mpi::rank::run(&launch, &role, &mut reports).map_err(|error| Box::new(error).into()),
+        Role::Rank(role) => {
+            crate::mpi::rank::run(&launch, &role, guardian, &mut reports).map_err(|error| Box::new(error).into())
+        }
     };
     if let Err(error) = &result {
         tracing::error!("{error}");
         let _ = reports.send(&Report::Failed(error.to_string()));
+    }
+    if guardian.is_gone() {
+        orphan::clean_up(&launch);
     }
     result
 }
@@ -86,18 +90,17 @@ fn start_log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();
 }
 
-fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(), EngineError> {
-    die_with_supervisor(&launch)?;
+fn serve(launch: &Launch, guardian: Guardian, listener: OwnedFd, reports: &mut Reports) -> Result<(), EngineError> {
     let signals = catch_signals()?;
     // Before any thread is pinned, and while there is only this one (see `Topology::detect`).
-    let placement = place(&Topology::detect()?, &launch)?;
+    let placement = place(&Topology::detect()?, launch)?;
     let stop = Stop::new();
-    stop_on_signals(signals, stop.clone()).map_err(EngineError::Thread)?;
+    stop_on_signals(signals, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
     for note in &placement.notes {
         tracing::warn!("{note}");
         let _ = reports.send(&Report::Note(note.clone()));
     }
-    tell_end(&launch, reports);
+    tell_end(launch, reports);
     local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
@@ -146,15 +149,6 @@ pub fn tell_end(launch: &Launch, reports: &mut Reports) {
     }
 }
 
-/// The supervisor has set this for its child; a prefix's program may stand between, and a change of user undoes it.
-pub fn die_with_supervisor(launch: &Launch) -> Result<(), EngineError> {
-    prctl::set_pdeathsig(launch.role.orphan_signal())?;
-    let parent = nix::unistd::getppid().as_raw();
-    let expected = launch.supervisor_pid.is_none_or(|pid| i32::try_from(pid) == Ok(parent));
-    // It may have died before that call.
-    if launch.run_prefix.is_empty() && !expected { Err(EngineError::Orphaned) } else { Ok(()) }
-}
-
 /// Where the signal handler says that a signal came.
 static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
 
@@ -181,12 +175,17 @@ pub fn catch_signals() -> Result<OwnedFd, EngineError> {
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn stop_on_signals(pipe: OwnedFd, stop: Stop) -> io::Result<()> {
+pub fn stop_on_signals(pipe: OwnedFd, stop: Stop, guardian: Guardian, launch: &Launch) -> io::Result<()> {
+    let launch = launch.clone();
     let watch = move || {
         let mut pipe = File::from(pipe);
         while pipe.read_exact(&mut [0]).is_ok() {
-            tracing::info!("asked to stop by a signal");
+            let is_orphaned = guardian.is_gone();
+            tracing::info!("asked to stop by {}", if is_orphaned { "the supervisor's end" } else { "a signal" });
             stop.request();
+            if is_orphaned {
+                guardian.end_in_time(&launch);
+            }
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(|_| ())

@@ -2,7 +2,7 @@
 //!
 //! `rain start` checks what it was asked for ([`plan`]), takes the port and the runtime directory ([`start`]) and starts a
 //! detached **supervisor** ([`supervisor`]), which starts the **engine** ([`engine`]): server and governors in one process.
-//! The supervisor outlives the engine and leaves nothing behind.
+//! The supervisor outlives the engine and leaves nothing behind; an engine whose supervisor is killed ends by itself ([`orphan`]).
 
 mod address;
 mod cli;
@@ -17,6 +17,7 @@ mod launch;
 mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+mod orphan;
 mod plan;
 mod programs;
 mod remote;

@@ -248,11 +248,10 @@ fn start(launch: &Launch, log: &File) -> Result<Engine, SupervisorError> {
     }
     let failed = |source| SupervisorError::Spawn { program: first.display().to_string(), source };
     command.stdout(log.try_clone().map_err(failed)?).stderr(log.try_clone().map_err(failed)?);
-    let orphan_signal = launch.role.orphan_signal();
     // SAFETY: both calls are plain system calls, which may be made between fork and exec.
     unsafe {
         command.pre_exec(move || {
-            prctl::set_pdeathsig(orphan_signal)?;
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
             Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
         });
     }

@@ -2,17 +2,16 @@
 
 use super::agreement::{Announcement, Refusal, judge};
 use super::cpus::{RankCpus, Share, divide};
-use super::role::{RankRole, STOP_TIME_MAX, expected_rank};
+use super::role::{RankRole, expected_rank};
 use super::server::{Door, serve};
 use super::voice::Voice;
 use super::{panics, server};
 use crate::client_command::{self, is_of_a_rank};
-use crate::engine::{EngineError, catch_signals, die_with_supervisor};
+use crate::engine::{EngineError, catch_signals, stop_on_signals};
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
+use crate::orphan::Guardian;
 use crate::remote::governor::boot_id;
-use crate::{descendants, supervisor};
-use nix::sys::prctl;
 use rain_core::id::GovernorId;
 use rain_runtime::GovernorConfig;
 use rain_runtime::cluster::{GovernorEnd, run_governor};
@@ -20,9 +19,7 @@ use rain_topology::{Topology, TopologyError, pin_current_thread};
 use rain_transport_mpi::{MpiError, World};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,11 +64,11 @@ struct Facts {
 ///
 /// # Errors
 /// When this rank, or another one, could not begin or go on; the user was told then.
-pub fn run(launch: &Launch, role: &RankRole, reports: &mut Reports) -> Result<(), RankError> {
+pub fn run(launch: &Launch, role: &RankRole, guardian: Guardian, reports: &mut Reports) -> Result<(), RankError> {
     rain_exec::leave_out_variables(is_of_a_rank);
     panics::say_in_one_line();
     let voice = Voice::new(launch.descriptors.voice, reports).map_err(RankError::Inherited)?;
-    let result = take_part(launch, role, reports, &voice);
+    let result = take_part(launch, role, guardian, reports, &voice);
     match &result {
         Ok(()) => {}
         Err(RankError::Refused(_) | RankError::ServerLost(_)) => voice.leave_it(),
@@ -82,19 +79,21 @@ pub fn run(launch: &Launch, role: &RankRole, reports: &mut Reports) -> Result<()
             voice.say(&format!("{rank}{}: {error}", host_name()));
         }
     }
-    if is_orphan(launch) {
-        leave_nothing(launch);
-    }
     result
 }
 
-fn take_part(launch: &Launch, role: &RankRole, reports: &mut Reports, voice: &Voice) -> Result<(), RankError> {
-    die_with_supervisor(launch)?;
+fn take_part(
+    launch: &Launch,
+    role: &RankRole,
+    guardian: Guardian,
+    reports: &mut Reports,
+    voice: &Voice,
+) -> Result<(), RankError> {
     let signals = catch_signals()?;
     // While there is only this thread, and before MPI, which may bind this process to cpus of its own choice.
     let topology = Topology::detect();
     let stop = Stop::new();
-    stop_on_signals(signals, stop.clone(), launch.clone()).map_err(EngineError::Thread)?;
+    stop_on_signals(signals, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
     let world = World::begin()?;
     if let Ok(topology) = &topology {
         let cpus: Vec<_> = topology.allowed_cpus().iter().map(|cpu| cpu.id).collect();
@@ -246,33 +245,4 @@ pub fn governor_config(launch: &Launch, share: Share) -> GovernorConfig {
 pub fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.unwrap_or_else(|| "an unknown host".to_owned())
-}
-
-/// Whether the supervisor is gone, and this process has to do its last duties.
-fn is_orphan(launch: &Launch) -> bool {
-    let parent = nix::unistd::getppid().as_raw();
-    launch.supervisor_pid.is_some_and(|pid| i32::try_from(pid) != Ok(parent))
-}
-
-fn leave_nothing(launch: &Launch) {
-    descendants::kill_all();
-    supervisor::clean_up(launch);
-}
-
-fn stop_on_signals(pipe: OwnedFd, stop: Stop, launch: Launch) -> io::Result<()> {
-    let watch = move || {
-        let mut pipe = File::from(pipe);
-        while pipe.read_exact(&mut [0]).is_ok() {
-            tracing::info!("asked to stop by a signal");
-            stop.request();
-            if is_orphan(&launch) {
-                // What loses its parent from now on becomes a child of this process.
-                let _ = prctl::set_child_subreaper(true);
-                std::thread::sleep(STOP_TIME_MAX);
-                leave_nothing(&launch);
-                std::process::exit(1);
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(|_| ())
 }

@@ -2,9 +2,10 @@
 
 use super::access::{AccessFiles, TlsAccess};
 use super::role::{GovernorRole, ServerRole};
-use crate::engine::{EngineError, catch_signals, die_with_supervisor, place, stop_on_signals, tell_end};
+use crate::engine::{EngineError, catch_signals, place, stop_on_signals, tell_end};
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
+use crate::orphan::Guardian;
 use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
@@ -20,10 +21,15 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When it cannot start or fails later.
-pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mut Reports) -> Result<(), EngineError> {
-    die_with_supervisor(launch)?;
+pub fn serve(
+    launch: &Launch,
+    role: &ServerRole,
+    guardian: Guardian,
+    listener: OwnedFd,
+    reports: &mut Reports,
+) -> Result<(), EngineError> {
     let stop = Stop::new();
-    stop_on_signals(catch_signals()?, stop.clone()).map_err(EngineError::Thread)?;
+    stop_on_signals(catch_signals()?, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
     let cluster = Cluster::new()?;
     // Nobody comes with it: over TCP, clients show a certificate.
     let token = runtime_dir::new_token()?;
@@ -84,10 +90,10 @@ pub fn open_to_clients(
 pub fn govern(
     launch: &Launch,
     role: &GovernorRole,
+    guardian: Guardian,
     listener: OwnedFd,
     reports: &mut Reports,
 ) -> Result<(), EngineError> {
-    die_with_supervisor(launch)?;
     let signals = catch_signals()?;
     // Before any thread is pinned, and while there is only this one (see `Topology::detect`).
     let topology = Topology::detect()?;
@@ -98,7 +104,7 @@ pub fn govern(
         let _ = reports.send(&Report::Note(note.clone()));
     }
     let stop = Stop::new();
-    stop_on_signals(signals, stop.clone()).map_err(EngineError::Thread)?;
+    stop_on_signals(signals, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
     let cpus = placement.groups.into_iter().next().unwrap_or_default();
     let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
     local::try_warm_executors(&launch.executors, &work_dir)?;

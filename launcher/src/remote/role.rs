@@ -2,7 +2,6 @@
 //! MPI program.
 
 use super::access::{AccessFiles, Pair};
-use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,16 +37,6 @@ impl Role {
             // All ranks of a job that are on a node have one parent.
             Role::Rank(_) => format!("engine-{host}-{}", nix::unistd::getppid()),
             _ => format!("{}-{host}-{}", self.name(), std::process::id()),
-        }
-    }
-
-    /// What the engine process gets when its supervisor dies. A rank ends in order then and removes what there is of it, for
-    /// `mpirun` kills supervisors soon after it has asked them to end.
-    pub fn orphan_signal(&self) -> Signal {
-        match self {
-            #[cfg(feature = "mpi")]
-            Role::Rank(_) => Signal::SIGTERM,
-            _ => Signal::SIGKILL,
         }
     }
 

@@ -113,8 +113,21 @@ fn a_killed_governor_is_noticed_and_leaves_nothing() {
     assert!(first.end().contains("SIGKILL"));
     await_governors(&sandbox, &port, 1);
     assert!(log(&sandbox, "server.log").contains("is lost"));
-    // Its supervisor killed: the system kills what it has started.
+    // Its supervisor killed: it ends, too, and removes what it has.
     signal(second.child.id() as i32, "KILL");
+    second.end();
+    await_governors(&sandbox, &port, 0);
+    let deadline = Instant::now() + PATIENCE;
+    while names(&sandbox.runtime_dir()).iter().any(|name| name.starts_with("governor-")) {
+        assert!(Instant::now() < deadline, "it has left its directory");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let second = governor(&sandbox, &port, &[]);
+    await_governors(&sandbox, &port, 1);
+    // Both killed: nobody is left to remove anything.
+    signal(second.engine_pid(), "STOP");
+    signal(second.child.id() as i32, "KILL");
+    signal(second.engine_pid(), "KILL");
     second.end();
     await_governors(&sandbox, &port, 0);
     // The next one cleans up after it.

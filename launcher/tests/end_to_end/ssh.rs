@@ -4,6 +4,7 @@ use crate::sandbox::{PATIENCE, Sandbox, signal, text};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -113,6 +114,28 @@ fn governors_are_started_through_ssh_and_stopped_with_the_server() {
     // The server is on the same machine, which leaves one cpu to it.
     let there = thread::available_parallelism().unwrap().get();
     assert_eq!(status["governors"][0]["cpus"], (there - 1).max(1));
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    drop(sshd);
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_prefix_is_put_before_the_server_and_every_governor() {
+    let sandbox = Sandbox::new();
+    let sshd = Sshd::start(&sandbox);
+    let (prefix, marker) = (sandbox.path("prefix"), sandbox.path("marker"));
+    let script = format!("#!/bin/sh\necho \"$1 $4\" >> {}\nshift\nexec \"$@\"\n", marker.display());
+    fs::write(&prefix, script).unwrap();
+    fs::set_permissions(&prefix, fs::Permissions::from_mode(0o755)).unwrap();
+    // Words in quotes go through two shells.
+    let option = format!("--runprefix={} 'two words'", prefix.display());
+    let started = start(&sandbox, "here\nhere\n", &["--no-pin", &option]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    let port = sandbox.port();
+    await_governors(&sandbox, &port, 2);
+    let said = fs::read_to_string(marker).unwrap();
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert!(said.lines().all(|line| line.starts_with("two words ") && line.ends_with("/launch.json")), "{said}");
     assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
     drop(sshd);
     sandbox.assert_nothing_is_left();

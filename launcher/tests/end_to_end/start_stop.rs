@@ -102,7 +102,9 @@ fn more_cpus_than_there_are_still_work() {
 
 #[test]
 fn whatever_is_signalled_nothing_is_left() {
-    for (who, name) in [("engine", "KILL"), ("engine", "TERM"), ("supervisor", "TERM"), ("supervisor", "INT")] {
+    let cases =
+        [("engine", "KILL"), ("engine", "TERM"), ("supervisor", "TERM"), ("supervisor", "INT"), ("supervisor", "KILL")];
+    for (who, name) in cases {
         let sandbox = Sandbox::new();
         let port = sandbox.started(&["--simple"]);
         let pid = if who == "engine" { sandbox.engine_pid(&port) } else { sandbox.supervisor_pid(&port) };
@@ -112,10 +114,14 @@ fn whatever_is_signalled_nothing_is_left() {
 }
 
 #[test]
-fn a_killed_supervisor_takes_the_engine_along_and_the_next_start_cleans_up() {
+fn when_engine_and_supervisor_are_killed_the_next_start_cleans_up() {
     let sandbox = Sandbox::new();
     let port = sandbox.started(&["--simple"]);
-    signal(sandbox.supervisor_pid(&port), "KILL");
+    let (engine, supervisor) = (sandbox.engine_pid(&port), sandbox.supervisor_pid(&port));
+    // Stopped first: it must not do what the supervisor does when it is alone.
+    signal(engine, "STOP");
+    signal(supervisor, "KILL");
+    signal(engine, "KILL");
     let deadline = Instant::now() + PATIENCE;
     while !sandbox.processes().is_empty() {
         assert!(Instant::now() < deadline, "{:?}", sandbox.processes());

@@ -22,6 +22,7 @@ from .address import CONNECT_SECONDS, connect
 PROTOCOL_VERSION = 1
 MAX_FRAME = 256 << 20
 _READ_SIZE = 1 << 16
+_READ_SIZE_MAX = 1 << 20
 # How long the thread in the background stays when it has nothing to wait for.
 _LINGER_SECONDS = 1.0
 
@@ -265,7 +266,8 @@ class Connection:
         while arrived < count:
             try:
                 # In one step: a Ctrl-C between receiving and storing would lose data.
-                self._received.extend(map(self._socket.recv, (max(count - arrived, _READ_SIZE),)))
+                size = min(max(count - arrived, _READ_SIZE), _READ_SIZE_MAX)
+                self._received.extend(map(self._socket.recv, (size,)))
             except socket.timeout:
                 raise self._strange("it does not answer") from None
             except OSError as error:

@@ -13,7 +13,8 @@ from ..common.mapped_file import MappedFile
 if TYPE_CHECKING:
     from .data import DataObject
 
-FETCH_PIECE = 64 << 20
+# Memory for so much is used again for the next piece; for more, each piece would get new pages from the system.
+FETCH_PIECE = 8 << 20
 
 
 class Fetching:

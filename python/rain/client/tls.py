@@ -14,7 +14,8 @@ from ..common.errors import RainException
 
 _SERVER_NAME = "server.rain"
 _PROTOCOL = "rain/1"
-_PIECE = 256 << 10
+# What is carried at once: many records of TLS, so that the other thread is not woken for each.
+_PIECE = 1 << 20
 
 
 def connect_tls(tcp: socket.socket, tls: dict[str, Any], name: str, path: str) -> socket.socket:
@@ -60,7 +61,8 @@ class _Way:
     """One direction: what was read on one side and not written on the other."""
 
     def __init__(self) -> None:
-        self.bytes = memoryview(b"")
+        self.room = memoryview(bytearray(_PIECE))
+        self.bytes = self.room[:0]
         self.ended = False
 
 
@@ -88,15 +90,18 @@ def _carry(source: socket.socket, target: socket.socket, way: _Way) -> bool:
     """Move what can be moved now; whether anything was."""
     moved = False
     if not way.bytes and not way.ended:
-        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            try:
-                way.bytes = memoryview(source.recv(_PIECE))
-            except ssl.SSLError as error:
-                if isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
-                    raise
-                way.bytes = memoryview(b"")
-            way.ended = not way.bytes
-            moved = True
+        filled = 0
+        try:
+            while filled < _PIECE and not way.ended:
+                count = source.recv_into(way.room[filled:])
+                filled += count
+                way.ended = count == 0
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except ssl.SSLError:
+            way.ended = True
+        way.bytes = way.room[:filled]
+        moved = filled > 0 or way.ended
     while way.bytes:
         try:
             sent = target.send(way.bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from real_cluster import Cluster, new_cluster
 from real_server import RainServer, running_server
 
 from rain.client import Client, Session
@@ -41,3 +42,10 @@ def fetch(session: Session):  # type: ignore[no-untyped-def]
         return results[0] if len(made) == 1 else results
 
     return fetch_tasks
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with new_cluster() as cluster:
+        cluster.serve()
+        yield cluster

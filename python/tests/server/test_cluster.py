@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from real_server import PROGRAM
+from real_cluster import PATIENCE, Cluster, governors, joined, new_cluster, wait_until
 
 from rain.client import Client, RainException, SessionException, blob, remote, tasks
 
-# Against hanging only.
-PATIENCE = 60.0
 LARGE = 5_000_000
 
 
@@ -40,95 +34,6 @@ def sleep_then(ctx: Any, large: Any, small: Any) -> bytes:
     time.sleep(0.2)
     result: bytes = small.get_bytes()
     return result
-
-
-class Cluster:
-    """A server and governors, each a program in the foreground, maybe in a network namespace."""
-
-    def __init__(self, runtime: Path, stack: ExitStack) -> None:
-        self.runtime = runtime
-        self.stack = stack
-        self.port = 0
-        self.processes: list[subprocess.Popen[str]] = []
-        self.access = runtime / "access"
-
-    def start(self, *arguments: str, namespace: str | None = None) -> int:
-        """Start a program; the pid of the process that does the work, once it is ready."""
-        enter = ["ip", "netns", "exec", namespace] if namespace else []
-        number = len(self.processes)
-        directories = [f"--logdir={self.runtime / 'logs'}", f"--workdir={self.runtime / 'work' / str(number)}"]
-        process = subprocess.Popen(
-            [*enter, str(PROGRAM), *arguments, *directories],
-            env={**os.environ, "RAIN_RUNTIME_DIR": str(self.runtime / "run")},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.processes.append(process)
-        self.stack.callback(self.end, process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert "is ready" in line
-        return int(line.rpartition("pid ")[2])
-
-    def end(self, process: subprocess.Popen[str]) -> None:
-        """End a program and wait until nothing of it is left."""
-        process.terminate()
-        process.wait(PATIENCE)
-        assert process.stdout is not None
-        process.stdout.close()
-
-    def serve(self, address: str = "127.0.0.1", namespace: str | None = None) -> None:
-        self.start("server", f"--listen={address}:0", f"--access={self.access}", namespace=namespace)
-        (found,) = (self.runtime / "run").glob("server-*")
-        self.port = int(found.name.rpartition("-")[2])
-
-    def govern(self, address: str = "127.0.0.1", cpus: int = 1, namespace: str | None = None) -> int:
-        access = f"--access={self.access}"
-        return self.start(
-            "governor", f"{address}:{self.port}", access, f"--cpus={cpus}", "--no-pin", namespace=namespace
-        )
-
-    def client(self) -> Client:
-        return self.stack.enter_context(Client("localhost", self.port))
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@contextmanager
-def new_cluster() -> Iterator[Cluster]:
-    if not PROGRAM.exists():
-        pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
-    # Unix sockets have short paths; the directories of pytest are long ones.
-    with tempfile.TemporaryDirectory(prefix="rain-cluster-") as path, pytest.MonkeyPatch.context() as patch:
-        runtime = Path(path)
-        patch.setenv("RAIN_RUNTIME_DIR", str(runtime / "run"))
-        with ExitStack() as stack:
-            yield Cluster(runtime, stack)
-        assert not list((runtime / "run").iterdir())
-        assert not [left for work in (runtime / "work").iterdir() for left in work.iterdir()]
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with new_cluster() as cluster:
-        cluster.serve()
-        yield cluster
-
-
-def governors(client: Client) -> list[int]:
-    return [governor["id"] for governor in client.status()["governors"]]
-
-
-def joined(cluster: Cluster, count: int) -> Client:
-    client = cluster.client()
-    wait_until(lambda: len(governors(client)) == count)
-    return client
 
 
 def check_work(client: Client) -> set[Any]:
@@ -190,15 +95,10 @@ def test_governors_that_come_late_get_work(cluster: Cluster) -> None:
         assert {reader.info.governor for reader in readers} == {0, 1}
 
 
-def test_a_client_comes_over_tls(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_client_comes_over_tls(cluster: Cluster) -> None:
     cluster.govern()
     joined(cluster, 1)
-    access = json.loads(cluster.access.read_text())
-    # As on another machine: there is no such socket.
-    access["socket"] = str(tmp_path / "elsewhere")
-    path = tmp_path / "access"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(access))
+    path = cluster.access_elsewhere()
     with Client("127.0.0.1", cluster.port, access=str(path)) as client, client.new_session() as session:
         assert not client.local
         pieces = [blob(bytes([number]) * LARGE) for number in range(4)]
@@ -210,39 +110,10 @@ def test_a_client_comes_over_tls(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(RainException, match="open to other users"):
         Client("127.0.0.1", cluster.port, access=str(path))
     path.chmod(0o600)
+    access = json.loads(path.read_text())
     path.write_text(json.dumps({**access, "tls": {**access["tls"], "client": None}}))
     with pytest.raises(RainException, match="not one for clients"):
         Client("127.0.0.1", cluster.port, access=str(path))
-
-
-def test_a_killed_governor_fails_its_sessions_and_no_others(cluster: Cluster) -> None:
-    pid = cluster.govern()
-    client = joined(cluster, 1)
-    with client.new_session() as doomed:
-        task = tasks.Sleep(blob(b"x"), PATIENCE)
-        task.output.keep()
-        doomed.submit()
-        wait_until(lambda: client.status()["governors"][0]["tasks_unfinished"] == 1)
-        cluster.govern()
-        wait_until(lambda: len(governors(client)) == 2)
-        os.kill(pid, signal.SIGKILL)
-        with pytest.raises(SessionException, match="governor 0 was lost"):
-            task.wait()
-    assert governors(client) == [1]
-    assert check_work(client) == {1}
-
-
-def test_a_client_that_disappears_ends_its_sessions(cluster: Cluster) -> None:
-    cluster.govern()
-    client = joined(cluster, 1)
-    other = Client("localhost", cluster.port)
-    with contextlib.suppress(RainException), other.new_session() as session:
-        tasks.Sleep(blob(b"x"), PATIENCE)
-        session.submit()
-        assert len(client.status()["sessions"]) == 1
-        other.close()
-    wait_until(lambda: not client.status()["sessions"])
-    assert check_work(client) == {0}
 
 
 def run(*command: str) -> None:
@@ -272,6 +143,35 @@ def hosts() -> Iterator[list[str]]:
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("No network namespaces here")
         yield names
+
+
+@pytest.mark.parametrize(
+    "discipline",
+    [
+        ("netem", "delay", "20ms", "5ms", "loss", "1%"),
+        # A slow wire that drops what does not fit into its queue.
+        ("tbf", "rate", "100mbit", "burst", "64kb", "latency", "4ms"),
+    ],
+)
+def test_a_slow_wire_that_loses_packets(hosts: list[str], discipline: tuple[str, ...]) -> None:
+    for name in hosts[1:]:
+        added = subprocess.run(
+            ["tc", "-n", name, "qdisc", "add", "dev", "far", "root", *discipline], capture_output=True, check=False
+        )
+        if added.returncode:
+            pytest.skip(f"No {discipline[0]} in this kernel: {added.stderr.decode().strip()}")
+    with new_cluster() as cluster:
+        cluster.serve("10.77.0.1", hosts[0])
+        for name in hosts[1:]:
+            cluster.govern("10.77.0.1", namespace=name)
+        client = joined(cluster, 2)
+        assert check_work(client) == {0, 1}
+        assert governors(client) == [0, 1]
+        for name in hosts[1:]:
+            shown = subprocess.run(
+                ["tc", "-n", name, "-s", "qdisc", "show", "dev", "far"], capture_output=True, text=True, check=True
+            )
+            assert discipline[0] in shown.stdout
 
 
 def test_hosts_with_addresses_of_their_own(hosts: list[str]) -> None:

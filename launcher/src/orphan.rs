@@ -1,0 +1,55 @@
+//! An engine whose supervisor was killed: it stops, and does at its end what the supervisor would have done.
+
+use crate::descendants;
+use crate::engine::EngineError;
+use crate::launch::Launch;
+use crate::runtime_dir::{Claim, ServerDir};
+use crate::{supervisor, work_dir};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
+
+/// The process that started this one: the supervisor, or the program that it puts before the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Guardian(Pid);
+
+impl Guardian {
+    /// Has the system send SIGTERM to this process, instead of killing it, when the guardian ends.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn watch(launch: &Launch) -> Result<Self, EngineError> {
+        prctl::set_pdeathsig(Signal::SIGTERM)?;
+        let parent = getppid();
+        let expected = launch.supervisor_pid.is_none_or(|pid| i32::try_from(pid) == Ok(parent.as_raw()));
+        // It may have died before that call; a prefix's program may stand between.
+        if launch.run_prefix.is_empty() && !expected { Err(EngineError::Orphaned) } else { Ok(Self(parent)) }
+    }
+
+    /// Whether it has ended.
+    pub fn is_gone(self) -> bool {
+        getppid() != self.0
+    }
+
+    /// Ends this process when it takes too long to stop by itself.
+    pub fn end_in_time(self, launch: &Launch) {
+        // What loses its parent from now on becomes a child of this process.
+        let _ = prctl::set_child_subreaper(true);
+        std::thread::sleep(launch.role.stop_time_max());
+        tracing::error!("the engine does not stop; it ends now");
+        clean_up(launch);
+        std::process::exit(1);
+    }
+}
+
+/// Kills what the engine has started, and removes what it has in the file system.
+pub fn clean_up(launch: &Launch) {
+    let _ = prctl::set_child_subreaper(true);
+    descendants::kill_all();
+    let (Some(root), Some(name)) = (launch.directory.parent(), launch.directory.file_name()) else { return };
+    // The supervisor's lock is free; somebody who starts on the same port may have taken it, and cleans up then.
+    match name.to_str().map(|name| ServerDir::claim_named(root, name)) {
+        Some(Ok(Claim::Claimed(_lock))) => supervisor::clean_up(launch),
+        _ => launch.places.remove.iter().for_each(|path| work_dir::remove_tree(path)),
+    }
+}
