@@ -17,7 +17,7 @@ use crate::peer::{FromGovernor, Message, ToGovernor};
 use session::Session;
 pub use status::{GovernorStatus, SessionStatus, Status};
 use std::collections::{BTreeMap, BTreeSet};
-pub use submit::{NewConstant, Submission};
+pub use submit::{CheckTask, NewConstant, Submission};
 
 /// Number that a client gave a request.
 pub type RequestId = u64;
@@ -116,6 +116,7 @@ pub struct Server<D> {
     to_place: BTreeSet<SessionId>,
     next_session: u32,
     next_ticket: u64,
+    check: CheckTask,
 }
 
 impl<D: Clone> Default for Server<D> {
@@ -135,7 +136,14 @@ impl<D: Clone> Server<D> {
             to_place: BTreeSet::new(),
             next_session: 1,
             next_ticket: 1,
+            check: |_, _, _| Ok(()),
         }
+    }
+
+    /// Refuses submits with built-in tasks that cannot run.
+    #[must_use]
+    pub fn with_check(self, check: CheckTask) -> Self {
+        Self { check, ..self }
     }
 
     /// Takes one event and appends what follows from it.
