@@ -101,7 +101,7 @@ pub(crate) struct ServerDriver<T> {
 impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     pub(crate) fn new(front: ClientFront, transport: T, store: Arc<Store>, facts: ProcessFacts, stop: Stop) -> Self {
         Self {
-            machine: Server::new(),
+            machine: Server::new().with_check(rain_exec::check_built_in),
             front,
             transport,
             store,

@@ -20,7 +20,7 @@ pub use results::StoredResult;
 use session::Session;
 pub use status::{GovernorStatus, SessionStatus, Status};
 use std::collections::{BTreeMap, BTreeSet};
-pub use submit::{NewConstant, Submission};
+pub use submit::{CheckTask, NewConstant, Submission};
 
 /// Number that a client gave a request.
 pub type RequestId = u64;
@@ -150,6 +150,7 @@ pub struct Server<D> {
     results: Results,
     next_session: u32,
     next_ticket: u64,
+    check: CheckTask,
 }
 
 impl<D: Clone> Default for Server<D> {
@@ -171,12 +172,19 @@ impl<D: Clone> Server<D> {
             results: Results::default(),
             next_session: 1,
             next_ticket: 1,
+            check: |_, _, _| Ok(()),
         }
     }
 
     /// Has governors begin nothing that will not be finished by `at`, seconds since 1970. To be called before any joins.
     pub fn set_end_of_work(&mut self, at: f64) {
         self.end_of_work = Some(at);
+    }
+
+    /// Refuses submits with built-in tasks that cannot run.
+    #[must_use]
+    pub fn with_check(self, check: CheckTask) -> Self {
+        Self { check, ..self }
     }
 
     /// Takes one event and appends what follows from it.

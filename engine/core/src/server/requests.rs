@@ -30,7 +30,8 @@ impl<D: Clone> Server<D> {
             }
             Command::Submit { session, submission } => {
                 let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max();
-                self.usable_session(to.client, session)?.submit(*submission, cpus_max)?;
+                let check = self.check;
+                self.usable_session(to.client, session)?.submit(*submission, cpus_max, check)?;
                 self.to_place.insert(session);
                 reply(actions, to, Reply::Done);
                 self.place(actions);

@@ -14,6 +14,9 @@ const UNPRODUCED: u32 = u32::MAX - 1;
 /// Tasks, and objects, of one submit: columns of one number could otherwise make a small frame ask for any amount of memory.
 const ITEMS_MAX: u64 = 1 << 26;
 
+/// Says what is wrong with a built-in task, from its kind, its configuration and the number of its inputs.
+pub type CheckTask = fn(&Kind, &[u8], usize) -> Result<(), String>;
+
 /// A submit in memory; `D` is how the driver holds content.
 #[derive(Debug)]
 pub struct Submission<D> {
@@ -122,8 +125,14 @@ fn refuse<T>(message: String) -> Result<T, RequestError> {
 }
 
 impl<D: Clone> Session<D> {
-    /// Takes a submit or refuses it whole. `cpus_max`: cpus of the largest governor, `None` while there is none.
-    pub(super) fn submit(&mut self, submission: Submission<D>, cpus_max: Option<u32>) -> Result<(), RequestError> {
+    /// Takes a submit or refuses it whole. `cpus_max`: cpus of the largest governor, `None` while there is none; `check`
+    /// looks into the configuration of built-in tasks.
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission<D>,
+        cpus_max: Option<u32>,
+        check: CheckTask,
+    ) -> Result<(), RequestError> {
         if u64::from(submission.count) > ITEMS_MAX {
             return refuse(format!("{} tasks are more than the {ITEMS_MAX} of one submit", submission.count));
         }
@@ -134,6 +143,7 @@ impl<D: Clone> Session<D> {
         let kinds = self.check_kinds(&submission, cpus_max)?;
         let batch = build_batch(first_task as u32, &submission, kinds)?;
         let producers = self.check_graph(&batch, &submission)?;
+        check_built_in_tasks(&batch, &submission.configs, check)?;
 
         self.objects.extend(producers.iter().map(|producer| ObjectRecord {
             size: 0,
@@ -270,6 +280,32 @@ impl<D: Clone> Session<D> {
         }
         Ok(producers)
     }
+}
+
+/// Checks tasks that governors run themselves; of equal ones in a row only the first.
+fn check_built_in_tasks(batch: &Batch, configs: &[serde_bytes::ByteBuf], check: CheckTask) -> Result<(), RequestError> {
+    // By kind: the configuration and the number of inputs that were found to be good.
+    let mut good: Vec<Option<(u32, usize)>> = vec![None; batch.kinds.len()];
+    let all_equal = matches!(
+        (&batch.kind, &batch.config, &batch.input_offsets),
+        (Column::Same(_), Column::Same(_), Offsets::Every(_))
+    );
+    for task in batch.tasks().take(if all_equal { 1 } else { usize::MAX }) {
+        let kind = batch.kind(task);
+        if !kind.is_built_in() {
+            continue;
+        }
+        let config = batch.config.get((task - batch.first) as usize);
+        let inputs = batch.inputs(task).len();
+        let checked = &mut good[batch.kind_index(task) as usize];
+        if *checked != Some((config, inputs)) {
+            let bytes = if config == NONE { &kind.config } else { configs[config as usize].as_slice() };
+            check(kind, bytes, inputs)
+                .map_err(|why| RequestError { task: Some(task), ..RequestError::request(why) })?;
+            *checked = Some((config, inputs));
+        }
+    }
+    Ok(())
 }
 
 /// The batch without its configurations, which stay in the submission until it is accepted.

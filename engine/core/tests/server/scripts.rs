@@ -157,6 +157,47 @@ fn bad_submits_are_refused_whole_and_the_session_goes_on() {
 }
 
 #[test]
+fn a_built_in_task_that_cannot_run_is_refused_with_its_number() {
+    let mut h = Harness::new(&[2]);
+    h.server = std::mem::take(&mut h.server).with_check(|kind, config, inputs| {
+        let good = config == b"good" && inputs < 2 && kind.method() == "noop";
+        if good { Ok(()) } else { Err(format!("{} with {inputs} inputs", kind.task_type)) }
+    });
+    let session = h.new_session();
+    let submit = |h: &mut Harness, config: &[u8], tasks: &[(&[u32], u32)], foreign: bool| {
+        let mut submission = submission(tasks, &[0], &[0]);
+        for kind in &mut submission.kinds {
+            kind.config = config.to_vec();
+            if foreign {
+                kind.task_type = "py/run".into();
+            }
+        }
+        let request = h.request(Command::Submit { session, submission });
+        match h.take_reply(request) {
+            Some(Reply::Error(error)) => Err((error.task, error.message)),
+            other => Ok(assert!(matches!(other, Some(Reply::Done)), "{other:?}")),
+        }
+    };
+    let expected = |task, inputs| Err((Some(task), format!("buildin/noop with {inputs} inputs")));
+    assert_eq!(submit(&mut h, b"bad", &[(&[], 1), (&[], 2)], false), expected(0, 0));
+    assert_eq!(submit(&mut h, b"good", &[(&[], 1), (&[0], 2), (&[0, 1], 3)], false), expected(2, 2));
+    // What an executor runs is its own business.
+    assert_eq!(submit(&mut h, b"bad", &[(&[], 1), (&[0, 1], 2)], true), Ok(()));
+    h.take_messages();
+    // A task may have a configuration of its own, and kinds stay.
+    let mut own = submission(&[(&[0], NONE), (&[0], NONE)], &[], &[]);
+    own.kinds = vec![kind(1, 0)];
+    own.kind = rain_core::graph::Column::Same(2);
+    own.configs = vec![serde_bytes::ByteBuf::from(*b"good"), serde_bytes::ByteBuf::from(*b"bad")];
+    own.config = rain_core::graph::Column::Each(vec![0, 1]);
+    let request = h.request(Command::Submit { session, submission: own });
+    match h.take_reply(request) {
+        Some(Reply::Error(error)) => assert_eq!(error.task, Some(3)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn strangers_and_unknown_things_are_refused() {
     let mut h = Harness::new(&[2]);
     let session = h.new_session();
