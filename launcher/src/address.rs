@@ -17,8 +17,9 @@ pub enum AddressError {
     #[error("{0}: no such host is known")]
     UnknownServer(String),
     #[error(
-        "--listen={0}: other machines could connect to this address, but Rain does not encrypt connections yet; use a \
-         loopback address, for example --listen=127.0.0.1:{port}", port = .1.port()
+        "--listen={0}: other machines could connect to this address, but with governors on this machine only, connections \
+         are not encrypted; use a loopback address, for example --listen=127.0.0.1:{port}, or `rain server` and \
+         `rain governor`", port = .1.port()
     )]
     NotLoopback(String, SocketAddr),
 }

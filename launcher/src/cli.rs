@@ -44,6 +44,40 @@ pub enum Command {
     EngineProcess { launch_file: PathBuf },
 }
 
+/// Where a server listens.
+#[derive(Debug, Default, Args)]
+pub struct ServerAddresses {
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210; for
+    /// governors on this machine only 127.0.0.1:7210]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where the server listens for browsers (not built yet)
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_listen: Option<String>,
+}
+
+/// Where a server or governor keeps files.
+#[derive(Debug, Default, Args)]
+pub struct Directories {
+    /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID or governor-HOST-PID]
+    #[arg(long, value_name = "DIR")]
+    pub logdir: Option<PathBuf>,
+    /// Directory for data [default: a memory file system]
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+}
+
+/// How governors run.
+#[derive(Debug, Default, Args)]
+pub struct Running {
+    /// Command put before the rain program that does the work, e.g. "valgrind --tool=callgrind"
+    #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
+    pub runprefix: Option<String>,
+    /// Let the system choose the cpus on which tasks run
+    #[arg(long)]
+    pub no_pin: bool,
+}
+
 /// Arguments of `rain start`.
 #[derive(Debug, Default, Args)]
 pub struct StartArgs {
@@ -59,22 +93,12 @@ pub struct StartArgs {
     /// Start governors through SSH on the machines that the file names, one a line
     #[arg(long, value_name = "FILE", help_heading = "What to start (exactly one)")]
     pub governor_host_file: Option<PathBuf>,
-    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 127.0.0.1:7210, or
-    /// 0.0.0.0:7210 with remote governors]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-    /// Where the server listens for browsers (not built yet)
-    #[arg(long, value_name = "ADDRESS")]
-    pub http_listen: Option<String>,
-    /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]
-    #[arg(long, value_name = "DIR")]
-    pub logdir: Option<PathBuf>,
-    /// Directory for the data of governors [default: a memory file system]
-    #[arg(long, value_name = "DIR")]
-    pub workdir: Option<PathBuf>,
-    /// Command put before the rain program that does the work, e.g. "valgrind --tool=callgrind"
-    #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
-    pub runprefix: Option<String>,
+    #[command(flatten)]
+    pub server: ServerAddresses,
+    #[command(flatten)]
+    pub directories: Directories,
+    #[command(flatten)]
+    pub running: Running,
     /// TOML file with the executors of governors
     #[arg(long, value_name = "PATH")]
     pub governor_config: Option<PathBuf>,
@@ -84,9 +108,6 @@ pub struct StartArgs {
     /// Leave one cpu to the server, on its machine
     #[arg(short = 'S')]
     pub reserve_cpu: bool,
-    /// Let the system choose the cpus on which tasks run
-    #[arg(long)]
-    pub no_pin: bool,
     /// Stay in the terminal; Ctrl-C stops everything
     #[arg(long)]
     pub foreground: bool,
@@ -149,6 +170,6 @@ mod tests {
         }
         let prefix = ["rain", "start", "--simple", "--runprefix=valgrind --tool=callgrind"];
         let Command::Start(args) = Cli::try_parse_from(prefix).unwrap().command else { panic!("not start") };
-        assert_eq!(args.runprefix.as_deref(), Some("valgrind --tool=callgrind"));
+        assert_eq!(args.running.runprefix.as_deref(), Some("valgrind --tool=callgrind"));
     }
 }

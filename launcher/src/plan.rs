@@ -76,22 +76,22 @@ impl StartPlan {
         if args.remote_init.is_some() {
             return Err(PlanError::RemoteInit);
         }
-        if args.http_listen.is_some() {
+        if args.server.http_listen.is_some() {
             let instead = "there is no dashboard yet; leave it out and use `rain status`";
             return Err(PlanError::NotBuilt { option: "--http-listen", instead });
         }
         Ok(Self {
             governors,
-            listen: address::parse_to_bind(args.listen.as_deref())?,
-            log_dir: absolute("--logdir", args.logdir.as_deref())?,
-            work_dir: absolute("--workdir", args.workdir.as_deref())?,
-            run_prefix: run_prefix(args.runprefix.as_deref())?,
+            listen: address::parse_to_bind(args.server.listen.as_deref())?,
+            log_dir: absolute("--logdir", args.directories.logdir.as_deref())?,
+            work_dir: absolute("--workdir", args.directories.workdir.as_deref())?,
+            run_prefix: run_prefix(args.running.runprefix.as_deref())?,
             executors: match &args.governor_config {
                 Some(path) => governor_config::read(path)?,
                 None => Vec::new(),
             },
             reserve_cpu: args.reserve_cpu,
-            pin: !args.no_pin,
+            pin: !args.running.no_pin,
             foreground: args.foreground || args.private,
             private: args.private,
         })

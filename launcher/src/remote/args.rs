@@ -1,23 +1,16 @@
 //! What can be typed after `rain server` and `rain governor`.
 
+use crate::cli::{Directories, Running, ServerAddresses};
 use clap::Args;
 use std::path::PathBuf;
 
 /// Arguments of `rain server`.
 #[derive(Debug, Default, Args)]
 pub struct ServerArgs {
-    /// Where it listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-    /// Where it listens for browsers (not built yet)
-    #[arg(long, value_name = "ADDRESS")]
-    pub http_listen: Option<String>,
-    /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]
-    #[arg(long, value_name = "DIR")]
-    pub logdir: Option<PathBuf>,
-    /// Directory for data on its way to and from clients [default: a memory file system]
-    #[arg(long, value_name = "DIR")]
-    pub workdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: ServerAddresses,
+    #[command(flatten)]
+    pub directories: Directories,
     /// File to be written, with the line "ready", once clients and governors can connect
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -44,12 +37,10 @@ pub struct GovernorArgs {
     /// Where it listens for other governors: PORT, ADDRESS or ADDRESS:PORT [default: 0.0.0.0:0]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Directory for log files [default: /tmp/rain-UID/logs/governor-HOST-PID]
-    #[arg(long, value_name = "DIR")]
-    pub logdir: Option<PathBuf>,
-    /// Directory for data [default: a memory file system]
-    #[arg(long, value_name = "DIR")]
-    pub workdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub directories: Directories,
+    #[command(flatten)]
+    pub running: Running,
     /// File to be written, with the line "ready", once the server has let it in
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -59,9 +50,6 @@ pub struct GovernorArgs {
     /// The server's access file [default: $RAIN_ACCESS, or that of a server of yours on this machine]; -: standard input
     #[arg(long, value_name = "FILE")]
     pub access: Option<PathBuf>,
-    /// Let the system choose the cpus on which tasks run
-    #[arg(long)]
-    pub no_pin: bool,
     /// Return when it is in, and leave it running (for `rain start`)
     #[arg(long, hide = true)]
     pub detach: bool,
@@ -71,7 +59,4 @@ pub struct GovernorArgs {
     /// One cpu less on this machine: BOOT-ID:PID of the server (for `rain start -S`)
     #[arg(long, hide = true)]
     pub reserve_beside: Option<String>,
-    /// Command put before the program that does the work (for `rain start`)
-    #[arg(long, hide = true, allow_hyphen_values = true)]
-    pub runprefix: Option<String>,
 }

@@ -39,12 +39,12 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
     let plan = StartPlan {
         governors: Governors::Simple,
         listen,
-        log_dir: absolute("--logdir", &args.logdir)?,
-        work_dir: absolute("--workdir", &args.workdir)?,
-        run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
+        log_dir: absolute("--logdir", &args.directories.logdir)?,
+        work_dir: absolute("--workdir", &args.directories.workdir)?,
+        run_prefix: plan::run_prefix(args.running.runprefix.as_deref())?,
         executors: args.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
         reserve_cpu: false,
-        pin: !args.no_pin,
+        pin: !args.running.no_pin,
         foreground: !args.detach,
         private: false,
     };

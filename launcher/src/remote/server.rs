@@ -18,7 +18,7 @@ use std::path::PathBuf;
 /// # Errors
 /// When it cannot be started.
 pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
-    if args.http_listen.is_some() {
+    if args.server.http_listen.is_some() {
         let instead = "there is no dashboard yet; leave it out and use `rain status`";
         return Err(PlanError::NotBuilt { option: "--http-listen", instead }.into());
     }
@@ -33,9 +33,9 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
     };
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
-        listen: address::parse_for_server(args.listen.as_deref())?,
-        log_dir: absolute("--logdir", &args.logdir)?,
-        work_dir: absolute("--workdir", &args.workdir)?,
+        listen: address::parse_for_server(args.server.listen.as_deref())?,
+        log_dir: absolute("--logdir", &args.directories.logdir)?,
+        work_dir: absolute("--workdir", &args.directories.workdir)?,
         run_prefix: Vec::new(),
         executors: Vec::new(),
         reserve_cpu: false,

@@ -23,7 +23,7 @@ pub fn is_asked_for(args: &StartArgs) -> bool {
 /// # Errors
 /// When something cannot be started; names the hosts.
 pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
-    if args.http_listen.is_some() {
+    if args.server.http_listen.is_some() {
         let instead = "there is no dashboard yet; leave it out and use `rain status`";
         return Err(PlanError::NotBuilt { option: "--http-listen", instead }.into());
     }
@@ -39,13 +39,13 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
-        listen: address::parse_for_server(args.listen.as_deref())?,
-        log_dir: absolute("--logdir", &args.logdir)?,
-        work_dir: absolute("--workdir", &args.workdir)?,
-        run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
+        listen: address::parse_for_server(args.server.listen.as_deref())?,
+        log_dir: absolute("--logdir", &args.directories.logdir)?,
+        work_dir: absolute("--workdir", &args.directories.workdir)?,
+        run_prefix: plan::run_prefix(args.running.runprefix.as_deref())?,
         executors: Vec::new(),
         reserve_cpu: false,
-        pin: !args.no_pin,
+        pin: !args.running.no_pin,
         foreground: args.foreground,
         private: false,
     };
@@ -114,16 +114,20 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access) -> R
     if args.reserve_cpu {
         words.push(format!("--reserve-beside={}:{}", governor::boot_id(), access.pid));
     }
-    if args.no_pin {
+    if args.running.no_pin {
         words.push("--no-pin".to_owned());
     }
-    let paths = [("--logdir", &args.logdir), ("--workdir", &args.workdir), ("--config", &args.governor_config)];
+    let paths = [
+        ("--logdir", &args.directories.logdir),
+        ("--workdir", &args.directories.workdir),
+        ("--config", &args.governor_config),
+    ];
     for (option, path) in paths {
         if let Some(path) = plan::absolute(option, path.as_deref())? {
             words.push(format!("{option}={}", text(&path)?));
         }
     }
-    if let Some(prefix) = &args.runprefix {
+    if let Some(prefix) = &args.running.runprefix {
         words.push(format!("--runprefix={prefix}"));
     }
     let command = shlex::try_join(words.iter().map(String::as_str)).map_err(|_| RemoteError::NotText(program))?;
