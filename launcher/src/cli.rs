@@ -1,7 +1,7 @@
 //! What can be typed; `plan` says what it means.
 
 use crate::end_time::EndArgs;
-use crate::remote::args::{GovernorArgs, ServerArgs};
+use crate::remote::args::{GovernorArgs, ListenArgs, PlaceArgs, ServerArgs};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -60,20 +60,10 @@ pub struct StartArgs {
     /// Start governors through SSH on the machines that the file names, one a line
     #[arg(long, value_name = "FILE", help_heading = "What to start (exactly one)")]
     pub governor_host_file: Option<PathBuf>,
-    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 127.0.0.1:7210, or
-    /// 0.0.0.0:7210 with remote governors]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-    /// Where the server listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port if that
-    /// is taken]
-    #[arg(long, value_name = "ADDRESS")]
-    pub http_listen: Option<String>,
-    /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]
-    #[arg(long, value_name = "DIR")]
-    pub logdir: Option<PathBuf>,
-    /// Directory for the data of governors [default: a memory file system]
-    #[arg(long, value_name = "DIR")]
-    pub workdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub at: ListenArgs,
+    #[command(flatten)]
+    pub places: PlaceArgs,
     /// Command put before the rain program that does the work, e.g. "valgrind --tool=callgrind"
     #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
     pub runprefix: Option<String>,

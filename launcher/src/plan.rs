@@ -85,9 +85,9 @@ impl StartPlan {
         }
         Ok(Self {
             governors,
-            listen: args.listen.as_deref().map_or(Ok(address::DEFAULT_LISTEN), address::parse)?,
-            log_dir: absolute("--logdir", args.logdir.as_deref())?,
-            work_dir: absolute("--workdir", args.workdir.as_deref())?,
+            listen: args.at.listen.as_deref().map_or(Ok(address::DEFAULT_LISTEN), address::parse)?,
+            log_dir: absolute("--logdir", args.places.logdir.as_deref())?,
+            work_dir: absolute("--workdir", args.places.workdir.as_deref())?,
             run_prefix: run_prefix(args.runprefix.as_deref())?,
             executors: match &args.governor_config {
                 Some(path) => governor_config::read(path)?,
@@ -98,7 +98,7 @@ impl StartPlan {
             foreground: args.foreground || args.private,
             private: args.private,
             end: EndPlan::new(&args.end)?,
-            http: http(args.http_listen.as_deref(), args.private)?,
+            http: http(args.at.http_listen.as_deref(), args.private)?,
         })
     }
 }

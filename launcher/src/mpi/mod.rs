@@ -109,7 +109,7 @@ fn supervise(args: &EngineArgs, wrong: Option<String>) -> ExitCode {
 /// What was typed, checked; without what only the server, or only one host, can tell.
 fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
-    let listen = match (&args.run, &args.serving.listen) {
+    let listen = match (&args.run, &args.serving.at.listen) {
         // Nobody else needs to know the port, and other jobs may be on this node.
         (Some(_), None) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
         (_, listen) => address::parse_for_server(listen.as_deref())?,
@@ -124,7 +124,7 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         unready: None,
     };
     let is_server = role.expected_rank.unwrap_or(0) == 0;
-    let http_listen = args.serving.http_listen.as_deref();
+    let http_listen = args.serving.at.http_listen.as_deref();
     // With a command nobody hears where it is shown, unless that was chosen.
     let is_shown = args.run.is_none() || http_listen.is_some();
     let plan = StartPlan {

@@ -15,16 +15,24 @@ pub struct PlaceArgs {
     pub workdir: Option<PathBuf>,
 }
 
-/// How a server is reached.
+/// Where a server listens.
 #[derive(Debug, Default, Args)]
-pub struct ServingArgs {
-    /// Where it listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210]
+pub struct ListenArgs {
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210; with
+    /// governors on this machine only 127.0.0.1:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where it listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port if that
-    /// is taken]
+    /// Where the server listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port
+    /// if that is taken]
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
+}
+
+/// How a server is reached, and until when.
+#[derive(Debug, Default, Args)]
+pub struct ServingArgs {
+    #[command(flatten)]
+    pub at: ListenArgs,
     /// File to be written, with the line "ready", once clients and governors can connect
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,

@@ -24,7 +24,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
     let role = server_role(&args.serving, args.governor_access.as_deref())?;
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
-        listen: address::parse_for_server(args.serving.listen.as_deref())?,
+        listen: address::parse_for_server(args.serving.at.listen.as_deref())?,
         log_dir: absolute("--logdir", &args.places.logdir)?,
         work_dir: absolute("--workdir", &args.places.workdir)?,
         run_prefix: Vec::new(),
@@ -34,7 +34,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         foreground: true,
         private: false,
         end: EndPlan::new(&args.serving.end).map_err(PlanError::from)?,
-        http: Some(HttpPlan::new(args.serving.http_listen.as_deref()).map_err(PlanError::from)?),
+        http: Some(HttpPlan::new(args.serving.at.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let files = role.access_files.clone();

@@ -44,9 +44,9 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
-        listen: address::parse_for_server(args.listen.as_deref())?,
-        log_dir: absolute("--logdir", &args.logdir)?,
-        work_dir: absolute("--workdir", &args.workdir)?,
+        listen: address::parse_for_server(args.at.listen.as_deref())?,
+        log_dir: absolute("--logdir", &args.places.logdir)?,
+        work_dir: absolute("--workdir", &args.places.workdir)?,
         run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
         executors: Vec::new(),
         reserve_cpu: false,
@@ -54,7 +54,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         foreground: args.foreground,
         private: false,
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
-        http: Some(HttpPlan::new(args.http_listen.as_deref()).map_err(PlanError::from)?),
+        http: Some(HttpPlan::new(args.at.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
     let (failure, step) = (Cell::new(None), RefCell::new(None));
@@ -177,7 +177,8 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way:
     if args.no_pin {
         words.push("--no-pin".to_owned());
     }
-    let paths = [("--logdir", &args.logdir), ("--workdir", &args.workdir), ("--config", &args.governor_config)];
+    let paths =
+        [("--logdir", &args.places.logdir), ("--workdir", &args.places.workdir), ("--config", &args.governor_config)];
     for (option, path) in paths {
         if let Some(path) = plan::absolute(option, path.as_deref())? {
             words.push(format!("{option}={}", text(&path)?));
