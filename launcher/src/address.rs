@@ -1,4 +1,4 @@
-//! The values of `--listen`.
+//! The values of `--listen` and `--http-listen`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
@@ -8,15 +8,14 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// Why an address cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("--listen={0}: give PORT, ADDRESS or ADDRESS:PORT, for example --listen=127.0.0.1:7210")]
-    Form(String),
-    #[error("--listen={0}: no such host is known")]
-    UnknownHost(String),
-    #[error(
-        "--listen={0}: other machines could connect to this address, but Rain does not encrypt connections yet; use a \
-         loopback address, for example --listen=127.0.0.1:{port}", port = .1.port()
-    )]
-    NotLoopback(String, SocketAddr),
+    #[error("{option}={text}: give PORT, ADDRESS or ADDRESS:PORT, for example {option}={default}")]
+    Form { option: &'static str, text: String, default: SocketAddr },
+    #[error("{option}={text}: no such host is known")]
+    UnknownHost { option: &'static str, text: String },
+    #[error("{0}: give ADDRESS or ADDRESS:PORT of the server")]
+    ServerForm(String),
+    #[error("{0}: no such host is known")]
+    UnknownServer(String),
 }
 
 /// Reads PORT, ADDRESS or ADDRESS:PORT.
@@ -24,7 +23,7 @@ pub enum AddressError {
 /// # Errors
 /// When it is none of them or names an unknown host.
 pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
-    parse_with(text, DEFAULT_LISTEN)
+    parse_with("--listen", text, DEFAULT_LISTEN)
 }
 
 /// Where a server for governors elsewhere is to listen.
@@ -33,7 +32,7 @@ pub fn parse(text: &str) -> Result<SocketAddr, AddressError> {
 /// When it is no address, or names an unknown host.
 pub fn parse_for_server(text: Option<&str>) -> Result<SocketAddr, AddressError> {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_LISTEN.port());
-    text.map_or(Ok(default), |text| parse_with(text, default))
+    text.map_or(Ok(default), |text| parse_with("--listen", text, default))
 }
 
 /// Where a governor is to listen for others.
@@ -42,11 +41,35 @@ pub fn parse_for_server(text: Option<&str>) -> Result<SocketAddr, AddressError> 
 /// When it is no address, or names an unknown host.
 pub fn parse_for_governor(text: Option<&str>) -> Result<SocketAddr, AddressError> {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-    text.map_or(Ok(default), |text| parse_with(text, default))
+    text.map_or(Ok(default), |text| parse_with("--listen", text, default))
 }
 
-fn parse_with(text: &str, default: SocketAddr) -> Result<SocketAddr, AddressError> {
-    let form = || AddressError::Form(text.to_owned());
+/// Where a server elsewhere may listen, IPv4 first; all have one port.
+///
+/// # Errors
+/// When it is not ADDRESS[:PORT], or names an unknown host.
+pub fn parse_server(text: &str) -> Result<Vec<SocketAddr>, AddressError> {
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, DEFAULT_LISTEN.port())]);
+    }
+    let with_port = match text.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => text.to_owned(),
+        Some(_) => return Err(AddressError::ServerForm(text.to_owned())),
+        None => format!("{text}:{}", DEFAULT_LISTEN.port()),
+    };
+    let unknown = || AddressError::UnknownServer(text.to_owned());
+    let mut found: Vec<SocketAddr> = with_port.to_socket_addrs().map_err(|_| unknown())?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    if found.is_empty() { Err(unknown()) } else { Ok(found) }
+}
+
+/// Reads the value of an option; what it does not say is taken from `default`.
+///
+/// # Errors
+/// When it is no address, or names an unknown host.
+pub fn parse_with(option: &'static str, text: &str, default: SocketAddr) -> Result<SocketAddr, AddressError> {
+    let form = || AddressError::Form { option, text: text.to_owned(), default };
+    let unknown = || AddressError::UnknownHost { option, text: text.to_owned() };
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let port = text.parse().map_err(|_| form())?;
         return Ok(SocketAddr::new(default.ip(), port));
@@ -64,20 +87,9 @@ fn parse_with(text: &str, default: SocketAddr) -> Result<SocketAddr, AddressErro
     if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Err(form());
     }
-    let mut found: Vec<SocketAddr> =
-        (host, port).to_socket_addrs().map_err(|_| AddressError::UnknownHost(host.to_owned()))?.collect();
+    let mut found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(|_| unknown())?.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
-    found.first().copied().ok_or_else(|| AddressError::UnknownHost(host.to_owned()))
-}
-
-/// Reads where a new server is to listen.
-///
-/// # Errors
-/// Also for addresses that other machines can reach.
-pub fn parse_to_bind(text: Option<&str>) -> Result<SocketAddr, AddressError> {
-    let Some(text) = text else { return Ok(DEFAULT_LISTEN) };
-    let address = parse(text)?;
-    if address.ip().is_loopback() { Ok(address) } else { Err(AddressError::NotLoopback(text.to_owned(), address)) }
+    found.first().copied().ok_or_else(unknown)
 }
 
 #[cfg(test)]
@@ -98,21 +110,27 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap().to_string(), expected);
         }
-        assert_eq!(parse_to_bind(None).unwrap(), DEFAULT_LISTEN);
     }
 
     #[test]
     fn what_is_no_address_is_said() {
         for text in ["", "70000", "host:", ":80", "127.0.0.1:x", "a b", "-1"] {
-            assert!(matches!(parse(text), Err(AddressError::Form(_) | AddressError::UnknownHost(_))), "{text}");
+            assert!(matches!(parse(text), Err(AddressError::Form { .. } | AddressError::UnknownHost { .. })), "{text}");
         }
     }
 
     #[test]
-    fn addresses_for_other_machines_are_refused() {
-        for text in ["0.0.0.0", "0.0.0.0:7215", "10.1.2.3", "::"] {
-            let message = parse_to_bind(Some(text)).unwrap_err().to_string();
-            assert!(message.contains("encrypt") && message.contains(text), "{message}");
+    fn servers_elsewhere_are_found() {
+        for (text, expected) in [
+            ("10.0.0.1", "10.0.0.1:7210"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("localhost:99", "127.0.0.1:99"),
+            ("::1", "[::1]:7210"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(parse_server(text).unwrap()[0].to_string(), expected);
         }
+        assert!(matches!(parse_server("host:x"), Err(AddressError::ServerForm(_))));
+        assert!(matches!(parse_server("no-such-host.invalid"), Err(AddressError::UnknownServer(_))));
     }
 }

@@ -30,7 +30,7 @@ pub enum Command {
     /// Start a server and its governors; return when they are ready
     Start(Box<StartArgs>),
     /// Stop a server and its local governors
-    Stop(StopArgs),
+    Stop(WhichServer),
     /// Show what a server is doing
     Status(StatusArgs),
     /// Run a server alone, which governors join
@@ -64,7 +64,8 @@ pub struct StartArgs {
     /// 0.0.0.0:7210 with remote governors]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where the server listens for browsers (not built yet)
+    /// Where the server listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port if that
+    /// is taken]
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
     /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]
@@ -100,8 +101,14 @@ pub struct StartArgs {
 
 /// Which server is meant.
 #[derive(Debug, Args)]
-pub struct StopArgs {
-    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
+pub struct WhichServer {
+    /// A server on another machine; the port is 7210 unless another one is given
+    #[arg(value_name = "ADDRESS[:PORT]", conflicts_with = "listen")]
+    pub server: Option<String>,
+    /// The access file for a server on another machine [default: $RAIN_ACCESS]; -: standard input
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub access: Option<PathBuf>,
+    /// Where a server on this machine listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
 }
@@ -112,9 +119,8 @@ pub struct StatusArgs {
     /// Print everything as JSON
     #[arg(long)]
     pub json: bool,
-    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
+    #[command(flatten)]
+    pub which: WhichServer,
 }
 
 #[cfg(test)]
@@ -138,6 +144,8 @@ mod tests {
             "rain start --simple --listen=7210 --http-listen=8080 --logdir=l --workdir=w --governor-config=c",
             "rain stop --listen 7211",
             "rain status --json",
+            "rain status node1:7211 --access=rain.access",
+            "rain stop node1",
             "rain server --listen=7210 --ready-file=r",
             "rain governor host:7210 --cpus=-1",
         ] {

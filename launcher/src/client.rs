@@ -21,14 +21,19 @@ pub enum AskError {
     Answer(String),
 }
 
-/// A connection through the server's Unix socket.
+/// What a connection goes through.
+pub trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// A connection to a server.
 pub struct ServerConnection {
-    stream: UnixStream,
+    stream: Box<dyn Stream>,
     next_id: u64,
 }
 
 impl ServerConnection {
-    /// Connects and shakes hands; `patience` is how long to wait for each answer.
+    /// Connects to the server's Unix socket and shakes hands; `patience` is how long to wait for each answer.
     ///
     /// # Errors
     /// When nobody listens or the server refuses.
@@ -36,6 +41,14 @@ impl ServerConnection {
         let stream = UnixStream::connect(&access.socket)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
+        Self::greet(Box::new(stream))
+    }
+
+    /// Shakes hands over a connected stream.
+    ///
+    /// # Errors
+    /// When the server does not answer or refuses.
+    pub fn greet(stream: Box<dyn Stream>) -> Result<Self, AskError> {
         let mut connection = Self { stream, next_id: 0 };
         let client = format!("rain {}", env!("CARGO_PKG_VERSION"));
         let hello = Hello { version: PROTOCOL_VERSION, client, token: None, python: None };
@@ -51,6 +64,12 @@ impl ServerConnection {
         self.ask("status", &BTreeMap::<String, u32>::new())
     }
 
+    /// Waits until the server hangs up.
+    pub fn wait_for_end(&mut self) {
+        // Nothing more is asked, so nothing more comes.
+        let _ = self.stream.read(&mut [0]);
+    }
+
     /// Asks the server to stop.
     ///
     /// # Errors
@@ -63,6 +82,7 @@ impl ServerConnection {
         let id = self.next_id;
         self.next_id += 1;
         self.stream.write_all(&reply_frame(op, id, body))?;
+        self.stream.flush()?;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let length = u32::from_le_bytes(length) as usize;

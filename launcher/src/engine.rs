@@ -3,6 +3,7 @@
 use crate::launch::{Launch, Report, Reports, adopt};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
 use crate::plan::Governors;
+use crate::remote::access::TlsAccess;
 use crate::remote::{self, role::Role};
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::errno::Errno;
@@ -11,6 +12,8 @@ use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rain_topology::{CpuId, Topology, TopologyError};
 use rain_transport_tcp::front::{ClientFront, FrontConfig, FrontError};
+use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
+use rain_transport_tcp::peer::{ClientDoor, ClientListener};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::TcpListener;
@@ -37,6 +40,8 @@ pub enum EngineError {
     Identity(#[from] rain_transport_tcp::peer::identity::IdentityError),
     #[error(transparent)]
     Front(#[from] FrontError),
+    #[error(transparent)]
+    Http(#[from] crate::http::HttpError),
     #[error(transparent)]
     Warm(#[from] local::WarmError),
     #[error(transparent)]
@@ -86,12 +91,21 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
     tell_end(&launch, reports);
     local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
-    let access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
-    let front = ClientFront::new(FrontConfig {
-        tcp: Some(TcpListener::from(listener)),
-        socket_path: Some(access.socket.clone()),
-        token,
-    })?;
+    let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
+    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
+    // Connections that leave the machine are encrypted, and both sides show certificates.
+    let cluster = (!launch.listen.ip().is_loopback()).then(Cluster::new).transpose()?;
+    access.tls = cluster.as_ref().map(TlsAccess::for_clients);
+    let (plain, encrypted) = match &cluster {
+        None => (Some(TcpListener::from(listener)), None),
+        Some(cluster) => (None, Some((TcpListener::from(listener), PeerTls::for_clients(cluster)?))),
+    };
+    drop(cluster);
+    let front = ClientFront::new(FrontConfig { tcp: plain, socket_path: Some(access.socket.clone()), token })?;
+    let _listener = encrypted
+        .map(|(listener, tls)| ClientListener::start(listener, tls, ClientDoor::new(front.tls_clients())))
+        .transpose()
+        .map_err(EngineError::Thread)?;
     let cpus = placement.groups.iter().map(Vec::len).sum();
     let ready = Report::Ready { pid: std::process::id(), governors: placement.groups.len(), cpus };
     let governors = placement.groups.into_iter().zip(&launch.places.work_dirs);
@@ -102,6 +116,7 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         listen: launch.listen.to_string(),
         python: launch.prestart_python.clone(),
         end: launch.end.for_runtime(),
+        status,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
     let mut unwritten = None;

@@ -2,6 +2,7 @@
 
 use crate::end_time::EndPlan;
 use crate::governor_config::ExecutorConfig;
+use crate::http::HttpPlan;
 use crate::plan::{Governors, StartPlan};
 use crate::remote::role::Role;
 use crate::runtime_dir::{self, RuntimeDirError};
@@ -35,6 +36,7 @@ pub struct Launch {
     pub until_input_ends: bool,
     pub prestart_python: Option<PathBuf>,
     pub end: EndPlan,
+    pub http: Option<HttpPlan>,
     pub supervisor_pid: Option<u32>,
     pub descriptors: Descriptors,
     /// Filled in by the supervisor.
@@ -77,6 +79,7 @@ impl Launch {
             until_input_ends: plan.private,
             prestart_python: crate::programs::python(),
             end: plan.end,
+            http: plan.http,
             supervisor_pid: None,
             descriptors,
             places: Places::default(),
@@ -119,6 +122,8 @@ pub enum Report {
     LogDir(PathBuf),
     /// Something the user should know.
     Note(String),
+    /// Where browsers are shown what it does.
+    Dashboard(String),
     /// The server accepts clients.
     Ready {
         pid: u32,

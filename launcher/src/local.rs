@@ -7,6 +7,7 @@ use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
 use rain_runtime::end_of_time::EndOfTime;
 use rain_runtime::local::{LocalConfig, run_local};
+use rain_runtime::status_requests::StatusRequests;
 use rain_topology::CpuId;
 use rain_transport_tcp::front::ClientFront;
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ pub struct LocalPlan {
     pub listen: String,
     pub python: Option<PathBuf>,
     pub end: EndOfTime,
+    pub status: StatusRequests,
 }
 
 /// A governor to be run.
@@ -61,6 +63,7 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         version: env!("CARGO_PKG_VERSION"),
         listen: plan.listen,
         end: plan.end,
+        status: plan.status,
     };
     run_local(config, front, stop, ready)
 }

@@ -11,6 +11,7 @@ mod descendants;
 mod end_time;
 mod engine;
 mod governor_config;
+mod http;
 mod launch;
 mod local;
 mod plan;
@@ -52,8 +53,8 @@ fn run(command: Command) -> ExitCode {
             Ok(plan) => ended(start::run(plan)),
             Err(error) => failed(&error, USAGE),
         },
-        Command::Stop(args) => printed(stop::run(args.listen.as_deref())),
-        Command::Status(args) => printed(status::run(args.listen.as_deref(), args.json)),
+        Command::Stop(args) => printed(stop::run(&args)),
+        Command::Status(args) => printed(status::run(&args.which, args.json)),
         Command::Server(args) => started(remote::run_server(&args)),
         Command::Governor(args) => started(remote::run_governor(&args)),
         Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),

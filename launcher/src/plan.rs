@@ -4,6 +4,7 @@ use crate::address::{self, AddressError};
 use crate::cli::StartArgs;
 use crate::end_time::{EndError, EndPlan};
 use crate::governor_config::{self, ExecutorConfig, GovernorConfigError};
+use crate::http::HttpPlan;
 use crate::programs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub struct StartPlan {
     /// Ends with its standard input, and keeps its logs only as long as it runs.
     pub private: bool,
     pub end: EndPlan,
+    /// Absent where nobody could look.
+    pub http: Option<HttpPlan>,
 }
 
 /// Which governors to start.
@@ -80,13 +83,9 @@ impl StartPlan {
         if args.remote_init.is_some() {
             return Err(PlanError::RemoteInit);
         }
-        if args.http_listen.is_some() {
-            let instead = "there is no dashboard yet; leave it out and use `rain status`";
-            return Err(PlanError::NotBuilt { option: "--http-listen", instead });
-        }
         Ok(Self {
             governors,
-            listen: address::parse_to_bind(args.listen.as_deref())?,
+            listen: args.listen.as_deref().map_or(Ok(address::DEFAULT_LISTEN), address::parse)?,
             log_dir: absolute("--logdir", args.logdir.as_deref())?,
             work_dir: absolute("--workdir", args.workdir.as_deref())?,
             run_prefix: run_prefix(args.runprefix.as_deref())?,
@@ -99,8 +98,15 @@ impl StartPlan {
             foreground: args.foreground || args.private,
             private: args.private,
             end: EndPlan::new(&args.end)?,
+            http: http(args.http_listen.as_deref(), args.private)?,
         })
     }
+}
+
+/// A private server is shown only where that was asked for.
+fn http(listen: Option<&str>, private: bool) -> Result<Option<HttpPlan>, AddressError> {
+    let wanted = listen.is_some() || !private;
+    wanted.then(|| HttpPlan::new(listen)).transpose()
 }
 
 fn governors(args: &StartArgs) -> Result<Governors, PlanError> {
@@ -209,13 +215,12 @@ mod tests {
             ("--simple --local-governors=[1]", "--simple and --local-governors exclude each other"),
             ("--simple --autoconf=pbs", "--simple and --autoconf"),
             ("--simple --remote-init=x", "--remote-init is for governors on other machines"),
-            ("--simple --http-listen=8080", "--http-listen is not built yet"),
+            ("--simple --http-listen=8080x:", "--http-listen=8080x:: give PORT, ADDRESS or ADDRESS:PORT"),
             ("--local-governors=[]", "--local-governors=[]: give the number"),
             ("--local-governors=[4,0]", "give the number"),
             ("--local-governors=[4,4", "give the number"),
             ("--local-governors=[-1]", "give the number"),
             ("--local-governors=[4000,4000]", "more than 4096"),
-            ("--simple --listen=0.0.0.0", "encrypt"),
             ("--simple --listen=x:y", "--listen=x:y"),
             ("--simple --runprefix=''", "no command"),
             ("--simple --runprefix='\"a'", "quote"),

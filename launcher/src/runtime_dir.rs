@@ -49,6 +49,9 @@ pub struct Access {
     /// For connections over the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsAccess>,
+    /// Where browsers are shown what the server does; with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<String>,
 }
 
 /// `/tmp/rain-UID`.
@@ -286,6 +289,7 @@ pub fn access(address: SocketAddr, directory: &Path, token: String) -> Access {
         socket: directory.join("client.sock"),
         token,
         tls: None,
+        dashboard: None,
     }
 }
 

@@ -240,6 +240,7 @@ pub fn clean_up_after_dead_server(path: &Path) {
 pub struct Told {
     pub log_dir: Option<PathBuf>,
     pub notes: Vec<String>,
+    pub dashboard: Option<String>,
     ready: bool,
     pub pid: u32,
     governors: usize,
@@ -252,6 +253,7 @@ impl Told {
         match report {
             Report::LogDir(path) => self.log_dir = Some(path),
             Report::Note(note) => self.notes.push(note),
+            Report::Dashboard(page) => self.dashboard = Some(page),
             Report::Ready { pid, governors, cpus } => {
                 self.ready = true;
                 (self.pid, self.governors, self.cpus) = (pid, governors, cpus);
@@ -275,13 +277,24 @@ impl Told {
             plural(self.cpus, "cpu"),
             self.pid
         );
+        text += &self.details();
+        let _ = writeln!(text, "  stop it  {}", stop_command(address.port()));
+        text
+    }
+
+    /// A line for each thing that whoever starts it should know.
+    pub fn details(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
         for note in &self.notes {
             let _ = writeln!(text, "  note     {note}");
         }
         if let Some(log_dir) = &self.log_dir {
             let _ = writeln!(text, "  logs     {}", log_dir.display());
         }
-        let _ = writeln!(text, "  stop it  {}", stop_command(address.port()));
+        if let Some(page) = &self.dashboard {
+            let _ = writeln!(text, "  look     {page}");
+        }
         text
     }
 

@@ -1,7 +1,9 @@
 //! `rain status`.
 
 use crate::address::{self, AddressError};
+use crate::cli::WhichServer;
 use crate::client::{AskError, ServerConnection};
+use crate::remote::reach::{ReachError, Server};
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use serde_json::Value;
 use std::fmt::{self, Write};
@@ -19,6 +21,8 @@ pub enum LookupError {
     NotReady(u16),
     #[error("{0} (pid {1})")]
     Ask(#[source] AskError, u32),
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     #[error(transparent)]
     Address(#[from] AddressError),
     #[error(transparent)]
@@ -68,11 +72,22 @@ fn find_in(root: &Path, port: u16) -> Result<Found, LookupError> {
 ///
 /// # Errors
 /// When there is no server or no answer.
-pub fn run(listen: Option<&str>, json: bool) -> Result<String, LookupError> {
-    let found = find(listen)?;
-    let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
-    let status = asked.map_err(|error| LookupError::Ask(error, found.access.pid))?;
-    Ok(if json { format!("{status}\n") } else { table(&status) })
+pub fn run(which: &WhichServer, json: bool) -> Result<String, LookupError> {
+    let (status, dashboard) = match &which.server {
+        Some(server) => {
+            let server = Server::find(server, which.access.as_deref())?;
+            (server.open(ANSWER_TIME_MAX)?.status().map_err(|error| server.unanswered(error))?, None)
+        }
+        None => {
+            let found = find(which.listen.as_deref())?;
+            let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
+            (asked.map_err(|error| LookupError::Ask(error, found.access.pid))?, found.access.dashboard)
+        }
+    };
+    if json {
+        return Ok(format!("{status}\n"));
+    }
+    Ok(table(&status) + &dashboard.map(|page| format!("\nlook  {page}\n")).unwrap_or_default())
 }
 
 /// A server in one line.

@@ -1,7 +1,9 @@
 //! `rain stop`.
 
+use crate::cli::WhichServer;
 use crate::client::{AskError, ServerConnection};
 use crate::launch::{LAUNCH_FILE, Launch};
+use crate::remote::reach::{ReachError, Server};
 use crate::runtime_dir;
 use crate::status::{self, LookupError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -20,6 +22,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub enum StopError {
     #[error(transparent)]
     Lookup(#[from] LookupError),
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     #[error("{error}\nend it with `kill -9 {pid}`: what it has started is then ended, too")]
     Unwilling { error: AskError, pid: u32 },
     #[error("the server has not stopped in time\nend it with `kill -9 {0}`: what it has started is then ended, too")]
@@ -30,7 +34,22 @@ pub enum StopError {
 ///
 /// # Errors
 /// When there is none, or it does not stop.
-pub fn run(listen: Option<&str>) -> Result<String, StopError> {
+pub fn run(which: &WhichServer) -> Result<String, StopError> {
+    match &which.server {
+        Some(server) => {
+            let server = Server::find(server, which.access.as_deref())?;
+            server.stop(STOP_TIME_MAX)?;
+            Ok(format!("Rain on {} has stopped\n", server.name))
+        }
+        None => run_here(which.listen.as_deref()),
+    }
+}
+
+/// Stops a server on this machine.
+///
+/// # Errors
+/// When there is none, or it does not stop.
+pub fn run_here(listen: Option<&str>) -> Result<String, StopError> {
     let found = status::find(listen)?;
     // Opened while it lives for sure, so that it is this process and no later one with its pid.
     let supervisor = runtime_dir::supervisor_pid(&found.directory).and_then(|pid| open_process(pid).ok());

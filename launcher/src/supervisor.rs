@@ -75,6 +75,23 @@ pub fn run_attached(launch: Launch, held: Held, reports: OwnedFd, mut told: impl
 
 type Listener<'a> = Option<(OwnedFd, &'a mut dyn FnMut(Report))>;
 
+/// Asks the supervisor that this process is to end, as a signal from outside does.
+pub fn ask_to_end() {
+    // A process may always send signals to itself.
+    let _ = kill(Pid::this(), Signal::SIGTERM);
+}
+
+/// Whether the supervisor that this process is was asked to end, and has not looked yet.
+pub fn is_asked_to_end() -> bool {
+    // SAFETY: the call fills in the set that it is given, for which all-zero is a valid value.
+    let pending = unsafe {
+        let mut pending: libc::sigset_t = std::mem::zeroed();
+        libc::sigpending(&mut pending);
+        SigSet::from_sigset_t_unchecked(pending)
+    };
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().any(|signal| pending.contains(signal))
+}
+
 fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> bool {
     let result = prepare(&mut launch, &mut held).and_then(|log| start(&launch, &log));
     let (ended_well, failure) = match result {

@@ -35,12 +35,12 @@ def until_dead(pid: int) -> None:
 class RainServer:
     """A running server: where it listens, and where it keeps its files."""
 
-    def __init__(self, runtime: Path, *options: str) -> None:
+    def __init__(self, runtime: Path, *options: str, address: str) -> None:
         self.runtime = runtime
         self.environment = {**os.environ, "RAIN_RUNTIME_DIR": str(runtime)}
         workdir = runtime / "work"
         workdir.mkdir()
-        command = ["start", "--listen", "127.0.0.1:0", "--workdir", str(workdir), "--logdir", str(runtime / "logs")]
+        command = ["start", "--listen", f"{address}:0", "--workdir", str(workdir), "--logdir", str(runtime / "logs")]
         started = self.rain(*command, *(options or ("--simple",)))
         assert started.returncode == 0, started.stdout + started.stderr
         self.announcement = started.stdout
@@ -62,7 +62,7 @@ class RainServer:
 
 
 @contextlib.contextmanager
-def running_server(*options: str) -> Iterator[RainServer]:
+def running_server(*options: str, address: str = "127.0.0.1") -> Iterator[RainServer]:
     """A server for a ``with`` block, which clients of this process find by its port."""
     if not PROGRAM.exists():
         pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
@@ -72,7 +72,7 @@ def running_server(*options: str) -> Iterator[RainServer]:
     os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
     server = None
     try:
-        server = RainServer(runtime, *options)
+        server = RainServer(runtime, *options, address=address)
         yield server
     finally:
         if server is not None:

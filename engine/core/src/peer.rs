@@ -53,10 +53,18 @@ pub struct Run<D> {
     pub tasks: TaskSet,
     /// Objects whose content is known from the start.
     pub constants: Vec<(ObjectIndex, D)>,
-    /// Inputs that another governor holds; to be fetched, and held until unpinned.
-    pub remote: Vec<(ObjectIndex, GovernorId)>,
+    /// Inputs that other governors hold; to be fetched, and held until unpinned.
+    pub remote: Vec<RemoteInput>,
     /// Outputs and constants to be held until unpinned; others are dropped after their last consumer here.
     pub pins: Vec<ObjectIndex>,
+}
+
+/// An input that other governors hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteInput {
+    pub object: ObjectIndex,
+    /// Who has it, or was told before to get it, in the order in which they are to be asked; not empty.
+    pub holders: Vec<GovernorId>,
 }
 
 /// Which tasks of a batch.
@@ -88,6 +96,12 @@ pub enum FromGovernor<D> {
     Withheld {
         session: SessionId,
         tasks: Vec<TaskIndex>,
+    },
+    /// No holder of `Run::remote` could give this input; why.
+    InputLost {
+        session: SessionId,
+        object: ObjectIndex,
+        why: String,
     },
     Fetched {
         ticket: u64,

@@ -4,7 +4,8 @@ use rain_core::governor::{Action, Asker, Event, Governor, To};
 use rain_core::graph::{Batch, Column, Offsets};
 use rain_core::id::{GovernorId, NONE, SessionId};
 use rain_core::peer::{
-    BetweenGovernors, Failure, Finished, FromGovernor, Message, OpenSession, Run, TaskReport, TaskSet, ToGovernor,
+    BetweenGovernors, Failure, Finished, FromGovernor, Message, OpenSession, RemoteInput, Run, TaskReport, TaskSet,
+    ToGovernor,
 };
 use std::sync::Arc;
 
@@ -50,6 +51,7 @@ fn describe(action: Action<Content>) -> String {
             FromGovernor::Finished(finished) => format!("tell finished {}", finished.tasks.len()),
             FromGovernor::Failed { task, failure, .. } => format!("tell failed {task}: {}", failure.message),
             FromGovernor::Started { task, .. } => format!("tell started {task}"),
+            FromGovernor::InputLost { object, why, .. } => format!("tell lost {object} {why}"),
             other => format!("tell {other:?}"),
         },
         Action::Send { to: To::Governor(to), message: Message::BetweenGovernors(message) } => match message {
@@ -70,7 +72,7 @@ fn describe(action: Action<Content>) -> String {
     }
 }
 
-fn run(session: SessionId, remote: Vec<(u32, GovernorId)>) -> ToGovernor<Content> {
+fn run(session: SessionId, remote: &[(u32, &[u32])]) -> ToGovernor<Content> {
     let batch = Batch {
         first: 0,
         count: 1,
@@ -88,7 +90,13 @@ fn run(session: SessionId, remote: Vec<(u32, GovernorId)>) -> ToGovernor<Content
         batch: Arc::new(batch),
         tasks: TaskSet::All,
         constants: Vec::new(),
-        remote,
+        remote: remote
+            .iter()
+            .map(|(object, holders)| RemoteInput {
+                object: *object,
+                holders: holders.iter().copied().map(GovernorId).collect(),
+            })
+            .collect(),
         pins: Vec::new(),
     })
 }
@@ -101,7 +109,7 @@ fn finished(tasks: &[u32]) -> Event<Content> {
 #[test]
 fn remote_inputs_are_asked_for_once_and_supplied_when_they_come() {
     let mut h = Harness::new();
-    h.server(run(SESSION, vec![(4, GovernorId(1)), (5, GovernorId(2))]));
+    h.server(run(SESSION, &[(4, &[1]), (5, &[2])]));
     assert_eq!(h.texts(), ["want 4 from 1", "want 5 from 2", "link"]);
     h.peer(1, BetweenGovernors::Object { session: SESSION, object: 4, content: Ok(44) });
     assert_eq!(h.texts(), ["supply 4 = 44"]);
@@ -112,13 +120,16 @@ fn remote_inputs_are_asked_for_once_and_supplied_when_they_come() {
 }
 
 #[test]
-fn an_input_that_cannot_be_had_fails_the_session_once() {
+fn after_a_failure_the_server_is_told_nothing_more() {
     let mut h = Harness::new();
-    h.server(run(SESSION, vec![(4, GovernorId(1)), (5, GovernorId(2))]));
+    h.server(run(SESSION, &[]));
     h.texts();
-    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 4, content: Err("gone".into()) });
-    assert_eq!(h.texts(), [format!("tell failed {NONE}: input object 4 could not be brought from governor 1: gone")]);
-    h.handle(Event::PeerLost { governor: GovernorId(2) });
+    h.handle(Event::Failed {
+        session: SESSION,
+        task: 0,
+        failure: Failure { message: "boom".into(), ..Failure::default() },
+    });
+    assert_eq!(h.texts(), ["tell failed 0: boom"]);
     h.handle(Event::Failed { session: SESSION, task: 0, failure: Failure::default() });
     h.handle(finished(&[0]));
     assert!(h.texts().is_empty(), "the server has been told already");
@@ -127,9 +138,49 @@ fn an_input_that_cannot_be_had_fails_the_session_once() {
 }
 
 #[test]
-fn a_lost_peer_fails_what_waits_for_it() {
+fn an_input_is_asked_of_all_holders_before_it_is_said_to_be_lost() {
     let mut h = Harness::new();
-    h.server(run(SESSION, vec![(4, GovernorId(1))]));
+    h.server(run(SESSION, &[(4, &[1, 2, 7])]));
+    h.texts();
+    let no = |why: &str| BetweenGovernors::Object { session: SESSION, object: 4, content: Err(why.into()) };
+    // Who was not asked is not heard.
+    h.peer(2, no("never mind"));
+    assert!(h.texts().is_empty());
+    h.peer(1, no("dropped"));
+    assert_eq!(h.texts(), ["want 4 from 2"]);
+    h.peer(1, no("dropped"));
+    assert!(h.texts().is_empty());
+    h.handle(Event::PeerLost { governor: GovernorId(2) });
+    assert_eq!(h.texts(), ["want 4 from 7"]);
+    h.peer(7, no("full"));
+    let all = "from governor 1: dropped; from governor 2: the connection was lost; from governor 7: full";
+    assert_eq!(h.texts(), [format!("tell lost 4 {all}")]);
+}
+
+#[test]
+fn who_asks_for_an_input_on_its_way_gets_it_when_it_has_come() {
+    let mut h = Harness::new();
+    h.server(run(SESSION, &[(4, &[1]), (5, &[1])]));
+    h.texts();
+    for (asker, object) in [(2, 4), (3, 4), (2, 5)] {
+        h.peer(asker, BetweenGovernors::Want { session: SESSION, object });
+    }
+    assert!(h.texts().is_empty());
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 4, content: Ok(44) });
+    let to = |governor: u32, object: u32, content: Result<u64, String>| {
+        format!("to {governor}: {:?}", BetweenGovernors::Object { session: SESSION, object, content })
+    };
+    assert_eq!(h.texts(), [to(2, 4, Ok(44)), to(3, 4, Ok(44)), "supply 4 = 44".to_owned()]);
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 5, content: Err("gone".into()) });
+    let texts = h.texts();
+    assert_eq!(texts[0], to(2, 5, Err("it could not get it itself".into())));
+    assert_eq!(texts.len(), 2);
+}
+
+#[test]
+fn a_lost_peer_is_not_waited_for() {
+    let mut h = Harness::new();
+    h.server(run(SESSION, &[(4, &[1])]));
     h.texts();
     h.handle(Event::PeerLost { governor: GovernorId(7) });
     assert!(h.texts().is_empty());
@@ -160,7 +211,7 @@ fn nothing_is_done_for_a_session_that_is_closed_or_unknown() {
     h.server(ToGovernor::CloseSession(SESSION));
     assert_eq!(h.texts(), ["close 3"]);
     h.server(ToGovernor::CloseSession(SESSION));
-    h.server(run(SESSION, vec![(4, GovernorId(1))]));
+    h.server(run(SESSION, &[(4, &[1])]));
     h.server(ToGovernor::Fetch { session: SESSION, object: 1, ticket: 8 });
     h.server(ToGovernor::Unpin { session: SESSION, objects: vec![1] });
     h.server(ToGovernor::CancelTasks { session: SESSION, tasks: vec![0] });
@@ -169,5 +220,7 @@ fn nothing_is_done_for_a_session_that_is_closed_or_unknown() {
     h.handle(finished(&[1]));
     h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
     h.handle(Event::Failed { session: SESSION, task: 0, failure: Failure::default() });
-    assert!(h.texts().is_empty());
+    let content = Err("it does not know the session".to_owned());
+    let answer: BetweenGovernors<Content> = BetweenGovernors::Object { session: SESSION, object: 1, content };
+    assert_eq!(h.texts(), [format!("to 2: {answer:?}")]);
 }

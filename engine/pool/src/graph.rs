@@ -186,6 +186,18 @@ impl<T: Handle> SessionGraph<T> {
         Released::Dropped
     }
 
+    /// A handle to the value of `object`, for a caller without a claim: only while somebody else has one.
+    pub fn share(&self, object: u32) -> Option<T>
+    where
+        T: Clone,
+    {
+        let one_more = |claims: u32| claims.checked_add(1).filter(|claims| *claims > 1);
+        self.slots.get(object).claims.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
+        let value = self.value(object).cloned();
+        self.release(object);
+        value
+    }
+
     /// The value of `object`, if it is there. The caller must hold a claim on it until it is done with the result.
     #[inline]
     pub fn value(&self, object: u32) -> Option<&T> {

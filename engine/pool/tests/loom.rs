@@ -217,6 +217,30 @@ fn shutting_down_wakes_a_worker_that_falls_asleep() {
 }
 
 #[test]
+fn an_object_is_shared_while_its_last_claim_is_given_up_or_not_at_all() {
+    loom::model(|| {
+        let drops = std::sync::Arc::default();
+        let graph = Arc::new(Graph::new());
+        graph.claim(0); // the producer's
+        graph.claim(0); // the consumer's
+        graph.supply(0, value(&drops), |_| {});
+        let consumer = {
+            let graph = graph.clone();
+            thread::spawn(move || {
+                graph.release(0);
+            })
+        };
+        let shared = graph.share(0);
+        consumer.join().unwrap();
+        assert!(graph.share(0).is_none());
+        let held = usize::from(shared.is_some());
+        assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 1 - held);
+        drop(shared);
+        assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
 fn a_gang_has_one_leader_and_lets_everybody_go() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);

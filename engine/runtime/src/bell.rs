@@ -1,5 +1,6 @@
 //! Waking a thread that has nothing to do.
 
+use rain_transport::Wake;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -15,6 +16,12 @@ struct Inner {
 }
 
 impl Bell {
+    /// What rings it, for a transport.
+    pub(crate) fn wake(&self) -> Wake {
+        let bell = self.clone();
+        Arc::new(move || bell.ring())
+    }
+
     /// Wakes the sleeper, or keeps it from falling asleep.
     pub(crate) fn ring(&self) {
         if !self.0.rung.swap(true, Ordering::SeqCst) {

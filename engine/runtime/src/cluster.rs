@@ -1,25 +1,23 @@
 //! Server and governors in processes of their own, on one machine or several.
 
+use crate::bell::Bell;
 use crate::end_of_time::EndOfTime;
+pub use crate::governor::GovernorEnd;
 use crate::governor::{GovernorConfig, GovernorError, start_governor_with};
 use crate::local::{RuntimeError, Stop};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
+use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
 use rain_data::{Object, Store};
+use rain_transport::{Transport, Wake};
 use rain_transport_tcp::front::ClientFront;
-use rain_transport_tcp::peer::identity::PeerTls;
-use rain_transport_tcp::peer::{ClientDoor, TcpTransport};
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How a server without governors of its own is set up.
 pub struct ServerConfig {
-    /// Where governors and clients connect.
-    pub listener: TcpListener,
-    pub tls: PeerTls,
     /// Directory for content that clients send and fetch; made, and removed at the end.
     pub workdir: PathBuf,
     pub version: &'static str,
@@ -28,25 +26,32 @@ pub struct ServerConfig {
     /// How many governors have to be in before clients are told that it is ready.
     pub governors: u32,
     pub end: EndOfTime,
+    /// Questions from other threads.
+    pub status: StatusRequests,
+    /// What to do when a governor is lost, once the clients have heard of it; `None`: go on with the others.
+    pub on_loss: Option<OnLoss>,
 }
 
-/// Runs a server until it is stopped, by `stop` or by a client. `ready` is called once clients are served and the governors
+/// Called with the governor that was lost, and why.
+pub type OnLoss = Box<dyn FnOnce(GovernorId, String)>;
+
+/// Runs a server until it is stopped, by `stop` or by a client, or a governor is lost that it does not go on without.
+/// `connect` makes its end of the transport, which brings content to the store. `ready` is called once clients are served and the governors
 /// that were asked for are in; with how many cpus.
 ///
 /// # Errors
 /// When the parts cannot be started, or the front breaks.
-pub fn run_server(
+pub fn run_server<T: Transport<Arc<Object>>>(
     config: ServerConfig,
     mut front: ClientFront,
     stop: Stop,
+    connect: impl FnOnce(Arc<Store>, Wake) -> Result<T, RuntimeError>,
     ready: impl FnOnce(u32),
 ) -> Result<(), RuntimeError> {
     let store = Arc::new(Store::create(&config.workdir)?);
     let wake = server_wake(&front);
     stop.set_wake(wake.clone());
-    let clients = ClientDoor::new(front.tls_clients());
-    let transport: TcpTransport<Arc<Object>> =
-        TcpTransport::serve(config.listener, config.tls, store.clone(), Some(clients), wake.clone())?;
+    let transport = connect(store.clone(), wake.clone())?;
     let facts = ProcessFacts::of_this_process(config.version, config.listen);
     front.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
@@ -58,39 +63,43 @@ pub fn run_server(
     });
     let mut driver = ServerDriver::new(front, transport, store, facts, stop);
     driver.keep_fetched();
+    driver.answer(config.status, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
+    if config.on_loss.is_some() {
+        driver.end_with_governors();
+    }
     let served = driver.serve_until_joined(config.governors).and_then(|()| {
-        ready(driver.cpus());
+        if !driver.is_over() {
+            ready(driver.cpus());
+        }
         driver.serve()
     });
+    if let (Some((governor, why)), Some(on_loss)) = (driver.lost(), config.on_loss) {
+        on_loss(governor, why);
+    }
     // Whoever has ever joined; those that are gone are passed over.
     driver.stop_governors(driver.governors_seen());
     Ok(served?)
 }
 
-/// How a governor of a server elsewhere is set up.
-pub struct RemoteGovernorConfig {
-    pub governor: GovernorConfig,
-    /// Where the server listens: one of these.
-    pub server: Vec<SocketAddr>,
-    /// Where other governors connect.
-    pub listener: TcpListener,
-    pub tls: PeerTls,
-}
-
-/// Runs a governor until its server is gone or ends it, or `stop` does. `ready` is called once the server has let it in.
+/// Runs a governor until its server is gone or ends it, or `stop` does. `connect` joins the server: it makes the governor's
+/// end of the transport, which brings content to the store. `ready` is called once the server has let it in.
 ///
 /// # Errors
 /// When the server is not there or does not let it in, or the parts cannot be started.
-pub fn run_governor(
-    config: RemoteGovernorConfig,
+pub fn run_governor<T>(
+    config: GovernorConfig,
     stop: &Stop,
+    connect: impl FnOnce(Arc<Store>, Wake) -> Result<(GovernorId, T), RuntimeError>,
     ready: impl FnOnce(GovernorId),
-) -> Result<(), RuntimeError> {
-    let store = Arc::new(Store::create(&config.governor.workdir).map_err(RuntimeError::Store)?);
-    let (id, mut transport) = TcpTransport::join(&config.server, config.listener, config.tls, store.clone())?;
-    let (handle, sender) = start_governor_with(id, config.governor, store)?;
-    transport.set_wake(handle.wake());
+) -> Result<GovernorEnd, RuntimeError>
+where
+    T: Transport<Arc<Object>> + Send + 'static,
+{
+    let store = Arc::new(Store::create(&config.workdir).map_err(RuntimeError::Store)?);
+    let bell = Bell::default();
+    let (id, transport) = connect(store.clone(), bell.wake())?;
+    let (handle, sender) = start_governor_with(id, config, store, bell)?;
     stop.set_wake(handle.stopper());
     if stop.is_requested() {
         handle.stopper()();
@@ -98,6 +107,5 @@ pub fn run_governor(
     // The governor's thread waits for exactly this.
     let _ = sender.send(transport);
     ready(id);
-    handle.join();
-    Ok(())
+    Ok(handle.join())
 }

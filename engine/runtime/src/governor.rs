@@ -48,14 +48,24 @@ pub enum GovernorError {
 pub struct GovernorHandle {
     bell: Bell,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<GovernorEnd>,
+}
+
+/// Why a governor has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GovernorEnd {
+    /// Its server, or its owner, has told it to.
+    Asked,
+    /// Its server was gone, for this reason.
+    ServerLost(String),
+    /// Its thread could not go on; the log says why.
+    Broken,
 }
 
 impl GovernorHandle {
     /// What the transport calls when something has come for this governor.
     pub fn wake(&self) -> Wake {
-        let bell = self.bell.clone();
-        Arc::new(move || bell.ring())
+        self.bell.wake()
     }
 
     /// What ends this governor, as a `Stop` message does.
@@ -68,9 +78,9 @@ impl GovernorHandle {
     }
 
     /// Waits for the end of all threads; they end after a `Stop` message or the loss of the server.
-    pub fn join(self) {
-        // A panic there has been reported by the panic hook; there is nothing to hand on.
-        let _ = self.thread.join();
+    pub fn join(self) -> GovernorEnd {
+        // A panic there has been reported by the panic hook.
+        self.thread.join().unwrap_or(GovernorEnd::Broken)
     }
 }
 
@@ -87,14 +97,15 @@ where
     T: Transport<Arc<Object>> + Send + 'static,
 {
     let store = Arc::new(Store::create(&config.workdir)?);
-    start_governor_with(id, config, store)
+    start_governor_with(id, config, store, Bell::default())
 }
 
-/// The same with a store that is there already, which its end of the transport fills, too.
+/// The same with a store that is there already, which its end of the transport fills, too, and with the bell that it rings.
 pub(crate) fn start_governor_with<T>(
     id: GovernorId,
     config: GovernorConfig,
     store: Arc<Store>,
+    bell: Bell,
 ) -> Result<(GovernorHandle, crossbeam_channel::Sender<T>), GovernorError>
 where
     T: Transport<Arc<Object>> + Send + 'static,
@@ -102,7 +113,6 @@ where
     let (pool, queues) = Pool::new(config.cpus.len());
     let interrupts: Vec<Arc<Interrupt>> =
         queues.iter().map(|_| Interrupt::new().map(Arc::new)).collect::<Result<_, _>>()?;
-    let bell = Bell::default();
     let (reports_in, reports) = unbounded();
     let (endpoint_in, endpoint) = crossbeam_channel::bounded::<T>(1);
     let shared = Arc::new(WorkerShared {
@@ -124,8 +134,11 @@ where
         let workers = start_workers(&shared, queues);
         if let (Ok(endpoint), Ok(workers)) = (endpoint.recv(), workers) {
             let machine = Governor::new();
-            Driver { machine, shared, reports, transport: endpoint, workers, asked_to_stop, stopping: false }
-                .run(&driver_bell);
+            let (stopping, end) = (false, GovernorEnd::Asked);
+            Driver { machine, shared, reports, transport: endpoint, workers, asked_to_stop, stopping, end }
+                .run(&driver_bell)
+        } else {
+            GovernorEnd::Broken
         }
     })?;
     Ok((GovernorHandle { bell, stop, thread }, endpoint_in))
@@ -150,10 +163,11 @@ struct Driver<T> {
     workers: Vec<JoinHandle<()>>,
     asked_to_stop: Arc<AtomicBool>,
     stopping: bool,
+    end: GovernorEnd,
 }
 
 impl<T: Transport<Arc<Object>>> Driver<T> {
-    fn run(mut self, bell: &Bell) {
+    fn run(mut self, bell: &Bell) -> GovernorEnd {
         let cpus = self.shared.config.cpus.len() as u32;
         self.transport.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus }));
         let mut actions = Vec::new();
@@ -171,7 +185,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             }
             self.stopping |= self.asked_to_stop.load(Ordering::SeqCst);
         }
-        self.end();
+        self.shut_down()
     }
 
     fn next_event(&mut self) -> Option<Event<Arc<Object>>> {
@@ -197,6 +211,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 TransportEvent::Lost { peer: Peer::Server, why } => {
                     tracing::info!("the server is gone ({why}): governor ends");
                     self.stopping = true;
+                    self.end = GovernorEnd::ServerLost(why);
                     return None;
                 }
                 TransportEvent::Lost { peer: Peer::Governor(governor), .. } => {
@@ -259,10 +274,8 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
     }
 
     fn send_object(&mut self, session: SessionId, object: u32, to: Asker) {
-        let content = match self.shared.sessions.get(session.0).as_ref().map(|s| s.graph.value(object).cloned()) {
-            Some(Some(content)) => Ok(content),
-            _ => Err("it is not there any more".to_owned()),
-        };
+        let content = self.shared.sessions.get(session.0).and_then(|session| session.graph.share(object));
+        let content = content.ok_or_else(|| "it is not there any more".to_owned());
         match to {
             Asker::Server { ticket } => {
                 let message = FromGovernor::Fetched { ticket, content };
@@ -281,7 +294,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         }
     }
 
-    fn end(self) {
+    fn shut_down(self) -> GovernorEnd {
         for session in self.shared.sessions.drain() {
             session.graph.cancel();
         }
@@ -291,5 +304,6 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         for worker in self.workers {
             let _ = worker.join();
         }
+        self.end
     }
 }

@@ -11,6 +11,7 @@ mod link;
 pub mod local;
 mod server;
 mod session;
+pub mod status_requests;
 mod worker;
 
 pub use governor::{GovernorConfig, GovernorHandle, start_governor};

@@ -19,10 +19,10 @@ pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
     for (object, _) in &run.constants {
         graph.claim(*object);
     }
-    for (object, _) in &run.remote {
+    for input in &run.remote {
         // One for the transfer that will supply it, one that the server holds.
-        graph.claim(*object);
-        graph.claim(*object);
+        graph.claim(input.object);
+        graph.claim(input.object);
     }
     for object in &run.pins {
         graph.claim(*object);

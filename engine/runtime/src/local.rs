@@ -3,6 +3,7 @@
 use crate::end_of_time::EndOfTime;
 use crate::governor::{GovernorConfig, GovernorError, start_governor};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
+use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -14,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a server with local governors is set up.
-#[derive(Clone, Debug)]
 pub struct LocalConfig {
     pub governors: Vec<GovernorConfig>,
     /// Directory for content that clients send; made, and removed at the end.
@@ -23,6 +23,8 @@ pub struct LocalConfig {
     /// Where it listens, for status replies.
     pub listen: String,
     pub end: EndOfTime,
+    /// Questions from other threads.
+    pub status: StatusRequests,
 }
 
 /// Why a local Rain ended.
@@ -110,6 +112,7 @@ pub fn run_local(
         local: false,
     });
     let mut driver = ServerDriver::new(front, server_end, store, facts, stop);
+    driver.answer(config.status, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {
         ready();

@@ -3,6 +3,7 @@
 use crate::end_of_time::{EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::fetched::Fetched;
 use crate::local::Stop;
+use crate::status_requests::StatusRequests;
 use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
 use rain_core::graph::{DataType, decode_column, encode_column};
 use rain_core::id::{ClientId, GovernorId, SessionId};
@@ -90,6 +91,10 @@ pub(crate) struct ServerDriver<T> {
     fetched: Option<Fetched>,
     end: EndOfTime,
     results: Option<ResultWriter>,
+    status_requests: StatusRequests,
+    ends_with_governors: bool,
+    /// The first governor that was lost, and why.
+    lost: Option<(GovernorId, String)>,
     front_events: Vec<FrontEvent>,
 }
 
@@ -111,6 +116,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             fetched: None,
             end: EndOfTime::default(),
             results: None,
+            status_requests: StatusRequests::default(),
+            ends_with_governors: false,
+            lost: None,
             front_events: Vec::new(),
         }
     }
@@ -135,6 +143,27 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         Ok(())
     }
 
+    /// Answers these, too.
+    pub(crate) fn answer(&mut self, requests: StatusRequests, wake: Wake) {
+        requests.set_wake(wake);
+        self.status_requests = requests;
+    }
+
+    /// It is over when a governor is lost.
+    pub(crate) fn end_with_governors(&mut self) {
+        self.ends_with_governors = true;
+    }
+
+    /// Whether it is to stop, or cannot go on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.is_requested() || (self.ends_with_governors && self.lost.is_some())
+    }
+
+    /// The governor whose loss has ended it, and why it was lost.
+    pub(crate) fn lost(&self) -> Option<(GovernorId, String)> {
+        self.lost.clone().filter(|_| self.ends_with_governors)
+    }
+
     /// All governors that have joined have had numbers below this.
     pub(crate) fn governors_seen(&self) -> u32 {
         self.seen
@@ -147,7 +176,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
 
     /// Serves until `count` governors have joined, or it is to stop.
     pub(crate) fn serve_until_joined(&mut self, count: u32) -> Result<(), FrontError> {
-        while self.joined < count && !self.stop.is_requested() {
+        while self.joined < count && !self.is_over() {
             self.turn(None)?;
         }
         Ok(())
@@ -155,7 +184,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
 
     /// Serves until it is to stop.
     pub(crate) fn serve(&mut self) -> Result<(), FrontError> {
-        while !self.stop.is_requested() {
+        while !self.is_over() {
             let left = self.end.end_of_work.map(|at| at - seconds_since_1970());
             match left {
                 Some(left) if left <= 0.0 => {
@@ -207,6 +236,10 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         while self.results.as_ref().is_some_and(ResultWriter::take_written) {
             self.handle(Event::ResultStored);
         }
+        for answer in self.status_requests.take() {
+            let reply = StatusReply { process: &self.facts, server: self.machine.status() };
+            answer(serde_json::to_string(&reply).unwrap_or_default());
+        }
         Ok(())
     }
 
@@ -226,6 +259,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
                 TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
                     tracing::warn!("{governor} is lost: {why}");
+                    self.lost.get_or_insert((governor, why.clone()));
                     return Some(Event::GovernorLost { governor, why });
                 }
                 TransportEvent::Lost { .. } => {}

@@ -1,8 +1,8 @@
 //! The heads of messages: batches and kinds are said once, contents are replaced by their numbers.
 
 use rain_core::graph::{Batch, Kind};
-use rain_core::id::{GovernorId, SessionId};
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message, Run, TaskSet, ToGovernor};
+use rain_core::id::SessionId;
+use rain_core::peer::{BetweenGovernors, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ struct WireRun {
     batch: WireBatch,
     tasks: TaskSet,
     constants: Vec<(u32, u32)>,
-    remote: Vec<(u32, GovernorId)>,
+    remote: Vec<RemoteInput>,
     pins: Vec<u32>,
 }
 
@@ -182,6 +182,7 @@ pub fn map_contents<A, B>(
             FromGovernor::Withheld { session, tasks } => FromGovernor::Withheld { session, tasks },
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
+            FromGovernor::InputLost { session, object, why } => FromGovernor::InputLost { session, object, why },
         }),
         Message::BetweenGovernors(message) => Message::BetweenGovernors(match message {
             BetweenGovernors::Object { session, object, content } => {

@@ -50,6 +50,11 @@ impl From<Pair> for Credentials {
 }
 
 impl TlsAccess {
+    /// For clients of a server that takes no governors.
+    pub fn for_clients(cluster: &Cluster) -> Self {
+        Self { governor: None, ..Self::new(cluster) }
+    }
+
     /// For clients and governors of a cluster.
     pub fn new(cluster: &Cluster) -> Self {
         Self {
@@ -76,6 +81,7 @@ impl AccessFiles {
     pub fn write(&self, access: &Access) -> Result<(), RuntimeDirError> {
         let only = |keep_client: bool, keep_governor: bool| {
             let mut access = access.clone();
+            access.dashboard = access.dashboard.filter(|_| keep_client);
             if let Some(tls) = &mut access.tls {
                 tls.client = tls.client.take().filter(|_| keep_client);
                 tls.governor = tls.governor.take().filter(|_| keep_governor);
@@ -135,6 +141,10 @@ pub enum AccessError {
     Form(PathBuf, serde_json::Error),
     #[error("the access file {0} is not one for governors")]
     NotForGovernors(PathBuf),
+    #[error("the server of the access file {0} can be reached from its own machine only; leave the address out there")]
+    OneMachine(PathBuf),
+    #[error("the access file {0} is not one for clients")]
+    NotForClients(PathBuf),
     #[error(transparent)]
     RuntimeDir(#[from] RuntimeDirError),
 }
@@ -186,6 +196,16 @@ fn read(path: &Path) -> Result<Access, AccessError> {
     let mut text = Vec::new();
     Read::by_ref(&mut file).take(BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
     serde_json::from_slice(&text).map_err(|error| AccessError::Form(path.to_owned(), error))
+}
+
+/// What a client needs of an access file: the authority, and its credentials.
+///
+/// # Errors
+/// When the file is one for governors only, or of a server that only its own machine can reach.
+pub fn for_client(path: &Path, access: Access) -> Result<(String, Credentials), AccessError> {
+    let tls = access.tls.ok_or_else(|| AccessError::OneMachine(path.to_owned()))?;
+    let client = tls.client.ok_or_else(|| AccessError::NotForClients(path.to_owned()))?;
+    Ok((tls.authority, client.into()))
 }
 
 /// What a governor needs of an access file.

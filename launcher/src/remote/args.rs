@@ -10,7 +10,8 @@ pub struct ServerArgs {
     /// Where it listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where it listens for browsers (not built yet)
+    /// Where it listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port if that
+    /// is taken]
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
     /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]

@@ -7,10 +7,11 @@ use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::plan::Governors;
 use crate::runtime_dir;
-use rain_runtime::cluster::{RemoteGovernorConfig, ServerConfig, run_governor, run_server};
+use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
 use rain_topology::Topology;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
 use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
+use rain_transport_tcp::peer::{ClientDoor, TcpTransport};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -28,22 +29,26 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     access.tls = Some(TlsAccess::new(&cluster));
+    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let config = ServerConfig {
-        listener: TcpListener::from(listener),
-        tls: PeerTls::server(&cluster)?,
         workdir: launch.places.server_work_dir.clone(),
         version: env!("CARGO_PKG_VERSION"),
         listen: launch.listen.to_string(),
         governors: 0,
+        on_loss: None,
         end: launch.end.for_runtime(),
+        status,
     };
     tell_end(launch, reports);
+    let tls = PeerTls::server(&cluster)?;
     drop(cluster);
+    let clients = ClientDoor::new(front.tls_clients());
+    let connect = |store, wake| Ok(TcpTransport::serve(TcpListener::from(listener), tls, store, Some(clients), wake)?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, "starting a server");
     let stopper = stop.clone();
     let mut unwritten = None;
-    run_server(config, front, stop, |cpus| {
+    run_server(config, front, stop, connect, |cpus| {
         let written =
             runtime_dir::write_access(&launch.directory, &access).and_then(|()| role.access_files.write(&access));
         if let Err(error) = written {
@@ -86,15 +91,16 @@ pub fn govern(
     let cpus = placement.groups.into_iter().next().unwrap_or_default();
     let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
     local::try_warm_executors(&launch.executors, &work_dir)?;
-    let config = RemoteGovernorConfig {
-        governor: local::governor(launch, cpus, work_dir),
-        server: role.server.clone(),
-        listener: TcpListener::from(listener),
-        tls: PeerTls::governor(&role.authority, &role.credentials.clone().into())?,
+    let config = local::governor(launch, cpus, work_dir);
+    let tls = PeerTls::governor(&role.authority, &role.credentials.clone().into())?;
+    let connect = |store, wake| {
+        let (id, mut transport) = TcpTransport::join(&role.server, TcpListener::from(listener), tls, store)?;
+        transport.set_wake(wake);
+        Ok((id, transport))
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), cpus = count, "starting a governor");
     let stopper = stop.clone();
-    run_governor(config, &stop, |id| {
+    run_governor(config, &stop, connect, |id| {
         tracing::info!("ready: {id}");
         if reports.send(&Report::Ready { pid: std::process::id(), governors: 1, cpus: count }).is_err() {
             stopper.request();

@@ -13,7 +13,7 @@ use crate::start;
 use crate::terminal::say;
 use std::fmt::Write;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 /// Runs a governor until its server is gone or ends it; whether it ended well.
@@ -49,6 +49,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         foreground: !args.detach,
         private: false,
         end: EndPlan::default(),
+        http: None,
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;
@@ -74,12 +75,7 @@ fn announcement(server: &str, told: &start::Told) -> String {
     // Writing to a String cannot fail.
     let plural = if told.cpus == 1 { "" } else { "s" };
     let _ = writeln!(text, "Rain {version} governor of {server} is ready: {} cpu{plural}, pid {}", told.cpus, told.pid);
-    for note in &told.notes {
-        let _ = writeln!(text, "  note     {note}");
-    }
-    if let Some(log_dir) = &told.log_dir {
-        let _ = writeln!(text, "  logs     {}", log_dir.display());
-    }
+    text += &told.details();
     text
 }
 
@@ -93,17 +89,8 @@ fn server_addresses(args: &GovernorArgs) -> Result<(Vec<SocketAddr>, u16), Remot
         let ip = ip.ok_or_else(|| RemoteError::NoServerIp(variable.clone()))?;
         return Ok((vec![SocketAddr::new(ip, port)], port));
     }
-    let unknown = || RemoteError::UnknownServer(text.to_owned());
-    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        return Ok((vec![SocketAddr::new(ip, DEFAULT_LISTEN.port())], DEFAULT_LISTEN.port()));
-    }
-    let with_port = match text.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok() => text.to_owned(),
-        _ => format!("{text}:{}", DEFAULT_LISTEN.port()),
-    };
-    let mut found: Vec<SocketAddr> = with_port.to_socket_addrs().map_err(|_| unknown())?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    let port = found.first().ok_or_else(unknown)?.port();
+    let found = address::parse_server(text)?;
+    let port = found.first().map_or(DEFAULT_LISTEN.port(), SocketAddr::port);
     Ok((found, port))
 }
 

@@ -5,6 +5,7 @@ pub mod args;
 pub mod engine;
 mod governor;
 mod hosts;
+pub mod reach;
 pub mod role;
 mod server;
 mod srun;
@@ -32,8 +33,6 @@ pub enum RemoteError {
     Address(#[from] AddressError),
     #[error("--cpus={0}: give a number of cpus, -N for all but N, or detect")]
     Cpus(String),
-    #[error("{0}: no such host is known")]
-    UnknownServer(String),
     #[error("the address of the server is not known: {0} is not set here, or has none")]
     NoServerIp(String),
     #[error("cannot listen on {0}: {1}")]
@@ -42,6 +41,8 @@ pub enum RemoteError {
     ReadyFile(PathBuf, io::Error),
     #[error("no governor could be started on:\n{}\neverything that was started has been stopped", start::shown(.0))]
     Hosts(Vec<ssh::HostError>),
+    #[error("interrupted while governors were being started; everything that was started has been stopped")]
+    GivenUp,
     #[error("the server has gone away")]
     NoServer,
     #[error("{0} is not a path that can be written on a command line")]

@@ -6,6 +6,7 @@ use super::role::{Role, ServerRole};
 use super::{RemoteError, clear_ready_file, write_ready_file};
 use crate::address;
 use crate::end_time::EndPlan;
+use crate::http::HttpPlan;
 use crate::launch::Launch;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::start;
@@ -19,10 +20,6 @@ use std::path::PathBuf;
 /// # Errors
 /// When it cannot be started.
 pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
-    if args.http_listen.is_some() {
-        let instead = "there is no dashboard yet; leave it out and use `rain status`";
-        return Err(PlanError::NotBuilt { option: "--http-listen", instead }.into());
-    }
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
     let role = ServerRole {
         access_files: AccessFiles {
@@ -44,6 +41,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         foreground: true,
         private: false,
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
+        http: Some(HttpPlan::new(args.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let files = role.access_files.clone();
@@ -76,12 +74,7 @@ fn announcement(address: SocketAddr, told: &start::Told) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "Rain {} server is ready on {address}, pid {}", env!("CARGO_PKG_VERSION"), told.pid);
-    for note in &told.notes {
-        let _ = writeln!(text, "  note     {note}");
-    }
-    if let Some(log_dir) = &told.log_dir {
-        let _ = writeln!(text, "  logs     {}", log_dir.display());
-    }
+    text += &told.details();
     let directory = crate::runtime_dir::server_path(&crate::runtime_dir::root(), address.port());
     let _ = writeln!(text, "  access   {}", directory.join("access.json").display());
     let _ = writeln!(text, "  stop it  {}", start::stop_command(address.port()));

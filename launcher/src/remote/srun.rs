@@ -45,13 +45,18 @@ impl Step {
         Ok(Self { srun, log, nodes: nodes.len() })
     }
 
-    /// Waits until `governors_in` says that as many governors are in as there are nodes.
+    /// Waits until `governors_in` says that as many governors are in as there are nodes, or `given_up` that nobody waits
+    /// for them any more.
     ///
     /// # Errors
     /// What is wrong, with the nodes.
-    pub fn wait_until_all_are_in(&mut self, governors_in: &dyn Fn() -> usize) -> Result<(), Vec<HostError>> {
+    pub fn wait_until_all_are_in(
+        &mut self,
+        governors_in: &dyn Fn() -> usize,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<(), Vec<HostError>> {
         let deadline = Instant::now() + START_TIME_MAX;
-        while governors_in() < self.nodes {
+        while !given_up() && governors_in() < self.nodes {
             // First this, for a step that has ended says nothing any more.
             let ended = self.srun.try_wait().map_err(|error| whole_step(error.to_string()))?;
             let said = fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();

@@ -20,16 +20,22 @@ pub struct HostError {
     pub(super) why: String,
 }
 
-/// Runs `command` on all hosts at once, with `input` as its standard input, and waits until all have ended.
+/// Runs `command` on all hosts at once, with `input` as its standard input, and waits until all have ended, or until
+/// `given_up`.
 ///
 /// # Errors
 /// All hosts on which it failed, each with what ssh or the command said.
-pub fn run_everywhere(hosts: &[String], command: &str, input: &[u8]) -> Result<(), Vec<HostError>> {
+pub fn run_everywhere(
+    hosts: &[String],
+    command: &str,
+    input: &[u8],
+    given_up: &dyn Fn() -> bool,
+) -> Result<(), Vec<HostError>> {
     let deadline = Instant::now() + START_TIME_MAX;
     let started: Vec<(&String, Result<Running, String>)> =
         hosts.iter().map(|host| (host, Running::start(host, command, input))).collect();
     let failed = started.into_iter().filter_map(|(host, running)| {
-        let ended = running.and_then(|running| running.wait(deadline));
+        let ended = running.and_then(|running| running.wait(deadline, given_up));
         ended.err().map(|why| HostError { host: host.clone(), why })
     });
     let failed: Vec<HostError> = failed.collect();
@@ -64,11 +70,11 @@ impl Running {
         Ok(Self { child, errors })
     }
 
-    fn wait(mut self, deadline: Instant) -> Result<(), String> {
+    fn wait(mut self, deadline: Instant, given_up: &dyn Fn() -> bool) -> Result<(), String> {
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+                Ok(None) if Instant::now() < deadline && !given_up() => std::thread::sleep(LOOK_AGAIN),
                 Ok(None) => {
                     let _ = self.child.kill();
                     let _ = self.child.wait();

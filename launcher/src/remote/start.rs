@@ -9,6 +9,7 @@ use super::{RemoteError, governor, hosts, server};
 use crate::cli::StartArgs;
 use crate::client::ServerConnection;
 use crate::end_time::EndPlan;
+use crate::http::HttpPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
@@ -31,13 +32,9 @@ pub fn is_asked_for(args: &StartArgs) -> bool {
 /// # Errors
 /// When something cannot be started; names the hosts.
 pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
-    if args.http_listen.is_some() {
-        let instead = "there is no dashboard yet; leave it out and use `rain status`";
-        return Err(PlanError::NotBuilt { option: "--http-listen", instead }.into());
-    }
-    if args.foreground || args.private {
-        let instead = "leave it out, or start `rain server` and `rain governor` by hand";
-        return Err(PlanError::NotBuilt { option: "--foreground with remote governors", instead }.into());
+    if args.private {
+        let instead = "leave it out, or use --foreground";
+        return Err(PlanError::NotBuilt { option: "--private with remote governors", instead }.into());
     }
     let hosts = match (&args.governor_host_file, &args.autoconf) {
         (Some(path), _) => hosts::from_file(path)?,
@@ -54,63 +51,76 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         executors: Vec::new(),
         reserve_cpu: false,
         pin: !args.no_pin,
-        foreground: false,
+        foreground: args.foreground,
         private: false,
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
+        http: Some(HttpPlan::new(args.http_listen.as_deref()).map_err(PlanError::from)?),
     };
-    let (bound, log_dir) = (Cell::new(plan.listen), RefCell::new(None));
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
-    server::start_server(plan, role, &|address, told| {
-        bound.set(address);
-        log_dir.replace(told.log_dir.clone());
-    })?;
-    let address = bound.get();
-    let mut step = None;
-    let started = start_governors(args, &hosts, address, log_dir.into_inner(), &mut step);
-    if let Err(error) = started {
-        // Its governors end with it.
-        if let Err(stuck) = stop::run(Some(&address.port().to_string())) {
-            complain(&stuck);
+    let (failure, step) = (Cell::new(None), RefCell::new(None));
+    let ended_well = server::start_server(plan, role, &|address, told| {
+        // The server ends its governors with itself.
+        if let Err(error) = start_governors(args, &hosts, address, told, &mut step.borrow_mut()) {
+            failure.set(Some(error));
+            end_server(args.foreground, address);
         }
-        if let Some(step) = &mut step {
-            step.end();
+    });
+    match failure.take() {
+        Some(error) => {
+            // Its governors end because the server has.
+            step.take().iter_mut().for_each(srun::Step::end);
+            Err(error)
         }
-        return Err(error);
+        None => Ok(ended_well?),
     }
-    let version = env!("CARGO_PKG_VERSION");
-    say(&format!(
-        "Rain {version} is ready on {address}: governors on {} hosts\n  stop it  {}\n",
-        hosts.len(),
-        start::stop_command(address.port())
-    ));
-    Ok(true)
+}
+
+/// Ends the server that was started; whoever is in the foreground is its supervisor, and is asked as by others.
+fn end_server(is_here: bool, address: SocketAddr) {
+    if is_here {
+        supervisor::ask_to_end();
+    } else if let Err(stuck) = stop::run_here(Some(&address.port().to_string())) {
+        complain(&stuck);
+    }
 }
 
 fn start_governors(
     args: &StartArgs,
     hosts: &[String],
     address: SocketAddr,
-    log_dir: Option<PathBuf>,
+    told: &start::Told,
     step: &mut Option<srun::Step>,
 ) -> Result<(), RemoteError> {
     let directory = runtime_dir::server_path(&runtime_dir::root(), address.port());
     let access = runtime_dir::read_access(&directory)?.ok_or(RemoteError::NoServer)?;
     let way = Way::of(args);
     let command = governor_command(args, address, &access, way)?;
+    let input = for_governors(access.clone())?;
+    let given_up = || args.foreground && supervisor::is_asked_to_end();
     let governors_in = || {
         let status = ServerConnection::open(&access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
         status.ok().and_then(|status| Some(status["governors"].as_array()?.len())).unwrap_or(0)
     };
-    let input = for_governors(access.clone())?;
     let started = match way {
-        Way::Ssh => ssh::run_everywhere(hosts, &command, &input),
+        Way::Ssh => ssh::run_everywhere(hosts, &command, &input, &given_up),
         Way::Srun => {
-            let log = log_dir.unwrap_or(directory).join("srun.log");
+            let log = told.log_dir.as_deref().unwrap_or(&directory).join("srun.log");
             srun::Step::start(hosts, &command, &input, log)
-                .and_then(|started| step.insert(started).wait_until_all_are_in(&governors_in))
+                .and_then(|started| step.insert(started).wait_until_all_are_in(&governors_in, &given_up))
         }
     };
-    started.map_err(RemoteError::Hosts)
+    if given_up() {
+        return Err(RemoteError::GivenUp);
+    }
+    started.map_err(RemoteError::Hosts)?;
+    let version = env!("CARGO_PKG_VERSION");
+    say(&format!(
+        "Rain {version} is ready on {address}: governors on {} hosts\n{}  stop it  {}\n",
+        hosts.len(),
+        told.details(),
+        start::stop_command(address.port())
+    ));
+    Ok(())
 }
 
 /// How governors are started.
@@ -138,6 +148,7 @@ impl Way {
 
 /// The access file as a line, without what governors do not need.
 fn for_governors(mut access: Access) -> Result<Vec<u8>, RemoteError> {
+    access.dashboard = None;
     if let Some(tls) = &mut access.tls {
         tls.client = None;
     }

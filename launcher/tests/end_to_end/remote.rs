@@ -206,6 +206,59 @@ fn who_has_no_good_access_file_is_not_let_in() {
 }
 
 #[test]
+fn a_server_is_shown_and_stopped_from_another_machine() {
+    let sandbox = Sandbox::new();
+    let (clients, governors) = (sandbox.path("clients"), sandbox.path("governors"));
+    let options =
+        [format!("--client-access={}", clients.display()), format!("--governor-access={}", governors.display())];
+    let (server, port) = server(&sandbox, &[&options[0], &options[1]]);
+    let governor = governor(&sandbox, &port, &[]);
+    await_governors(&sandbox, &port, 1);
+    // Nothing of the server is in this one's directories.
+    let other = Sandbox::new();
+    let address = format!("127.0.0.1:{port}");
+    let with = |path: &Path| format!("--access={}", path.display());
+    let said = |arguments: &[&str]| {
+        let output = other.rain(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        text(&output.stderr)
+    };
+    assert!(said(&["status", &address]).contains("--access=FILE"));
+    assert!(said(&["stop", &address, &with(&governors)]).contains("not one for clients"));
+    let foreign = Sandbox::new();
+    let (third, third_port) = self::server(&foreign, &[&with(&foreign.path("all"))]);
+    assert!(said(&["stop", &address, &with(&foreign.path("all"))]).contains("do not belong together"));
+    assert!(said(&["status", "127.0.0.1:1", &with(&clients)]).contains("127.0.0.1:1: Connection refused"));
+    assert!(said(&["status", "no-such-host.invalid", &with(&clients)]).contains("no such host"));
+
+    let shown = other.rain(&["status", &address, "--json", &with(&clients)]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["governors"].as_array().unwrap().len(), 1);
+    let mut named = other.command(&["status", &address]);
+    let named = named.env("RAIN_ACCESS", &clients).output().unwrap();
+    assert!(text(&named.stdout).contains("governors: 1"), "{}", text(&named.stderr));
+    let stopped = other.rain(&["stop", &address, &with(&clients)]);
+    assert!(stopped.status.success(), "{}", text(&stopped.stderr));
+    assert_eq!(text(&stopped.stdout), format!("Rain on {address} has stopped\n"));
+    // Nobody listens there any more.
+    assert!(TcpStream::connect(&address).is_err());
+    assert_eq!((server.end(), governor.end()), (String::new(), String::new()));
+    sandbox.assert_nothing_is_left();
+    assert!(foreign.rain(&["stop", "--listen", &third_port]).status.success());
+    third.end();
+}
+
+#[test]
+fn a_server_for_its_own_machine_is_not_asked_over_the_network() {
+    let sandbox = Sandbox::new();
+    let port = sandbox.started(&["--local-governors=[1]", "--no-pin"]);
+    let output = sandbox.rain(&["status", &format!("127.0.0.1:{port}")]);
+    assert!(text(&output.stderr).contains("its own machine only"), "{}", text(&output.stderr));
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
 fn a_governor_says_which_warm_executor_does_not_register() {
     let sandbox = Sandbox::new();
     let (server, port) = server(&sandbox, &[]);

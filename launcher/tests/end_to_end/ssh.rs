@@ -1,6 +1,6 @@
 //! `rain start` with governors on other machines: an sshd of the test's own, with throw-away keys.
 
-use crate::sandbox::{PATIENCE, Sandbox, text};
+use crate::sandbox::{PATIENCE, Sandbox, signal, text};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -73,12 +73,17 @@ fn start(sandbox: &Sandbox, hosts: &str, more: &[&str]) -> Output {
 }
 
 fn start_with(sandbox: &Sandbox, options: &[&str], environment: &[(&str, &Path)]) -> Output {
+    let mut command = start_command(sandbox, options);
+    command.envs(environment.iter().map(|(name, value)| (name, value.as_os_str())));
+    command.output().unwrap()
+}
+
+fn start_command(sandbox: &Sandbox, options: &[&str]) -> Command {
     let mut command = sandbox.command(&["start", "--listen=127.0.0.1:0"]);
     command.args(options).env("RAIN_SSH", format!("ssh -F {}", sandbox.path("ssh/ssh_config").display()));
     command.arg(format!("--workdir={}", sandbox.work_dir().display()));
     command.arg(format!("--logdir={}", sandbox.path("log").display()));
-    command.envs(environment.iter().map(|(name, value)| (name, value.as_os_str())));
-    command.output().unwrap()
+    command
 }
 
 fn await_governors(sandbox: &Sandbox, port: &str, count: usize) -> serde_json::Value {
@@ -123,6 +128,60 @@ fn a_host_that_cannot_be_reached_is_named_and_nothing_stays() {
     assert!(said.contains("refused: ") && said.contains("Connection refused"), "{said}");
     assert!(said.contains("no-such-host.invalid: ") && !said.contains("  here: "), "{said}");
     drop(sshd);
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn in_the_foreground_a_signal_ends_server_and_governors() {
+    for name in ["INT", "TERM"] {
+        let sandbox = Sandbox::new();
+        let sshd = Sshd::start(&sandbox);
+        fs::write(sandbox.path("hosts"), "here\nhere\n").unwrap();
+        let hosts = format!("--governor-host-file={}", sandbox.path("hosts").display());
+        let mut command = start_command(&sandbox, &[&hosts, "--foreground", "--no-pin"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("governors on 2 hosts"), "{line}");
+        let port = sandbox.port();
+        await_governors(&sandbox, &port, 2);
+        assert!(child.try_wait().unwrap().is_none());
+        signal(child.id() as i32, name);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        drop(sshd);
+        sandbox.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn in_the_foreground_nothing_stays_when_hosts_fail_or_the_start_is_interrupted() {
+    let sandbox = Sandbox::new();
+    let sshd = Sshd::start(&sandbox);
+    let started = start(&sandbox, "here\nrefused\n", &["--no-pin", "--foreground"]);
+    assert_eq!(started.status.code(), Some(1));
+    assert!(text(&started.stderr).contains("refused: "), "{}", text(&started.stderr));
+    sandbox.assert_nothing_is_left();
+    // Its commands on the host never end; then it is asked to end.
+    let marker = sandbox.path("marker");
+    let init = format!("--remote-init=echo > {}; exec sleep 1000", marker.display());
+    let hosts = format!("--governor-host-file={}", sandbox.path("hosts").display());
+    fs::write(sandbox.path("hosts"), "here\n").unwrap();
+    let mut command = start_command(&sandbox, &[&hosts, "--foreground", "--no-pin", &init]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !marker.exists() {
+        assert!(Instant::now() < deadline, "it has not come to the host");
+        thread::sleep(Duration::from_millis(5));
+    }
+    signal(child.id() as i32, "TERM");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("interrupted"), "{}", text(&output.stderr));
+    drop(sshd);
+    // What runs on a host that was given up is not Rain's; it is ended here.
+    let sleeps = sandbox.processes().into_iter().filter(|(_, command)| command.contains("sleep 1000"));
+    sleeps.for_each(|(pid, _)| signal(pid, "KILL"));
     sandbox.assert_nothing_is_left();
 }
 

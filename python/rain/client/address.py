@@ -52,8 +52,9 @@ def connect(host: str, port: int, access_file: str | None = None) -> tuple[socke
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if access is not None and isinstance(access.get("tls"), dict):
         return connect_tls(tcp, access["tls"], f"{host}:{port}", access_file), None, f"{host}:{port}"
-    token = access.get("token") if access is not None else None
-    return tcp, token, f"{host}:{port}"
+    if access is None:
+        return tcp, None, f"{host}:{port} (asked without an access file: see access= of Client, and RAIN_ACCESS)"
+    return tcp, access.get("token"), f"{host}:{port}"
 
 
 def _connect_unix(path: str) -> socket.socket:

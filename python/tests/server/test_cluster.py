@@ -34,6 +34,14 @@ def total(ctx: Any, *inputs: Any) -> str:
     return str(sum(data.get_bytes()[0] * (len(data.get_bytes()) == LARGE) for data in inputs))
 
 
+@remote()
+def sleep_then(ctx: Any, large: Any, small: Any) -> bytes:
+    assert len(large.get_bytes()) == LARGE
+    time.sleep(0.2)
+    result: bytes = small.get_bytes()
+    return result
+
+
 class Cluster:
     """A server and governors, each a program in the foreground, maybe in a network namespace."""
 
@@ -144,6 +152,42 @@ def test_objects_travel(cluster: Cluster) -> None:
     for _ in range(2):
         cluster.govern()
     assert check_work(joined(cluster, 2)) == {0, 1}
+
+
+def test_an_object_that_all_governors_read_is_passed_on(cluster: Cluster) -> None:
+    for _ in range(4):
+        cluster.govern()
+    client = joined(cluster, 4)
+    with client.new_session() as session:
+        made = make(7)
+        # Longer than the transfers, so that every governor gets one of each.
+        readers = [sleep_then(made, total(made)) for _ in range(12)]
+        for reader in readers:
+            reader.output.keep()
+        session.submit()
+        assert [reader.output.fetch().get_bytes() for reader in readers] == [b"7"] * len(readers)
+        session.update(readers)
+        assert {reader.info.governor for reader in readers} == {0, 1, 2, 3}
+
+
+def test_governors_that_come_late_get_work(cluster: Cluster) -> None:
+    client = cluster.client()
+    with client.new_session() as session:
+        made = make(1)
+        made.output.keep()
+        # Submitted while there is no governor at all.
+        session.submit()
+        cluster.govern()
+        made.wait()
+        cluster.govern()
+        wait_until(lambda: len(governors(client)) == 2)
+        readers = [sleep_then(made, total(made)) for _ in range(6)]
+        for reader in readers:
+            reader.output.keep()
+        session.submit()
+        assert [reader.output.fetch().get_bytes() for reader in readers] == [b"1"] * len(readers)
+        session.update(readers)
+        assert {reader.info.governor for reader in readers} == {0, 1}
 
 
 def test_a_client_comes_over_tls(cluster: Cluster, tmp_path: Path) -> None:

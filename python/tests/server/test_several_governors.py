@@ -21,7 +21,7 @@ def client() -> Iterator[Client]:
     if not PROGRAM.exists():
         pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
     runtime = Path(tempfile.mkdtemp(prefix="rain-several-"))
-    server = RainServer(runtime, "--local-governors=[1,1,2]", "--no-pin")
+    server = RainServer(runtime, "--local-governors=[1,1,2]", "--no-pin", address="127.0.0.1")
     previous = os.environ.get("RAIN_RUNTIME_DIR")
     os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
     try:

@@ -1,6 +1,7 @@
 //! One TLS connection, read and written without waiting.
 
 use super::wire::{RECORD_HEADER_BYTES, Record, WireError};
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::Connection as Tls;
@@ -66,6 +67,12 @@ impl Connection {
             heard: now,
             wrote: now,
         })
+    }
+
+    /// The system says what can be done now.
+    pub(super) fn take_readiness(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.writable |= event.is_writable() || event.is_write_closed();
     }
 
     /// Whether there may be something to do without waiting for the system.

@@ -32,7 +32,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 pub(super) const WAKER: Token = Token(0);
 pub(super) const LISTENER: Token = Token(1);
-const FIRST_TOKEN: usize = 2;
+pub(super) const FIRST_TOKEN: usize = 2;
 
 /// What the owner asks.
 pub(super) enum Request<D> {
@@ -131,16 +131,13 @@ impl<D: Payload> Endpoint<D> {
                 self.door.knock();
                 continue;
             }
-            let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-            let writable = event.is_writable() || event.is_write_closed();
             let key = self.tokens.get(&token).copied();
             let connection = match key {
                 Some(key) => self.links.get_mut(&key).and_then(|link| link.connection.as_mut()),
                 None => self.door.get_mut(token),
             };
             let Some(connection) = connection.filter(|connection| connection.token == token) else { continue };
-            connection.readable |= readable;
-            connection.writable |= writable;
+            connection.take_readiness(event);
             match key {
                 Some(key) => _ = self.active.insert(key),
                 None => _ = self.active_at_door.insert(token),

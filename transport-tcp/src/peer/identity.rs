@@ -141,6 +141,15 @@ impl PeerTls {
         })
     }
 
+    /// For a server whose governors come another way: accepts clients.
+    ///
+    /// # Errors
+    /// When the certificates are unusable.
+    pub fn for_clients(cluster: &Cluster) -> Result<Self, IdentityError> {
+        let accept = accept_config(&cluster.authority, &cluster.server, &[CLIENT_PROTOCOL])?;
+        Ok(Self { accept, ..Self::server(cluster)? })
+    }
+
     /// For a governor: connects to the server and to governors, and accepts governors.
     ///
     /// # Errors
@@ -162,8 +171,7 @@ impl PeerTls {
         let Some(config) = &self.dial else {
             return Err(rustls::Error::General("a server connects to nobody".to_owned()));
         };
-        let name = ServerName::try_from(if to_server { SERVER_NAME } else { GOVERNOR_NAME });
-        let name = name.map_err(|error| rustls::Error::General(error.to_string()))?;
+        let name = server_name(if to_server { SERVER_NAME } else { GOVERNOR_NAME })?;
         rustls::ClientConnection::new(config.clone(), name).map(Into::into)
     }
 
@@ -186,12 +194,20 @@ impl PeerTls {
     }
 }
 
-/// TLS for a client of the server.
+/// TLS for a connection of a client to the server.
 ///
 /// # Errors
 /// When the certificates are unusable.
-pub fn client_config(authority: &str, credentials: &Credentials) -> Result<Arc<ClientConfig>, IdentityError> {
-    dial_config(authority, credentials, CLIENT_PROTOCOL)
+pub fn client_connection(
+    authority: &str,
+    credentials: &Credentials,
+) -> Result<rustls::ClientConnection, IdentityError> {
+    let config = dial_config(authority, credentials, CLIENT_PROTOCOL)?;
+    Ok(rustls::ClientConnection::new(config, server_name(SERVER_NAME)?)?)
+}
+
+fn server_name(name: &'static str) -> Result<ServerName<'static>, rustls::Error> {
+    ServerName::try_from(name).map_err(|error| rustls::Error::General(error.to_string()))
 }
 
 fn certificate(credentials: &Credentials) -> Result<CertificateDer<'static>, IdentityError> {

@@ -5,6 +5,7 @@
 //! it outlives a connection that is cut for a short time. Content of objects has a [lane](rain_wire::lane) of its own, so that other
 //! messages overtake it.
 
+mod clients;
 mod connection;
 mod door;
 mod endpoint;
@@ -15,10 +16,11 @@ mod tests;
 mod wire;
 
 use crate::front::{FrontSocket, TlsClients};
+pub use clients::ClientListener;
 use connection::Connection;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use door::Door;
-use endpoint::{Endpoint, Joined, LISTENER, Request, WAKER};
+use endpoint::{Endpoint, FIRST_TOKEN, Joined, LISTENER, Request, WAKER};
 use identity::PeerTls;
 use mio::{Poll, Waker};
 use rain_core::id::GovernorId;

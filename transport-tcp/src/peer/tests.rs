@@ -5,7 +5,7 @@ use super::identity::{Cluster, Credentials, PeerTls};
 use super::{ConnectError, TcpTransport};
 use rain_core::graph::{Batch, Column, Kind, Offsets};
 use rain_core::id::{GovernorId, NONE, SessionId};
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message, Run, TaskSet, ToGovernor};
+use rain_core::peer::{BetweenGovernors, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use rain_transport::{Peer, Transport, TransportEvent, Wake, check_transport};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -280,7 +280,7 @@ fn batches_and_kinds_that_are_told_once_come_back_whole() {
             batch: batch.clone(),
             tasks: TaskSet::Some(vec![task]),
             constants: vec![(task, vec![7; 100_000 * (task as usize % 2)])],
-            remote: vec![(5, GovernorId(9))],
+            remote: vec![RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] }],
             pins: vec![6],
         };
         server.transport.send(FIRST, Message::ToGovernor(ToGovernor::Run(run)));
@@ -291,7 +291,8 @@ fn batches_and_kinds_that_are_told_once_come_back_whole() {
                 assert_eq!(run.tasks, TaskSet::Some(vec![task]));
                 assert_eq!((run.batch.first, run.batch.kind(task)), (batch.first, batch.kind(task)));
                 assert_eq!(run.constants, [(task, vec![7; 100_000 * (task as usize % 2)])]);
-                assert_eq!((run.remote, run.pins), (vec![(5, GovernorId(9))], vec![6]));
+                let remote = RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] };
+                assert_eq!((run.remote, run.pins), (vec![remote], vec![6]));
             }
             other => panic!("unexpected {other:?}"),
         }

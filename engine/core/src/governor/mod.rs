@@ -95,10 +95,29 @@ pub enum Action<D> {
 
 #[derive(Debug, Default)]
 struct Session {
-    /// Objects asked for and not yet come, and from whom.
-    awaited: BTreeMap<ObjectIndex, GovernorId>,
+    /// Objects asked for and not yet come.
+    awaited: BTreeMap<ObjectIndex, Awaited>,
     /// The server has been told of a failure: what else happens here is of no interest.
     failed: bool,
+}
+
+/// An object on its way.
+#[derive(Debug)]
+struct Awaited {
+    /// Who can be asked; all before `asked` could not give it.
+    holders: Vec<GovernorId>,
+    /// Place in `holders` of the one that has been asked.
+    asked: usize,
+    /// What those said who could not give it.
+    refusals: Vec<String>,
+    /// Governors that have asked for it here meanwhile.
+    askers: Vec<GovernorId>,
+}
+
+impl Awaited {
+    fn is_asked(&self, governor: GovernorId) -> bool {
+        self.holders.get(self.asked) == Some(&governor)
+    }
 }
 
 /// A governor's whole state beside the pool.
@@ -114,7 +133,7 @@ impl Governor {
     }
 
     /// Takes one event and appends what follows from it.
-    pub fn handle<D>(&mut self, event: Event<D>, actions: &mut Vec<Action<D>>) {
+    pub fn handle<D: Clone>(&mut self, event: Event<D>, actions: &mut Vec<Action<D>>) {
         match event {
             Event::Server(message) => self.server_message(message, actions),
             Event::Peer { from, message } => self.peer_message(from, message, actions),
@@ -139,19 +158,22 @@ impl Governor {
         }
     }
 
-    fn server_message<D>(&mut self, message: ToGovernor<D>, actions: &mut Vec<Action<D>>) {
+    fn server_message<D: Clone>(&mut self, message: ToGovernor<D>, actions: &mut Vec<Action<D>>) {
         match message {
             ToGovernor::OpenSession(open) => {
                 self.sessions.insert(open.session, Session::default());
                 actions.push(Action::OpenSession(open));
             }
-            ToGovernor::Run(run) => {
+            ToGovernor::Run(mut run) => {
                 let Some(session) = self.sessions.get_mut(&run.session) else { return };
-                for (object, holder) in &run.remote {
-                    session.awaited.insert(*object, *holder);
-                    let want = BetweenGovernors::Want { session: run.session, object: *object };
-                    let message = Message::BetweenGovernors(want);
-                    actions.push(Action::Send { to: To::Governor(*holder), message });
+                for input in &mut run.remote {
+                    let holders = std::mem::take(&mut input.holders);
+                    if let Some(holder) = holders.first() {
+                        let want = BetweenGovernors::Want { session: run.session, object: input.object };
+                        actions.push(to_governor(*holder, want));
+                    }
+                    let awaited = Awaited { holders, asked: 0, refusals: Vec::new(), askers: Vec::new() };
+                    session.awaited.insert(input.object, awaited);
                 }
                 actions.push(Action::Link(run));
             }
@@ -180,23 +202,31 @@ impl Governor {
         }
     }
 
-    fn peer_message<D>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
+    fn peer_message<D: Clone>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
         match message {
-            BetweenGovernors::Want { session, object } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::SendObject { session, object, to: Asker::Governor(from) });
+            BetweenGovernors::Want { session, object } => match self.sessions.get_mut(&session) {
+                Some(open) => match open.awaited.get_mut(&object) {
+                    Some(awaited) => awaited.askers.push(from),
+                    None => actions.push(Action::SendObject { session, object, to: Asker::Governor(from) }),
+                },
+                // Closed; or the asker has heard of this governor's copy sooner than it itself.
+                None => {
+                    let content = Err("it does not know the session".to_owned());
+                    actions.push(to_governor(from, BetweenGovernors::Object { session, object, content }));
                 }
-            }
-            BetweenGovernors::Object { session, object, content } => {
-                let Some(open) = self.sessions.get_mut(&session) else { return };
-                if open.awaited.remove(&object).is_none() {
-                    return;
+            },
+            BetweenGovernors::Object { session, object, content } => match content {
+                Ok(content) => {
+                    let Some(open) = self.sessions.get_mut(&session) else { return };
+                    let Some(awaited) = open.awaited.remove(&object) else { return };
+                    for asker in awaited.askers {
+                        let content = Ok(content.clone());
+                        actions.push(to_governor(asker, BetweenGovernors::Object { session, object, content }));
+                    }
+                    actions.push(Action::Supply { session, object, content });
                 }
-                match content {
-                    Ok(content) => actions.push(Action::Supply { session, object, content }),
-                    Err(why) => self.lose_input(session, object, from, &why, actions),
-                }
-            }
+                Err(why) => self.ask_next(session, object, from, &why, actions),
+            },
         }
     }
 
@@ -204,16 +234,17 @@ impl Governor {
         let lost: Vec<(SessionId, ObjectIndex)> = self
             .sessions
             .iter()
-            .flat_map(|(id, session)| session.awaited.iter().map(move |(object, from)| (*id, *object, *from)))
-            .filter(|(_, _, from)| *from == governor)
+            .flat_map(|(id, session)| session.awaited.iter().map(move |(object, awaited)| (*id, *object, awaited)))
+            .filter(|(_, _, awaited)| awaited.is_asked(governor))
             .map(|(id, object, _)| (id, object))
             .collect();
         for (session, object) in lost {
-            self.lose_input(session, object, governor, "the connection was lost", actions);
+            self.ask_next(session, object, governor, "the connection was lost", actions);
         }
     }
 
-    fn lose_input<D>(
+    /// The governor that was asked for an object cannot give it: another one may.
+    fn ask_next<D>(
         &mut self,
         session: SessionId,
         object: ObjectIndex,
@@ -221,8 +252,21 @@ impl Governor {
         why: &str,
         actions: &mut Vec<Action<D>>,
     ) {
-        let message = format!("input object {object} could not be brought from {from}: {why}");
-        self.fail(session, crate::id::NONE, Failure { message, ..Failure::default() }, actions);
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(awaited) = open.awaited.get_mut(&object).filter(|awaited| awaited.is_asked(from)) else { return };
+        awaited.asked += 1;
+        awaited.refusals.push(format!("from {from}: {why}"));
+        if let Some(next) = awaited.holders.get(awaited.asked) {
+            return actions.push(to_governor(*next, BetweenGovernors::Want { session, object }));
+        }
+        let Some(awaited) = open.awaited.remove(&object) else { return };
+        for asker in awaited.askers {
+            let content = Err("it could not get it itself".to_owned());
+            actions.push(to_governor(asker, BetweenGovernors::Object { session, object, content }));
+        }
+        // Only the server knows whether that is a failure: it may have let all holders drop it.
+        let why = awaited.refusals.join("; ");
+        actions.push(to_server(FromGovernor::InputLost { session, object, why }));
     }
 
     fn fail<D>(&mut self, session: SessionId, task: u32, failure: Failure, actions: &mut Vec<Action<D>>) {
@@ -232,6 +276,10 @@ impl Governor {
             actions.push(to_server(FromGovernor::Failed { session, task, failure }));
         }
     }
+}
+
+fn to_governor<D>(governor: GovernorId, message: BetweenGovernors<D>) -> Action<D> {
+    Action::Send { to: To::Governor(governor), message: Message::BetweenGovernors(message) }
 }
 
 fn to_server<D>(message: FromGovernor<D>) -> Action<D> {

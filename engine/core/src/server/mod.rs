@@ -250,6 +250,9 @@ impl<D: Clone> Server<D> {
                     let message = Message::ToGovernor(ToGovernor::EndOfWork { at });
                     actions.push(Action::Send { governor: id, message });
                 }
+                for session in self.sessions.values_mut() {
+                    session.reconsider_wide_tasks();
+                }
             }
             FromGovernor::Started { session, task, start } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
@@ -271,6 +274,7 @@ impl<D: Clone> Server<D> {
             }
             FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, actions),
             FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, actions),
+            FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
             FromGovernor::Fetched { ticket, content } => self.fetched(ticket, content, actions),
         }
         self.place(actions);
@@ -302,6 +306,22 @@ impl<D: Clone> Server<D> {
         }
         let error = session.record_failure(governor, task, failure);
         self.fail_session(id, error, actions);
+    }
+
+    fn input_lost(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        object: u32,
+        why: &str,
+        actions: &mut Vec<Action<D>>,
+    ) {
+        // Nobody may need it any more, because tasks were cancelled; then its holders have dropped it.
+        if self.sessions.get(&id).is_some_and(|session| session.failure.is_none() && session.is_held(object)) {
+            let message = format!("input object {object} could not be brought {why}");
+            let failure = crate::peer::Failure { message, ..Default::default() };
+            self.task_failed(governor, id, crate::id::NONE, failure, actions);
+        }
     }
 
     fn fail_session(&mut self, id: SessionId, error: RequestError, actions: &mut Vec<Action<D>>) {

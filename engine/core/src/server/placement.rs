@@ -2,18 +2,23 @@
 //!
 //! One governor gets every task at once, before it is ready. Several are given ready tasks, each followed by the chain
 //! that hangs on it alone; how many depends on how long tasks take, so that short ones come in large batches and long ones
-//! stay here until a cpu is free.
+//! stay here until a cpu is free. A session whose first submits found one governor is spread from the next submit on.
 
 use super::session::{Session, TaskState};
 use super::{Action, Governor, Server};
 use crate::graph::Batch;
 use crate::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
-use crate::peer::{Message, OpenSession, Run, TaskSet, ToGovernor};
+use crate::peer::{Message, OpenSession, RemoteInput, Run, TaskSet, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Mark in `Spread::assigned` of a task that was cancelled before it was placed.
 const CANCELLED: u16 = u16::MAX - 1;
+
+/// Objects of at least so many bytes are passed on by those who have got them.
+const SPREAD_BYTES_MIN: u32 = 64 << 10;
+/// Holders of an input that a governor is told of.
+const SOURCES_MAX: usize = 4;
 
 /// What the server keeps of a session that runs on several governors.
 pub(super) struct Spread<D> {
@@ -32,6 +37,8 @@ pub(super) struct Spread<D> {
     /// Kept constants that no task reads; they have to be somewhere to be fetched.
     unread_constants: Vec<ObjectIndex>,
     ready: VecDeque<TaskIndex>,
+    /// Ready tasks for which no governor has enough cpus.
+    too_wide: Vec<TaskIndex>,
     /// Mean duration of recent tasks, seconds.
     mean_duration: Option<f64>,
 }
@@ -48,6 +55,7 @@ impl<D: Clone> Spread<D> {
             constants: BTreeMap::new(),
             unread_constants: Vec::new(),
             ready: VecDeque::new(),
+            too_wide: Vec::new(),
             mean_duration: None,
         }
     }
@@ -65,6 +73,14 @@ impl<D: Clone> Spread<D> {
         per_cpu * u64::from(cpus)
     }
 
+    /// Makes room in the tables.
+    fn grow(&mut self, tasks: usize, objects: usize) {
+        self.unmet.resize(tasks, 0);
+        self.assigned.resize(tasks, u16::MAX);
+        self.first_edge.resize(objects, NONE);
+        self.consumers_left.resize(objects, 0);
+    }
+
     fn learn(&mut self, duration: f64) {
         let mean = self.mean_duration.unwrap_or(duration);
         self.mean_duration = Some(mean + (duration - mean) / 16.0);
@@ -73,6 +89,7 @@ impl<D: Clone> Spread<D> {
     /// Never places these tasks, which were cancelled.
     pub(super) fn forget_tasks(&mut self, cancelled: &BTreeSet<TaskIndex>) {
         self.ready.retain(|task| !cancelled.contains(task));
+        self.too_wide.retain(|task| !cancelled.contains(task));
         for task in cancelled {
             let assigned = &mut self.assigned[*task as usize];
             if *assigned == u16::MAX {
@@ -109,13 +126,46 @@ impl<D: Clone> Spread<D> {
 }
 
 impl<D: Clone> Session<D> {
+    /// From now on tasks are handed out when they are ready. Those that a governor was given as a whole stay there.
+    fn start_to_spread(&mut self) {
+        let mut spread = Spread::new();
+        spread.grow(self.tasks.len(), self.objects.len());
+        let unplaced = std::mem::take(&mut self.unplaced);
+        let first_unplaced = unplaced.iter().map(|unplaced| unplaced.batch.first).min().unwrap_or(NONE);
+        if let Some(id) = self.governors.keys().next().copied() {
+            for batch in self.batches.iter().filter(|batch| batch.first < first_unplaced) {
+                for task in batch.tasks() {
+                    let state = self.tasks[task as usize].state;
+                    spread.assigned[task as usize] =
+                        if state == TaskState::Cancelled { CANCELLED } else { id.0 as u16 };
+                    if !state.is_over() {
+                        batch.inputs(task).iter().for_each(|object| spread.consumers_left[*object as usize] += 1);
+                    }
+                }
+            }
+            // The governor was told to hold what is kept; it knows itself what its tasks need.
+            let unheld: BTreeSet<ObjectIndex> = unplaced.iter().flat_map(|unplaced| &unplaced.keep).copied().collect();
+            let kept = (0..).zip(&self.objects).filter(|(object, record)| record.kept && !unheld.contains(object));
+            spread.holders.extend(kept.map(|(object, _)| (object, vec![id])));
+        }
+        self.spread = Some(Box::new(spread));
+        for unplaced in unplaced {
+            self.spread_submit(&unplaced.batch, unplaced.constants);
+        }
+    }
+
+    /// A governor has come: it may have enough cpus for what is waiting.
+    pub(super) fn reconsider_wide_tasks(&mut self) {
+        if let Some(spread) = &mut self.spread {
+            let too_wide = std::mem::take(&mut spread.too_wide);
+            spread.ready.extend(too_wide);
+        }
+    }
+
     /// Adds a new batch to the tables of a spread session.
     pub(super) fn spread_submit(&mut self, batch: &Arc<Batch>, constants: Vec<(ObjectIndex, D)>) {
         let Some(mut spread) = self.spread.take() else { return };
-        spread.unmet.resize(self.tasks.len(), 0);
-        spread.assigned.resize(self.tasks.len(), u16::MAX);
-        spread.first_edge.resize(self.objects.len(), NONE);
-        spread.consumers_left.resize(self.objects.len(), 0);
+        spread.grow(self.tasks.len(), self.objects.len());
         for task in batch.tasks() {
             for object in batch.inputs(task) {
                 spread.consumers_left[*object as usize] += 1;
@@ -183,10 +233,18 @@ impl<D: Clone> Session<D> {
         self.spread = Some(spread);
     }
 
+    /// Whether governors are to hold an object of a spread session.
+    pub(super) fn is_held(&self, object: ObjectIndex) -> bool {
+        self.spread.as_ref().is_some_and(|spread| spread.holders.contains_key(&object))
+    }
+
     /// Whether there is something that no governor has been given.
     pub(super) fn has_unplaced(&self) -> bool {
         !self.unplaced.is_empty()
-            || self.spread.as_ref().is_some_and(|s| !s.ready.is_empty() || !s.unread_constants.is_empty())
+            || self
+                .spread
+                .as_ref()
+                .is_some_and(|s| !s.ready.is_empty() || !s.too_wide.is_empty() || !s.unread_constants.is_empty())
     }
 
     fn open_on(&mut self, governor: GovernorId, actions: &mut Vec<Action<D>>) {
@@ -232,8 +290,14 @@ impl<D: Clone> Session<D> {
         while let Some(task) = spread.ready.pop_front() {
             let batch = self.batch_of(task).clone();
             let Some(id) = choose(&spread, &batch, task, governors) else {
-                spread.ready.push_front(task);
-                break;
+                let cpus = batch.kind(task).cpus;
+                if governors.values().any(|governor| governor.alive && governor.cpus >= cpus) {
+                    spread.ready.push_front(task);
+                    break;
+                }
+                // One may come that has enough; others need not wait behind this one.
+                spread.too_wide.push(task);
+                continue;
             };
             self.open_on(id, actions);
             let mut next = Some(task);
@@ -276,7 +340,10 @@ impl<D: Clone> Session<D> {
                     run.constants.push((*object, data.clone()));
                     run.pins.push(*object);
                 }
-                (None, Some(holder)) => run.remote.push((*object, *holder)),
+                (None, Some(_)) => {
+                    let holders = sources(holders, self.objects[*object as usize].size);
+                    run.remote.push(RemoteInput { object: *object, holders });
+                }
                 (None, None) => {}
             }
             holders.push(id);
@@ -313,6 +380,16 @@ impl<D: Clone> Session<D> {
         });
         (fits && inputs_there).then_some(follower)
     }
+}
+
+/// Whom the next governor that needs an object is to ask, in this order.
+///
+/// Small ones come from their maker. The copies of large ones form a binary tree, so that no governor sends one more than
+/// twice; who is to have it before is asked next. All come before the asker in `holders`, so that none waits for itself.
+fn sources(holders: &[GovernorId], bytes: u32) -> Vec<GovernorId> {
+    let first = if bytes < SPREAD_BYTES_MIN { 0 } else { (holders.len() - 1) / 2 };
+    let others = holders.iter().enumerate().filter(|(place, _)| *place != first).map(|(_, holder)| holder);
+    std::iter::once(&holders[first]).chain(others.take(SOURCES_MAX - 1)).copied().collect()
 }
 
 fn first_alive(governors: &BTreeMap<GovernorId, Governor>) -> Option<GovernorId> {
@@ -374,9 +451,16 @@ fn choose<D: Clone>(
 impl<D: Clone> Server<D> {
     /// Hands out what can be handed out.
     pub(super) fn place(&mut self, actions: &mut Vec<Action<D>>) {
+        if self.to_place.is_empty() {
+            return;
+        }
         let (sessions, governors) = (&mut self.sessions, &mut self.governors);
+        let is_one = governors.values().filter(|governor| governor.alive).count() == 1;
         self.to_place.retain(|id| {
             let Some(session) = sessions.get_mut(id).filter(|session| session.failure.is_none()) else { return false };
+            if session.spread.is_none() && !is_one {
+                session.start_to_spread();
+            }
             if session.spread.is_some() {
                 session.place_spread(governors, actions);
             } else if let Some(id) = first_alive(governors)

@@ -29,9 +29,8 @@ impl<D: Clone> Server<D> {
                 reply(actions, to, Reply::Done);
             }
             Command::Submit { session, submission } => {
-                let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max().unwrap_or(0);
-                let spread = self.governors.values().filter(|g| g.alive).count() > 1;
-                self.usable_session(to.client, session)?.submit(*submission, cpus_max, spread)?;
+                let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max();
+                self.usable_session(to.client, session)?.submit(*submission, cpus_max)?;
                 self.to_place.insert(session);
                 reply(actions, to, Reply::Done);
                 self.place(actions);

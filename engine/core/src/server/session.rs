@@ -71,7 +71,7 @@ pub(super) struct Session<D> {
     pub(super) out_of_time: bool,
     pub(super) waits: Waits,
     pub(super) unplaced: Vec<Unplaced<D>>,
-    /// Set from the first submit on when there is more than one governor.
+    /// Set from the first submit on that did not find exactly one governor.
     pub(super) spread: Option<Box<Spread<D>>>,
     /// Governors that know this session, and how many of its tasks they have.
     pub(super) governors: BTreeMap<GovernorId, u64>,

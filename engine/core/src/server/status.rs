@@ -34,7 +34,8 @@ pub struct SessionStatus {
 }
 
 impl<D: Clone> Server<D> {
-    pub(super) fn status(&self) -> Status {
+    /// What the server is doing.
+    pub fn status(&self) -> Status {
         let governors =
             self.governors.iter().filter(|(_, governor)| governor.alive).map(|(id, governor)| GovernorStatus {
                 id: id.0,

@@ -1,6 +1,5 @@
 //! Taking a submit: every rule is checked before anything changes.
 
-use super::placement::Spread;
 use super::session::{ObjectRecord, Session, TaskRecord, TaskState, Unplaced};
 use crate::client::{RequestError, Submit};
 use crate::graph::{Batch, Column, ColumnError, DataType, Kind, Offsets, OutputSpec, decode_column};
@@ -123,13 +122,8 @@ fn refuse<T>(message: String) -> Result<T, RequestError> {
 }
 
 impl<D: Clone> Session<D> {
-    /// Takes a submit or refuses it whole. `cpus_max`: cpus of the largest governor; `spread`: there are several.
-    pub(super) fn submit(
-        &mut self,
-        submission: Submission<D>,
-        cpus_max: u32,
-        spread: bool,
-    ) -> Result<(), RequestError> {
+    /// Takes a submit or refuses it whole. `cpus_max`: cpus of the largest governor, `None` while there is none.
+    pub(super) fn submit(&mut self, submission: Submission<D>, cpus_max: Option<u32>) -> Result<(), RequestError> {
         if u64::from(submission.count) > ITEMS_MAX {
             return refuse(format!("{} tasks are more than the {ITEMS_MAX} of one submit", submission.count));
         }
@@ -168,9 +162,6 @@ impl<D: Clone> Session<D> {
         if batch.count > 0 {
             self.batches.push(batch.clone());
         }
-        if spread && self.batches.len() <= 1 && self.governors.is_empty() && self.spread.is_none() {
-            self.spread = Some(Box::new(Spread::new()));
-        }
         if self.spread.is_some() {
             self.spread_submit(&batch, constants);
         } else {
@@ -179,7 +170,11 @@ impl<D: Clone> Session<D> {
         Ok(())
     }
 
-    fn check_kinds(&self, submission: &Submission<D>, cpus_max: u32) -> Result<Arc<Vec<Arc<Kind>>>, RequestError> {
+    fn check_kinds(
+        &self,
+        submission: &Submission<D>,
+        cpus_max: Option<u32>,
+    ) -> Result<Arc<Vec<Arc<Kind>>>, RequestError> {
         for kind in &submission.kinds {
             if !kind.task_type.contains('/') {
                 return refuse(format!("task type {:?} is not of the form EXECUTOR/METHOD", kind.task_type));
@@ -187,7 +182,7 @@ impl<D: Clone> Session<D> {
             if kind.cpus == 0 {
                 return refuse(format!("{} asks for 0 cpus; a task takes at least 1", kind.display_name()));
             }
-            if kind.cpus > cpus_max {
+            if let Some(cpus_max) = cpus_max.filter(|cpus_max| kind.cpus > *cpus_max) {
                 return refuse(format!(
                     "{} asks for {} cpus, but the largest governor has {cpus_max}",
                     kind.display_name(),

@@ -1,5 +1,6 @@
 //! The server's state machine, driven by events: exact messages, then nothing left.
 
+mod cluster;
 mod end_of_time;
 mod random;
 mod scripts;
@@ -122,7 +123,9 @@ fn describe(message: &ToGovernor<Content>) -> String {
                 TaskSet::Some(tasks) => tasks.clone(),
             };
             let constants: Vec<u32> = constants.iter().map(|(object, _)| *object).collect();
-            let remote: Vec<(u32, u32)> = remote.iter().map(|(object, from)| (*object, from.0)).collect();
+            let remote =
+                remote.iter().map(|input| (input.object, input.holders.iter().map(|id| id.0).collect::<Vec<_>>()));
+            let remote: Vec<(u32, Vec<u32>)> = remote.collect();
             format!("run {tasks:?} constants {constants:?} remote {remote:?} pins {pins:?}")
         }
         ToGovernor::CloseSession(session) => format!("close {}", session.0),
@@ -132,6 +135,11 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::EndOfWork { at } => format!("end of work {at}"),
         ToGovernor::Stop => "stop".to_owned(),
     }
+}
+
+/// Cases of a property test: few in the short form, `PROPTEST_CASES` in the long one (`make stress`).
+pub fn cases(short: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(short)
 }
 
 /// A kind with this number of outputs.

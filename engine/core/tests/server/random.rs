@@ -1,10 +1,10 @@
 //! Random graphs on simulated governors: every task runs exactly once, after its inputs are where it runs, whatever order
 //! tasks finish in; in the end every pin has been given back.
 
-use crate::{Harness, submission};
+use crate::{Harness, cases, submission};
 use proptest::prelude::*;
-use rain_core::id::NONE;
-use rain_core::peer::{Run, TaskSet, ToGovernor};
+use rain_core::id::{GovernorId, NONE};
+use rain_core::peer::{RemoteInput, Run, TaskSet, ToGovernor};
 use rain_core::server::{Command, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,8 +41,9 @@ impl World {
     }
 
     fn take_run(&mut self, number: usize, run: &Run<u64>) {
-        for (object, from) in &run.remote {
-            assert!(self.governors[from.0 as usize].objects.contains(object), "{object} is not on {from}");
+        for RemoteInput { object, holders } in &run.remote {
+            let there = |from: &GovernorId| self.governors[from.0 as usize].objects.contains(object);
+            assert!(holders.iter().any(there), "{object} is not on {holders:?}");
             self.governors[number].objects.insert(*object);
             self.governors[number].pinned.insert(*object);
         }
@@ -91,11 +92,6 @@ impl World {
         self.take(h);
         true
     }
-}
-
-/// Cases of a property test: few in the short form, `PROPTEST_CASES` in the long one (`make stress`).
-fn cases(short: u32) -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(short)
 }
 
 proptest! {

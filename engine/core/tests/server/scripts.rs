@@ -238,13 +238,36 @@ fn an_object_made_elsewhere_is_named_with_its_holder() {
     let texts = h.take_message_texts();
     assert_eq!(
         texts,
-        ["0: run [2] constants [] remote [(1, 1)] pins []", "1: run [3] constants [] remote [(0, 0)] pins []",]
+        ["0: run [2] constants [] remote [(1, [1])] pins []", "1: run [3] constants [] remote [(0, [0])] pins []",]
     );
     h.finish(0, session, &[2], &[2]);
     assert!(h.take_messages().is_empty());
     h.finish(1, session, &[3], &[3]);
     assert_eq!(h.take_message_texts(), ["0: unpin [0, 1]", "1: unpin [0, 1]"]);
     h.assert_nothing_left();
+}
+
+#[test]
+fn a_lost_input_fails_its_session_unless_nobody_needs_it_any_more() {
+    for cancelled in [false, true] {
+        let mut h = Harness::new(&[1, 1]);
+        let session = h.new_session();
+        let tasks: [(&[u32], u32); 4] = [(&[], 0), (&[], 1), (&[0, 1], 2), (&[0, 1], 3)];
+        h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
+        h.finish(0, session, &[0], &[0]);
+        h.finish(1, session, &[1], &[1]);
+        if cancelled {
+            h.request(Command::Cancel { session, tasks: vec![2, 3] });
+        }
+        h.governor(0, FromGovernor::InputLost { session, object: 1, why: "from governor 1: gone".into() });
+        if cancelled {
+            h.done(Command::WaitAll { session });
+        } else {
+            let message = h.refused(Command::WaitAll { session });
+            let expected = "a task failed on governor 0: input object 1 could not be brought from governor 1: gone";
+            assert_eq!(message, expected);
+        }
+    }
 }
 
 #[test]
@@ -259,8 +282,65 @@ fn a_lost_governor_fails_the_sessions_that_used_it() {
         Some(Reply::Error(error)) => assert!(error.message.contains("governor 0 was lost (cut)"), "{error:?}"),
         other => panic!("{other:?}"),
     }
-    let message = h.refused(Command::Submit { session: unused, submission: submission(&[(&[], 0)], &[], &[]) });
-    assert!(message.contains("largest governor has 0"), "{message}");
+    assert_eq!(h.take_message_texts(), ["0: close 1"]);
+    // The other one waits for a governor.
+    h.done(Command::Submit { session: unused, submission: submission(&[(&[], 0)], &[], &[]) });
+    assert_eq!(h.take_message_texts(), [] as [&str; 0]);
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["1: open 2", "1: run [0] constants [] remote [] pins []"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_session_that_waits_for_governors_is_spread_over_those_that_come() {
+    let mut h = Harness::new(&[]);
+    let session = h.new_session();
+    let tasks: Vec<(&[u32], u32)> = vec![(&[], NONE); 8];
+    h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
+    assert!(h.take_messages().is_empty());
+    h.governor(0, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["0: open 1", "0: run [0, 1, 2, 3] constants [] remote [] pins []"]);
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["1: open 1", "1: run [4, 5, 6, 7] constants [] remote [] pins []"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn later_submits_of_a_session_go_to_governors_that_have_come_since() {
+    let mut h = Harness::new(&[1]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[0], 1), (&[1], 2), (&[], 3)], &[0], &[1, 2]) });
+    h.finish(0, session, &[0], &[1]);
+    h.take_messages();
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    // 1 and 2 are still with governor 0: what 3 reads is there, what 4 reads is not made yet, 5 reads nothing.
+    h.done(Command::Submit { session, submission: submission(&[(&[1], 4), (&[2], 5), (&[], 6)], &[], &[]) });
+    assert_eq!(h.take_message_texts(), ["1: open 1", "1: run [3, 5] constants [] remote [(1, [0])] pins []"]);
+    h.finish(0, session, &[1, 2], &[2, 3]);
+    assert_eq!(h.take_message_texts(), ["0: run [4] constants [] remote [] pins []"]);
+    h.finish(1, session, &[3, 5], &[4, 6]);
+    h.finish(0, session, &[4], &[5]);
+    h.done(Command::WaitAll { session });
+    assert!(h.take_messages().is_empty());
+    h.done(Command::Unkeep { session, objects: vec![1, 2] });
+    assert_eq!(h.take_message_texts(), ["0: unpin [1, 2]", "1: unpin [1]"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_task_that_is_too_wide_for_all_waits_for_a_governor_and_others_do_not_wait_behind_it() {
+    let mut h = Harness::new(&[]);
+    let session = h.new_session();
+    let mut wide = submission(&[(&[], NONE), (&[], 0)], &[], &[]);
+    wide.kinds[0] = kind(4, 0);
+    h.done(Command::Submit { session, submission: wide });
+    h.governor(0, FromGovernor::Joined { cpus: 2 });
+    assert_eq!(h.take_message_texts(), ["0: open 1", "0: run [1] constants [] remote [] pins []"]);
+    h.finish(0, session, &[1], &[0]);
+    assert!(h.take_messages().is_empty());
+    h.governor(1, FromGovernor::Joined { cpus: 4 });
+    assert_eq!(h.take_message_texts(), ["1: open 1", "1: run [0] constants [] remote [] pins []"]);
+    h.assert_nothing_left();
 }
 
 #[test]

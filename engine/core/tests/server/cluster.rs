@@ -1,0 +1,362 @@
+//! A server and governors, each with its state machine, whose messages arrive in random order between different pairs; the
+//! pools are simulated by counting claims as the runtime does. Whatever the order: each task runs once, on its inputs, where
+//! they are; nothing is sent twice or kept in the end.
+
+use crate::{Harness, cases, submission};
+use proptest::prelude::*;
+use rain_core::governor::{Action, Asker, Event, Governor, To};
+use rain_core::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
+use rain_core::peer::{BetweenGovernors, Finished, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet};
+use rain_core::server::{Command, Event as ServerEvent, Reply};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Objects are reported with so many bytes: too many to come from their makers only.
+const BYTES: u32 = 1 << 20;
+
+/// A governor, and its pool in numbers.
+#[derive(Default)]
+struct Node {
+    machine: Governor,
+    claims: BTreeMap<ObjectIndex, i64>,
+    there: BTreeSet<ObjectIndex>,
+    /// Tasks that wait or are ready, with what they read and make.
+    tasks: BTreeMap<TaskIndex, (Vec<ObjectIndex>, Vec<ObjectIndex>)>,
+    cancelled: BTreeSet<TaskIndex>,
+    /// How often each object was sent to other governors.
+    sent: BTreeMap<ObjectIndex, usize>,
+}
+
+impl Node {
+    fn claim(&mut self, object: ObjectIndex) {
+        *self.claims.entry(object).or_default() += 1;
+    }
+
+    fn release(&mut self, object: ObjectIndex) {
+        let claims = self.claims.entry(object).or_default();
+        assert!(*claims > 0, "object {object} is released more often than it was claimed");
+        *claims -= 1;
+        if *claims == 0 {
+            self.there.remove(&object);
+        }
+    }
+
+    fn supply(&mut self, object: ObjectIndex) {
+        assert!(self.claims.get(&object).is_some_and(|claims| *claims > 0), "nobody has a claim on object {object}");
+        assert!(self.there.insert(object), "object {object} is supplied twice");
+        self.release(object);
+    }
+
+    /// As `link` of the runtime.
+    fn link(&mut self, run: &Run<u64>) {
+        run.constants.iter().for_each(|(object, _)| self.claim(*object));
+        for input in &run.remote {
+            self.claim(input.object);
+            self.claim(input.object);
+        }
+        run.pins.iter().for_each(|object| self.claim(*object));
+        let tasks: Vec<TaskIndex> = match &run.tasks {
+            TaskSet::All => run.batch.tasks().collect(),
+            TaskSet::Some(tasks) => tasks.clone(),
+        };
+        for task in tasks {
+            let (inputs, outputs) = (run.batch.inputs(task).to_vec(), run.batch.outputs(task).collect::<Vec<_>>());
+            outputs.iter().chain(&inputs).for_each(|object| self.claim(*object));
+            assert!(self.tasks.insert(task, (inputs, outputs)).is_none(), "task {task} is sent twice");
+        }
+        run.constants.iter().for_each(|(object, _)| self.supply(*object));
+    }
+
+    fn ready(&self) -> Vec<TaskIndex> {
+        let there = |inputs: &[ObjectIndex]| inputs.iter().all(|object| self.there.contains(object));
+        self.tasks.iter().filter(|(_, (inputs, _))| there(inputs)).map(|(task, _)| *task).collect()
+    }
+}
+
+/// One end of a queue of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Server,
+    Governor(u32),
+}
+
+pub struct World {
+    pub h: Harness,
+    session: SessionId,
+    nodes: Vec<Node>,
+    /// Messages under way between two ends arrive in their order.
+    queues: BTreeMap<(End, End), VecDeque<Message<u64>>>,
+    pub ran: BTreeMap<TaskIndex, u32>,
+    /// Where each object was made, or brought by the server.
+    made: BTreeMap<ObjectIndex, u32>,
+    /// Inputs that governors said they could not get.
+    lost: Vec<String>,
+    /// Whether governors that have not made an object may fail to pass it on.
+    unreliable: bool,
+}
+
+impl World {
+    pub fn new(cpus: &[u32]) -> Self {
+        let mut h = Harness::new(cpus);
+        let session = h.new_session();
+        let nodes = cpus.iter().map(|_| Node::default()).collect();
+        let (queues, ran, made) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { h, session, nodes, queues, ran, made, lost: Vec::new(), unreliable: false }
+    }
+
+    fn send(&mut self, from: End, to: End, message: Message<u64>) {
+        self.queues.entry((from, to)).or_default().push_back(message);
+    }
+
+    /// Puts what the server has said under way.
+    pub fn take_server_messages(&mut self) {
+        for (governor, message) in self.h.take_messages() {
+            self.send(End::Server, End::Governor(governor), Message::ToGovernor(message));
+        }
+    }
+
+    fn handle(&mut self, number: u32, event: Event<u64>, draw: usize) {
+        let mut actions = Vec::new();
+        self.nodes[number as usize].machine.handle(event, &mut actions);
+        for action in actions {
+            self.carry_out(number, action, draw);
+        }
+    }
+
+    fn carry_out(&mut self, number: u32, action: Action<u64>, draw: usize) {
+        let me = End::Governor(number);
+        let node = &mut self.nodes[number as usize];
+        match action {
+            Action::Send { to: To::Server, message } => {
+                if let Message::FromGovernor(FromGovernor::InputLost { object, why, .. }) = &message {
+                    self.lost.push(format!("{object} on {number}: {why}"));
+                }
+                self.send(me, End::Server, message);
+            }
+            Action::Send { to: To::Governor(to), message } => {
+                if let Message::BetweenGovernors(BetweenGovernors::Object { object, content: Ok(_), .. }) = &message {
+                    *node.sent.entry(*object).or_default() += 1;
+                }
+                self.send(me, End::Governor(to.0), message);
+            }
+            Action::CloseSession(_) => panic!("the session has failed, with lost inputs {:?}", self.lost),
+            Action::OpenSession(_) => {}
+            Action::Link(run) => {
+                node.link(&run);
+                self.made.extend(run.constants.iter().map(|(object, _)| (*object, number)));
+            }
+            Action::Supply { object, content, .. } => {
+                assert_eq!(content, u64::from(object), "the content of another object");
+                node.supply(object);
+            }
+            Action::Release { objects, .. } => objects.iter().for_each(|object| node.release(*object)),
+            Action::CancelTasks { tasks, .. } => node.cancelled.extend(tasks),
+            Action::SendObject { session, object, to: Asker::Governor(to) } => {
+                let is_maker = self.made.get(&object) == Some(&number);
+                let fails = self.unreliable && !is_maker && draw.is_multiple_of(3);
+                let content = if node.there.contains(&object) && !fails {
+                    *node.sent.entry(object).or_default() += 1;
+                    Ok(u64::from(object))
+                } else {
+                    Err("not there".to_owned())
+                };
+                let message = BetweenGovernors::Object { session, object, content };
+                self.send(me, End::Governor(to.0), Message::BetweenGovernors(message));
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    /// Lets one thing happen; false when nothing can.
+    pub fn step(&mut self, draw: usize) -> bool {
+        let queues: Vec<(End, End)> =
+            self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(ends, _)| *ends).collect();
+        let ready: Vec<(u32, TaskIndex)> = (0..)
+            .zip(&self.nodes)
+            .flat_map(|(number, node)| node.ready().into_iter().map(move |task| (number, task)))
+            .collect();
+        let choices = queues.len() + ready.len();
+        if choices == 0 {
+            return false;
+        }
+        match draw % choices {
+            choice if choice < queues.len() => self.deliver(queues[choice], draw / choices),
+            choice => self.run(ready[choice - queues.len()]),
+        }
+        true
+    }
+
+    fn deliver(&mut self, ends: (End, End), draw: usize) {
+        let Some(message) = self.queues.get_mut(&ends).and_then(VecDeque::pop_front) else { return };
+        match (ends, message) {
+            ((End::Server, End::Governor(to)), Message::ToGovernor(message)) => {
+                self.handle(to, Event::Server(message), draw);
+            }
+            ((End::Governor(from), End::Server), Message::FromGovernor(message)) => {
+                self.h.handle(ServerEvent::Governor { governor: GovernorId(from), message });
+                self.take_server_messages();
+            }
+            ((End::Governor(from), End::Governor(to)), Message::BetweenGovernors(message)) => {
+                self.handle(to, Event::Peer { from: GovernorId(from), message }, draw);
+            }
+            (ends, message) => panic!("unexpected on {ends:?}: {message:?}"),
+        }
+    }
+
+    fn run(&mut self, (number, task): (u32, TaskIndex)) {
+        let node = &mut self.nodes[number as usize];
+        let Some((inputs, outputs)) = node.tasks.remove(&task) else { return };
+        if node.cancelled.contains(&task) {
+            inputs.iter().for_each(|object| node.release(*object));
+            return;
+        }
+        assert_eq!(self.ran.insert(task, number), None, "task {task} runs twice");
+        for object in &outputs {
+            self.made.insert(*object, number);
+            node.supply(*object);
+        }
+        inputs.iter().for_each(|object| node.release(*object));
+        let tasks = vec![TaskReport { task, duration: 0.5, start: 1.0 }];
+        let objects = outputs.iter().map(|object| ObjectReport { object: *object, size: BYTES }).collect();
+        let finished = Finished { session: self.session.0, tasks, objects, ..Finished::default() };
+        self.handle(number, Event::Finished(finished), 0);
+    }
+
+    /// Lets everything happen that can.
+    pub fn settle(&mut self, draws: &mut dyn Iterator<Item = usize>) {
+        self.take_server_messages();
+        while self.step(draws.next().unwrap_or(0)) {}
+        self.assert_nobody_is_stuck();
+    }
+
+    /// Lets up to `at_most` things happen.
+    fn steps(&mut self, draws: &mut impl Iterator<Item = usize>, at_most: usize) {
+        for _ in 0..draws.next().unwrap_or(0) % at_most {
+            self.step(draws.next().unwrap_or(0));
+        }
+    }
+
+    /// Another governor comes.
+    fn join(&mut self, cpus: u32) {
+        self.h.governor(self.nodes.len() as u32, FromGovernor::Joined { cpus });
+        self.nodes.push(Node::default());
+        self.take_server_messages();
+    }
+
+    fn assert_nobody_is_stuck(&self) {
+        let stuck: Vec<_> = self.nodes.iter().flat_map(|node| node.tasks.keys()).collect();
+        assert!(stuck.is_empty(), "tasks {stuck:?} can never run");
+    }
+
+    /// What is claimed anywhere.
+    fn claimed(&self) -> Vec<(u32, ObjectIndex)> {
+        let claimed = |node: &Node| node.claims.iter().filter(|(_, n)| **n > 0).map(|(o, _)| *o).collect::<Vec<_>>();
+        (0..).zip(&self.nodes).flat_map(|(n, node)| claimed(node).into_iter().map(move |object| (n, object))).collect()
+    }
+}
+
+/// Pseudo-random numbers from a seed, so that a case needs few draws of proptest's.
+pub fn random(mut seed: u64) -> impl Iterator<Item = usize> {
+    std::iter::repeat_with(move || {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize
+    })
+}
+
+#[test]
+fn a_large_object_is_passed_on_by_those_who_have_it() {
+    let mut w = World::new(&[1; 12]);
+    let session = w.session;
+    let mut tasks: Vec<(&[u32], u32)> = vec![(&[], 0)];
+    tasks.extend((1..40).map(|_| (&[0][..], NONE)));
+    w.h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
+    let all = w.h.request(Command::WaitAll { session });
+    // What the server says comes first, so that everybody knows of a copy before being asked for it.
+    w.settle(&mut std::iter::empty());
+    assert!(matches!(w.h.take_reply(all), Some(Reply::Done)));
+    let copies: Vec<usize> = w.nodes.iter().filter_map(|node| node.sent.get(&0)).copied().collect();
+    assert_eq!(copies.iter().sum::<usize>(), 11, "each of the others has got it once");
+    assert!(copies.iter().max() <= Some(&2) && copies.len() >= 6, "{copies:?}");
+    assert_eq!(w.claimed(), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_task_runs_once_whatever_the_order_of_messages(
+        shape in proptest::collection::vec((proptest::collection::vec(any::<prop::sample::Index>(), 0..4), any::<bool>()), 1..60),
+        second_submit in any::<prop::sample::Index>(),
+        constants in 0u32..3,
+        kept in proptest::collection::vec(any::<bool>(), 64),
+        cpus in proptest::collection::vec(1u32..3, 1..6),
+        at_first in 0usize..6,
+        cancels in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
+        unreliable in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let (first, late) = cpus.split_at(at_first.min(cpus.len()));
+        let mut w = World::new(first);
+        w.unreliable = unreliable;
+        let session = w.session;
+        let mut draws = random(seed);
+        // Two submits: what the second reads of the first is kept.
+        let split = second_submit.index(shape.len());
+        let mut objects = constants;
+        let mut tasks: Vec<(Vec<u32>, u32)> = Vec::new();
+        let mut readable: Vec<u32> = (0..objects).collect();
+        let mut objects_at_split = 0;
+        for (number, (reads, makes)) in shape.iter().enumerate() {
+            if number == split {
+                readable.retain(|object| kept[*object as usize]);
+                objects_at_split = objects;
+            }
+            let inputs = reads.iter().filter(|_| !readable.is_empty()).map(|r| readable[r.index(readable.len())]);
+            tasks.push((inputs.collect(), if *makes { objects } else { NONE }));
+            if *makes {
+                readable.push(objects);
+                objects += 1;
+            }
+        }
+        let tasks: Vec<(&[u32], u32)> = tasks.iter().map(|(inputs, output)| (inputs.as_slice(), *output)).collect();
+        let constants: Vec<u32> = (0..constants).collect();
+        let keep: Vec<u32> = (0..objects).filter(|object| kept[*object as usize]).collect();
+        let (keep_first, keep_second) = keep.split_at(keep.partition_point(|object| *object < objects_at_split));
+        w.h.done(Command::Submit { session, submission: submission(&tasks[..split], &constants, keep_first) });
+        w.take_server_messages();
+        w.steps(&mut draws, 20);
+        let (joined_before, joined_after) = late.split_at(late.len() / 2);
+        joined_before.iter().for_each(|cpus| w.join(*cpus));
+        w.steps(&mut draws, 20);
+        w.h.done(Command::Submit { session, submission: submission(&tasks[split..], &[], keep_second) });
+        w.take_server_messages();
+        w.steps(&mut draws, 20);
+        joined_after.iter().for_each(|cpus| w.join(*cpus));
+        for cancel in &cancels {
+            w.steps(&mut draws, 40);
+            let request = w.h.request(Command::Cancel { session, tasks: vec![cancel.index(tasks.len()) as u32] });
+            let is_answered = matches!(w.h.take_reply(request), Some(Reply::Some { .. }));
+            prop_assert!(is_answered);
+            w.take_server_messages();
+        }
+        let all = w.h.request(Command::WaitAll { session });
+        w.take_server_messages();
+        while w.step(draws.next().unwrap_or(0)) {}
+        if cancels.is_empty() {
+            w.assert_nobody_is_stuck();
+            prop_assert_eq!(w.ran.len(), tasks.len());
+        }
+        match w.h.take_reply(all) {
+            Some(Reply::Done) => {}
+            other => prop_assert!(false, "not everything is over: {:?}", other),
+        }
+        if !keep.is_empty() {
+            w.h.done(Command::Unkeep { session, objects: keep });
+            w.take_server_messages();
+            while w.step(0) {}
+        }
+        if cancels.is_empty() {
+            prop_assert_eq!(w.claimed(), []);
+        }
+        w.h.assert_nothing_left();
+    }
+}
