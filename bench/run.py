@@ -3,7 +3,7 @@
     python bench/run.py [--quick | --smoke] [--json FILE] [NAME...]
 
 NAME is one of the files beside this one: engine_alone, built_in_tasks, remote_calls, programs, large_data,
-start_and_idle, tcp. Nothing is judged: a missed bound is marked in the table and changes no exit code.
+start_and_idle, tcp, mpi. Nothing is judged: a missed bound is marked in the table and changes no exit code.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import built_in_tasks
 import engine_alone
 import large_data
+import mpi
 import own_executors
 import programs
 import remote_calls
@@ -36,6 +37,7 @@ MEASUREMENTS = {
         large_data,
         start_and_idle,
         tcp,
+        mpi,
     )
 }
 

@@ -2,17 +2,31 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-MEASUREMENTS = ("engine_alone", "built_in_tasks", "remote_calls", "programs", "large_data", "start_and_idle", "tcp")
+from measure import RAIN
+
+MEASUREMENTS = (
+    "engine_alone",
+    "built_in_tasks",
+    "remote_calls",
+    "programs",
+    "large_data",
+    "start_and_idle",
+    "tcp",
+    "mpi",
+)
 
 
 @pytest.mark.parametrize("name", MEASUREMENTS)
 def test_measurement_runs(name, tmp_path):
+    if name == "mpi" and (shutil.which("mpirun") is None or not RAIN.with_name("rain-engine").exists()):
+        pytest.skip("There is no mpirun or no rain-engine")
     latest = tmp_path / "latest.json"
     command = [sys.executable, Path(__file__).parent / "run.py", "--smoke", f"--json={latest}", name]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=300)

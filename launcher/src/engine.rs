@@ -3,7 +3,7 @@
 use crate::launch::{Launch, Report, Reports, adopt};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
 use crate::plan::Governors;
-use crate::remote::access::TlsAccess;
+use crate::remote::access::{AccessFiles, TlsAccess};
 use crate::remote::{self, role::Role};
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::errno::Errno;
@@ -46,6 +46,9 @@ pub enum EngineError {
     Warm(#[from] local::WarmError),
     #[error(transparent)]
     Runtime(#[from] local::RuntimeError),
+    #[cfg(feature = "mpi")]
+    #[error(transparent)]
+    Rank(#[from] Box<crate::mpi::rank::RankError>),
 }
 
 /// Runs until it is stopped.
@@ -56,12 +59,18 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     start_log();
     let unusable = |source| EngineError::LaunchFile { path: launch_file.to_owned(), source };
     let launch = Launch::read(launch_file).map_err(unusable)?;
-    let listener = adopt(launch.descriptors.listener).map_err(unusable)?;
     let mut reports = Reports::new(adopt(launch.descriptors.reports).map_err(unusable)?);
+    let listener = |launch: &Launch| adopt(launch.descriptors.listener).map_err(unusable);
     let result = match launch.role.clone() {
-        Role::Local => serve(launch, listener, &mut reports),
-        Role::Server(role) => remote::engine::serve(&launch, &role, listener, &mut reports),
-        Role::Governor(role) => remote::engine::govern(&launch, &role, listener, &mut reports),
+        Role::Local => listener(&launch).and_then(|listener| serve(launch, listener, &mut reports)),
+        Role::Server(role) => {
+            listener(&launch).and_then(|listener| remote::engine::serve(&launch, &role, listener, &mut reports))
+        }
+        Role::Governor(role) => {
+            listener(&launch).and_then(|listener| remote::engine::govern(&launch, &role, listener, &mut reports))
+        }
+        #[cfg(feature = "mpi")]
+        Role::Rank(role) => crate::mpi::rank::run(&launch, &role, &mut reports).map_err(|error| Box::new(error).into()),
     };
     if let Err(error) = &result {
         tracing::error!("{error}");
@@ -119,22 +128,14 @@ fn serve(launch: Launch, listener: OwnedFd, reports: &mut Reports) -> Result<(),
         status,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
-    let mut unwritten = None;
+    let mut opened = Ok(());
     let stopper = stop.clone();
     local::run(plan, front, stop, || {
-        // Nobody to hear that it is ready: whoever started it has given up.
-        let told = runtime_dir::write_access(&launch.directory, &access).map(|()| reports.send(&ready));
-        match told {
-            Ok(Ok(())) => tracing::info!("ready"),
-            Ok(Err(_)) => stopper.request(),
-            Err(error) => {
-                unwritten = Some(error);
-                stopper.request();
-            }
-        }
+        let files = AccessFiles::default();
+        opened = remote::engine::open_to_clients(&launch.directory, &access, &files, &ready, reports, &stopper);
     })?;
     tracing::info!("stopped");
-    unwritten.map_or(Ok(()), |error| Err(error.into()))
+    Ok(opened?)
 }
 
 /// Says when the time is over.
@@ -147,7 +148,7 @@ pub fn tell_end(launch: &Launch, reports: &mut Reports) {
 
 /// The supervisor has set this for its child; a prefix's program may stand between, and a change of user undoes it.
 pub fn die_with_supervisor(launch: &Launch) -> Result<(), EngineError> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    prctl::set_pdeathsig(launch.role.orphan_signal())?;
     let parent = nix::unistd::getppid().as_raw();
     let expected = launch.supervisor_pid.is_none_or(|pid| i32::try_from(pid) == Ok(parent));
     // It may have died before that call.

@@ -49,6 +49,22 @@ pub struct Descriptors {
     pub listener: RawFd,
     pub reports: RawFd,
     pub lock: RawFd,
+    /// Standard error of who started the supervisor, for ranks.
+    #[serde(default = "none")]
+    pub voice: RawFd,
+}
+
+/// No descriptor.
+pub const NO_DESCRIPTOR: RawFd = -1;
+
+fn none() -> RawFd {
+    NO_DESCRIPTOR
+}
+
+impl Default for Descriptors {
+    fn default() -> Self {
+        Self { listener: NO_DESCRIPTOR, reports: NO_DESCRIPTOR, lock: NO_DESCRIPTOR, voice: NO_DESCRIPTOR }
+    }
 }
 
 /// Directories of a running server.
@@ -120,6 +136,15 @@ impl Launch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     LogDir(PathBuf),
+    /// This rank is the server: its directory and where it listens.
+    Serving {
+        directory: PathBuf,
+        listen: SocketAddr,
+    },
+    /// It is this rank.
+    Rank(u32),
+    /// It has said what there is to say about its end, or it is not the one to say it.
+    Spoken,
     /// Something the user should know.
     Note(String),
     /// Where browsers are shown what it does.
@@ -140,6 +165,15 @@ pub struct Reports(File);
 impl Reports {
     pub fn new(pipe: OwnedFd) -> Self {
         Self(File::from(pipe))
+    }
+
+    /// Another one that writes to the same pipe.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor.
+    #[cfg(feature = "mpi")]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
     }
 
     /// # Errors

@@ -63,7 +63,9 @@ pub fn tmp_dir() -> PathBuf {
 pub fn root() -> PathBuf {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let chosen = set("RAIN_RUNTIME_DIR").and_then(|path| std::path::absolute(path).ok());
-    chosen.or_else(|| set("XDG_RUNTIME_DIR").map(|path| path.join("rain"))).unwrap_or_else(tmp_dir)
+    // Batch systems hand the variable on to machines where that directory is not.
+    let usual = set("XDG_RUNTIME_DIR").filter(|path| path.is_dir()).map(|path| path.join("rain"));
+    chosen.or(usual).unwrap_or_else(tmp_dir)
 }
 
 /// Makes a directory that only this user can open, or checks that it is one (`looseness`: mode bits that are refused).
@@ -218,14 +220,14 @@ pub fn supervisor_pid(path: &Path) -> Option<i32> {
     text.trim().parse().ok().filter(|&pid| pid > 1)
 }
 
-/// Writes the pid of this process into the lock file.
+/// Writes the pid of a supervisor into the lock file.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_supervisor_pid(path: &Path) -> Result<(), RuntimeDirError> {
+pub fn write_supervisor_pid(path: &Path, pid: u32) -> Result<(), RuntimeDirError> {
     let path = path.join(LOCK_FILE);
     // Not replaced by another file, for the lock is on this one.
-    fs::write(&path, format!("{}\n", std::process::id())).map_err(io_error("write", &path))
+    fs::write(&path, format!("{pid}\n")).map_err(io_error("write", &path))
 }
 
 /// Writes a file that only this user can read, at once as a whole.
@@ -317,7 +319,7 @@ mod tests {
         assert!(matches!(ServerDir::claim(root.path(), 7210).unwrap(), Claim::Busy(_)));
         assert!(matches!(ServerDir::claim(root.path(), 7211).unwrap(), Claim::Claimed(_)));
         assert_eq!(live_ports(root.path()), [7210]);
-        write_supervisor_pid(first.path()).unwrap();
+        write_supervisor_pid(first.path(), std::process::id()).unwrap();
         assert_eq!(supervisor_pid(first.path()), Some(std::process::id() as i32));
         let path = first.path().to_owned();
         drop(first);

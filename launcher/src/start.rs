@@ -104,6 +104,7 @@ fn detached(
         listener: inheritable(listener.as_fd())?,
         reports: inheritable(write_end.as_fd())?,
         lock: inheritable(lock.as_fd())?,
+        ..Descriptors::default()
     };
     let launch = make(descriptors);
     let program = supervisor::own_program();
@@ -153,19 +154,18 @@ fn in_foreground(
     write_end: OwnedFd,
     ready: &dyn Fn(&Told),
 ) -> Result<bool, StartError> {
-    let descriptors = Descriptors { listener: -1, reports: -1, lock: -1 };
-    let launch = make(descriptors);
+    let launch = make(Descriptors::default());
     let _lock = directory.into_lock();
-    let held = Held { listener: listener.into(), reports: Reports::new(write_end) };
+    let held = Held { listener: Some(listener.into()), reports: Reports::new(write_end) };
     let mut told = Told::default();
-    let ended_well = supervisor::run_attached(launch, held, read_end, |report| {
+    let ended = supervisor::run_attached(launch, held, read_end, |report| {
         let was_ready = told.ready;
         told.take(report);
         if told.ready && !was_ready {
             ready(&told);
         }
     });
-    if !told.ready || !ended_well {
+    if !told.ready || !ended.well {
         return Err(told.into_error());
     }
     Ok(true)
@@ -249,7 +249,7 @@ pub struct Told {
 }
 
 impl Told {
-    fn take(&mut self, report: Report) {
+    pub fn take(&mut self, report: Report) {
         match report {
             Report::LogDir(path) => self.log_dir = Some(path),
             Report::Note(note) => self.notes.push(note),
@@ -262,10 +262,12 @@ impl Told {
             Report::Failed(reason) => {
                 self.failure.get_or_insert(reason);
             }
+            // Said by ranks, which are not started here.
+            Report::Serving { .. } | Report::Rank(_) | Report::Spoken => {}
         }
     }
 
-    fn announcement(&self, address: SocketAddr) -> String {
+    pub fn announcement(&self, address: SocketAddr) -> String {
         let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
         let mut text = String::new();
         // Writing to a String cannot fail.

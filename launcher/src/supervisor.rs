@@ -3,9 +3,11 @@
 //!
 //! It stays single-threaded, for a child that asked to die with its parent dies with the *thread* that started it.
 
+use crate::client_command::ClientCommand;
 use crate::descendants;
-use crate::launch::{Launch, Report, Reports, adopt, make_inheritable, read_reports};
-use crate::runtime_dir::{self, RuntimeDirError};
+use crate::launch::{Launch, NO_DESCRIPTOR, Report, Reports, adopt, make_inheritable, read_reports};
+use crate::remote::role::Role;
+use crate::runtime_dir::{self, Claim, RuntimeDirError, ServerDir};
 use crate::work_dir;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,8 +25,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long the engine may take to stop once it was asked to.
-const STOP_TIME_MAX: Duration = Duration::from_secs(8);
+/// How long the engine may take to stop once the command beside it has ended.
+const LAST_STOP_TIME_MAX: Duration = Duration::from_secs(8);
+/// How long the command beside an engine that has ended may take to notice.
+const COMMAND_GRACE: Duration = Duration::from_secs(1);
 
 /// Why the engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +49,20 @@ pub enum SupervisorError {
 
 /// The descriptors that the supervisor holds until it ends.
 pub struct Held {
-    pub listener: OwnedFd,
+    pub listener: Option<OwnedFd>,
     pub reports: Reports,
+}
+
+/// How it ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// The engine has ended well.
+    pub well: bool,
+    /// When somebody outside has asked it to.
+    pub asked: Option<Instant>,
+    /// Exit status of the command beside the engine, as shells count it.
+    #[cfg_attr(not(feature = "mpi"), expect(dead_code, reason = "only `rain-engine` runs commands"))]
+    pub command: Option<u8>,
 }
 
 /// The supervisor as a detached process of its own; whether the engine ended well.
@@ -65,11 +81,11 @@ pub fn run_detached(launch_file: &Path) -> Result<bool, SupervisorError> {
         // A prefix's program may write its results to where it is started.
         let _ = std::env::set_current_dir("/");
     }
-    Ok(run(launch, Held { listener, reports: Reports::new(reports) }, None))
+    Ok(run(launch, Held { listener: Some(listener), reports: Reports::new(reports) }, None).well)
 }
 
 /// The supervisor within `rain start --foreground`: `told` is given what the engine reports.
-pub fn run_attached(launch: Launch, held: Held, reports: OwnedFd, mut told: impl FnMut(Report)) -> bool {
+pub fn run_attached(launch: Launch, held: Held, reports: OwnedFd, mut told: impl FnMut(Report)) -> Ended {
     run(launch, held, Some((reports, &mut told)))
 }
 
@@ -92,24 +108,54 @@ pub fn is_asked_to_end() -> bool {
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().any(|signal| pending.contains(signal))
 }
 
-fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> bool {
+fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended {
+    let mut ended = Ended::default();
+    let mut serving = None;
     let result = prepare(&mut launch, &mut held).and_then(|log| start(&launch, &log));
-    let (ended_well, failure) = match result {
+    let failure = match result {
         Ok(mut engine) => {
             let status = engine.watch(&launch, &mut listener);
-            (status == WaitStatus::Exited(engine.pid, 0), format!("the engine {}", described(status)))
+            let well = status == WaitStatus::Exited(engine.pid, 0);
+            ended = Ended { well, asked: engine.asked, command: engine.await_command() };
+            serving = engine.serving.take();
+            format!("the engine {}", described(status))
         }
-        Err(error) => (false, error.to_string()),
+        Err(error) => error.to_string(),
     };
-    // Not heard by anyone once the engine was ready.
-    let _ = held.reports.send(&Report::Failed(failure));
+    if let Some((pipe, told)) = &mut listener {
+        // Now, and not when everything is removed: whoever started this may not wait for that.
+        while is_readable(pipe)
+            && let Some(report) = read_report(pipe)
+        {
+            if let Some(Report::Serving { directory, .. }) = &report {
+                serving = Some(directory.clone());
+            }
+            report.into_iter().for_each(&mut *told);
+        }
+        if ended.asked.is_some() || ended.well {
+            // As it should, or whoever has asked knows.
+            told(Report::Spoken);
+        }
+        told(Report::Failed(failure));
+    } else {
+        // Not heard by anyone once the engine was ready.
+        let _ = held.reports.send(&Report::Failed(failure));
+    }
     descendants::kill_all();
     clean_up(&launch);
+    if let Some(directory) = serving {
+        remove_server_dir(&directory);
+    }
     if let Some((pipe, told)) = listener {
         drop(held.reports);
         read_reports(pipe).for_each(told);
     }
-    ended_well
+    ended
+}
+
+fn is_readable(pipe: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 /// Removes what a server has in the file system.
@@ -118,37 +164,71 @@ pub fn clean_up(launch: &Launch) {
     runtime_dir::remove(&launch.directory);
 }
 
+/// Removes the directory that an engine had taken for its port, unless somebody else has it by now.
+pub fn remove_server_dir(path: &Path) {
+    let name = path.file_name().and_then(|name| name.to_str());
+    if let (Some(root), Some(name), true) = (path.parent(), name, path.is_dir())
+        && let Ok(Claim::Claimed(directory)) = ServerDir::claim_named(root, name)
+    {
+        directory.remove();
+    }
+}
+
 /// Makes the directories and opens the log.
 fn prepare(launch: &mut Launch, held: &mut Held) -> Result<File, SupervisorError> {
     launch.supervisor_pid = Some(std::process::id());
-    runtime_dir::write_supervisor_pid(&launch.directory)?;
-    let log_dir = match &launch.log_dir {
-        Some(path) => path.clone(),
-        None => default_log_dir(launch.role.name())?,
+    runtime_dir::write_supervisor_pid(&launch.directory, std::process::id())?;
+    let log = match open_log(launch) {
+        Ok((directory, log)) => {
+            let _ = held.reports.send(&Report::LogDir(directory));
+            log
+        }
+        Err(error) => {
+            launch.role.excuse(error)?;
+            OpenOptions::new().append(true).open("/dev/null").map_err(SupervisorError::WorkDir)?
+        }
     };
-    let failed = |source| SupervisorError::LogDir { path: log_dir.clone(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&log_dir).map_err(failed)?;
-    let path = log_dir.join(format!("{}.log", launch.role.name()));
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
-    let _ = held.reports.send(&Report::LogDir(log_dir));
-    launch.places = work_dir::make(launch.work_dir.as_deref(), launch.listen.port(), launch.governor_count())
-        .map_err(SupervisorError::WorkDir)?;
+    let made = work_dir::make(launch.work_dir.as_deref(), launch.listen.port(), launch.governor_count());
+    match made.map_err(SupervisorError::WorkDir) {
+        Ok(places) => launch.places = places,
+        Err(error) => launch.role.excuse(error)?,
+    }
     // Read by the engine, and by the next start on this port should this process be killed.
-    launch.descriptors.listener = make_inheritable(held.listener.as_fd()).map_err(SupervisorError::WorkDir)?;
-    launch.descriptors.reports = make_inheritable(held.reports.as_fd()).map_err(SupervisorError::WorkDir)?;
+    let inherited = |fd| make_inheritable(fd).map_err(SupervisorError::WorkDir);
+    launch.descriptors.listener = match &held.listener {
+        Some(listener) => inherited(listener.as_fd())?,
+        None => NO_DESCRIPTOR,
+    };
+    launch.descriptors.reports = inherited(held.reports.as_fd())?;
     launch.write()?;
     Ok(log)
 }
 
-fn default_log_dir(name: &str) -> Result<PathBuf, RuntimeDirError> {
+fn open_log(launch: &Launch) -> Result<(PathBuf, File), SupervisorError> {
+    let directory = match &launch.log_dir {
+        Some(path) => path.clone(),
+        None => default_log_dir(&launch.role)?,
+    };
+    let failed = |source| SupervisorError::LogDir { path: directory.clone(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+    let path = directory.join(format!("{}.log", launch.role.name()));
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+    Ok((directory, log))
+}
+
+fn default_log_dir(role: &Role) -> Result<PathBuf, RuntimeDirError> {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     let host = host.filter(|host| !host.contains('/')).unwrap_or_else(|| "localhost".to_owned());
-    Ok(runtime_dir::private_tmp_dir()?.join("logs").join(format!("{name}-{host}-{}", std::process::id())))
+    Ok(runtime_dir::private_tmp_dir()?.join("logs").join(role.log_directory(&host)))
 }
 
 struct Engine {
     pid: Pid,
     signals: SignalFd,
+    asked: Option<Instant>,
+    /// The directory of the port at which this rank serves.
+    serving: Option<PathBuf>,
+    command: ClientCommand,
 }
 
 fn start(launch: &Launch, log: &File) -> Result<Engine, SupervisorError> {
@@ -168,15 +248,17 @@ fn start(launch: &Launch, log: &File) -> Result<Engine, SupervisorError> {
     }
     let failed = |source| SupervisorError::Spawn { program: first.display().to_string(), source };
     command.stdout(log.try_clone().map_err(failed)?).stderr(log.try_clone().map_err(failed)?);
+    let orphan_signal = launch.role.orphan_signal();
     // SAFETY: both calls are plain system calls, which may be made between fork and exec.
     unsafe {
-        command.pre_exec(|| {
-            prctl::set_pdeathsig(Signal::SIGKILL)?;
+        command.pre_exec(move || {
+            prctl::set_pdeathsig(orphan_signal)?;
             Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
         });
     }
     let child = command.spawn().map_err(failed)?;
-    Ok(Engine { pid: Pid::from_raw(child.id() as i32), signals })
+    let command = ClientCommand::new(launch.role.command());
+    Ok(Engine { pid: Pid::from_raw(child.id() as i32), signals, asked: None, serving: None, command })
 }
 
 /// This program, for starting it again.
@@ -188,12 +270,16 @@ pub fn own_program() -> PathBuf {
 impl Engine {
     /// Waits for the end of the engine, handing signals on.
     fn watch(&mut self, launch: &Launch, listener: &mut Listener<'_>) -> WaitStatus {
-        let stop_time_max = STOP_TIME_MAX + launch.end.storing_time_max();
+        let stop_time_max = launch.role.stop_time_max() + launch.end.storing_time_max();
         let mut stop_deadline: Option<Instant> = None;
         let input = io::stdin();
         loop {
             if let Some(status) = self.reap() {
                 return status;
+            }
+            if self.command.has_ended() && stop_deadline.is_none() {
+                self.signal(launch, Signal::SIGTERM);
+                stop_deadline = Some(Instant::now() + LAST_STOP_TIME_MAX);
             }
             let wait = match stop_deadline {
                 None => PollTimeout::NONE,
@@ -222,32 +308,72 @@ impl Engine {
                 self.signal(launch, Signal::SIGTERM);
                 stop_deadline = Some(Instant::now() + stop_time_max);
             }
-            if reported && !hand_on_report(listener) {
-                *listener = None;
+            if let (true, Some((pipe, told))) = (reported, &mut *listener) {
+                match read_report(pipe) {
+                    Some(Some(report)) => {
+                        self.take(&report, stop_deadline.is_some());
+                        told(report);
+                    }
+                    Some(None) => {}
+                    None => *listener = None,
+                }
             }
             while let Ok(Some(signal)) = self.signals.read_signal() {
                 if signal.ssi_signo == Signal::SIGCHLD as u32 {
                     continue;
                 }
                 // Asked a second time, it is meant.
-                let urgent = stop_deadline.is_some();
+                let urgent = self.asked.is_some();
+                self.asked.get_or_insert_with(Instant::now);
+                self.command.signal(Signal::SIGTERM);
                 self.signal(launch, if urgent { Signal::SIGKILL } else { Signal::SIGTERM });
-                stop_deadline.get_or_insert(Instant::now() + stop_time_max);
+                let deadline = Instant::now() + stop_time_max;
+                stop_deadline = Some(stop_deadline.map_or(deadline, |earlier| earlier.min(deadline)));
             }
         }
     }
 
     /// Takes the exit statuses of all children that have ended; the engine's, if it is among them.
-    fn reap(&self) -> Option<WaitStatus> {
+    fn reap(&mut self) -> Option<WaitStatus> {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => return None,
                 Ok(status) if status.pid() == Some(self.pid) => return Some(status),
-                Ok(_) | Err(Errno::EINTR) => {}
+                Ok(status) => self.command.take_status(status),
+                Err(Errno::EINTR) => {}
                 // No child at all: it ended and somebody else took its status.
                 Err(_) => return Some(WaitStatus::Exited(self.pid, 1)),
             }
         }
+    }
+
+    /// What a report means for the processes here.
+    fn take(&mut self, report: &Report, stopping: bool) {
+        match report {
+            Report::Serving { directory, listen } => {
+                self.command.serve_at(directory, *listen);
+                self.serving = Some(directory.clone());
+            }
+            Report::Ready { .. } if !stopping && self.serving.is_some() => self.command.start(),
+            _ => {}
+        }
+    }
+
+    /// Waits a little for the end of the command, now that the engine has ended; its exit status.
+    fn await_command(&mut self) -> Option<u8> {
+        let deadline = Instant::now() + COMMAND_GRACE;
+        while self.command.is_running() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut polled = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            while let Ok(Some(_)) = self.signals.read_signal() {}
+            while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+                && status != WaitStatus::StillAlive
+            {
+                self.command.take_status(status);
+            }
+        }
+        self.command.exit_status()
     }
 
     fn signal(&self, launch: &Launch, signal: Signal) {
@@ -263,23 +389,18 @@ impl Engine {
     }
 }
 
-/// Reads one report; whether more can come.
-fn hand_on_report(listener: &mut Listener<'_>) -> bool {
-    let Some((pipe, told)) = listener else { return false };
+/// Reads one report, if it can be read; `None` when no more come.
+fn read_report(pipe: &OwnedFd) -> Option<Option<Report>> {
     let mut line = Vec::new();
     let mut byte = [0];
     loop {
         match nix::unistd::read(pipe.as_fd(), &mut byte) {
-            Ok(1) if byte[0] == b'\n' => break,
+            Ok(1) if byte[0] == b'\n' => return Some(serde_json::from_slice(&line).ok()),
             Ok(1) => line.push(byte[0]),
             Err(Errno::EINTR) => {}
-            _ => return false,
+            _ => return None,
         }
     }
-    if let Ok(report) = serde_json::from_slice(&line) {
-        told(report);
-    }
-    true
 }
 
 fn described(status: WaitStatus) -> String {

@@ -1,6 +1,16 @@
 //! Words for the user.
 
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::OnceLock;
+
+static PROGRAM: OnceLock<&str> = OnceLock::new();
+
+/// Who complains: `rain`, unless something else is said here.
+#[cfg(feature = "mpi")]
+pub fn set_program(name: &'static str) {
+    let _ = PROGRAM.set(name);
+}
 
 /// Prints to standard output; a reader that has gone away is not our problem.
 pub fn say(text: &str) {
@@ -8,7 +18,12 @@ pub fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Prints an error to standard error.
-pub fn complain(error: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "rain: {error}");
+/// Prints an error to standard error, at once as a whole: several processes may share it.
+pub fn complain(error: &dyn Display) {
+    let _ = io::stderr().write_all(complaint(error).as_bytes());
+}
+
+/// A line about an error.
+pub fn complaint(error: &dyn Display) -> String {
+    format!("{}: {error}\n", PROGRAM.get().unwrap_or(&"rain"))
 }

@@ -1,10 +1,11 @@
 //! A blob that is a file in the store.
 
+use crate::spare::Spares;
 use memmap2::Mmap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A read-only file of the store; unlinked when dropped.
 #[derive(Debug)]
@@ -12,12 +13,20 @@ pub struct BlobFile {
     path: Box<Path>,
     size: u64,
     map: OnceLock<Mmap>,
+    /// Where its memory may be used again.
+    spares: Weak<Spares>,
 }
 
 impl BlobFile {
     /// Takes over the file at `path`, which nobody writes any more.
     pub(crate) fn new(path: PathBuf, size: u64) -> Self {
-        Self { path: path.into_boxed_path(), size, map: OnceLock::new() }
+        Self { path: path.into_boxed_path(), size, map: OnceLock::new(), spares: Weak::new() }
+    }
+
+    /// Lets these have the file when it is not needed any more.
+    pub(crate) fn with_spares(mut self, spares: &Arc<Spares>) -> Self {
+        self.spares = Arc::downgrade(spares);
+        self
     }
 
     /// Says how long the file became, before anybody reads it.
@@ -54,6 +63,10 @@ impl BlobFile {
 
 impl Drop for BlobFile {
     fn drop(&mut self) {
+        drop(self.map.take());
+        if self.spares.upgrade().is_some_and(|spares| spares.keep(&self.path, self.size)) {
+            return;
+        }
         // The whole store may be gone already.
         let _ = fs::remove_file(&self.path);
     }

@@ -10,6 +10,7 @@ mod content_type;
 mod export;
 mod object;
 mod paths;
+mod spare;
 mod store;
 mod tree;
 

@@ -3,6 +3,7 @@
 use crate::archive;
 use crate::blob::BlobFile;
 use crate::object::Object;
+use crate::spare::Spares;
 use crate::tree::{DirTree, FileCopy, Rights, copy_file, copy_tree, remove_tree};
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -26,6 +27,7 @@ pub struct Store {
 struct Directory {
     root: PathBuf,
     next: AtomicU64,
+    spares: Arc<Spares>,
     /// The directory given by the user, if it did not exist before.
     created_parent: Option<PathBuf>,
 }
@@ -50,7 +52,12 @@ impl Store {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(wrong)?;
         let dir = dir.canonicalize().map_err(wrong)?;
         let root = nix::unistd::mkdtemp(&dir.join("rain-XXXXXX")).map_err(|errno| wrong(errno.into()))?;
-        let directory = Directory { root, next: AtomicU64::new(0), created_parent: (!existed).then_some(dir) };
+        let directory = Directory {
+            root,
+            next: AtomicU64::new(0),
+            spares: Arc::default(),
+            created_parent: (!existed).then_some(dir),
+        };
         Ok(Store { directory: Arc::new(directory) })
     }
 
@@ -81,6 +88,26 @@ impl Store {
             .open(&path)
             .map_err(|error| self.explain(error))?;
         Ok(NewFile { store: self, file, path })
+    }
+
+    /// A file of the store that is to get content of this length, and where it is. It may have content from before, which
+    /// is to be written over, and its rest cut off.
+    pub fn file_to_fill(&self, length: u64) -> io::Result<(File, PathBuf)> {
+        if let Some(spare) = self.directory.spares.take(length) {
+            return Ok(spare);
+        }
+        let mut new = self.new_file()?;
+        let file = new.file().try_clone()?;
+        Ok((file, std::mem::take(&mut new.path)))
+    }
+
+    /// Makes an object of a file that was filled. When the object goes, its memory may be used again for another one.
+    pub fn adopt_filled(&self, path: &Path) -> io::Result<Object> {
+        let size = fs::metadata(path)?.len();
+        let target = self.new_file_path();
+        fs::set_permissions(path, Permissions::from_mode(0o400))?;
+        fs::rename(path, &target).map_err(|error| self.explain(error))?;
+        Ok(Object::file(BlobFile::new(target, size).with_spares(&self.directory.spares)))
     }
 
     /// A file of the store with this content.

@@ -114,7 +114,7 @@ impl Places {
             task_name: &result.task_name,
             data_type: content.map(|content| match content.data_type() {
                 DataType::Blob => "blob",
-                DataType::Directory => "directory",
+                DataType::Directory => "dir",
             }),
             content_type: content.and_then(|c| c.content_type()).or(result.object.content_type.as_deref()),
             size: content.map(|content| content.size()),
@@ -202,7 +202,7 @@ mod tests {
         let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["file"], "5-buildin_concat.out");
         assert_eq!(lines[0]["content_type"], "text:utf-8");
-        assert_eq!((&lines[1]["data_type"], &lines[1]["task"]), (&"directory".into(), &7.into()));
+        assert_eq!((&lines[1]["data_type"], &lines[1]["task"]), (&"dir".into(), &7.into()));
         assert_eq!((&lines[2]["error"], &lines[2]["file"]), (&"it is gone".into(), &serde_json::Value::Null));
     }
 }

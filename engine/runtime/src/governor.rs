@@ -210,8 +210,11 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no governor takes"),
                 TransportEvent::Lost { peer: Peer::Server, why } => {
                     tracing::info!("the server is gone ({why}): governor ends");
+                    // A server that ends everything is gone right after.
+                    if !self.stopping {
+                        self.end = GovernorEnd::ServerLost(why);
+                    }
                     self.stopping = true;
-                    self.end = GovernorEnd::ServerLost(why);
                     return None;
                 }
                 TransportEvent::Lost { peer: Peer::Governor(governor), .. } => {

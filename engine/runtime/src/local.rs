@@ -64,7 +64,8 @@ impl Stop {
         }
     }
 
-    pub(crate) fn is_requested(&self) -> bool {
+    /// Whether it was asked.
+    pub fn is_requested(&self) -> bool {
         self.0.requested.load(Ordering::SeqCst)
     }
 

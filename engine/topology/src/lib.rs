@@ -58,6 +58,11 @@ impl Topology {
         Ok(Self { cpus: in_order_of_locality(&allowed, known_cpus()) })
     }
 
+    /// Cpus that another process was told of; neighbours stand together.
+    pub fn of(cpus: Vec<Cpu>) -> Self {
+        Self { cpus }
+    }
+
     /// The cpus that may be used, neighbours together.
     pub fn allowed_cpus(&self) -> Vec<Cpu> {
         self.cpus.clone()

@@ -7,13 +7,26 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-const GOVERNORS: usize = 3;
+/// How many governors the suite needs, besides the server.
+pub const CONFORMANCE_GOVERNORS: usize = 3;
+const GOVERNORS: usize = CONFORMANCE_GOVERNORS;
 const MESSAGES: u64 = 2_000;
 /// Against hanging only.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the conformance suite on a transport. `connect` takes the wakes of a server and of governors and returns builders
-/// of the endpoints, the server's first; each is built and used on a thread of its own.
+/// Hears the wakes of an endpoint.
+pub struct Bell(Receiver<()>);
+
+impl Bell {
+    /// A bell, and the wake that rings it.
+    pub fn new() -> (Wake, Bell) {
+        let (ring, bell) = channel();
+        (Arc::new(move || ring.send(()).unwrap_or_default()), Bell(bell))
+    }
+}
+
+/// Runs the conformance suite on a transport whose endpoints are in one process. `connect` takes the wakes of a server and
+/// of governors and returns builders of the endpoints, the server's first; each is built and used on a thread of its own.
 ///
 /// # Panics
 /// When the transport does not conform.
@@ -22,13 +35,7 @@ where
     B: FnOnce() -> T + Send + 'static,
     T: Transport<Vec<u8>>,
 {
-    let (wakes, bells): (Vec<Wake>, Vec<Receiver<()>>) = (0..=GOVERNORS)
-        .map(|_| {
-            let (ring, bell) = channel();
-            let wake: Wake = Arc::new(move || ring.send(()).unwrap_or_default());
-            (wake, bell)
-        })
-        .unzip();
+    let (wakes, bells): (Vec<Wake>, Vec<Bell>) = (0..=GOVERNORS).map(|_| Bell::new()).unzip();
     let mut wakes = wakes.into_iter();
     let server_wake = wakes.next().expect("one wake more than governors");
     let builders = connect((server_wake, wakes.collect()));
@@ -40,27 +47,37 @@ where
         .enumerate()
         .map(|(number, (build, bell))| {
             let everybody_heard = everybody_heard.clone();
-            std::thread::spawn(move || {
-                let mut end = Listener { transport: build(), bell };
-                if number == 0 {
-                    server(&mut end)
-                } else {
-                    governor(&mut end, number as u32 - 1)
-                }
-                everybody_heard.wait();
-                if number == 0 {
-                    // The server stays and is told of the loss of each governor.
-                    let mut lost: Vec<Peer> = (0..GOVERNORS).map(|_| end.next_loss()).collect();
-                    lost.sort();
-                    assert_eq!(lost, (0..GOVERNORS as u32).map(|n| Peer::Governor(GovernorId(n))).collect::<Vec<_>>());
-                    // Sending to the lost is dropped, not an error.
-                    end.transport.send(lost[0], Message::ToGovernor(ToGovernor::Stop));
-                }
-            })
+            std::thread::spawn(move || check_endpoint(number, build(), bell, || _ = everybody_heard.wait()))
         })
         .collect();
     for thread in threads {
         thread.join().expect("endpoint thread");
+    }
+}
+
+/// The part of one endpoint in the conformance suite: number 0 is the server, number `n` governor `n - 1`. All of them are
+/// to run at once, wherever they are. `bell` hears the endpoint's wakes; `everybody_heard` waits until all of them call it.
+///
+/// # Panics
+/// When the transport does not conform.
+pub fn check_endpoint<T>(number: usize, transport: T, bell: Bell, everybody_heard: impl FnOnce())
+where
+    T: Transport<Vec<u8>>,
+{
+    let mut end = Listener { transport, bell: bell.0 };
+    if number == 0 {
+        server(&mut end)
+    } else {
+        governor(&mut end, number as u32 - 1)
+    }
+    everybody_heard();
+    if number == 0 {
+        // The server stays and is told of the loss of each governor.
+        let mut lost: Vec<Peer> = (0..GOVERNORS).map(|_| end.next_loss()).collect();
+        lost.sort();
+        assert_eq!(lost, (0..GOVERNORS as u32).map(|n| Peer::Governor(GovernorId(n))).collect::<Vec<_>>());
+        // Sending to the lost is dropped, not an error.
+        end.transport.send(lost[0], Message::ToGovernor(ToGovernor::Stop));
     }
 }
 

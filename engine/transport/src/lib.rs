@@ -3,7 +3,7 @@
 mod conformance;
 mod in_process;
 
-pub use conformance::check_transport;
+pub use conformance::{Bell, CONFORMANCE_GOVERNORS, check_endpoint, check_transport};
 pub use in_process::{InProcessEndpoint, connect_in_process};
 
 use rain_core::id::GovernorId;

@@ -3,7 +3,7 @@
 //! What was not acknowledged stays, so that after a cut it is sent again, and nothing is lost or comes twice.
 
 use crate::message::{ContentHead, Heard, MessageError, Told, map_contents};
-use crate::payload::{Body, Incoming, Outgoing, Payload, Source};
+use crate::payload::{Body, Incoming, Loan, Outgoing, Payload, Source};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;
@@ -150,6 +150,13 @@ impl LaneOut {
         Ok(())
     }
 
+    /// Forgets what is written, for carriers that lose nothing.
+    pub fn forget_written(&mut self) {
+        self.items.drain(..self.next);
+        self.acknowledged += self.next as u64;
+        self.next = 0;
+    }
+
     /// Begins again after a cut, with the first message that the other side does not have.
     ///
     /// # Errors
@@ -199,10 +206,10 @@ struct Part<D> {
 }
 
 impl<D> Part<D> {
-    fn push(&mut self, piece: &[u8]) {
-        self.left -= piece.len() as u64;
+    fn push(&mut self, length: usize, push: impl FnOnce(&mut dyn Incoming<D>) -> io::Result<()>) {
+        self.left -= length as u64;
         if let Ok(incoming) = &mut self.incoming
-            && let Err(error) = incoming.push(piece)
+            && let Err(error) = push(incoming.as_mut())
         {
             self.incoming = Err(error.to_string());
         }
@@ -255,6 +262,17 @@ impl<D: Payload> LaneIn<D> {
         self.partial = None;
     }
 
+    /// How much of each content of the message whose head came last has still to come, in bytes; none when it is whole.
+    pub fn missing(&self) -> Option<impl Iterator<Item = u64>> {
+        let partial = self.partial.as_ref()?;
+        Some(partial.parts.iter().map(|part| part.left).filter(|left| *left > 0))
+    }
+
+    /// Whether there are messages that `take_whole` has not given yet.
+    pub fn holds_messages(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// Takes the head of a message.
     ///
     /// # Errors
@@ -273,7 +291,7 @@ impl<D: Payload> LaneIn<D> {
                     if small.len() as u64 != content.length {
                         return Err(MessageError::Rule("content of another length than was said".to_owned()));
                     }
-                    part.push(&small);
+                    part.push(small.len(), |incoming| incoming.push(&small));
                 }
                 Ok(part)
             })
@@ -287,12 +305,23 @@ impl<D: Payload> LaneIn<D> {
     /// # Errors
     /// When no content is waited for, or less of it.
     pub fn piece(&mut self, piece: &[u8], wake: &Wake) -> Result<(), MessageError> {
-        let part = self.partial.as_mut().and_then(|partial| partial.parts.get_mut(partial.next));
-        match part {
-            Some(part) if piece.len() as u64 <= part.left && !piece.is_empty() => part.push(piece),
-            _ => return Err(MessageError::Rule("content that nothing was said about".to_owned())),
-        }
+        self.waiting_part(piece.len())?.push(piece.len(), |incoming| incoming.push(piece));
         self.complete(wake)
+    }
+
+    /// Takes a piece of content with its memory, so that it need not be stored at once.
+    ///
+    /// # Errors
+    /// When no content is waited for, or less of it.
+    pub fn loan(&mut self, piece: Loan, wake: &Wake) -> Result<(), MessageError> {
+        self.waiting_part(piece.len())?.push(piece.len(), |incoming| incoming.push_loan(piece));
+        self.complete(wake)
+    }
+
+    fn waiting_part(&mut self, length: usize) -> Result<&mut Part<D>, MessageError> {
+        let part = self.partial.as_mut().and_then(|partial| partial.parts.get_mut(partial.next));
+        part.filter(|part| length as u64 <= part.left && length > 0)
+            .ok_or_else(|| MessageError::Rule("content that nothing was said about".to_owned()))
     }
 
     fn complete(&mut self, wake: &Wake) -> Result<(), MessageError> {

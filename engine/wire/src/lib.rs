@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows what carries the bytes.
 
+mod filling;
 pub mod lane;
 pub mod message;
 pub mod payload;

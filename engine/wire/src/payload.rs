@@ -1,10 +1,11 @@
 //! The content of objects on its way: small content travels in the head of its message, large content follows in pieces.
 
+use crate::filling::Filling;
 use rain_core::graph::DataType;
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Seek};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -56,6 +57,14 @@ pub trait Incoming<D>: Send {
     /// When it cannot be stored.
     fn push(&mut self, piece: &[u8]) -> io::Result<()>;
 
+    /// Takes the next piece with its memory, which may be used until it is dropped, by any thread.
+    ///
+    /// # Errors
+    /// When it, or one before, cannot be stored.
+    fn push_loan(&mut self, piece: Loan) -> io::Result<()> {
+        self.push(&piece)
+    }
+
     /// Whether `finish` may take long, so that it has a thread of its own.
     fn is_slow(&self) -> bool;
 
@@ -64,6 +73,34 @@ pub trait Incoming<D>: Send {
     /// # Errors
     /// When it cannot be stored or is not what it was said to be.
     fn finish(self: Box<Self>) -> io::Result<D>;
+}
+
+/// A piece of content in memory that goes back to where it came from when it is not needed any more.
+pub struct Loan {
+    memory: Vec<u8>,
+    length: usize,
+    give_back: Box<dyn FnMut(Vec<u8>) + Send>,
+}
+
+impl Loan {
+    /// The first `length` bytes of `memory`, which is given to `give_back` in the end.
+    pub fn new(memory: Vec<u8>, length: usize, give_back: impl FnMut(Vec<u8>) + Send + 'static) -> Self {
+        Self { length: length.min(memory.len()), memory, give_back: Box::new(give_back) }
+    }
+}
+
+impl Deref for Loan {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.length]
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        (self.give_back)(std::mem::take(&mut self.memory));
+    }
 }
 
 /// What travels ahead of an object's content.
@@ -108,11 +145,8 @@ impl Payload for Arc<Object> {
         let into = if length <= INLINE_BYTES_MAX as u64 {
             Target::Memory(Vec::with_capacity(length as usize))
         } else {
-            let path = place.new_file_path();
-            let mut options = std::fs::OpenOptions::new();
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let file = options.read(true).write(true).create_new(true).open(&path).map_err(|e| place.explain(e))?;
-            Target::File { file, path: Draft(path) }
+            let (file, path) = place.file_to_fill(length)?;
+            Target::File { file: Filling::Here(file), path: Draft(path) }
         };
         Ok(Box::new(ObjectIncoming { store: place.clone(), about, into }))
     }
@@ -129,7 +163,7 @@ impl Drop for Draft {
 
 enum Target {
     Memory(Vec<u8>),
-    File { file: File, path: Draft },
+    File { file: Filling, path: Draft },
 }
 
 struct ObjectIncoming {
@@ -142,13 +176,21 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
     fn push(&mut self, piece: &[u8]) -> io::Result<()> {
         match &mut self.into {
             Target::Memory(bytes) => bytes.extend_from_slice(piece),
-            Target::File { file, .. } => file.write_all(piece).map_err(|error| self.store.explain(error))?,
+            Target::File { file, .. } => file.write(piece).map_err(|error| self.store.explain(error))?,
+        }
+        Ok(())
+    }
+
+    fn push_loan(&mut self, piece: Loan) -> io::Result<()> {
+        match &mut self.into {
+            Target::Memory(bytes) => bytes.extend_from_slice(&piece),
+            Target::File { file, .. } => file.write_loan(piece).map_err(|error| self.store.explain(error))?,
         }
         Ok(())
     }
 
     fn is_slow(&self) -> bool {
-        self.about.directory
+        self.about.directory || matches!(self.into, Target::File { file: Filling::Elsewhere(_), .. })
     }
 
     fn finish(self: Box<Self>) -> io::Result<Arc<Object>> {
@@ -156,14 +198,15 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
         let object = match into {
             Target::Memory(bytes) if about.directory => store.import_tar(&bytes[..])?,
             Target::Memory(bytes) => Object::inline(bytes, None),
-            Target::File { mut file, path: _path } if about.directory => {
+            Target::File { file, path: _path } if about.directory => {
+                let mut file = file.finish().map_err(|error| store.explain(error))?;
                 file.rewind()?;
                 store.import_tar(io::BufReader::with_capacity(1 << 16, file))?
             }
             Target::File { file, path } => {
-                drop(file);
+                drop(file.finish().map_err(|error| store.explain(error))?);
                 // Moved within the store: a rename.
-                store.adopt_file(&path.0)?
+                store.adopt_filled(&path.0)?
             }
         };
         let object = object.with_content_type(about.content_type.as_deref()).with_user(about.user.as_deref());

@@ -1,12 +1,23 @@
-//! What can be typed after `rain server` and `rain governor`.
+//! What can be typed after `rain server`, `rain governor` and `rain-engine`.
 
 use crate::end_time::EndArgs;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Arguments of `rain server`.
+/// Where files go.
 #[derive(Debug, Default, Args)]
-pub struct ServerArgs {
+pub struct PlaceArgs {
+    /// Directory for log files [default: one below /tmp/rain-UID/logs]
+    #[arg(long, value_name = "DIR")]
+    pub logdir: Option<PathBuf>,
+    /// Directory for data [default: a memory file system, or $TMPDIR]
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+}
+
+/// How a server is reached.
+#[derive(Debug, Default, Args)]
+pub struct ServingArgs {
     /// Where it listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -14,12 +25,6 @@ pub struct ServerArgs {
     /// is taken]
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
-    /// Directory for log files [default: /tmp/rain-UID/logs/server-HOST-PID]
-    #[arg(long, value_name = "DIR")]
-    pub logdir: Option<PathBuf>,
-    /// Directory for data on its way to and from clients [default: a memory file system]
-    #[arg(long, value_name = "DIR")]
-    pub workdir: Option<PathBuf>,
     /// File to be written, with the line "ready", once clients and governors can connect
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -29,11 +34,42 @@ pub struct ServerArgs {
     /// Write an access file that is good for clients only
     #[arg(long, value_name = "FILE")]
     pub client_access: Option<PathBuf>,
+    #[command(flatten)]
+    pub end: EndArgs,
+}
+
+/// What a governor works with.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// How many cpus it has: a number, all but so many (-N), or `detect`
+    #[arg(long, value_name = "N", default_value = DETECT, allow_hyphen_values = true)]
+    pub cpus: String,
+    /// TOML file with the executors
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Let the system choose the cpus on which tasks run
+    #[arg(long)]
+    pub no_pin: bool,
+}
+
+const DETECT: &str = "detect";
+
+impl Default for WorkerArgs {
+    fn default() -> Self {
+        Self { cpus: DETECT.to_owned(), config: None, no_pin: false }
+    }
+}
+
+/// Arguments of `rain server`.
+#[derive(Debug, Default, Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub serving: ServingArgs,
     /// Write an access file that is good for governors only
     #[arg(long, value_name = "FILE")]
     pub governor_access: Option<PathBuf>,
     #[command(flatten)]
-    pub end: EndArgs,
+    pub places: PlaceArgs,
 }
 
 /// Arguments of `rain governor`.
@@ -42,30 +78,19 @@ pub struct GovernorArgs {
     /// Where the server listens; the port is 7210 unless another one is given
     #[arg(value_name = "SERVER_ADDRESS[:PORT]")]
     pub server: String,
-    /// How many cpus it has: a number, all but so many (-N), or `detect`
-    #[arg(long, value_name = "N", default_value = "detect", allow_hyphen_values = true)]
-    pub cpus: String,
+    #[command(flatten)]
+    pub worker: WorkerArgs,
     /// Where it listens for other governors: PORT, ADDRESS or ADDRESS:PORT [default: 0.0.0.0:0]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Directory for log files [default: /tmp/rain-UID/logs/governor-HOST-PID]
-    #[arg(long, value_name = "DIR")]
-    pub logdir: Option<PathBuf>,
-    /// Directory for data [default: a memory file system]
-    #[arg(long, value_name = "DIR")]
-    pub workdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub places: PlaceArgs,
     /// File to be written, with the line "ready", once the server has let it in
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
-    /// TOML file with the executors
-    #[arg(long, value_name = "PATH")]
-    pub config: Option<PathBuf>,
     /// The server's access file [default: $RAIN_ACCESS, or that of a server of yours on this machine]; -: standard input
     #[arg(long, value_name = "FILE")]
     pub access: Option<PathBuf>,
-    /// Let the system choose the cpus on which tasks run
-    #[arg(long)]
-    pub no_pin: bool,
     /// Return when it is in, and leave it running (for `rain start`)
     #[arg(long, hide = true)]
     pub detach: bool,
@@ -78,4 +103,21 @@ pub struct GovernorArgs {
     /// Command put before the program that does the work (for `rain start`)
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub runprefix: Option<String>,
+}
+
+/// Arguments of `rain-engine`.
+#[cfg(feature = "mpi")]
+#[derive(Debug, Default, Args)]
+pub struct EngineArgs {
+    /// Command to run beside the server once all ranks are ready, e.g. "python workflow.py"; `rain.client.Client()` in it
+    /// connects to this server, and its end ends the job. The server then listens on a free port of 127.0.0.1, unless
+    /// --listen says something else
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub serving: ServingArgs,
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    #[command(flatten)]
+    pub places: PlaceArgs,
 }

@@ -1,12 +1,12 @@
 //! The process that runs a server alone, or a governor.
 
-use super::access::TlsAccess;
+use super::access::{AccessFiles, TlsAccess};
 use super::role::{GovernorRole, ServerRole};
 use crate::engine::{EngineError, catch_signals, die_with_supervisor, place, stop_on_signals, tell_end};
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::plan::Governors;
-use crate::runtime_dir;
+use crate::runtime_dir::{self, Access, RuntimeDirError};
 use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
 use rain_topology::Topology;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -14,7 +14,7 @@ use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
 use rain_transport_tcp::peer::{ClientDoor, TcpTransport};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs a server alone until it is stopped.
 ///
@@ -47,23 +47,34 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
     let connect = |store, wake| Ok(TcpTransport::serve(TcpListener::from(listener), tls, store, Some(clients), wake)?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, "starting a server");
     let stopper = stop.clone();
-    let mut unwritten = None;
+    let mut opened = Ok(());
     run_server(config, front, stop, connect, |cpus| {
-        let written =
-            runtime_dir::write_access(&launch.directory, &access).and_then(|()| role.access_files.write(&access));
-        if let Err(error) = written {
-            unwritten = Some(error);
-            return stopper.request();
-        }
         let ready = Report::Ready { pid: std::process::id(), governors: 0, cpus: cpus as usize };
-        match reports.send(&ready) {
-            Ok(()) => tracing::info!("ready"),
-            // Nobody to hear that it is ready: whoever started it has given up.
-            Err(_) => stopper.request(),
-        }
+        opened = open_to_clients(&launch.directory, &access, &role.access_files, &ready, reports, &stopper);
     })?;
     tracing::info!("stopped");
-    unwritten.map_or(Ok(()), |error| Err(error.into()))
+    Ok(opened?)
+}
+
+/// Writes the access files and reports that clients are served; asks to stop when that cannot be done.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn open_to_clients(
+    directory: &Path,
+    access: &Access,
+    files: &AccessFiles,
+    ready: &Report,
+    reports: &mut Reports,
+    stop: &Stop,
+) -> Result<(), RuntimeDirError> {
+    let written = runtime_dir::write_access(directory, access).and_then(|()| files.write(access));
+    match written.is_ok() && reports.send(ready).is_ok() {
+        true => tracing::info!("ready"),
+        // Or nobody hears that it is ready: whoever started it has given up.
+        false => stop.request(),
+    }
+    written
 }
 
 /// Runs a governor until its server is gone or ends it, or it is stopped.

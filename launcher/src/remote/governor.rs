@@ -14,7 +14,7 @@ use crate::terminal::say;
 use std::fmt::Write;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs a governor until its server is gone or ends it; whether it ended well.
 ///
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 /// When it cannot be started, or the server does not let it in.
 pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
     let (server, port) = server_addresses(args)?;
-    let mut cpus = CpuCount::parse(&args.cpus).ok_or_else(|| RemoteError::Cpus(args.cpus.clone()))?;
+    let mut cpus = CpuCount::parse(&args.worker.cpus).ok_or_else(|| RemoteError::Cpus(args.worker.cpus.clone()))?;
     if cpus == CpuCount::AllBut(0) && args.reserve_beside.as_deref().is_some_and(is_here) {
         cpus = CpuCount::AllBut(1);
     }
@@ -40,12 +40,12 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
     let plan = StartPlan {
         governors: Governors::Simple,
         listen,
-        log_dir: absolute("--logdir", &args.logdir)?,
-        work_dir: absolute("--workdir", &args.workdir)?,
+        log_dir: absolute("--logdir", &args.places.logdir)?,
+        work_dir: absolute("--workdir", &args.places.workdir)?,
         run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
-        executors: args.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
+        executors: args.worker.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
         reserve_cpu: false,
-        pin: !args.no_pin,
+        pin: !args.worker.no_pin,
         foreground: !args.detach,
         private: false,
         end: EndPlan::default(),
@@ -54,7 +54,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
     clear_ready_file(role.ready_file.as_deref())?;
     let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;
     let address = listener.local_addr().map_err(|error| RemoteError::Listen(listen, error))?;
-    clean_up_after_dead_governors();
+    clean_up_after_dead("governor-");
     let name = format!("governor-{}", std::process::id());
     let directory = match ServerDir::claim_named(&runtime_dir::root(), &name)? {
         Claim::Claimed(directory) => directory,
@@ -106,13 +106,16 @@ fn is_here(text: &str) -> bool {
     !boot.is_empty() && boot == boot_id() && name.is_some_and(|name| name.trim() == "rain")
 }
 
-/// Removes what governors have left whose supervisors were killed: their locks are free.
-fn clean_up_after_dead_governors() {
+/// Removes what governors, or ranks, have left whose supervisors were killed: their locks are free. Their directories are
+/// called `kind`PID.
+pub fn clean_up_after_dead(kind: &str) {
     let root = runtime_dir::root();
     for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
         let name = entry.file_name().into_string().unwrap_or_default();
         let path = entry.path();
-        if name.starts_with("governor-")
+        // One whose process lives is just being taken by it.
+        let pid = name.strip_prefix(kind).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
             && !runtime_dir::is_live(&path)
             && let Ok(Claim::Claimed(directory)) = ServerDir::claim_named(&root, &name)
         {

@@ -3,7 +3,7 @@
 pub mod access;
 pub mod args;
 pub mod engine;
-mod governor;
+pub mod governor;
 mod hosts;
 pub mod reach;
 pub mod role;
@@ -14,6 +14,8 @@ pub mod start;
 
 pub use governor::run as run_governor;
 pub use server::run as run_server;
+#[cfg(feature = "mpi")]
+pub use server::server_role;
 
 use crate::address::AddressError;
 use crate::governor_config::GovernorConfigError;
@@ -68,7 +70,10 @@ impl RemoteError {
 }
 
 /// Removes the ready file of an earlier run.
-fn clear_ready_file(path: Option<&Path>) -> Result<(), RemoteError> {
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn clear_ready_file(path: Option<&Path>) -> Result<(), RemoteError> {
     match path.map(|path| (path, fs::remove_file(path))) {
         Some((path, Err(error))) if error.kind() != io::ErrorKind::NotFound => {
             Err(RemoteError::ReadyFile(path.to_owned(), error))
@@ -78,7 +83,7 @@ fn clear_ready_file(path: Option<&Path>) -> Result<(), RemoteError> {
 }
 
 /// Writes the ready file, at once as a whole.
-fn write_ready_file(path: Option<&Path>) {
+pub fn write_ready_file(path: Option<&Path>) {
     let Some(path) = path else { return };
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));

@@ -1,7 +1,7 @@
 //! `rain server`.
 
 use super::access::AccessFiles;
-use super::args::ServerArgs;
+use super::args::{ServerArgs, ServingArgs};
 use super::role::{Role, ServerRole};
 use super::{RemoteError, clear_ready_file, write_ready_file};
 use crate::address;
@@ -13,7 +13,7 @@ use crate::start;
 use crate::terminal::say;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs a server in the foreground until it is stopped; whether it ended well.
 ///
@@ -21,27 +21,20 @@ use std::path::PathBuf;
 /// When it cannot be started.
 pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
-    let role = ServerRole {
-        access_files: AccessFiles {
-            all: absolute("--access", &args.access)?,
-            clients: absolute("--client-access", &args.client_access)?,
-            governors: absolute("--governor-access", &args.governor_access)?,
-        },
-        ready_file: absolute("--ready-file", &args.ready_file)?,
-    };
+    let role = server_role(&args.serving, args.governor_access.as_deref())?;
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
-        listen: address::parse_for_server(args.listen.as_deref())?,
-        log_dir: absolute("--logdir", &args.logdir)?,
-        work_dir: absolute("--workdir", &args.workdir)?,
+        listen: address::parse_for_server(args.serving.listen.as_deref())?,
+        log_dir: absolute("--logdir", &args.places.logdir)?,
+        work_dir: absolute("--workdir", &args.places.workdir)?,
         run_prefix: Vec::new(),
         executors: Vec::new(),
         reserve_cpu: false,
         pin: false,
         foreground: true,
         private: false,
-        end: EndPlan::new(&args.end).map_err(PlanError::from)?,
-        http: Some(HttpPlan::new(args.http_listen.as_deref()).map_err(PlanError::from)?),
+        end: EndPlan::new(&args.serving.end).map_err(PlanError::from)?,
+        http: Some(HttpPlan::new(args.serving.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     clear_ready_file(role.ready_file.as_deref())?;
     let files = role.access_files.clone();
@@ -51,6 +44,21 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
     });
     files.remove();
     Ok(ended_well?)
+}
+
+/// What was typed about how a server is reached.
+///
+/// # Errors
+/// When it cannot be done so.
+pub fn server_role(args: &ServingArgs, governor_access: Option<&Path>) -> Result<ServerRole, PlanError> {
+    Ok(ServerRole {
+        access_files: AccessFiles {
+            all: plan::absolute("--access", args.access.as_deref())?,
+            clients: plan::absolute("--client-access", args.client_access.as_deref())?,
+            governors: plan::absolute("--governor-access", governor_access)?,
+        },
+        ready_file: plan::absolute("--ready-file", args.ready_file.as_deref())?,
+    })
 }
 
 /// Starts a server alone, as the plan says.

@@ -45,8 +45,7 @@ impl Step {
         Ok(Self { srun, log, nodes: nodes.len() })
     }
 
-    /// Waits until `governors_in` says that as many governors are in as there are nodes, or `given_up` that nobody waits
-    /// for them any more.
+    /// Waits until `governors_in` says that as many governors are in as there are nodes, or it is `given_up`.
     ///
     /// # Errors
     /// What is wrong, with the nodes.
@@ -56,7 +55,7 @@ impl Step {
         given_up: &dyn Fn() -> bool,
     ) -> Result<(), Vec<HostError>> {
         let deadline = Instant::now() + START_TIME_MAX;
-        while !given_up() && governors_in() < self.nodes {
+        while governors_in() < self.nodes && !given_up() {
             // First this, for a step that has ended says nothing any more.
             let ended = self.srun.try_wait().map_err(|error| whole_step(error.to_string()))?;
             let said = fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();

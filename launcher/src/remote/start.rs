@@ -58,7 +58,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
     };
     let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
     let (failure, step) = (Cell::new(None), RefCell::new(None));
-    let ended_well = server::start_server(plan, role, &|address, told| {
+    let started = server::start_server(plan, role, &|address, told| {
         // The server ends its governors with itself.
         if let Err(error) = start_governors(args, &hosts, address, told, &mut step.borrow_mut()) {
             failure.set(Some(error));
@@ -67,11 +67,12 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
     });
     match failure.take() {
         Some(error) => {
-            // Its governors end because the server has.
-            step.take().iter_mut().for_each(srun::Step::end);
+            if let Some(step) = &mut *step.borrow_mut() {
+                step.end();
+            }
             Err(error)
         }
-        None => Ok(ended_well?),
+        None => Ok(started?),
     }
 }
 
@@ -95,16 +96,16 @@ fn start_governors(
     let access = runtime_dir::read_access(&directory)?.ok_or(RemoteError::NoServer)?;
     let way = Way::of(args);
     let command = governor_command(args, address, &access, way)?;
-    let input = for_governors(access.clone())?;
-    let given_up = || args.foreground && supervisor::is_asked_to_end();
     let governors_in = || {
         let status = ServerConnection::open(&access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
         status.ok().and_then(|status| Some(status["governors"].as_array()?.len())).unwrap_or(0)
     };
+    let input = for_governors(access.clone())?;
+    let given_up = || args.foreground && supervisor::is_asked_to_end();
     let started = match way {
         Way::Ssh => ssh::run_everywhere(hosts, &command, &input, &given_up),
         Way::Srun => {
-            let log = told.log_dir.as_deref().unwrap_or(&directory).join("srun.log");
+            let log = told.log_dir.as_ref().unwrap_or(&directory).join("srun.log");
             srun::Step::start(hosts, &command, &input, log)
                 .and_then(|started| step.insert(started).wait_until_all_are_in(&governors_in, &given_up))
         }

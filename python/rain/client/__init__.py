@@ -21,6 +21,7 @@ from .kind import TaskOptions
 from .output import Input, InputDir, Output, OutputDir
 from .remote import Remote, remote
 from .session import Session
+from .stored import StoredResult, load_results
 from .task import Task
 from .waiting import as_completed
 
@@ -43,6 +44,7 @@ __all__ = [
     "Remote",
     "Session",
     "SessionException",
+    "StoredResult",
     "Task",
     "TaskException",
     "TaskFuture",
@@ -50,6 +52,7 @@ __all__ = [
     "as_completed",
     "blob",
     "directory",
+    "load_results",
     "pickled",
     "remote",
     "tasks",

@@ -17,7 +17,8 @@ def runtime_directory() -> str:
     """Where servers of this user keep their access files."""
     if os.environ.get("RAIN_RUNTIME_DIR"):
         return os.environ["RAIN_RUNTIME_DIR"]
-    if os.environ.get("XDG_RUNTIME_DIR"):
+    # Batch systems hand the variable on to machines where that directory is not.
+    if os.path.isdir(os.environ.get("XDG_RUNTIME_DIR", "")):
         return os.path.join(os.environ["XDG_RUNTIME_DIR"], "rain")
     return f"/tmp/rain-{os.getuid()}"
 
@@ -25,6 +26,17 @@ def runtime_directory() -> str:
 def access_path(port: int) -> str:
     """The access file of the server at a port."""
     return os.path.join(runtime_directory(), f"server-{port}", "access.json")
+
+
+def server_of_environment() -> tuple[str, int] | None:
+    """Host and port of the server that RAIN_SERVER names, which `rain-engine --run` sets; None where it is not set."""
+    named = os.environ.get("RAIN_SERVER")
+    if not named:
+        return None
+    host, _, port = named.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise RainException(f"RAIN_SERVER={named} is not HOST:PORT")
+    return host, int(port)
 
 
 def connect(host: str, port: int, access_file: str | None = None) -> tuple[socket.socket, str | None, str]:

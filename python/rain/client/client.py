@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import RainException
 from .active import set_default
-from .address import access_path
+from .address import access_path, server_of_environment
 from .connection import Connection, RequestError, Taker
 from .kind import check_name
 from .session import Session
@@ -22,11 +22,12 @@ class Client:
     """A connection to a Rain server.
 
     A server on this machine is reached through the Unix socket that its access file names, others over TCP. Without an
-    address, a private server is started on this machine, which stops when the client is closed or the process ends;
-    clients of one process share it. Several threads may use a client at once. It can be used in a ``with`` block.
+    address, it is the server that RAIN_SERVER names (`rain-engine --run` sets it), or else a private server is started
+    on this machine, which stops when the client is closed or the process ends; clients of one process share it. Several
+    threads may use a client at once. It can be used in a ``with`` block.
 
     Args:
-        address: The host of the server; None starts a private one (unless a port is given).
+        address: The host of the server; None (unless a port is given): the one of RAIN_SERVER, or a private one.
         port: The port where it listens; 7210 if only a host is given.
         cpus: For a private server: with how many cpus it works (default: all of this machine).
         access: The access file of a server on another machine (default: the one that RAIN_ACCESS names).
@@ -43,11 +44,15 @@ class Client:
         self._private: PrivateServer | None = None
         if cpus is not None and (not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1):
             raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+        named = server_of_environment() if address is None and port is None else None
+        if named is not None:
+            address, port = named
         if address is None and port is None:
             self._connection = self._connect_private(cpus)
             return
         if cpus is not None:
-            raise RainException("cpus= is for a private server, without an address; others have theirs already")
+            where = " (RAIN_SERVER names one here)" if named is not None else ""
+            raise RainException(f"cpus= is for a private server, without an address{where}; others have theirs already")
         address = "localhost" if address is None else address
         port = DEFAULT_PORT if port is None else port
         if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from real_server import PATIENCE_S, PROGRAM, running_server
 
-from rain.client import CancelledException, Client, Session, blob, tasks
+from rain.client import CancelledException, Client, RainException, Session, blob, load_results, tasks
 
 
 def results_of(directory: Path, count: int) -> dict[str, bytes]:
@@ -54,6 +54,9 @@ def test_what_cannot_be_finished_does_not_begin_and_results_are_stored(tmp_path:
         # What was made can still be had, from here and from the place for results.
         assert finished[0].output.fetch().get_bytes() == b"result 0"
         stored = results_of(results / "near_the_end", len(finished))
+        loaded = load_results(results / "near_the_end")
+        assert [result.data.load() for result in loaded] == [f"result {made.index(task)}" for task in finished]
+        assert {(result.task_name, result.label) for result in loaded} == {("buildin/sleep", "output")}
         assert sorted(stored.values()) == sorted(b"result %d" % made.index(task) for task in finished)
 
 
@@ -66,9 +69,16 @@ def test_kept_results_are_stored_when_the_server_is_stopped(tmp_path: Path) -> N
             made = tasks.Concat([blob("con"), blob("cat")])
             made.output.keep()
             tasks.Concat([blob("not kept")])
+            folder = tasks.MakeDirectory([("inside/file", blob("in a folder"))])
+            folder.output.keep()
             session.submit()
         session.wait_all()
-    assert list(results_of(results / "session", 1).values()) == [b"concat"]
+    concat, tree = load_results(results / "session")
+    assert concat.data.get_bytes() == b"concat"
+    tree.data.write(tmp_path / "copy")
+    assert (tmp_path / "copy" / "inside" / "file").read_text() == "in a folder"
+    with pytest.raises(RainException, match="No stored results in"):
+        load_results(results)
 
 
 @pytest.mark.parametrize(

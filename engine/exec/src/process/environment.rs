@@ -10,13 +10,24 @@ pub(crate) struct Environment {
     added: Vec<(OsString, CString)>,
 }
 
+/// Whether a child is not to have a variable of this process.
+pub type LeftOut = fn(&OsStr) -> bool;
+
+static LEFT_OUT: OnceLock<LeftOut> = OnceLock::new();
+
+/// Keeps variables of this process from all children; of no use once the first child was started.
+pub fn leave_out_variables(left_out: LeftOut) {
+    // Set a second time it is the same program that sets it.
+    let _ = LEFT_OUT.set(left_out);
+}
+
 fn inherited() -> &'static [(OsString, CString)] {
     static INHERITED: OnceLock<Vec<(OsString, CString)>> = OnceLock::new();
     INHERITED.get_or_init(|| {
         // A child has a directory of its own, so these would lie.
         let lies = |name: &OsStr| name == "PWD" || name == "OLDPWD";
         std::env::vars_os()
-            .filter(|(name, _)| !lies(name))
+            .filter(|(name, _)| !lies(name) && !LEFT_OUT.get().is_some_and(|left_out| left_out(name)))
             .filter_map(|(name, value)| entry(&name, &value).map(|entry| (name, entry)))
             .collect()
     })

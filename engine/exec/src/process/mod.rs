@@ -8,6 +8,7 @@ mod tail;
 
 pub(crate) use child::{Child, Ending};
 pub(crate) use environment::Environment;
+pub use environment::{LeftOut, leave_out_variables};
 pub(crate) use lookup::{LookupError, find_program, forget_program};
 pub(crate) use spawn::{Launch, c_string, dev_null};
 pub(crate) use tail::Tail;

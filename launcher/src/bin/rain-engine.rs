@@ -1,0 +1,5 @@
+//! The program `rain-engine`.
+
+fn main() -> std::process::ExitCode {
+    rain_launcher::mpi::main()
+}

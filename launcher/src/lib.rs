@@ -1,0 +1,97 @@
+//! `rain`, which starts, stops and shows servers, and `rain-engine`, which is all of Rain as an MPI program ([`mpi`]).
+//!
+//! `rain start` checks what it was asked for ([`plan`]), takes the port and the runtime directory ([`start`]) and starts a
+//! detached **supervisor** ([`supervisor`]), which starts the **engine** ([`engine`]): server and governors in one process.
+//! The supervisor outlives the engine and leaves nothing behind.
+
+mod address;
+mod cli;
+mod client;
+mod client_command;
+mod descendants;
+mod end_time;
+mod engine;
+mod governor_config;
+mod http;
+mod launch;
+mod local;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+mod plan;
+mod programs;
+mod remote;
+mod runtime_dir;
+mod start;
+mod status;
+mod stop;
+mod supervisor;
+mod terminal;
+mod work_dir;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use plan::StartPlan;
+use std::fmt::Display;
+use std::process::ExitCode;
+use terminal::{complain, say};
+
+/// The command line was wrong.
+const USAGE: u8 = 2;
+
+/// The program `rain`.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        Err(error) => {
+            // Help and version are "errors" that go to standard output; that nobody reads them is none.
+            let _ = error.print();
+            ExitCode::from(error.exit_code().clamp(0, 255) as u8)
+        }
+    }
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Start(args) if remote::start::is_asked_for(&args) => started(remote::start::run(&args)),
+        Command::Start(args) => match StartPlan::new(&args) {
+            Ok(plan) => ended(start::run(plan)),
+            Err(error) => failed(&error, USAGE),
+        },
+        Command::Stop(args) => printed(stop::run(&args)),
+        Command::Status(args) => printed(status::run(&args.which, args.json)),
+        Command::Server(args) => started(remote::run_server(&args)),
+        Command::Governor(args) => started(remote::run_governor(&args)),
+        Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),
+        // It has logged and reported its error.
+        Command::EngineProcess { launch_file } => ExitCode::from(u8::from(engine::run(&launch_file).is_err())),
+    }
+}
+
+fn started(result: Result<bool, remote::RemoteError>) -> ExitCode {
+    match result {
+        Err(error) if error.is_usage() => failed(&error, USAGE),
+        other => ended(other),
+    }
+}
+
+fn ended(result: Result<bool, impl Display>) -> ExitCode {
+    match result {
+        Ok(ended_well) => ExitCode::from(u8::from(!ended_well)),
+        Err(error) => failed(&error, 1),
+    }
+}
+
+fn printed(result: Result<String, impl Display>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error, 1),
+    }
+}
+
+fn failed(error: &dyn Display, code: u8) -> ExitCode {
+    complain(error);
+    ExitCode::from(code)
+}

@@ -1,0 +1,278 @@
+//! The process that is a rank: begins MPI, agrees with the others, and is the server or a governor.
+
+use super::agreement::{Announcement, Refusal, judge};
+use super::cpus::{RankCpus, Share, divide};
+use super::role::{RankRole, STOP_TIME_MAX, expected_rank};
+use super::server::{Door, serve};
+use super::voice::Voice;
+use super::{panics, server};
+use crate::client_command::{self, is_of_a_rank};
+use crate::engine::{EngineError, catch_signals, die_with_supervisor};
+use crate::launch::{Launch, Report, Reports};
+use crate::local::{self, Stop};
+use crate::remote::governor::boot_id;
+use crate::{descendants, supervisor};
+use nix::sys::prctl;
+use rain_core::id::GovernorId;
+use rain_runtime::GovernorConfig;
+use rain_runtime::cluster::{GovernorEnd, run_governor};
+use rain_topology::{Topology, TopologyError, pin_current_thread};
+use rain_transport_mpi::{MpiError, World};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the supervisor of a rank that has died may take to say how, before others say that it is gone and end the job.
+/// Longer than `STOP_TIME_MAX`: where all ranks were asked to end, nobody is left to say it.
+pub const OBITUARY_TIME: Duration = Duration::from_millis(700);
+
+/// Why a rank has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RankError {
+    /// Said by the rank that is named, before this is returned.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// For the rank that is gone to say.
+    #[error("the server is gone: {0}")]
+    ServerLost(String),
+    #[error("the governor's thread has failed{}", .0.as_ref().map(|line| format!(": {line}")).unwrap_or_default())]
+    Broken(Option<String>),
+    #[error(
+        "the launcher has started {launched} processes, but for the MPI library of this program ({library}) there {} of \
+         {found}: they do not belong together; use the mpirun of that library",
+        if *.found == 1 { "is a world" } else { "are worlds" }
+    )]
+    OtherMpi { launched: u32, found: u32, library: String },
+    #[error("MPI does not work: {0}")]
+    Mpi(#[from] MpiError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("cannot take what the supervisor has handed down: {0}")]
+    Inherited(#[source] io::Error),
+}
+
+/// What all ranks know of each before they begin.
+#[derive(Debug, Serialize, Deserialize)]
+struct Facts {
+    cpus: RankCpus,
+    /// On the server's rank: the interpreter that the client will want for its tasks.
+    client_python: Option<PathBuf>,
+}
+
+/// Takes part until the end of the job.
+///
+/// # Errors
+/// When this rank, or another one, could not begin or go on; the user was told then.
+pub fn run(launch: &Launch, role: &RankRole, reports: &mut Reports) -> Result<(), RankError> {
+    rain_exec::leave_out_variables(is_of_a_rank);
+    panics::say_in_one_line();
+    let voice = Voice::new(launch.descriptors.voice, reports).map_err(RankError::Inherited)?;
+    let result = take_part(launch, role, reports, &voice);
+    match &result {
+        Ok(()) => {}
+        Err(RankError::Refused(_) | RankError::ServerLost(_)) => voice.leave_it(),
+        // Each process is rank 0 of a world of its own.
+        Err(RankError::OtherMpi { .. }) if expected_rank().is_some_and(|rank| rank > 0) => voice.leave_it(),
+        Err(error) => {
+            let rank = expected_rank().map_or_else(String::new, |rank| format!("rank {rank} on "));
+            voice.say(&format!("{rank}{}: {error}", host_name()));
+        }
+    }
+    if is_orphan(launch) {
+        leave_nothing(launch);
+    }
+    result
+}
+
+fn take_part(launch: &Launch, role: &RankRole, reports: &mut Reports, voice: &Voice) -> Result<(), RankError> {
+    die_with_supervisor(launch)?;
+    let signals = catch_signals()?;
+    // While there is only this thread, and before MPI, which may bind this process to cpus of its own choice.
+    let topology = Topology::detect();
+    let stop = Stop::new();
+    stop_on_signals(signals, stop.clone(), launch.clone()).map_err(EngineError::Thread)?;
+    let world = World::begin()?;
+    if let Ok(topology) = &topology {
+        let cpus: Vec<_> = topology.allowed_cpus().iter().map(|cpu| cpu.id).collect();
+        let _ = pin_current_thread(&cpus);
+    }
+    let _ = reports.send(&Report::Rank(world.rank()));
+    tracing::info!(version = role.version, rank = world.rank(), ranks = world.size(), mpi = world.library(), "begins");
+    if let Some(launched) = World::launcher_size().filter(|&launched| launched > 1 && launched != world.size()) {
+        let (found, library) = (world.size(), world.library().to_owned());
+        return Err(RankError::OtherMpi { launched, found, library });
+    }
+    let began = begin(&world, launch, role, topology, reports, voice);
+    let (door, shares, notes, hosts) = match began {
+        Ok(began) => began,
+        Err(error) => {
+            if let RankError::Refused(_) = &error {
+                // So that nobody ends, and makes `mpirun` end all, before it is said why.
+                world.all_gather(Vec::new())?;
+            }
+            world.finish();
+            return Err(error);
+        }
+    };
+    let share = shares.get(world.rank() as usize).cloned().unwrap_or_default();
+    tracing::info!(cpus = share.cpus.len(), "all ranks are ready");
+    match door {
+        Some(door) => {
+            let job = server::Job { notes, hosts, voice: voice.clone() };
+            Ok(serve(world, launch, role, door, share, job, stop, reports)?)
+        }
+        None => govern(world, launch, share, &stop, reports),
+    }
+}
+
+type Beginning = (Option<Door>, Vec<Share>, Vec<String>, Vec<String>);
+
+/// Agrees with the other ranks: the server's door, the cpus of all ranks, notes about them, and the hosts.
+fn begin(
+    world: &World,
+    launch: &Launch,
+    role: &RankRole,
+    topology: Result<Topology, TopologyError>,
+    reports: &mut Reports,
+    voice: &Voice,
+) -> Result<Beginning, RankError> {
+    let mut door = None;
+    let prepared = (|| {
+        role.unready.clone().map_or(Ok(()), Err)?;
+        let topology = topology.map_err(|error| error.to_string())?;
+        let mut client_python = None;
+        if world.rank() == 0 {
+            client_python = client_program(role)?.filter(|program| is_python(program));
+            door = Some(Door::open(role, launch, reports).map_err(|error| error.to_string())?);
+        }
+        if world.rank() > 0 || world.size() == 1 {
+            check_governor(launch)?;
+        }
+        Ok(Facts { cpus: cpus(&topology, launch, role), client_python })
+    })();
+    let facts: Vec<Facts> = agree(world, role, prepared, voice)?;
+    // The client's tasks ask for its own interpreter, on every host.
+    let missing = facts[0].client_python.as_ref().filter(|path| world.rank() > 0 && !path.exists());
+    let there = missing.map_or(Ok(()), |path| {
+        Err(format!("there is no {} here, the Python of --run, with which tasks run", path.display()))
+    });
+    agree::<()>(world, role, there, voice)?;
+    let cpus: Vec<RankCpus> = facts.into_iter().map(|facts| facts.cpus).collect();
+    let (shares, notes) = divide(&cpus);
+    Ok((door, shares, notes, cpus.into_iter().map(|cpus| cpus.host).collect()))
+}
+
+/// Tells all ranks whether this one is ready, and hears what they tell.
+fn agree<T: Serialize + DeserializeOwned>(
+    world: &World,
+    role: &RankRole,
+    ready: Result<T, String>,
+    voice: &Voice,
+) -> Result<Vec<T>, RankError> {
+    let announcement = Announcement { version: role.version.clone(), host: host_name(), ready };
+    judge(&world.all_gather(announcement.encode())?).map_err(|refusal| {
+        if refusal.rank == world.rank() {
+            voice.say(&refusal.to_string());
+        }
+        RankError::Refused(refusal)
+    })
+}
+
+/// The program of `--run`.
+fn client_program(role: &RankRole) -> Result<Option<PathBuf>, String> {
+    let words = role.run.as_deref().map(client_command::words).transpose().map_err(|error| error.to_string())?;
+    Ok(words.map(|(program, _)| program))
+}
+
+fn is_python(program: &Path) -> bool {
+    program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python"))
+}
+
+/// What a governor needs beside cpus and a directory.
+fn check_governor(launch: &Launch) -> Result<(), String> {
+    if launch.prestart_python.is_none() {
+        return Err(
+            "there is no Python for tasks here: neither beside rain-engine nor in VIRTUAL_ENV or PATH".to_owned()
+        );
+    }
+    let directory = launch.places.work_dirs.first().cloned().unwrap_or_default();
+    local::try_warm_executors(&launch.executors, &directory).map_err(|error| error.to_string())
+}
+
+fn cpus(topology: &Topology, launch: &Launch, role: &RankRole) -> RankCpus {
+    RankCpus {
+        host: host_name(),
+        boot: boot_id(),
+        cpus: topology.allowed_cpus().iter().map(|cpu| (cpu.id.0, cpu.core, cpu.node)).collect(),
+        parallelism: topology.parallelism(),
+        wanted: role.cpus,
+        pin: launch.pin,
+    }
+}
+
+fn govern(world: World, launch: &Launch, share: Share, stop: &Stop, reports: &mut Reports) -> Result<(), RankError> {
+    let (rank, cpus) = (world.rank(), share.cpus.len());
+    let end = run_governor(
+        governor_config(launch, share),
+        stop,
+        |store, wake| Ok((GovernorId(rank - 1), world.into_transport(store, wake))),
+        |_| _ = reports.send(&Report::Ready { pid: std::process::id(), governors: 1, cpus }),
+    )
+    .map_err(EngineError::from)?;
+    tracing::info!("ended: {end:?}");
+    match end {
+        GovernorEnd::Asked => Ok(()),
+        GovernorEnd::ServerLost(_) if stop.is_requested() => Ok(()),
+        GovernorEnd::ServerLost(why) => {
+            std::thread::sleep(OBITUARY_TIME);
+            Err(RankError::ServerLost(why))
+        }
+        GovernorEnd::Broken => Err(RankError::Broken(panics::latest())),
+    }
+}
+
+/// The settings of this rank's governor.
+pub fn governor_config(launch: &Launch, share: Share) -> GovernorConfig {
+    let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_default();
+    let config = local::governor(launch, share.cpus, work_dir);
+    GovernorConfig { prestart: config.prestart.min(share.prestart_max), ..config }
+}
+
+/// This host, as it calls itself.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "an unknown host".to_owned())
+}
+
+/// Whether the supervisor is gone, and this process has to do its last duties.
+fn is_orphan(launch: &Launch) -> bool {
+    let parent = nix::unistd::getppid().as_raw();
+    launch.supervisor_pid.is_some_and(|pid| i32::try_from(pid) != Ok(parent))
+}
+
+fn leave_nothing(launch: &Launch) {
+    descendants::kill_all();
+    supervisor::clean_up(launch);
+}
+
+fn stop_on_signals(pipe: OwnedFd, stop: Stop, launch: Launch) -> io::Result<()> {
+    let watch = move || {
+        let mut pipe = File::from(pipe);
+        while pipe.read_exact(&mut [0]).is_ok() {
+            tracing::info!("asked to stop by a signal");
+            stop.request();
+            if is_orphan(&launch) {
+                // What loses its parent from now on becomes a child of this process.
+                let _ = prctl::set_child_subreaper(true);
+                std::thread::sleep(STOP_TIME_MAX);
+                leave_nothing(&launch);
+                std::process::exit(1);
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(|_| ())
+}

@@ -1,0 +1,234 @@
+//! One lane of what comes from a peer: heads out of its stream, and the content that follows them, received ahead.
+
+use crate::MpiError;
+use crate::calls::{Comm, Operation};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rain_core::peer::Message;
+use rain_transport::Wake;
+use rain_wire::lane::LaneIn;
+use rain_wire::payload::{Loan, Payload};
+use std::collections::VecDeque;
+
+/// Content travels in pieces of this size, each a message of MPI.
+pub const PIECE_BYTES: usize = 1 << 20;
+/// The tag of the stream's packets.
+pub(crate) const STREAM_TAG: i32 = 0;
+/// So many pieces of a lane may be under way.
+pub(crate) const PIECES_AHEAD: usize = 4;
+/// So many pieces may be under way in all; a lane with none under way may always have one, so that each gets on.
+pub(crate) const PIECES_IN_ALL: usize = 64;
+
+/// Memory for so many is kept for use again.
+const FREE_PIECES_MAX: usize = 2 * PIECES_AHEAD;
+
+/// The tag of the pieces of a lane.
+pub(crate) fn content_tag(lane: usize) -> i32 {
+    1 + lane as i32
+}
+
+/// What makes a peer or all of MPI unusable.
+pub(crate) enum Trouble {
+    Mpi(MpiError),
+    Peer(String),
+}
+
+impl From<MpiError> for Trouble {
+    fn from(error: MpiError) -> Self {
+        Trouble::Mpi(error)
+    }
+}
+
+impl From<rain_wire::message::MessageError> for Trouble {
+    fn from(error: rain_wire::message::MessageError) -> Self {
+        Trouble::Peer(format!("what it sends is not Rain's protocol: {error}"))
+    }
+}
+
+/// How many pieces are under way.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    pub(crate) under_way: usize,
+    /// Memory for use again.
+    free: Vec<Vec<u8>>,
+}
+
+impl Pieces {
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let mut room = self.free.pop().unwrap_or_default();
+        room.resize(length, 0);
+        room
+    }
+
+    fn give_back(&mut self, room: Vec<u8>) {
+        self.under_way -= 1;
+        if self.free.len() < FREE_PIECES_MAX {
+            self.free.push(room);
+        }
+    }
+
+    /// Whether a lane that has so many under way may have one more.
+    pub(crate) fn may_begin(&self, of_lane: usize) -> bool {
+        of_lane == 0 || (of_lane < PIECES_AHEAD && self.under_way < PIECES_IN_ALL)
+    }
+}
+
+/// Memory for pieces that come, which is lent to those who store them.
+struct Loans {
+    lent: usize,
+    give_back: Sender<Vec<u8>>,
+    given_back: Receiver<Vec<u8>>,
+}
+
+impl Loans {
+    fn new() -> Self {
+        let (give_back, given_back) = unbounded();
+        Self { lent: 0, give_back, given_back }
+    }
+
+    /// Takes what was given back; whether there was something.
+    fn collect(&mut self, pieces: &mut Pieces) -> bool {
+        let before = self.lent;
+        for room in self.given_back.try_iter() {
+            self.lent -= 1;
+            pieces.give_back(room);
+        }
+        self.lent < before
+    }
+
+    fn lend(&mut self, room: Vec<u8>, length: usize, wake: &Wake) -> Loan {
+        self.lent += 1;
+        let (give_back, wake) = (self.give_back.clone(), wake.clone());
+        Loan::new(room, length, move |room| {
+            // An error means that nothing is received any more.
+            let _ = give_back.send(room);
+            wake();
+        })
+    }
+}
+
+/// What a head or a piece belongs to.
+pub(crate) struct Context<'a, D: Payload> {
+    pub(crate) comm: &'a Comm,
+    pub(crate) place: &'a D::Place,
+}
+
+pub(crate) struct Intake<D: Payload> {
+    lane: LaneIn<D>,
+    tag: i32,
+    from: u32,
+    /// Heads behind a message whose content has not come whole.
+    heads: VecDeque<Vec<u8>>,
+    /// Lengths of contents for which nothing is received yet, of the first of them only what is left.
+    plan: VecDeque<u64>,
+    receiving: VecDeque<Operation<Vec<u8>>>,
+    loans: Loans,
+    /// Lengths of the heads of messages that are not handed on.
+    sizes: VecDeque<usize>,
+    wake: Wake,
+}
+
+impl<D: Payload> Intake<D> {
+    /// `wake` is called when content that took long to put in its place is there.
+    pub(crate) fn new(from: u32, lane: usize, wake: Wake) -> Self {
+        Self {
+            lane: LaneIn::default(),
+            tag: content_tag(lane),
+            from,
+            heads: VecDeque::new(),
+            plan: VecDeque::new(),
+            receiving: VecDeque::new(),
+            loans: Loans::new(),
+            sizes: VecDeque::new(),
+            wake,
+        }
+    }
+
+    /// Takes a message's head; how many of its bytes have to wait for other content.
+    pub(crate) fn head(&mut self, context: &Context<D>, head: &[u8]) -> Result<usize, Trouble> {
+        if self.is_receiving() {
+            self.heads.push_back(head.to_vec());
+            return Ok(head.len());
+        }
+        self.begin(context, head)?;
+        Ok(0)
+    }
+
+    fn begin(&mut self, context: &Context<D>, head: &[u8]) -> Result<(), Trouble> {
+        self.lane.head(head, context.place, &self.wake)?;
+        self.sizes.push_back(head.len());
+        if let Some(missing) = self.lane.missing() {
+            self.plan.extend(missing);
+        }
+        Ok(())
+    }
+
+    fn is_receiving(&self) -> bool {
+        !self.receiving.is_empty() || !self.plan.is_empty()
+    }
+
+    /// Whether all that was announced has come and was handed on.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.is_receiving() && self.heads.is_empty() && !self.lane.holds_messages()
+    }
+
+    /// Whether there is something to look at.
+    pub(crate) fn is_active(&self) -> bool {
+        self.is_receiving()
+    }
+
+    /// Receives content; `used` counts the bytes of heads that waited and do not any more. Whether something happened.
+    pub(crate) fn turn(
+        &mut self,
+        context: &Context<D>,
+        pieces: &mut Pieces,
+        used: &mut usize,
+    ) -> Result<bool, Trouble> {
+        let mut moved = self.loans.collect(pieces);
+        loop {
+            while let Some(receiving) = self.receiving.front_mut()
+                && let Some((room, arrived)) = receiving.poll()?
+            {
+                self.receiving.pop_front();
+                let loan = self.loans.lend(room, arrived.length, &self.wake);
+                self.lane.loan(loan, &self.wake)?;
+                moved = true;
+            }
+            while let Some(left) = self.plan.front_mut()
+                && pieces.may_begin(self.receiving.len() + self.loans.lent)
+            {
+                let length = (*left).min(PIECE_BYTES as u64);
+                *left -= length;
+                if *left == 0 {
+                    self.plan.pop_front();
+                }
+                self.receiving.push_back(context.comm.receive(
+                    pieces.take(length as usize),
+                    Some(self.from),
+                    self.tag,
+                )?);
+                pieces.under_way += 1;
+                moved = true;
+            }
+            if self.is_receiving() {
+                return Ok(moved);
+            }
+            let Some(head) = self.heads.pop_front() else { return Ok(moved) };
+            *used += head.len();
+            self.begin(context, &head)?;
+            moved = true;
+        }
+    }
+
+    /// The next message that is whole, and the size of its head.
+    pub(crate) fn take_whole(&mut self) -> Result<Option<(Message<D>, usize)>, Trouble> {
+        let Some(whole) = self.lane.take_whole() else { return Ok(None) };
+        let size = self.sizes.pop_front().unwrap_or_default();
+        let lost = |why| Trouble::Peer(format!("content that it sent could not be stored: {why}"));
+        Ok(Some((whole.map_err(lost)?, size)))
+    }
+
+    /// Gives up what does not come any more.
+    pub(crate) fn cancel(&mut self) {
+        self.receiving.drain(..).for_each(Operation::cancel);
+    }
+}

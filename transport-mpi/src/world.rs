@@ -1,0 +1,213 @@
+//! MPI, on a thread of its own.
+
+use crate::abort::{Abort, Signal, end_process};
+use crate::calls::{Comm, abort_all};
+use crate::transport::MpiTransport;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+use mpi::environment::{Threading, Universe, initialize_with_threading, library_version};
+use rain_transport::Wake;
+use rain_wire::payload::Payload;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+/// Why MPI does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum MpiError {
+    #[error("cannot start the thread for MPI: {0}")]
+    Thread(#[from] io::Error),
+    #[error("MPI was initialised before in this process")]
+    Initialised,
+    #[error("this MPI library ({library}) gives no thread support; Rain needs MPI_THREAD_FUNNELED")]
+    Threads { library: String },
+    #[error("{call}: {why}")]
+    Call { call: &'static str, why: String },
+    #[error("{0} bytes are more than MPI takes at once")]
+    TooLong(usize),
+    #[error("other ranks did not end within {} s", .0.as_secs())]
+    Late(Duration),
+    #[error("the thread for MPI has ended")]
+    Ended,
+}
+
+/// Being an endpoint until the end; an error means that all ranks are to end.
+pub(crate) type Lifetime = Box<dyn FnOnce(&Comm) -> Result<(), MpiError> + Send>;
+
+/// What the thread is asked to do before it has become an endpoint.
+pub(crate) enum Command {
+    Gather(Vec<u8>, Sender<Result<Vec<Vec<u8>>, MpiError>>),
+    /// Be an endpoint, then finalize.
+    Become(Lifetime),
+    Finish,
+}
+
+/// The thread, as its owner sees it.
+pub(crate) struct CommThread {
+    commands: Sender<Command>,
+    pub(crate) signal: Arc<Signal>,
+    /// Nothing is ever sent; it closes when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl CommThread {
+    pub(crate) fn command(&self, command: Command) {
+        // An error means that the thread has ended.
+        let _ = self.commands.send(command);
+        self.signal.wake();
+    }
+
+    /// Waits until the thread has finalized MPI. If that takes longer than `time_max`, this process ends, as all ranks do
+    /// when one of them is missing at the end.
+    pub(crate) fn wait_for_end(&self, time_max: Duration) {
+        if self.ended.recv_timeout(time_max) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            tracing::error!("MPI does not end: other ranks are gone or do not answer; ending this process");
+            end_process(1);
+        }
+    }
+}
+
+/// How long `MPI_Finalize` may take once all ranks are there.
+pub(crate) const FINALIZE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// MPI, initialised on a thread of its own that makes all calls.
+pub struct World {
+    thread: Option<CommThread>,
+    rank: u32,
+    size: u32,
+    library: String,
+}
+
+struct Facts {
+    rank: u32,
+    size: u32,
+    library: String,
+}
+
+impl World {
+    /// Starts the thread and initialises MPI on it (`MPI_THREAD_FUNNELED`). Once a process.
+    ///
+    /// # Errors
+    /// When there is no thread, MPI was initialised before, or it does not support threads.
+    pub fn begin() -> Result<World, MpiError> {
+        let (commands, take_commands) = unbounded();
+        let (started, take_started) = bounded(1);
+        let (running, ended) = bounded(0);
+        let signal = Arc::new(Signal::new());
+        let shared = signal.clone();
+        thread::Builder::new().name("mpi".to_owned()).spawn(move || {
+            shared.settle();
+            run(&take_commands, &started, &shared);
+            drop::<Sender<()>>(running);
+        })?;
+        let Facts { rank, size, library } = take_started.recv().map_err(|_| MpiError::Ended)??;
+        Ok(World { thread: Some(CommThread { commands, signal, ended }), rank, size, library })
+    }
+
+    /// The number of this rank.
+    pub fn rank(&self) -> u32 {
+        self.rank
+    }
+
+    /// How many ranks there are.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Name and version of the MPI library.
+    pub fn library(&self) -> &str {
+        &self.library
+    }
+
+    /// How many ranks the launcher says there are. A launcher of another MPI library than this program's starts several
+    /// worlds of one rank each; then this differs from `size`.
+    pub fn launcher_size() -> Option<u32> {
+        // Those of Open MPI, of PMI (MPICH, Intel MPI), of a step of Slurm; the first that is there counts.
+        let names = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
+        names.iter().find_map(|name| std::env::var(name).ok()?.trim().parse().ok())
+    }
+
+    /// Gives each rank what all of them have, in the order of ranks. All ranks have to do this, as often as each other.
+    ///
+    /// # Errors
+    /// When MPI fails, or all of it is more than 2 GiB.
+    pub fn all_gather(&self, mine: Vec<u8>) -> Result<Vec<Vec<u8>>, MpiError> {
+        let (reply, take_reply) = bounded(1);
+        self.thread().command(Command::Gather(mine, reply));
+        take_reply.recv().map_err(|_| MpiError::Ended)?
+    }
+
+    /// An end of the transport: the server's on rank 0, else that of governor `rank - 1`. All ranks have to do this.
+    /// `place` is where received content goes; `wake` is called when something has come.
+    pub fn into_transport<D: Payload>(mut self, place: D::Place, wake: Wake) -> MpiTransport<D> {
+        let thread = self.thread.take().expect("only this function takes it, and all of the world with it");
+        MpiTransport::start(thread, self.rank, place, wake)
+    }
+
+    /// What ends all ranks at once.
+    pub fn abort_handle(&self) -> Abort {
+        Abort(self.thread().signal.clone())
+    }
+
+    /// Finalizes MPI without ever having been a transport. All ranks have to do this; where one is missing, this process
+    /// ends after a time.
+    pub fn finish(self) {
+        drop(self);
+    }
+
+    fn thread(&self) -> &CommThread {
+        self.thread.as_ref().expect("only `into_transport` takes it, and all of the world with it")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.command(Command::Finish);
+            thread.wait_for_end(FINALIZE_TIME_MAX);
+        }
+    }
+}
+
+fn initialise() -> Result<(Universe, Comm, Facts), MpiError> {
+    let library = library_version().unwrap_or_else(|_| "unknown".to_owned());
+    let library = library.lines().next().unwrap_or_default().trim_end_matches([' ', ',', '\0']).to_owned();
+    let (universe, given) = initialize_with_threading(Threading::Funneled).ok_or(MpiError::Initialised)?;
+    if given < Threading::Funneled {
+        return Err(MpiError::Threads { library });
+    }
+    let comm = Comm::new(&universe)?;
+    let facts = Facts { rank: comm.rank, size: comm.size, library };
+    Ok((universe, comm, facts))
+}
+
+/// What the thread does.
+fn run(commands: &Receiver<Command>, started: &Sender<Result<Facts, MpiError>>, signal: &Signal) {
+    let (_universe, comm) = match initialise() {
+        Ok((universe, comm, facts)) => {
+            let _ = started.send(Ok(facts));
+            (universe, comm)
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    loop {
+        if let Some(code) = signal.abort_asked() {
+            abort_all(code);
+        }
+        match commands.try_recv() {
+            Ok(Command::Gather(mine, reply)) => _ = reply.send(comm.all_gather(mine, signal)),
+            Ok(Command::Become(endpoint)) => {
+                if let Err(error) = endpoint(&comm) {
+                    tracing::error!("{error}; ending all ranks");
+                    abort_all(1);
+                }
+                // Finalizes.
+                return;
+            }
+            Ok(Command::Finish) | Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => thread::park(),
+        }
+    }
+}
