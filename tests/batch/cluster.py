@@ -72,7 +72,9 @@ class Cluster:
 
     def logs(self) -> str:
         """The end of what each daemon said, for the report of a failure."""
-        tails = (f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in self.state.glob("*.log"))
+        tails = (
+            f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in self.state.glob("slurm*.log")
+        )
         return "\n".join(sorted(tails))
 
     def check_daemons(self) -> None:

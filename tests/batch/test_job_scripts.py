@@ -94,9 +94,10 @@ with Client(host, int(port)) as client, client.new_session("long") as session:
 """
 
 
-def test_results_are_stored_before_the_wall_time_is_over(cluster: Cluster, directory: Path) -> None:
+@pytest.mark.parametrize("script", ("mpi.slurm", "tcp.slurm"))
+def test_results_are_stored_before_the_wall_time_is_over(cluster: Cluster, directory: Path, script: str) -> None:
     replace_workflow(directory, TOO_MUCH)
-    of_slurm = cluster.submit(directory, "sbatch", "--time=1", "--nodes=2", "tcp.slurm")
+    of_slurm = cluster.submit(directory, "sbatch", "--time=1", "--nodes=2", script)
     of_pbs = cluster.submit(directory, "qsub", "-l", "walltime=00:01:00", "one-node.pbs")
     for job in (of_slurm, of_pbs):
         ended = cluster.wait(job, directory)
