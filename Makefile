@@ -19,8 +19,9 @@ setup: ## install what building and testing needs (Debian packages, .venv); noth
 	@scripts/setup.sh
 
 .PHONY: build
-build: setup ## build target/release/rain, and .venv with the Python package
+build: setup ## build target/release/rain (and rain-engine where there is an MPI), and .venv with the Python package
 	cargo build --release --locked --bin rain
+	@scripts/build-engine.sh
 
 .PHONY: run
 run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross_validation.py), stop Rain
@@ -64,7 +65,6 @@ test-examples: build build-bench ## the examples and the benchmarks, against a r
 # Root is needed. Everything happens in namespaces and in a layer over the file system that are dropped at the end.
 .PHONY: test-batch
 test-batch: build ## the job scripts in pbs/ with a real Slurm (root; slow; installs Debian packages, for the test only)
-	cargo build --release --locked -p rain --features mpi --bin rain-engine
 	python tests/batch/run.py $(PYTEST_ARGS)
 
 .PHONY: tidy

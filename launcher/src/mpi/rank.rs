@@ -2,6 +2,7 @@
 
 use super::agreement::{Announcement, Refusal, judge};
 use super::cpus::{RankCpus, Share, divide};
+use super::duties::{Duties, shared_memory};
 use super::role::{RankRole, STOP_TIME_MAX, expected_rank};
 use super::server::{Door, serve};
 use super::voice::Voice;
@@ -11,7 +12,6 @@ use crate::engine::{EngineError, catch_signals, die_with_supervisor};
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::remote::governor::boot_id;
-use crate::{descendants, supervisor};
 use nix::sys::prctl;
 use rain_core::id::GovernorId;
 use rain_runtime::GovernorConfig;
@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the supervisor of a rank that has died may take to say how, before others say that it is gone and end the job.
@@ -71,7 +72,8 @@ pub fn run(launch: &Launch, role: &RankRole, reports: &mut Reports) -> Result<()
     rain_exec::leave_out_variables(is_of_a_rank);
     panics::say_in_one_line();
     let voice = Voice::new(launch.descriptors.voice, reports).map_err(RankError::Inherited)?;
-    let result = take_part(launch, role, reports, &voice);
+    let duties = Arc::new(Duties::new(launch.clone()));
+    let result = take_part(launch, role, reports, &voice, &duties);
     match &result {
         Ok(()) => {}
         Err(RankError::Refused(_) | RankError::ServerLost(_)) => voice.leave_it(),
@@ -82,25 +84,32 @@ pub fn run(launch: &Launch, role: &RankRole, reports: &mut Reports) -> Result<()
             voice.say(&format!("{rank}{}: {error}", host_name()));
         }
     }
-    if is_orphan(launch) {
-        leave_nothing(launch);
+    if duties.is_orphan() {
+        duties.leave_nothing();
     }
     result
 }
 
-fn take_part(launch: &Launch, role: &RankRole, reports: &mut Reports, voice: &Voice) -> Result<(), RankError> {
+fn take_part(
+    launch: &Launch,
+    role: &RankRole,
+    reports: &mut Reports,
+    voice: &Voice,
+    duties: &Arc<Duties>,
+) -> Result<(), RankError> {
     die_with_supervisor(launch)?;
     let signals = catch_signals()?;
     // While there is only this thread, and before MPI, which may bind this process to cpus of its own choice.
     let topology = Topology::detect();
     let stop = Stop::new();
-    stop_on_signals(signals, stop.clone(), launch.clone()).map_err(EngineError::Thread)?;
+    stop_on_signals(signals, stop.clone(), duties.clone()).map_err(EngineError::Thread)?;
     let world = World::begin()?;
     if let Ok(topology) = &topology {
         let cpus: Vec<_> = topology.allowed_cpus().iter().map(|cpu| cpu.id).collect();
         let _ = pin_current_thread(&cpus);
     }
     let _ = reports.send(&Report::Rank(world.rank()));
+    let _ = reports.send(&Report::SharedMemory(shared_memory()));
     tracing::info!(version = role.version, rank = world.rank(), ranks = world.size(), mpi = world.library(), "begins");
     if let Some(launched) = World::launcher_size().filter(|&launched| launched > 1 && launched != world.size()) {
         let (found, library) = (world.size(), world.library().to_owned());
@@ -122,6 +131,7 @@ fn take_part(launch: &Launch, role: &RankRole, reports: &mut Reports, voice: &Vo
     tracing::info!(cpus = share.cpus.len(), "all ranks are ready");
     match door {
         Some(door) => {
+            duties.add_server(door.directory());
             let job = server::Job { notes, hosts, voice: voice.clone() };
             Ok(serve(world, launch, role, door, share, job, stop, reports)?)
         }
@@ -248,28 +258,17 @@ pub fn host_name() -> String {
     name.unwrap_or_else(|| "an unknown host".to_owned())
 }
 
-/// Whether the supervisor is gone, and this process has to do its last duties.
-fn is_orphan(launch: &Launch) -> bool {
-    let parent = nix::unistd::getppid().as_raw();
-    launch.supervisor_pid.is_some_and(|pid| i32::try_from(pid) != Ok(parent))
-}
-
-fn leave_nothing(launch: &Launch) {
-    descendants::kill_all();
-    supervisor::clean_up(launch);
-}
-
-fn stop_on_signals(pipe: OwnedFd, stop: Stop, launch: Launch) -> io::Result<()> {
+fn stop_on_signals(pipe: OwnedFd, stop: Stop, duties: Arc<Duties>) -> io::Result<()> {
     let watch = move || {
         let mut pipe = File::from(pipe);
         while pipe.read_exact(&mut [0]).is_ok() {
             tracing::info!("asked to stop by a signal");
             stop.request();
-            if is_orphan(&launch) {
+            if duties.is_orphan() {
                 // What loses its parent from now on becomes a child of this process.
                 let _ = prctl::set_child_subreaper(true);
                 std::thread::sleep(STOP_TIME_MAX);
-                leave_nothing(&launch);
+                duties.leave_nothing();
                 std::process::exit(1);
             }
         }
