@@ -17,5 +17,6 @@ pub use blob::BlobFile;
 pub use content_type::is_subtype;
 pub use object::{Contents, Object};
 pub use paths::{PathError, relative_path};
+pub use spare::MappedFile;
 pub use store::{INLINE_BYTES_MAX, NewFile, ScratchDir, Store, StoreError};
 pub use tree::{DirTree, FileCopy, Rights, copy_tree, remove_tree};
