@@ -27,7 +27,7 @@ run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross
 	@scripts/run-example.sh
 
 .PHONY: test
-test: lint build test-rust test-loom test-cpp test-python test-examples ## everything that CI checks
+test: lint build test-rust test-mpi test-loom test-cpp test-python test-examples ## everything that CI checks
 	@echo "make test: all of it passed"
 
 # Tests run unoptimised, with debug assertions and overflow checks; those of Python use the release program.
@@ -39,6 +39,10 @@ test-rust: setup ## unit, property, end-to-end and tidy tests of all crates
 		cargo test --workspace --locked --no-fail-fast --quiet; \
 	fi
 	cargo test --workspace --locked --doc --quiet
+
+.PHONY: test-mpi
+test-mpi: setup ## the transport over MPI, under mpirun; skipped where there is no MPI
+	@scripts/test-mpi.sh
 
 .PHONY: test-loom
 test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N bounds them (without: every interleaving)
