@@ -4,10 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-missing=()
-command -v "${MPICC:-mpicc}" >/dev/null || missing+=(mpicc)
-scripts/test-mpi.sh --has-libclang || missing+=(libclang)
-if [ ${#missing[@]} != 0 ] || [ "${RAIN_MPI:-}" = no ]; then
+if [ "${RAIN_MPI:-}" = no ] || ! command -v "${MPICC:-mpicc}" >/dev/null || ! scripts/test-mpi.sh --has-libclang; then
     echo "rain-engine is left out; it needs MPI and libclang, in Debian: apt-get install libopenmpi-dev openmpi-bin libclang-dev"
     exit 0
 fi

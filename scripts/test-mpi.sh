@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tests what is built with an MPI only: `rain-engine` without mpirun, and the transport over MPI under mpirun: with the MPI library of `mpicc`, and with MPICH if that is another one.
-# Says so in a line where there is none. `--has-libclang` only finds out whether libclang is there, which the build needs.
+# Tests what is built only with an MPI: `rain-engine` without mpirun, and the transport over MPI under mpirun, with the MPI
+# library of `mpicc`, and with MPICH if that is another one. Says so in a line where there is none. `--has-libclang` only finds
+# out whether libclang is there, which the build needs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
