@@ -19,15 +19,16 @@ setup: ## install what building and testing needs (Debian packages, .venv); noth
 	@scripts/setup.sh
 
 .PHONY: build
-build: setup ## build target/release/rain, and .venv with the Python package
+build: setup ## build target/release/rain (and rain-engine where there is an MPI), and .venv with the Python package
 	cargo build --release --locked --bin rain
+	@scripts/build-engine.sh
 
 .PHONY: run
 run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross_validation.py), stop Rain
 	@scripts/run-example.sh
 
 .PHONY: test
-test: lint build test-rust test-loom test-cpp test-python test-examples ## everything that CI checks
+test: lint build test-rust test-mpi test-loom test-cpp test-python test-examples ## everything that CI checks
 	@echo "make test: all of it passed"
 
 # Tests run unoptimised, with debug assertions and overflow checks; those of Python use the release program.
@@ -40,6 +41,11 @@ test-rust: setup ## unit, property, end-to-end and tidy tests of all crates
 	fi
 	cargo test --workspace --locked --doc --quiet
 
+.PHONY: test-mpi
+test-mpi: build ## the transport over MPI and rain-engine, under mpirun; skipped where there is no MPI
+	@scripts/test-mpi.sh
+	$(PYTEST) -rs python/tests/server/test_mpi.py
+
 .PHONY: test-loom
 test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N bounds them (without: every interleaving)
 	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
@@ -50,8 +56,8 @@ test-cpp: setup ## the C++ tasklib, with sanitizers
 	cpp/test.sh
 
 .PHONY: test-python
-test-python: build ## tests of the Python package, with and without a server
-	$(PYTEST) -n 2 python/tests
+test-python: build ## tests of the Python package, with and without a server; those under mpirun are in test-mpi
+	$(PYTEST) -n 2 --ignore=python/tests/server/test_mpi.py python/tests
 
 .PHONY: test-pythons
 test-pythons: build ## the Python package with other interpreters (slow); RAIN_PYTHONS="/path/to/python3.9 ..."
@@ -64,7 +70,6 @@ test-examples: build build-bench ## the examples and the benchmarks, against a r
 # Root is needed. Everything happens in namespaces and in a layer over the file system that are dropped at the end.
 .PHONY: test-batch
 test-batch: build ## the job scripts in pbs/ with a real Slurm (root; slow; installs Debian packages, for the test only)
-	cargo build --release --locked -p rain --features mpi --bin rain-engine
 	python tests/batch/run.py $(PYTEST_ARGS)
 
 .PHONY: tidy

@@ -4,17 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-has_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' ||
-        compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
-}
-
-missing=()
-command -v mpicc >/dev/null || missing+=("an MPI with its headers (libopenmpi-dev openmpi-bin)")
-has_libclang || missing+=("libclang (libclang-dev)")
-if [ ${#missing[@]} != 0 ]; then
-    text=$(printf ' and %s' "${missing[@]}")
-    echo "rain-engine, which runs under mpirun, is left out: install ${text# and}, then build again"
+if [ "${RAIN_MPI:-}" = no ] || ! command -v "${MPICC:-mpicc}" >/dev/null || ! scripts/test-mpi.sh --has-libclang; then
+    echo "rain-engine is left out; it needs MPI and libclang, in Debian: apt-get install libopenmpi-dev openmpi-bin libclang-dev"
     exit 0
 fi
 cargo build --release --locked --package rain --features mpi --bin rain-engine

@@ -10,10 +10,16 @@ venv=.venv
 requirements=scripts/requirements.txt
 packages=()
 reasons=()
+# For parts that are left out where their packages are missing; only installed where that asks nobody for anything.
+optional=()
 
 need() { # PACKAGE REASON
     packages+=("$1")
     reasons+=("$1: $2")
+}
+
+may_use() { # PACKAGE...
+    optional+=("$@")
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -52,6 +58,12 @@ check_system() {
         need openssh-client "ssh, which starts governors on other machines"
         need openssh-server "sshd, for the tests of that"
     fi
+    # The transport over MPI (`make test-mpi`); MPICH is only tested with. RAIN_MPI=no leaves it out.
+    if [ "${RAIN_MPI:-}" != no ]; then
+        has mpicc && has mpirun || may_use libopenmpi-dev openmpi-bin
+        has mpicc.mpich && has mpirun.mpich || may_use libmpich-dev mpich
+        scripts/test-mpi.sh --has-libclang || may_use libclang-dev
+    fi
     has xargs || need findutils "xargs, which the benchmarks compare with"
     if [ ! -x "$venv/bin/python" ] && ! find_python >/dev/null; then
         need python3 "Python 3.9 or newer"
@@ -59,37 +71,53 @@ check_system() {
     fi
 }
 
+# How packages can be installed without asking anybody: sets as_root.
+can_install() {
+    as_root=()
+    has apt-get || return
+    [ "$(id -u)" = 0 ] && return
+    as_root=(sudo -n)
+    has sudo && sudo -n true 2>/dev/null
+}
+
+apt_install() { # PACKAGE...; after can_install
+    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+    local log status=0
+    log=$(mktemp)
+    if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        status=1
+    fi
+    rm -f "$log"
+    return "$status"
+}
+
 install_system() {
-    local as_root=()
     if ! has apt-get; then
         echo "Rain needs these programs and libraries, named here as Debian's packages; please install them:" >&2
         printf '    %s\n' "${reasons[@]}" >&2
         exit 1
     fi
-    if [ "$(id -u)" != 0 ]; then
-        if has sudo && sudo -n true 2>/dev/null; then
-            as_root=(sudo -n)
-        else
-            echo "Rain needs these Debian packages:" >&2
-            printf '    %s\n' "${reasons[@]}" >&2
-            echo "Only root can install them. Run this, then try again:" >&2
-            echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
-            exit 1
-        fi
+    if ! can_install; then
+        echo "Rain needs these Debian packages:" >&2
+        printf '    %s\n' "${reasons[@]}" >&2
+        echo "Only root can install them. Run this, then try again:" >&2
+        echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]} ${optional[*]}" >&2
+        exit 1
     fi
     echo "setup: installing Debian packages:"
     printf '    %s\n' "${reasons[@]}"
-    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
-    local log
-    log=$(mktemp)
-    if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${packages[@]}"; } \
-        >"$log" 2>&1 </dev/null; then
-        cat "$log" >&2
-        rm -f "$log"
+    if ! apt_install "${packages[@]}"; then
         echo "setup: apt-get failed, see above" >&2
         exit 1
     fi
-    rm -f "$log"
+}
+
+install_optional() {
+    # Who cannot install them is told by what is left out.
+    can_install || return 0
+    echo "setup: installing Debian packages for the transport over MPI: ${optional[*]}"
+    apt_install "${optional[@]}" || echo "setup: that failed; going on without them (RAIN_MPI=no does not try)" >&2
 }
 
 check_rust() {
@@ -123,6 +151,7 @@ make_venv() {
 
 check_system
 [ ${#packages[@]} = 0 ] || install_system
+[ ${#optional[@]} = 0 ] || install_optional
 check_rust
 if [ ! -x "$venv/bin/python" ] || [ "$(cat "$venv/rain.stamp" 2>/dev/null || true)" != "$(wanted_stamp)" ]; then
     make_venv

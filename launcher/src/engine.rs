@@ -2,7 +2,7 @@
 
 use crate::launch::{Launch, Report, Reports, adopt};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
-use crate::orphan::{self, Guardian};
+use crate::orphan::Guardian;
 use crate::plan::Governors;
 use crate::remote::access::{AccessFiles, TlsAccess};
 use crate::remote::{self, role::Role};
@@ -63,14 +63,14 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     let listener = |launch: &Launch| adopt(launch.descriptors.listener).map_err(unusable);
     let guardian = Guardian::watch(&launch)?;
     let result = match launch.role.clone() {
-        Role::Local => listener(&launch).and_then(|listener| serve(&launch, guardian, listener, &mut reports)),
+        Role::Local => listener(&launch).and_then(|listener| serve(&launch, &guardian, listener, &mut reports)),
         Role::Server(role) => listener(&launch)
-            .and_then(|listener| remote::engine::serve(&launch, &role, guardian, listener, &mut reports)),
+            .and_then(|listener| remote::engine::serve(&launch, &role, &guardian, listener, &mut reports)),
         Role::Governor(role) => listener(&launch)
-            .and_then(|listener| remote::engine::govern(&launch, &role, guardian, listener, &mut reports)),
+            .and_then(|listener| remote::engine::govern(&launch, &role, &guardian, listener, &mut reports)),
         #[cfg(feature = "mpi")]
         Role::Rank(role) => {
-            crate::mpi::rank::run(&launch, &role, guardian, &mut reports).map_err(|error| Box::new(error).into())
+            crate::mpi::rank::run(&launch, &role, &guardian, &mut reports).map_err(|error| Box::new(error).into())
         }
     };
     if let Err(error) = &result {
@@ -78,7 +78,7 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
         let _ = reports.send(&Report::Failed(error.to_string()));
     }
     if guardian.is_gone() {
-        orphan::clean_up(&launch);
+        guardian.clean_up(&launch);
     }
     result
 }
@@ -90,12 +90,12 @@ fn start_log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();
 }
 
-fn serve(launch: &Launch, guardian: Guardian, listener: OwnedFd, reports: &mut Reports) -> Result<(), EngineError> {
+fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut Reports) -> Result<(), EngineError> {
     let signals = catch_signals()?;
     // Before any thread is pinned, and while there is only this one (see `Topology::detect`).
     let placement = place(&Topology::detect()?, launch)?;
     let stop = Stop::new();
-    stop_on_signals(signals, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
+    stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
     for note in &placement.notes {
         tracing::warn!("{note}");
         let _ = reports.send(&Report::Note(note.clone()));

@@ -143,6 +143,8 @@ pub enum Report {
     },
     /// It is this rank.
     Rank(u32),
+    /// Files that it has mapped, and leaves when it is killed.
+    SharedMemory(Vec<PathBuf>),
     /// It has said what there is to say about its end, or it is not the one to say it.
     Spoken,
     /// Something the user should know.

@@ -263,7 +263,7 @@ impl Told {
                 self.failure.get_or_insert(reason);
             }
             // Said by ranks, which are not started here.
-            Report::Serving { .. } | Report::Rank(_) | Report::Spoken => {}
+            Report::Serving { .. } | Report::Rank(_) | Report::SharedMemory(_) | Report::Spoken => {}
         }
     }
 

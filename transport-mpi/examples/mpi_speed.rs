@@ -322,8 +322,10 @@ fn sender(end: &mut End, store: &Store, other: Peer) -> Value {
         rare.push(start.elapsed().as_secs_f64() / 2.0);
     }
     let first = bandwidths[0];
+    let best = bandwidths.iter().copied().fold(0.0, f64::max);
     json!({
         "object_bandwidth": median(bandwidths),
+        "object_bandwidth_best": best,
         "object_bandwidth_first": first,
         "object_300k_bandwidth": medium,
         "messages_per_second": rate,

@@ -8,7 +8,7 @@ use crate::idle::Idle;
 use mpi::environment::Universe;
 use mpi::ffi;
 use mpi::traits::{AsRaw, Communicator};
-use rain_wire::payload::Source;
+use rain_wire::payload::{Room, Source};
 use std::ffi::{c_char, c_int};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -70,6 +70,28 @@ unsafe impl Sent for Vec<u8> {
 unsafe impl Received for Vec<u8> {
     fn memory(&mut self) -> (*mut u8, usize) {
         (self.as_mut_ptr(), self.len())
+    }
+}
+
+/// Where a piece of content comes.
+pub(crate) enum Landing {
+    /// In memory of its own.
+    Own(Vec<u8>),
+    /// Where it stays.
+    Place { room: Arc<dyn Room>, offset: usize, length: usize },
+}
+
+// SAFETY: a vector as above; a room's memory stays while it lives, nobody else uses it, and each of its bytes is received
+// once.
+unsafe impl Received for Landing {
+    fn memory(&mut self) -> (*mut u8, usize) {
+        match self {
+            Landing::Own(bytes) => bytes.memory(),
+            Landing::Place { room, offset, length } => {
+                let length = (*length).min(room.length().saturating_sub(*offset));
+                (room.start().wrapping_add(*offset), length)
+            }
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Packets of any peer that may come while the thread does not look.
 const PACKETS_AHEAD: usize = 8;
+/// What the owner asks is carried out in such portions, so that others get on when it asks without end.
+const REQUESTS_AT_ONCE: usize = 1 << 12;
 /// With more messages than this not taken by the owner, or so many bytes, no more are read.
 const UNTAKEN_MAX: usize = 1 << 14;
 const UNTAKEN_BYTES_MAX: usize = 64 << 20;
@@ -247,7 +249,7 @@ impl<'a, D: Payload> Endpoint<'a, D> {
 
     fn take_requests(&mut self) -> bool {
         let mut moved = false;
-        while let Ok(request) = self.wiring.requests.try_recv() {
+        for request in self.wiring.requests.try_iter().take(REQUESTS_AT_ONCE).collect::<Vec<_>>() {
             moved = true;
             match request {
                 Request::Send(to, message) => self.send(to, message),
@@ -255,7 +257,6 @@ impl<'a, D: Payload> Endpoint<'a, D> {
                 Request::Close => {
                     self.closing = Closing::Flush(Instant::now());
                     self.active.extend(0..self.comm.size);
-                    break;
                 }
             }
         }
@@ -315,7 +316,7 @@ impl<'a, D: Payload> Endpoint<'a, D> {
             Ok(moved) => moved,
             Err(Trouble::Mpi(error)) => return Err(error),
             Err(Trouble::Peer(why)) => {
-                self.links[rank as usize].turn_deaf();
+                link.turn_deaf();
                 self.break_off(rank, &why);
                 true
             }
@@ -324,12 +325,12 @@ impl<'a, D: Payload> Endpoint<'a, D> {
         if let Some(why) = link.ending().map(str::to_owned) {
             self.lose(rank, &why);
         }
+        let ending = self.has_said_goodbye();
         let link = &mut self.links[rank as usize];
-        if link.known && !link.said_bye && (link.lost || self.has_said_goodbye()) {
-            let why = ENDED;
-            self.links[rank as usize].say_bye(self.comm, why)?;
+        if link.known && !link.said_bye && (link.lost || ending) {
+            link.say_bye(self.comm, ENDED)?;
         }
-        if self.links[rank as usize].is_active() {
+        if link.is_active() {
             self.active.insert(rank);
         }
         Ok(moved)
@@ -355,6 +356,9 @@ impl<'a, D: Payload> Endpoint<'a, D> {
     fn break_off(&mut self, rank: u32, why: &str) {
         tracing::warn!("rank {rank} is given up: {why}");
         self.lose(rank, why);
+        if let Some(link) = self.links.get_mut(rank as usize) {
+            link.complaint = Some(why.to_owned());
+        }
         // It is told in its link's turn.
         self.active.insert(rank);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// For so long after something has happened the thread looks again and again, giving way to other threads.
 const LOOK_TIME: Duration = Duration::from_micros(60);
 /// A pause is never longer than this; a thread that looks so rarely costs well below a hundredth of a core.
-const PAUSE_MAX: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(4);
 const PAUSE_MIN: Duration = Duration::from_micros(10);
 /// A pause is at most this part of the time that nothing has happened, so that it adds little to what was waited anyway.
 const PAUSE_PART: u32 = 8;

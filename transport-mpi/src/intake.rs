@@ -1,13 +1,14 @@
 //! One lane of what comes from a peer: heads out of its stream, and the content that follows them, received ahead.
 
 use crate::MpiError;
-use crate::calls::{Comm, Operation};
+use crate::calls::{Comm, Landing, Operation};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;
 use rain_wire::lane::LaneIn;
-use rain_wire::payload::{Loan, Payload};
+use rain_wire::payload::{Loan, Payload, Room};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Content travels in pieces of this size, each a message of MPI.
 pub const PIECE_BYTES: usize = 1 << 20;
@@ -112,15 +113,21 @@ pub(crate) struct Context<'a, D: Payload> {
     pub(crate) place: &'a D::Place,
 }
 
+/// Content that is not received yet, or only in part.
+struct Planned {
+    received: u64,
+    length: u64,
+    room: Option<Arc<dyn Room>>,
+}
+
 pub(crate) struct Intake<D: Payload> {
     lane: LaneIn<D>,
     tag: i32,
     from: u32,
     /// Heads behind a message whose content has not come whole.
     heads: VecDeque<Vec<u8>>,
-    /// Lengths of contents for which nothing is received yet, of the first of them only what is left.
-    plan: VecDeque<u64>,
-    receiving: VecDeque<Operation<Vec<u8>>>,
+    plan: VecDeque<Planned>,
+    receiving: VecDeque<Operation<Landing>>,
     loans: Loans,
     /// Lengths of the heads of messages that are not handed on.
     sizes: VecDeque<usize>,
@@ -156,9 +163,8 @@ impl<D: Payload> Intake<D> {
     fn begin(&mut self, context: &Context<D>, head: &[u8]) -> Result<(), Trouble> {
         self.lane.head(head, context.place, &self.wake)?;
         self.sizes.push_back(head.len());
-        if let Some(missing) = self.lane.missing() {
-            self.plan.extend(missing);
-        }
+        let missing = self.lane.missing().into_iter();
+        self.plan.extend(missing.map(|(length, room)| Planned { received: 0, length, room }));
         Ok(())
     }
 
@@ -186,26 +192,34 @@ impl<D: Payload> Intake<D> {
         let mut moved = self.loans.collect(pieces);
         loop {
             while let Some(receiving) = self.receiving.front_mut()
-                && let Some((room, arrived)) = receiving.poll()?
+                && let Some((landed, arrived)) = receiving.poll()?
             {
                 self.receiving.pop_front();
-                let loan = self.loans.lend(room, arrived.length, &self.wake);
-                self.lane.loan(loan, &self.wake)?;
+                match landed {
+                    Landing::Own(room) => {
+                        let loan = self.loans.lend(room, arrived.length, &self.wake);
+                        self.lane.loan(loan, &self.wake)?;
+                    }
+                    Landing::Place { .. } => {
+                        pieces.under_way -= 1;
+                        self.lane.placed(arrived.length, &self.wake)?;
+                    }
+                }
                 moved = true;
             }
-            while let Some(left) = self.plan.front_mut()
+            while let Some(planned) = self.plan.front_mut()
                 && pieces.may_begin(self.receiving.len() + self.loans.lent)
             {
-                let length = (*left).min(PIECE_BYTES as u64);
-                *left -= length;
-                if *left == 0 {
+                let length = (planned.length - planned.received).min(PIECE_BYTES as u64) as usize;
+                let landing = match &planned.room {
+                    Some(room) => Landing::Place { room: room.clone(), offset: planned.received as usize, length },
+                    None => Landing::Own(pieces.take(length)),
+                };
+                planned.received += length as u64;
+                if planned.received == planned.length {
                     self.plan.pop_front();
                 }
-                self.receiving.push_back(context.comm.receive(
-                    pieces.take(length as usize),
-                    Some(self.from),
-                    self.tag,
-                )?);
+                self.receiving.push_back(context.comm.receive(landing, Some(self.from), self.tag)?);
                 pieces.under_way += 1;
                 moved = true;
             }

@@ -79,6 +79,8 @@ pub(crate) struct Link<D: Payload> {
     pub(crate) dropped: bool,
     /// What comes is not understood, so it is not read.
     deaf: bool,
+    /// Why it was given up, for its goodbye.
+    pub(crate) complaint: Option<String>,
 }
 
 impl<D: Payload> Link<D> {
@@ -101,6 +103,7 @@ impl<D: Payload> Link<D> {
             lost: false,
             dropped: false,
             deaf: false,
+            complaint: None,
         }
     }
 
@@ -322,6 +325,8 @@ impl<D: Payload> Link<D> {
             return Ok(());
         }
         self.drop_unsent();
+        let complaint = self.complaint.as_ref().map(|complaint| format!("it has given this end up: {complaint}"));
+        let why = complaint.as_deref().unwrap_or(why);
         let mut packet = Vec::new();
         write_bye(&mut packet, std::mem::take(&mut self.credit) as u32, !self.dropped, why);
         self.stream.sending.push_back(comm.send(packet, self.rank, STREAM_TAG)?);

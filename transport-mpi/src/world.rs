@@ -180,6 +180,17 @@ fn initialise() -> Result<(Universe, Comm, Facts), MpiError> {
     Ok((universe, comm, facts))
 }
 
+/// Ends all ranks where the thread panics; without it, its owner and the others would wait for ever.
+struct PanicGuard;
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            abort_all(101);
+        }
+    }
+}
+
 /// What the thread does.
 fn run(commands: &Receiver<Command>, started: &Sender<Result<Facts, MpiError>>, signal: &Signal) {
     let (_universe, comm) = match initialise() {
@@ -192,6 +203,7 @@ fn run(commands: &Receiver<Command>, started: &Sender<Result<Facts, MpiError>>, 
             return;
         }
     };
+    let _guard = PanicGuard;
     loop {
         if let Some(code) = signal.abort_asked() {
             abort_all(code);

@@ -4,6 +4,7 @@
 
 use rain_core::id::{GovernorId, SessionId};
 use rain_core::peer::{BetweenGovernors, FromGovernor, Message, ToGovernor};
+use rain_data::{Object, Store};
 use rain_transport::{Bell, CONFORMANCE_GOVERNORS, Peer, Transport, TransportEvent, Wake, check_endpoint};
 use rain_transport_mpi::{MpiTransport, World};
 use std::io::Read;
@@ -107,6 +108,11 @@ fn all_to_all_with_large_and_small_content() {
 }
 
 #[test]
+fn objects_go_from_store_to_store_and_their_memory_is_used_again() {
+    run(3, "stores");
+}
+
+#[test]
 fn a_governor_that_ends_is_lost_to_the_others() {
     run(4, "one_ends");
 }
@@ -151,6 +157,7 @@ fn rank() {
         "conformance" => conformance(world),
         "gather" => gather(world),
         "all_to_all" => all_to_all(world),
+        "stores" => stores(world),
         "one_ends" => one_ends(world),
         "slow_owner" => slow_owner(world),
         "end_amidst" => end_amidst(world),
@@ -282,6 +289,56 @@ fn all_to_all(world: World) {
         objects[from as usize] += 1;
     }
     end.meet("all");
+}
+
+/// Governors send each other objects out of their stores, which are dropped now and then.
+fn stores(world: World) {
+    const OBJECTS: u32 = 40;
+    // In memory, if that is possible, where memory is used again.
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let store = Arc::new(Store::create(directory.path()).unwrap());
+    let (ring, bell) = channel();
+    let (rank, size) = (world.rank(), world.size());
+    let wake: Wake = Arc::new(move || ring.send(()).unwrap_or_default());
+    let mut transport: MpiTransport<Arc<Object>> = world.into_transport(store.clone(), wake);
+    let bytes = |from: u32, number: u32| {
+        let length = [70_000, 1_500_000, 9_000_001, 4_000_000, 10][number as usize % 5];
+        (0..length).map(|index: u32| (index ^ (index >> 9) ^ (number * 16 + from)) as u8).collect::<Vec<u8>>()
+    };
+    let other = peer(3 - rank.clamp(1, 2));
+    let mut kept = Vec::new();
+    for number in (0..OBJECTS).filter(|_| rank > 0) {
+        let content = Ok(Arc::new(store.blob(bytes(rank, number), Some("text")).unwrap()));
+        let message = BetweenGovernors::Object { session: SessionId(1), object: number, content };
+        transport.send(other, Message::BetweenGovernors(message));
+        // Each waits for the other's, so that what is dropped can be used for the next.
+        let content = loop {
+            match transport.try_receive() {
+                Some(TransportEvent::Message {
+                    message: Message::BetweenGovernors(BetweenGovernors::Object { object, content, .. }),
+                    ..
+                }) => {
+                    assert_eq!(object, number);
+                    break content.unwrap();
+                }
+                Some(other) => panic!("unexpected {other:?}"),
+                None => bell.recv_timeout(PATIENCE / 2).expect("an event"),
+            }
+        };
+        assert_eq!(content.content_type(), Some("text"));
+        assert!(content.contents().unwrap().bytes() == bytes(3 - rank, number), "object {number}");
+        if content.size() > 1 << 20 {
+            let file = std::fs::read(content.path(&store).unwrap()).unwrap();
+            assert!(file == bytes(3 - rank, number), "file of object {number}");
+        }
+        if number % 7 == 0 {
+            kept.push((number, content));
+        }
+    }
+    for (number, content) in &kept {
+        assert!(content.contents().unwrap().bytes() == bytes(3 - rank, *number), "object {number}, later");
+    }
+    meet("stored", rank, 0..size);
 }
 
 /// The last governor ends; the server is told, and whoever it had to do with, and who then sends to it.

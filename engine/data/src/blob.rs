@@ -1,6 +1,6 @@
 //! A blob that is a file in the store.
 
-use crate::spare::Spares;
+use crate::spare::{MappedFile, Spares};
 use memmap2::Mmap;
 use std::fs::{self, File};
 use std::io;
@@ -15,17 +15,20 @@ pub struct BlobFile {
     map: OnceLock<Mmap>,
     /// Where its memory may be used again.
     spares: Weak<Spares>,
+    /// The memory through which it was written.
+    mapped: Option<Arc<MappedFile>>,
 }
 
 impl BlobFile {
     /// Takes over the file at `path`, which nobody writes any more.
     pub(crate) fn new(path: PathBuf, size: u64) -> Self {
-        Self { path: path.into_boxed_path(), size, map: OnceLock::new(), spares: Weak::new() }
+        Self { path: path.into_boxed_path(), size, map: OnceLock::new(), spares: Weak::new(), mapped: None }
     }
 
-    /// Lets these have the file when it is not needed any more.
-    pub(crate) fn with_spares(mut self, spares: &Arc<Spares>) -> Self {
+    /// Lets these have the file when it is not needed any more; `mapped` is the memory through which it was written.
+    pub(crate) fn with_spares(mut self, spares: &Arc<Spares>, mapped: Option<Arc<MappedFile>>) -> Self {
         self.spares = Arc::downgrade(spares);
+        self.mapped = mapped;
         self
     }
 
@@ -49,6 +52,10 @@ impl BlobFile {
         if self.size == 0 {
             return Ok(&[]);
         }
+        if let Some(mapped) = &self.mapped {
+            // SAFETY: the file has this size, and whoever made it an object writes to it no more.
+            return Ok(unsafe { mapped.bytes(self.size) });
+        }
         if let Some(map) = self.map.get() {
             return Ok(map);
         }
@@ -64,7 +71,10 @@ impl BlobFile {
 impl Drop for BlobFile {
     fn drop(&mut self) {
         drop(self.map.take());
-        if self.spares.upgrade().is_some_and(|spares| spares.keep(&self.path, self.size)) {
+        // If somebody still has the memory, it is not to be written.
+        let mapped = self.mapped.take().map(Arc::try_unwrap);
+        if let (Some(spares), Ok(mapped)) = (self.spares.upgrade(), mapped.transpose()) {
+            spares.keep(&self.path, self.size, mapped);
             return;
         }
         // The whole store may be gone already.

@@ -19,5 +19,6 @@ pub use content_type::is_subtype;
 pub use export::export;
 pub use object::{Contents, Object};
 pub use paths::{PathError, relative_path};
+pub use spare::MappedFile;
 pub use store::{INLINE_BYTES_MAX, NewFile, ScratchDir, Store, StoreError};
 pub use tree::{DirTree, FileCopy, Rights, copy_tree, remove_tree};

@@ -1,7 +1,7 @@
 //! Files of dropped blobs, kept for a moment so that their memory need not be got anew: on file systems in memory, getting a
 //! page costs several times as much as filling it.
 
-use nix::errno::Errno;
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -18,10 +18,47 @@ const FILE_BYTES_MIN: u64 = 1 << 20;
 /// How long a file is kept.
 const KEPT_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// A file that is written through memory, and read through the same memory when it has become an object.
+#[derive(Debug)]
+pub struct MappedFile {
+    file: File,
+    map: MmapRaw,
+}
+
+impl MappedFile {
+    /// Maps a file, with all its memory at hand.
+    fn new(file: File, size: u64) -> io::Result<Self> {
+        let map = MmapOptions::new().len(usize::try_from(size).map_err(io::Error::other)?).map_raw(&file)?;
+        // Without it, memory would be mapped page by page when it is used.
+        let _ = map.advise(Advice::PopulateWrite);
+        Ok(Self { file, map })
+    }
+
+    /// Where its memory begins.
+    pub fn start(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Bytes of memory; the file may be shorter.
+    pub fn length(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The first bytes of its content.
+    ///
+    /// # Safety
+    /// The file has so many bytes, and nobody writes to it for as long as the result is used.
+    pub(crate) unsafe fn bytes(&self, length: u64) -> &[u8] {
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.length());
+        // SAFETY: the memory is mapped for as long as this lives; the rest is promised by the caller.
+        unsafe { std::slice::from_raw_parts(self.start(), length) }
+    }
+}
+
 /// A file whose content nobody needs.
 #[derive(Debug)]
 struct Spare {
-    file: File,
+    file: MappedFile,
     path: PathBuf,
     size: u64,
     since: Instant,
@@ -34,6 +71,8 @@ pub(crate) struct Spares(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     files: Vec<Spare>,
+    /// Somebody has asked for one.
+    wanted: bool,
     /// A thread removes those that nobody takes.
     watched: bool,
 }
@@ -44,34 +83,55 @@ impl Spares {
     }
 
     /// Takes the file at `path`, which nobody of this process uses any more, unless it is not worth it or others may still
-    /// read it, when it is removed; whether it is gone.
-    pub(crate) fn keep(self: &Arc<Self>, path: &Path, size: u64) -> bool {
-        if size < FILE_BYTES_MIN {
-            return false;
-        }
-        let mut kept = self.kept();
-        let sum: u64 = kept.files.iter().map(|spare| spare.size).sum();
-        if sum + size > KEPT_BYTES_MAX {
-            return false;
-        }
+    /// read it; then it is removed. `mapped`: the file, if it is mapped.
+    pub(crate) fn keep(self: &Arc<Self>, path: &Path, size: u64, mapped: Option<MappedFile>) {
         let to = path.with_extension("spare");
-        if !kept.watched && watch(Arc::downgrade(self)).is_err() {
-            return false;
+        if !self.has_room(size) || fs::rename(path, &to).is_err() {
+            let _ = fs::remove_file(path);
+            return;
         }
-        kept.watched = true;
-        let Ok(file) = take_for_writing(path, &to) else { return true };
-        kept.files.push(Spare { file, path: to, size, since: Instant::now() });
-        true
+        if let Some(mapped) = mapped {
+            self.put(mapped, to, size);
+            return;
+        }
+        // Mapping takes a while.
+        let spares = Arc::downgrade(self);
+        let work = move || {
+            let mapped = open_for_writing(&to).and_then(|file| MappedFile::new(file, size));
+            match (spares.upgrade(), mapped) {
+                (Some(spares), Ok(mapped)) => spares.put(mapped, to, size),
+                _ => _ = fs::remove_file(&to),
+            }
+        };
+        // Without a thread the file stays until the store goes.
+        let _ = std::thread::Builder::new().name("map-spare".to_owned()).spawn(work);
     }
 
-    /// A file to be written anew, for content of this length: the smallest that is large enough, else the largest.
-    pub(crate) fn take(&self, length: u64) -> Option<(File, PathBuf)> {
-        if length < FILE_BYTES_MIN {
-            return None;
+    fn has_room(&self, size: u64) -> bool {
+        let kept = self.kept();
+        let sum: u64 = kept.files.iter().map(|spare| spare.size).sum();
+        kept.wanted && size >= FILE_BYTES_MIN && sum + size <= KEPT_BYTES_MAX
+    }
+
+    fn put(self: &Arc<Self>, file: MappedFile, path: PathBuf, size: u64) {
+        let mut kept = self.kept();
+        let watched = kept.watched || watch(Arc::downgrade(self)).is_ok();
+        if watched && is_private(&file.file) {
+            kept.files.push(Spare { file, path, size, since: Instant::now() });
+        } else {
+            // Whoever has it open keeps it.
+            let _ = fs::remove_file(path);
         }
-        let files = &mut self.kept().files;
-        let fits = |spare: &Spare| if spare.size >= length { (0, spare.size) } else { (1, u64::MAX - spare.size) };
-        let best = (0..files.len()).min_by_key(|index| fits(&files[*index]))?;
+        kept.watched = watched;
+    }
+
+    /// A file to be written anew, for content of this length: the smallest that is large enough.
+    pub(crate) fn take(&self, length: u64) -> Option<(MappedFile, PathBuf)> {
+        let mut kept = self.kept();
+        kept.wanted |= length >= FILE_BYTES_MIN;
+        let files = &mut kept.files;
+        let fitting = (0..files.len()).filter(|index| length >= FILE_BYTES_MIN && files[*index].size >= length);
+        let best = fitting.min_by_key(|index| files[*index].size)?;
         let Spare { file, path, .. } = files.swap_remove(best);
         Some((file, path))
     }
@@ -106,32 +166,24 @@ fn watch(spares: Weak<Spares>) -> io::Result<()> {
     std::thread::Builder::new().name("spare-files".to_owned()).spawn(work).map(drop)
 }
 
-/// Moves a file away and opens it for writing, if it is certain that nobody else sees what is written: it has one name, and
-/// nobody has it open or mapped.
-fn take_for_writing(path: &Path, to: &Path) -> io::Result<File> {
-    fs::rename(path, to)?;
-    let taken = (|| {
-        fs::set_permissions(to, Permissions::from_mode(0o600))?;
-        let file = OpenOptions::new().read(true).write(true).open(to)?;
-        if file.metadata()?.nlink() != 1 {
-            return Err(io::Error::from(io::ErrorKind::ResourceBusy));
-        }
-        let system = fstatfs(&file)?;
-        let scarce = system.blocks_available() < system.blocks() / 2;
-        if system.filesystem_type() != TMPFS_MAGIC || scarce {
-            return Err(io::Error::from(io::ErrorKind::Unsupported));
-        }
-        // The system gives this lease only where there is no other descriptor and no mapping. As the file has a new name
-        // by now, nobody can open it afterwards.
-        for lease in [libc::F_WRLCK, libc::F_UNLCK] {
-            // SAFETY: a live descriptor, and numbers.
-            Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) })?;
-        }
-        Ok(file)
-    })();
-    if taken.is_err() {
-        // Whoever has it open keeps it.
-        let _ = fs::remove_file(to);
-    }
-    taken
+fn open_for_writing(path: &Path) -> io::Result<File> {
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// Whether it is certain that nobody else sees what is written to this file, which nobody can open any more as it has a new
+/// name: it has no other name, and nobody has it open or mapped. And whether there is room enough to keep it.
+fn is_private(file: &File) -> bool {
+    let roomy = fstatfs(file).is_ok_and(|system| {
+        system.filesystem_type() == TMPFS_MAGIC && system.blocks_available() >= system.blocks() / 2
+    });
+    // The system gives this lease only where there is no other descriptor and no mapping through one.
+    let leased = |lease: libc::c_int| {
+        // SAFETY: a live descriptor, and numbers.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) == 0 }
+    };
+    roomy
+        && file.metadata().is_ok_and(|metadata| metadata.nlink() == 1)
+        && leased(libc::F_WRLCK)
+        && leased(libc::F_UNLCK)
 }

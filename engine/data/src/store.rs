@@ -3,7 +3,7 @@
 use crate::archive;
 use crate::blob::BlobFile;
 use crate::object::Object;
-use crate::spare::Spares;
+use crate::spare::{MappedFile, Spares};
 use crate::tree::{DirTree, FileCopy, Rights, copy_file, copy_tree, remove_tree};
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -90,24 +90,23 @@ impl Store {
         Ok(NewFile { store: self, file, path })
     }
 
-    /// A file of the store that is to get content of this length, and where it is. It may have content from before, which
-    /// is to be written over, and its rest cut off.
-    pub fn file_to_fill(&self, length: u64) -> io::Result<(File, PathBuf)> {
-        if let Some(spare) = self.directory.spares.take(length) {
-            return Ok(spare);
-        }
-        let mut new = self.new_file()?;
-        let file = new.file().try_clone()?;
-        Ok((file, std::mem::take(&mut new.path)))
+    /// A file that is not needed any more, with memory for content of at least this length, if there is one. It is to be
+    /// written over, and its rest cut off.
+    pub fn spare_file(&self, length: u64) -> Option<(MappedFile, PathBuf)> {
+        self.directory.spares.take(length)
     }
 
-    /// Makes an object of a file that was filled. When the object goes, its memory may be used again for another one.
-    pub fn adopt_filled(&self, path: &Path) -> io::Result<Object> {
-        let size = fs::metadata(path)?.len();
+    /// Makes an object of the file at `path`, which has been filled with `size` bytes, through `mapped` if it is mapped.
+    /// When the object goes, its memory may be used again for another one.
+    pub fn adopt_filled(&self, path: &Path, size: u64, mapped: Option<Arc<MappedFile>>) -> io::Result<Object> {
         let target = self.new_file_path();
-        fs::set_permissions(path, Permissions::from_mode(0o400))?;
+        let file = OpenOptions::new().write(true).open(path)?;
+        if file.metadata()?.len() != size {
+            file.set_len(size)?;
+        }
+        file.set_permissions(Permissions::from_mode(0o400))?;
         fs::rename(path, &target).map_err(|error| self.explain(error))?;
-        Ok(Object::file(BlobFile::new(target, size).with_spares(&self.directory.spares)))
+        Ok(Object::file(BlobFile::new(target, size).with_spares(&self.directory.spares, mapped)))
     }
 
     /// A file of the store with this content.

@@ -189,3 +189,75 @@ fn lack_of_space_says_where_and_what_to_do() {
     let other = io::Error::from_raw_os_error(nix::libc::EIO);
     assert_eq!(store.explain(other).raw_os_error(), Some(nix::libc::EIO));
 }
+
+/// A store on a file system in memory, where there is one; elsewhere nothing is kept.
+fn store_in_memory() -> Option<(tempfile::TempDir, Store)> {
+    let dir = tempfile::tempdir_in("/dev/shm").ok()?;
+    let store = Store::create(dir.path()).unwrap();
+    Some((dir, store))
+}
+
+const FILLED: u64 = 3 << 20;
+
+/// An object of a file that was filled by writing.
+fn filled(store: &Store, byte: u8) -> Object {
+    assert!(store.spare_file(FILLED).is_none());
+    let path = store.new_file_path();
+    fs::write(&path, vec![byte; FILLED as usize]).unwrap();
+    store.adopt_filled(&path, FILLED, None).unwrap()
+}
+
+fn wait_until(mut what: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !what() {
+        assert!(std::time::Instant::now() < deadline, "it does not happen");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn memory_of_a_dropped_object_is_used_again() {
+    let Some((_dir, store)) = store_in_memory() else { return };
+    let object = filled(&store, 1);
+    assert!(object.contents().unwrap().iter().all(|byte| *byte == 1));
+    drop(object);
+    let mut spare = None;
+    wait_until(|| {
+        spare = store.spare_file(FILLED - 5);
+        spare.is_some()
+    });
+    let (mapped, path) = spare.unwrap();
+    assert!(mapped.length() as u64 >= FILLED - 5);
+    // SAFETY: so much memory is mapped, and nobody else uses it.
+    unsafe { std::ptr::write_bytes(mapped.start(), 2, FILLED as usize - 5) };
+    let object = store.adopt_filled(&path, FILLED - 5, Some(Arc::new(mapped))).unwrap();
+    let file = object.file_path().unwrap().to_owned();
+    assert_eq!(fs::read(&file).unwrap(), vec![2; FILLED as usize - 5]);
+    assert_eq!(object.contents().unwrap().bytes(), vec![2; FILLED as usize - 5]);
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o400);
+    drop(object);
+    // Too small for the next, and removed in time.
+    assert!(store.spare_file(FILLED).is_none());
+    wait_until(|| names(store.root()).is_empty());
+}
+
+#[test]
+fn memory_that_others_can_see_is_not_used_again() {
+    let Some((dir, store)) = store_in_memory() else { return };
+    let open = |object: &Object| fs::File::open(object.file_path().unwrap()).unwrap();
+    let object = filled(&store, 3);
+    let mut opened = open(&object);
+    drop(object);
+    wait_until(|| names(store.root()).is_empty());
+    assert!(store.spare_file(FILLED).is_none());
+    let mut found = Vec::new();
+    io::Read::read_to_end(&mut opened, &mut found).unwrap();
+    assert_eq!(found, vec![3; FILLED as usize]);
+    let object = filled(&store, 4);
+    let link = dir.path().join("link");
+    fs::hard_link(object.file_path().unwrap(), &link).unwrap();
+    drop(object);
+    wait_until(|| names(store.root()).is_empty());
+    assert!(store.spare_file(FILLED).is_none());
+    assert_eq!(fs::read(&link).unwrap(), vec![4; FILLED as usize]);
+}

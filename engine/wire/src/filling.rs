@@ -4,7 +4,7 @@
 use crate::payload::Loan;
 use crossbeam_channel::{Sender, unbounded};
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::thread::JoinHandle;
 
 /// A file and who writes it.
@@ -62,14 +62,10 @@ impl Filling {
         }
     }
 
-    /// The file, once all of it is written; nothing follows its last piece.
+    /// The file, once all of it is written.
     pub(crate) fn finish(mut self) -> io::Result<File> {
         self.stop()?;
-        let Filling::Here(mut file) = self else { return Err(failed()) };
-        let end = file.stream_position()?;
-        if file.metadata()?.len() != end {
-            file.set_len(end)?;
-        }
+        let Filling::Here(file) = self else { return Err(failed()) };
         Ok(file)
     }
 }

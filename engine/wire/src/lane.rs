@@ -3,7 +3,7 @@
 //! What was not acknowledged stays, so that after a cut it is sent again, and nothing is lost or comes twice.
 
 use crate::message::{ContentHead, Heard, MessageError, Told, map_contents};
-use crate::payload::{Body, Incoming, Loan, Outgoing, Payload, Source};
+use crate::payload::{Body, Incoming, Loan, Outgoing, Payload, Room, Source};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;
@@ -262,10 +262,20 @@ impl<D: Payload> LaneIn<D> {
         self.partial = None;
     }
 
-    /// How much of each content of the message whose head came last has still to come, in bytes; none when it is whole.
-    pub fn missing(&self) -> Option<impl Iterator<Item = u64>> {
-        let partial = self.partial.as_ref()?;
-        Some(partial.parts.iter().map(|part| part.left).filter(|left| *left > 0))
+    /// How much of each content of the message whose head came last has still to come, in bytes, and memory for it if there is
+    /// some; pieces of content with memory are put there, and said to be `placed`. None when the message is whole.
+    pub fn missing(&mut self) -> Vec<(u64, Option<Arc<dyn Room>>)> {
+        let parts = self.partial.iter_mut().flat_map(|partial| &mut partial.parts).filter(|part| part.left > 0);
+        parts.map(|part| (part.left, part.incoming.as_mut().ok().and_then(|incoming| incoming.room()))).collect()
+    }
+
+    /// The next piece of content was put into its memory.
+    ///
+    /// # Errors
+    /// When no content is waited for, or less of it.
+    pub fn placed(&mut self, length: usize, wake: &Wake) -> Result<(), MessageError> {
+        self.waiting_part(length)?.push(length, |_| Ok(()));
+        self.complete(wake)
     }
 
     /// Whether there are messages that `take_whole` has not given yet.

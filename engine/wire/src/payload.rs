@@ -2,7 +2,7 @@
 
 use crate::filling::Filling;
 use rain_core::graph::DataType;
-use rain_data::{INLINE_BYTES_MAX, Object, Store};
+use rain_data::{INLINE_BYTES_MAX, MappedFile, Object, Store};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Seek};
 use std::ops::Deref;
@@ -57,6 +57,11 @@ pub trait Incoming<D>: Send {
     /// When it cannot be stored.
     fn push(&mut self, piece: &[u8]) -> io::Result<()>;
 
+    /// Memory for all of the content, if there is some into which it can be received; then that is all that may be done.
+    fn room(&mut self) -> Option<Arc<dyn Room>> {
+        None
+    }
+
     /// Takes the next piece with its memory, which may be used until it is dropped, by any thread.
     ///
     /// # Errors
@@ -73,6 +78,18 @@ pub trait Incoming<D>: Send {
     /// # Errors
     /// When it cannot be stored or is not what it was said to be.
     fn finish(self: Box<Self>) -> io::Result<D>;
+}
+
+/// Memory that content is received into.
+///
+/// # Safety
+/// From `start` on there are `length` bytes that may be written, for as long as this lives, and that nobody else uses before
+/// the content is finished.
+pub unsafe trait Room: Send + Sync {
+    /// Where it begins.
+    fn start(&self) -> *mut u8;
+    /// Bytes.
+    fn length(&self) -> usize;
 }
 
 /// A piece of content in memory that goes back to where it came from when it is not needed any more.
@@ -145,10 +162,9 @@ impl Payload for Arc<Object> {
         let into = if length <= INLINE_BYTES_MAX as u64 {
             Target::Memory(Vec::with_capacity(length as usize))
         } else {
-            let (file, path) = place.file_to_fill(length)?;
-            Target::File { file: Filling::Here(file), path: Draft(path) }
+            Target::Unknown
         };
-        Ok(Box::new(ObjectIncoming { store: place.clone(), about, into }))
+        Ok(Box::new(ObjectIncoming { store: place.clone(), about, length, into }))
     }
 }
 
@@ -163,30 +179,81 @@ impl Drop for Draft {
 
 enum Target {
     Memory(Vec<u8>),
-    File { file: Filling, path: Draft },
+    /// Nothing has come.
+    Unknown,
+    File {
+        file: Filling,
+        path: Draft,
+    },
+    Mapped {
+        file: Arc<MappedFile>,
+        path: Draft,
+    },
+}
+
+// SAFETY: the file's memory is mapped for as long as it lives. Others use it only once it has become an object, or if a
+// program opens files of the store that are not objects.
+unsafe impl Room for MappedFile {
+    fn start(&self) -> *mut u8 {
+        self.start()
+    }
+
+    fn length(&self) -> usize {
+        self.length()
+    }
 }
 
 struct ObjectIncoming {
     store: Arc<Store>,
     about: About,
+    length: u64,
     into: Target,
+}
+
+impl ObjectIncoming {
+    /// The file, which is made for the first piece.
+    fn file(&mut self) -> io::Result<&mut Filling> {
+        if matches!(self.into, Target::Unknown) {
+            let path = self.store.new_file_path();
+            let mut options = std::fs::OpenOptions::new();
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let file =
+                options.read(true).write(true).create_new(true).open(&path).map_err(|e| self.store.explain(e))?;
+            self.into = Target::File { file: Filling::Here(file), path: Draft(path) };
+        }
+        match &mut self.into {
+            Target::File { file, .. } => Ok(file),
+            _ => Err(io::Error::other("it is received in another way")),
+        }
+    }
 }
 
 impl Incoming<Arc<Object>> for ObjectIncoming {
     fn push(&mut self, piece: &[u8]) -> io::Result<()> {
-        match &mut self.into {
-            Target::Memory(bytes) => bytes.extend_from_slice(piece),
-            Target::File { file, .. } => file.write(piece).map_err(|error| self.store.explain(error))?,
+        if let Target::Memory(bytes) = &mut self.into {
+            bytes.extend_from_slice(piece);
+            return Ok(());
         }
-        Ok(())
+        let pushed = self.file()?.write(piece);
+        pushed.map_err(|error| self.store.explain(error))
+    }
+
+    fn room(&mut self) -> Option<Arc<dyn Room>> {
+        if self.about.directory || !matches!(self.into, Target::Unknown) {
+            return None;
+        }
+        let (file, path) = self.store.spare_file(self.length)?;
+        let file = Arc::new(file);
+        self.into = Target::Mapped { file: file.clone(), path: Draft(path) };
+        Some(file)
     }
 
     fn push_loan(&mut self, piece: Loan) -> io::Result<()> {
-        match &mut self.into {
-            Target::Memory(bytes) => bytes.extend_from_slice(&piece),
-            Target::File { file, .. } => file.write_loan(piece).map_err(|error| self.store.explain(error))?,
+        if matches!(self.into, Target::Memory(_)) {
+            return self.push(&piece);
         }
-        Ok(())
+        let pushed = self.file()?.write_loan(piece);
+        pushed.map_err(|error| self.store.explain(error))
     }
 
     fn is_slow(&self) -> bool {
@@ -194,7 +261,7 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
     }
 
     fn finish(self: Box<Self>) -> io::Result<Arc<Object>> {
-        let Self { store, about, into } = *self;
+        let Self { store, about, length, into } = *self;
         let object = match into {
             Target::Memory(bytes) if about.directory => store.import_tar(&bytes[..])?,
             Target::Memory(bytes) => Object::inline(bytes, None),
@@ -206,8 +273,10 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
             Target::File { file, path } => {
                 drop(file.finish().map_err(|error| store.explain(error))?);
                 // Moved within the store: a rename.
-                store.adopt_filled(&path.0)?
+                store.adopt_filled(&path.0, length, None)?
             }
+            Target::Mapped { file, path } => store.adopt_filled(&path.0, length, Some(file))?,
+            Target::Unknown => return Err(io::Error::other("no content has come")),
         };
         let object = object.with_content_type(about.content_type.as_deref()).with_user(about.user.as_deref());
         Ok(Arc::new(object))

@@ -27,7 +27,9 @@ impl RankCpus {
 
     /// Whether the other one is on the same node, with some of the same cpus.
     fn shares_with(&self, other: &Self) -> bool {
-        (&self.host, &self.boot) == (&other.host, &other.boot) && !self.ids().is_disjoint(&other.ids())
+        // The usual cases first, for there may be many ranks.
+        (&self.host, &self.boot) == (&other.host, &other.boot)
+            && (self.cpus == other.cpus || !self.ids().is_disjoint(&other.ids()))
     }
 }
 
@@ -64,7 +66,7 @@ pub fn divide(ranks: &[RankCpus]) -> (Vec<Share>, Vec<String>) {
 
 /// Among ranks that may use some of the same cpus.
 fn divide_group(members: &[&RankCpus]) -> (Vec<Share>, Option<String>) {
-    let same = members.windows(2).all(|pair| pair[0].ids() == pair[1].ids());
+    let same = members.windows(2).all(|pair| pair[0].cpus == pair[1].cpus || pair[0].ids() == pair[1].ids());
     let own = if same { evenly(members) } else { one_by_one(members) };
     let there: usize = own.iter().map(Vec::len).sum();
     let counts: Vec<usize> = members.iter().zip(&own).map(|(member, own)| member.wanted.of(own.len().max(1))).collect();
@@ -103,16 +105,20 @@ fn evenly(members: &[&RankCpus]) -> Vec<Vec<CpuId>> {
     (0..members.len()).map(|i| cpus.by_ref().take(each + usize::from(i < rest)).collect()).collect()
 }
 
-/// Each cpu to the one that has the fewest so far, of those that may use it.
+/// Each cpu to the one that has the fewest so far, of those that may use it; first the cpus that few may use.
 fn one_by_one(members: &[&RankCpus]) -> Vec<Vec<CpuId>> {
+    let sets: Vec<BTreeSet<usize>> = members.iter().map(|member| member.ids()).collect();
+    let all: BTreeSet<usize> = sets.iter().flatten().copied().collect();
+    let users = |id: usize| (0..sets.len()).filter(|&i| sets[i].contains(&id)).collect::<Vec<_>>();
+    let mut by_users: Vec<(usize, Vec<usize>)> = all.into_iter().map(|id| (id, users(id))).collect();
+    by_users.sort_by_key(|(_, users)| users.len());
     let mut own = vec![Vec::new(); members.len()];
-    let all: BTreeSet<usize> = members.iter().flat_map(|member| member.ids()).collect();
-    for id in all {
-        let may = (0..members.len()).filter(|&i| members[i].ids().contains(&id));
-        if let Some(poorest) = may.min_by_key(|&i| own[i].len()) {
+    for (id, users) in by_users {
+        if let Some(poorest) = users.into_iter().min_by_key(|&i| own[i].len()) {
             own[poorest].push(CpuId(id));
         }
     }
+    own.iter_mut().for_each(|own| own.sort());
     own
 }
 

@@ -11,6 +11,7 @@ mod panics;
 pub(crate) mod rank;
 pub(crate) mod role;
 mod server;
+pub(crate) mod shared_memory;
 mod voice;
 
 use crate::end_time::EndPlan;
@@ -174,11 +175,12 @@ fn run(plan: StartPlan, role: RankRole) -> Result<ExitCode, SuperviseError> {
     let held = Held { listener: None, reports: Reports::new(write_end) };
     let mut told = Told::default();
     let mut last_words = LastWords::new(&launch);
-    let mut serving = None;
+    let (mut serving, mut shared_memory) = (None, Vec::new());
     let ended = supervisor::run_attached(launch, held, read_end, |report| {
         last_words.take(&report);
         match &report {
             Report::Serving { listen, .. } => serving = Some(*listen),
+            Report::SharedMemory(files) => shared_memory.clone_from(files),
             Report::Ready { .. } => {
                 told.take(report);
                 if let Some(listen) = serving {
@@ -193,6 +195,7 @@ fn run(plan: StartPlan, role: RankRole) -> Result<ExitCode, SuperviseError> {
         }
         told.take(report);
     });
+    shared_memory.iter().for_each(|path| _ = std::fs::remove_file(path));
     if serving.is_some() {
         server.access_files.remove();
     }

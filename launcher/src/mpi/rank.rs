@@ -4,6 +4,7 @@ use super::agreement::{Announcement, Refusal, judge};
 use super::cpus::{RankCpus, Share, divide};
 use super::role::{RankRole, expected_rank};
 use super::server::{Door, serve};
+use super::shared_memory;
 use super::voice::Voice;
 use super::{panics, server};
 use crate::client_command::{self, is_of_a_rank};
@@ -64,7 +65,7 @@ struct Facts {
 ///
 /// # Errors
 /// When this rank, or another one, could not begin or go on; the user was told then.
-pub fn run(launch: &Launch, role: &RankRole, guardian: Guardian, reports: &mut Reports) -> Result<(), RankError> {
+pub fn run(launch: &Launch, role: &RankRole, guardian: &Guardian, reports: &mut Reports) -> Result<(), RankError> {
     rain_exec::leave_out_variables(is_of_a_rank);
     panics::say_in_one_line();
     let voice = Voice::new(launch.descriptors.voice, reports).map_err(RankError::Inherited)?;
@@ -85,7 +86,7 @@ pub fn run(launch: &Launch, role: &RankRole, guardian: Guardian, reports: &mut R
 fn take_part(
     launch: &Launch,
     role: &RankRole,
-    guardian: Guardian,
+    guardian: &Guardian,
     reports: &mut Reports,
     voice: &Voice,
 ) -> Result<(), RankError> {
@@ -93,13 +94,14 @@ fn take_part(
     // While there is only this thread, and before MPI, which may bind this process to cpus of its own choice.
     let topology = Topology::detect();
     let stop = Stop::new();
-    stop_on_signals(signals, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
+    stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
     let world = World::begin()?;
     if let Ok(topology) = &topology {
         let cpus: Vec<_> = topology.allowed_cpus().iter().map(|cpu| cpu.id).collect();
         let _ = pin_current_thread(&cpus);
     }
     let _ = reports.send(&Report::Rank(world.rank()));
+    let _ = reports.send(&Report::SharedMemory(shared_memory::mapped_files()));
     tracing::info!(version = role.version, rank = world.rank(), ranks = world.size(), mpi = world.library(), "begins");
     if let Some(launched) = World::launcher_size().filter(|&launched| launched > 1 && launched != world.size()) {
         let (found, library) = (world.size(), world.library().to_owned());
@@ -121,6 +123,7 @@ fn take_part(
     tracing::info!(cpus = share.cpus.len(), "all ranks are ready");
     match door {
         Some(door) => {
+            guardian.also_removes(door.directory());
             let job = server::Job { notes, hosts, voice: voice.clone() };
             Ok(serve(world, launch, role, door, share, job, stop, reports)?)
         }

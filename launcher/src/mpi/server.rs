@@ -20,6 +20,7 @@ use rain_transport_tcp::front::{ClientFront, FrontConfig};
 use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
 use rain_transport_tcp::peer::{ClientDoor, ClientListener};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 /// The server's port, and its directory, in which its lock is held.
 pub struct Door {
@@ -45,6 +46,11 @@ impl Door {
         let supervisor = launch.supervisor_pid.unwrap_or_else(std::process::id);
         runtime_dir::write_supervisor_pid(directory.path(), supervisor)?;
         Ok(Self { listener, listen, directory })
+    }
+
+    /// The server's runtime directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 }
 

@@ -24,12 +24,12 @@ use std::path::{Path, PathBuf};
 pub fn serve(
     launch: &Launch,
     role: &ServerRole,
-    guardian: Guardian,
+    guardian: &Guardian,
     listener: OwnedFd,
     reports: &mut Reports,
 ) -> Result<(), EngineError> {
     let stop = Stop::new();
-    stop_on_signals(catch_signals()?, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
+    stop_on_signals(catch_signals()?, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
     let cluster = Cluster::new()?;
     // Nobody comes with it: over TCP, clients show a certificate.
     let token = runtime_dir::new_token()?;
@@ -90,7 +90,7 @@ pub fn open_to_clients(
 pub fn govern(
     launch: &Launch,
     role: &GovernorRole,
-    guardian: Guardian,
+    guardian: &Guardian,
     listener: OwnedFd,
     reports: &mut Reports,
 ) -> Result<(), EngineError> {
@@ -104,7 +104,7 @@ pub fn govern(
         let _ = reports.send(&Report::Note(note.clone()));
     }
     let stop = Stop::new();
-    stop_on_signals(signals, stop.clone(), guardian, launch).map_err(EngineError::Thread)?;
+    stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
     let cpus = placement.groups.into_iter().next().unwrap_or_default();
     let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
     local::try_warm_executors(&launch.executors, &work_dir)?;

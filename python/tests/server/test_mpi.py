@@ -104,6 +104,7 @@ class Job:
             "TMPDIR": str(directory / "mpi"),
         }
         self.running: list[subprocess.Popen[str]] = []
+        self.shared_memory: set[Path] = set()
 
     def command(self, ranks: int, *options: str) -> list[str]:
         """Of one program context, as `mpirun` wants it."""
@@ -179,6 +180,7 @@ class Job:
         self.until(lambda: not self.processes())
         assert [path.name for path in (self.directory / "run").glob("*")] == []
         assert list(self.scratch.iterdir()) == []
+        assert [path for path in self.shared_memory if path.exists()] == []
 
 
 @pytest.fixture
@@ -268,7 +270,11 @@ def lasting(job: Job, ranks: int) -> tuple[subprocess.Popen[str], dict[int, tupl
     begun = job.directory / "begun"
     process = job.start(*job.command(ranks, "--cpus=2", job.script(LASTING, str(job.directory / "stored"), str(begun))))
     job.until(begun.exists)
-    return process, job.until(lambda: found if len(found := job.ranks()) == ranks else None)
+    found = job.until(lambda: found if len(found := job.ranks()) == ranks else None)
+    for _, engine in found.values():
+        mapped = Path(f"/proc/{engine}/maps").read_text().split()
+        job.shared_memory.update(Path(word) for word in mapped if word.startswith("/dev/shm/"))
+    return process, found
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -296,9 +302,10 @@ def test_a_rank_that_ends_too_early_ends_the_job(job: Job) -> None:
     job.check_nothing_left()
 
 
-def test_a_supervisor_that_dies_leaves_nothing(job: Job) -> None:
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_supervisor_that_dies_leaves_nothing(job: Job, rank: int) -> None:
     process, ranks = lasting(job, 3)
-    os.kill(ranks[1][0], signal.SIGKILL)
+    os.kill(ranks[rank][0], signal.SIGKILL)
     assert job.end(process)[0] not in (0, None)
     job.check_nothing_left()
 
