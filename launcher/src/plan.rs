@@ -48,6 +48,8 @@ pub enum PlanError {
     TwoWays(&'static str, &'static str),
     #[error("--remote-init is for governors on other machines: use it with --governor-host-file or --autoconf")]
     RemoteInit,
+    #[error("--data-plain is for governors on other machines: use it with --governor-host-file or --autoconf")]
+    DataPlain,
     #[error("{option} is not built yet: {instead}")]
     NotBuilt { option: &'static str, instead: &'static str },
     #[error("--local-governors={0}: give the number of cpus of each governor, for example --local-governors=[4,4,2]")]

@@ -19,6 +19,8 @@ pub struct ServerConfig {
     /// Where governors and clients connect.
     pub listener: TcpListener,
     pub tls: PeerTls,
+    /// Large content from governors, and between them, goes without TLS.
+    pub data_plain: bool,
     /// Directory for content that clients send and fetch; made, and removed at the end.
     pub workdir: PathBuf,
     pub version: &'static str,
@@ -44,7 +46,7 @@ pub fn run_server(
     stop.set_wake(wake.clone());
     let clients = ClientDoor::new(front.tls_clients());
     let transport: TcpTransport<Arc<Object>> =
-        TcpTransport::serve(config.listener, config.tls, store.clone(), Some(clients), wake)?;
+        TcpTransport::serve(config.listener, config.tls, store.clone(), Some(clients), config.data_plain, wake)?;
     let facts = ProcessFacts::of_this_process(config.version, config.listen);
     front.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,

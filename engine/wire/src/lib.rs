@@ -3,6 +3,9 @@
 //!
 //! Nothing here knows what carries the bytes.
 
+pub mod checksum;
 pub mod lane;
+mod lane_in;
 pub mod message;
+mod part;
 pub mod payload;

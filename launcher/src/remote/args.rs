@@ -21,6 +21,9 @@ pub struct ServerArgs {
     /// File to be written, with the line "ready", once clients and governors can connect
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Send large data from governors without encryption, for a network that you trust
+    #[arg(long)]
+    pub data_plain: bool,
     /// Write a copy of the access file here, for clients and governors of other machines
     #[arg(long, value_name = "FILE")]
     pub access: Option<PathBuf>,

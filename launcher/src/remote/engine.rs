@@ -32,6 +32,7 @@ pub fn serve(launch: &Launch, role: &ServerRole, listener: OwnedFd, reports: &mu
     let config = ServerConfig {
         listener: TcpListener::from(listener),
         tls: PeerTls::server(&cluster)?,
+        data_plain: role.data_plain,
         workdir: launch.places.server_work_dir.clone(),
         version: env!("CARGO_PKG_VERSION"),
         listen: launch.listen.to_string(),

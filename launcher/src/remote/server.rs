@@ -30,6 +30,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
             governors: absolute("--governor-access", &args.governor_access)?,
         },
         ready_file: absolute("--ready-file", &args.ready_file)?,
+        data_plain: args.data_plain,
     };
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),

@@ -50,7 +50,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         private: false,
     };
     let bound = Cell::new(plan.listen);
-    let role = ServerRole { access_files: AccessFiles::default(), ready_file: None };
+    let role = ServerRole { access_files: AccessFiles::default(), ready_file: None, data_plain: args.data_plain };
     server::start_server(plan, role, &|address, _| bound.set(address))?;
     let address = bound.get();
     let started = start_governors(args, &hosts, address);

@@ -36,7 +36,7 @@ fn join(cluster: &Cluster, server: SocketAddr) -> (GovernorId, TcpTransport<Vec<
 fn serve(cluster: &Cluster, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
     let door = listener();
     let address = door.local_addr().unwrap();
-    (address, TcpTransport::serve(door, PeerTls::server(cluster).unwrap(), (), None, wake).unwrap())
+    (address, TcpTransport::serve(door, PeerTls::server(cluster).unwrap(), (), None, false, wake).unwrap())
 }
 
 /// An end that can be waited at.
