@@ -78,6 +78,9 @@ impl StartPlan {
         if args.remote_init.is_some() {
             return Err(PlanError::RemoteInit);
         }
+        if args.data_plain {
+            return Err(PlanError::DataPlain);
+        }
         if args.http_listen.is_some() {
             let instead = "there is no dashboard yet; leave it out and use `rain status`";
             return Err(PlanError::NotBuilt { option: "--http-listen", instead });

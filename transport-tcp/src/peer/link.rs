@@ -182,6 +182,10 @@ impl<D: Payload> Link<D> {
     /// The connection is gone.
     pub(super) fn cut(&mut self, why: String) {
         self.connection = None;
+        if matches!(self.plain, PlainPath::Open(_)) && self.out[1].held_bytes() > 0 {
+            // Perhaps because of it: the other side closes both when content does not come as it should.
+            self.plain_failures += 1;
+        }
         self.plain = PlainPath::Absent;
         self.cut.get_or_insert_with(|| (Instant::now(), why));
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
@@ -254,10 +258,7 @@ impl<D: Payload> Link<D> {
                 self.give_up_plain(&why);
                 Ok(())
             }
-            PlainError::Broken(why) => {
-                self.plain_failures += 1;
-                Err(Broken::Cut(format!("the data connection: {why}")))
-            }
+            PlainError::Broken(why) => Err(Broken::Cut(format!("the data connection: {why}"))),
         }
     }
 
