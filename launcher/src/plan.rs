@@ -208,6 +208,7 @@ mod tests {
             ("--listen=7211", "--local-governors"),
             ("--simple --local-governors=[1]", "--simple and --local-governors exclude each other"),
             ("--simple --autoconf=pbs", "--simple and --autoconf"),
+            ("--simple --data-plain", "--data-plain is for governors on other machines"),
             ("--simple --remote-init=x", "--remote-init is for governors on other machines"),
             ("--simple --http-listen=8080", "--http-listen is not built yet"),
             ("--local-governors=[]", "--local-governors=[]: give the number"),

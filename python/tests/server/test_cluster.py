@@ -70,8 +70,8 @@ class Cluster:
         assert process.stdout is not None
         process.stdout.close()
 
-    def serve(self, address: str = "127.0.0.1", namespace: str | None = None) -> None:
-        self.start("server", f"--listen={address}:0", f"--access={self.access}", namespace=namespace)
+    def serve(self, address: str = "127.0.0.1", namespace: str | None = None, options: tuple[str, ...] = ()) -> None:
+        self.start("server", f"--listen={address}:0", f"--access={self.access}", *options, namespace=namespace)
         (found,) = (self.runtime / "run").glob("server-*")
         self.port = int(found.name.rpartition("-")[2])
 
