@@ -128,8 +128,8 @@ def memory(pid: int, field: str = "VmRSS") -> int:
 
 
 def process_tree(pid: int, of_child: bool = True) -> set[int]:
-    """The processes of the server with this engine process: its supervisor and all that descends from it. Or, if `pid` is
-    not that of a supervisor's child, that process and all that descends from it."""
+    """The processes of the server with this engine process: its supervisor and all that descends from it. Or, if it is
+    not a supervisor's child, that process and all that descends from it."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
