@@ -127,8 +127,9 @@ def memory(pid: int, field: str = "VmRSS") -> int:
     raise ValueError(f"process {pid} has no {field}")
 
 
-def process_tree(pid: int) -> set[int]:
-    """The processes of the server with this engine process: its supervisor and all that descends from it."""
+def process_tree(pid: int, of_child: bool = True) -> set[int]:
+    """The processes of the server with this engine process: its supervisor and all that descends from it. Or, if it is
+    not a supervisor's child, that process and all that descends from it."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -136,7 +137,7 @@ def process_tree(pid: int) -> set[int]:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue  # It has ended meanwhile.
-    found = {parents[pid]}
+    found = {parents[pid] if of_child else pid}
     while True:
         more = {child for child, parent in parents.items() if parent in found} - found
         if not more:

@@ -73,6 +73,9 @@ pub struct StartArgs {
     /// Shell commands to run on each remote machine first
     #[arg(long, value_name = "COMMANDS", allow_hyphen_values = true)]
     pub remote_init: Option<String>,
+    /// Send large data from remote governors without encryption, for a network that you trust
+    #[arg(long)]
+    pub data_plain: bool,
     /// Leave one cpu to the server, on its machine
     #[arg(short = 'S')]
     pub reserve_cpu: bool,

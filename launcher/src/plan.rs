@@ -53,6 +53,8 @@ pub enum PlanError {
     TwoWays(&'static str, &'static str),
     #[error("--remote-init is for governors on other machines: use it with --governor-host-file or --autoconf")]
     RemoteInit,
+    #[error("--data-plain is for governors on other machines: use it with --governor-host-file or --autoconf")]
+    DataPlain,
     #[error("{option} is not built yet: {instead}")]
     NotBuilt { option: &'static str, instead: &'static str },
     #[error("--local-governors={0}: give the number of cpus of each governor, for example --local-governors=[4,4,2]")]
@@ -82,6 +84,9 @@ impl StartPlan {
         let governors = governors(args)?;
         if args.remote_init.is_some() {
             return Err(PlanError::RemoteInit);
+        }
+        if args.data_plain {
+            return Err(PlanError::DataPlain);
         }
         Ok(Self {
             governors,
@@ -214,6 +219,7 @@ mod tests {
             ("--listen=7211", "--local-governors"),
             ("--simple --local-governors=[1]", "--simple and --local-governors exclude each other"),
             ("--simple --autoconf=pbs", "--simple and --autoconf"),
+            ("--simple --data-plain", "--data-plain is for governors on other machines"),
             ("--simple --remote-init=x", "--remote-init is for governors on other machines"),
             ("--simple --http-listen=8080x:", "--http-listen=8080x:: give PORT, ADDRESS or ADDRESS:PORT"),
             ("--local-governors=[]", "--local-governors=[]: give the number"),

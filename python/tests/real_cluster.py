@@ -57,9 +57,11 @@ class Cluster:
         assert process.stdout is not None
         process.stdout.close()
 
-    def serve(self, address: str = "127.0.0.1", namespace: str | None = None, port: int = 0) -> None:
+    def serve(
+        self, address: str = "127.0.0.1", namespace: str | None = None, port: int = 0, options: tuple[str, ...] = ()
+    ) -> None:
         listen = f"--listen={address}:{port}"
-        self.server_engine = self.start("server", listen, f"--access={self.access}", namespace=namespace)
+        self.server_engine = self.start("server", listen, f"--access={self.access}", *options, namespace=namespace)
         (found,) = (self.runtime / "run").glob("server-*")
         self.port = int(found.name.rpartition("-")[2])
 

@@ -2,8 +2,9 @@
 //!
 //! What was not acknowledged stays, so that after a cut it is sent again, and nothing is lost or comes twice.
 
-use crate::message::{ContentHead, Heard, MessageError, Told, map_contents};
-use crate::payload::{Body, Incoming, Loan, Outgoing, Payload, Room, Source};
+pub use crate::lane_in::LaneIn;
+use crate::message::{ContentHead, MessageError, Told, held_bytes, map_contents};
+use crate::payload::{Body, Outgoing, Payload, Source};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;
@@ -13,13 +14,23 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A peer that leaves more messages than this unread is given up.
-const MESSAGES_WAITING_MAX: usize = 1 << 22;
+/// While the other side has not acknowledged so many bytes that were written, nothing more is written.
+const UNACKNOWLEDGED_BYTES_MAX: usize = 64 << 20;
+/// What a message costs besides what is counted, about. Bytes.
+const MESSAGE_BYTES: usize = 256;
 
 type Prepared = (Message<u32>, Vec<Outgoing>);
 
 /// A message that is to be sent.
-enum Item {
+struct Item {
+    state: State,
+    /// What it holds in memory; content in mapped files costs none.
+    bytes: usize,
+}
+
+enum State {
+    /// It becomes bytes when its turn comes, so that what waits is not held twice.
+    Queued(Box<dyn FnOnce() -> Result<Prepared, String> + Send>),
     /// Its content is being read.
     Waiting(Receiver<Result<Prepared, String>>),
     Ready(Box<Prepared>),
@@ -41,6 +52,9 @@ pub enum Piece<'a> {
 #[derive(Default)]
 pub struct LaneOut {
     items: VecDeque<Item>,
+    /// The sum of what they hold, and of those that are written.
+    bytes: usize,
+    bytes_written: usize,
     /// Items before this one are written, but not acknowledged.
     next: usize,
     /// How far that one is written: its head, and bytes of which body.
@@ -55,29 +69,37 @@ impl LaneOut {
     /// Takes a message; `wake` is called when content that took long to read is ready.
     ///
     /// # Errors
-    /// When too much waits already, or the system gives no thread.
+    /// When the system gives no thread.
     pub fn push<D: Payload>(&mut self, message: Message<D>, wake: &Wake) -> Result<(), String> {
-        if self.items.len() >= MESSAGES_WAITING_MAX {
-            return Err("it does not take what is sent to it".to_owned());
-        }
         let mut contents = Vec::new();
         let numbered = map_contents(message, |content| {
             contents.push(content);
             Ok(contents.len() as u32 - 1)
         })?;
-        if !contents.iter().any(D::is_slow_to_send) {
-            self.items.push_back(Item::Ready(Box::new(prepare(numbered, contents)?)));
-            return Ok(());
-        }
-        let (done, waiting) = bounded(1);
-        let wake = wake.clone();
-        let work = move || {
-            let _ = done.send(prepare(numbered, contents));
-            wake();
+        let bytes = MESSAGE_BYTES + held_bytes(&numbered) + contents.iter().map(D::held_bytes).sum::<usize>();
+        let state = if contents.iter().any(D::is_slow_to_send) {
+            let (done, waiting) = bounded(1);
+            let wake = wake.clone();
+            let work = move || {
+                let _ = done.send(prepare(numbered, contents));
+                wake();
+            };
+            let spawned = std::thread::Builder::new().name("send-content".to_owned()).spawn(work);
+            spawned.map_err(|error| error.to_string())?;
+            State::Waiting(waiting)
+        } else if contents.is_empty() {
+            State::Ready(Box::new((numbered, Vec::new())))
+        } else {
+            State::Queued(Box::new(move || prepare(numbered, contents)))
         };
-        std::thread::Builder::new().name("send-content".to_owned()).spawn(work).map_err(|error| error.to_string())?;
-        self.items.push_back(Item::Waiting(waiting));
+        self.bytes += bytes;
+        self.items.push_back(Item { state, bytes });
         Ok(())
+    }
+
+    /// Bytes of memory that is held for what the other side has not acknowledged.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether there is something that was not written.
@@ -85,33 +107,72 @@ impl LaneOut {
         self.next >= self.items.len()
     }
 
-    /// Whether the next message's content is still being read.
+    /// Whether what comes next has to wait: its content is still being read, or the other side has to acknowledge first.
     pub fn is_waiting(&self) -> bool {
-        matches!(self.items.get(self.next), Some(Item::Waiting(waiting)) if waiting.is_empty())
+        match self.items.get(self.next) {
+            None => false,
+            Some(_) if !self.head_written && self.bytes_written > UNACKNOWLEDGED_BYTES_MAX => true,
+            Some(item) => matches!(&item.state, State::Waiting(waiting) if waiting.is_empty()),
+        }
     }
 
-    /// What is to be written next, content in pieces of at most `bytes_max`; none when there is nothing, or its content is
-    /// still being read.
+    /// Whether a message comes next whose content follows its head, and nothing of it was written.
+    ///
+    /// # Errors
+    /// When its content cannot be read.
+    pub fn is_large_next(&mut self) -> Result<bool, String> {
+        if self.head_written || self.is_waiting() {
+            return Ok(false);
+        }
+        self.make_ready()?;
+        Ok(match self.items.get(self.next).map(|item| &item.state) {
+            Some(State::Ready(prepared)) => prepared.1.iter().any(|outgoing| matches!(outgoing.body, Body::Large(_))),
+            Some(State::Encoded { bodies, .. }) => !bodies.is_empty(),
+            _ => false,
+        })
+    }
+
+    /// Prepares the next message, if that can be done now.
+    fn make_ready(&mut self) -> Result<(), String> {
+        let Some(item) = self.items.get_mut(self.next) else { return Ok(()) };
+        let prepared = match &mut item.state {
+            State::Queued(_) => match std::mem::replace(&mut item.state, State::nothing()) {
+                State::Queued(prepare) => prepare()?,
+                _ => return Ok(()),
+            },
+            State::Waiting(waiting) => match waiting.try_recv() {
+                Ok(prepared) => prepared?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err("content could not be read".to_owned()),
+            },
+            State::Ready(_) | State::Encoded { .. } => return Ok(()),
+        };
+        item.state = State::Ready(Box::new(prepared));
+        Ok(())
+    }
+
+    /// What is to be written next, content in pieces of at most `bytes_max`; none when there is nothing, or it
+    /// [has to wait](Self::is_waiting).
     ///
     /// # Errors
     /// When a message cannot be written.
     pub fn next_piece(&mut self, bytes_max: usize) -> Result<Option<Piece<'_>>, String> {
-        let Some(item) = self.items.get_mut(self.next) else { return Ok(None) };
-        if let Item::Waiting(waiting) = item {
-            match waiting.try_recv() {
-                Ok(prepared) => *item = Item::Ready(Box::new(prepared?)),
-                Err(TryRecvError::Empty) => return Ok(None),
-                Err(TryRecvError::Disconnected) => return Err("content could not be read".to_owned()),
-            }
+        if self.is_waiting() {
+            return Ok(None);
         }
-        if let Item::Ready(prepared) = item {
+        self.make_ready()?;
+        let Some(item) = self.items.get_mut(self.next) else { return Ok(None) };
+        if let State::Ready(prepared) = &mut item.state {
             let (message, contents) = std::mem::replace(&mut **prepared, (no_message(), Vec::new()));
             let mut bodies = Vec::new();
             let heads = contents.into_iter().map(|outgoing| content_head(outgoing, &mut bodies)).collect();
             let head = self.told.write(message, heads).map_err(|error| error.to_string())?;
-            *item = Item::Encoded { head, bodies };
+            let bytes = MESSAGE_BYTES + head.len();
+            self.bytes = self.bytes + bytes - item.bytes;
+            *item = Item { state: State::Encoded { head, bodies }, bytes };
         }
-        let Item::Encoded { head, bodies } = item else { return Ok(None) };
+        let bytes = item.bytes;
+        let State::Encoded { head, bodies } = &mut item.state else { return Ok(None) };
         let (body, start) = (self.body, self.offset);
         let piece = match bodies.get(body).filter(|_| self.head_written) {
             None => {
@@ -130,29 +191,34 @@ impl LaneOut {
         };
         if self.body >= bodies.len() {
             self.next += 1;
+            self.bytes_written += bytes;
             (self.head_written, self.body, self.offset) = (false, 0, 0);
         }
         Ok(Some(piece))
     }
 
-    /// The other side has so many messages.
+    /// The other side has so many messages; how many more those are than before.
     ///
     /// # Errors
     /// When more is acknowledged than was written.
-    pub fn acknowledge(&mut self, count: u64) -> Result<(), MessageError> {
+    pub fn acknowledge(&mut self, count: u64) -> Result<usize, MessageError> {
         let more = usize::try_from(count.saturating_sub(self.acknowledged)).unwrap_or(usize::MAX);
         if count < self.acknowledged || more > self.next {
             return Err(MessageError::Rule("it acknowledges what was not sent".to_owned()));
         }
-        self.items.drain(..more);
+        let bytes: usize = self.items.drain(..more).map(|item| item.bytes).sum();
+        self.bytes -= bytes;
+        self.bytes_written -= bytes;
         self.next -= more;
         self.acknowledged = count;
-        Ok(())
+        Ok(more)
     }
 
     /// Forgets what is written, for carriers that lose nothing.
     pub fn forget_written(&mut self) {
-        self.items.drain(..self.next);
+        let bytes: usize = self.items.drain(..self.next).map(|item| item.bytes).sum();
+        self.bytes -= bytes;
+        self.bytes_written -= bytes;
         self.acknowledged += self.next as u64;
         self.next = 0;
     }
@@ -165,7 +231,15 @@ impl LaneOut {
         // It may be one that was written in part when the connection broke, but not one that was never begun.
         self.acknowledge(received)?;
         (self.next, self.head_written, self.body, self.offset) = (0, false, 0, 0);
+        self.bytes_written = 0;
         Ok(())
+    }
+}
+
+impl State {
+    /// What stands for one that was taken out.
+    fn nothing() -> Self {
+        State::Ready(Box::new((no_message(), Vec::new())))
     }
 }
 
@@ -197,191 +271,4 @@ fn content_head(outgoing: Outgoing, bodies: &mut Vec<Arc<dyn Source>>) -> Conten
             ContentHead { about, length, small: None }
         }
     }
-}
-
-/// Content of which some has come.
-struct Part<D> {
-    incoming: Result<Box<dyn Incoming<D>>, String>,
-    left: u64,
-}
-
-impl<D> Part<D> {
-    fn push(&mut self, length: usize, push: impl FnOnce(&mut dyn Incoming<D>) -> io::Result<()>) {
-        self.left -= length as u64;
-        if let Ok(incoming) = &mut self.incoming
-            && let Err(error) = push(incoming.as_mut())
-        {
-            self.incoming = Err(error.to_string());
-        }
-    }
-
-    fn finish(self) -> Result<D, String> {
-        self.incoming?.finish().map_err(|error| error.to_string())
-    }
-}
-
-/// A message of which some has come.
-struct Partial<D> {
-    message: Message<u32>,
-    parts: Vec<Part<D>>,
-    /// The first part that has not come whole.
-    next: usize,
-}
-
-type Whole<D> = Result<Message<D>, String>;
-
-/// A message that has come whole.
-enum Slot<D> {
-    Ready(Box<Whole<D>>),
-    /// Its content is being put in its place.
-    Waiting(Receiver<Whole<D>>),
-}
-
-/// The messages of one lane that come in.
-pub struct LaneIn<D: Payload> {
-    received: u64,
-    partial: Option<Partial<D>>,
-    slots: VecDeque<Slot<D>>,
-    heard: Heard,
-}
-
-impl<D: Payload> Default for LaneIn<D> {
-    fn default() -> Self {
-        Self { received: 0, partial: None, slots: VecDeque::new(), heard: Heard::default() }
-    }
-}
-
-impl<D: Payload> LaneIn<D> {
-    /// How many messages have come.
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-
-    /// Forgets what had come in part before a cut; it comes again.
-    pub fn begin_again(&mut self) {
-        self.partial = None;
-    }
-
-    /// How much of each content of the message whose head came last has still to come, in bytes, and memory for it if there is
-    /// some; pieces of content with memory are put there, and said to be `placed`. None when the message is whole.
-    pub fn missing(&mut self) -> Vec<(u64, Option<Arc<dyn Room>>)> {
-        let parts = self.partial.iter_mut().flat_map(|partial| &mut partial.parts).filter(|part| part.left > 0);
-        parts.map(|part| (part.left, part.incoming.as_mut().ok().and_then(|incoming| incoming.room()))).collect()
-    }
-
-    /// The next piece of content was put into its memory.
-    ///
-    /// # Errors
-    /// When no content is waited for, or less of it.
-    pub fn placed(&mut self, length: usize, wake: &Wake) -> Result<(), MessageError> {
-        self.waiting_part(length)?.push(length, |_| Ok(()));
-        self.complete(wake)
-    }
-
-    /// Whether there are messages that `take_whole` has not given yet.
-    pub fn holds_messages(&self) -> bool {
-        !self.slots.is_empty()
-    }
-
-    /// Takes the head of a message.
-    ///
-    /// # Errors
-    /// When it is not a message, or comes within another one.
-    pub fn head(&mut self, head: &[u8], place: &D::Place, wake: &Wake) -> Result<(), MessageError> {
-        if self.partial.is_some() {
-            return Err(MessageError::Rule("a message within another".to_owned()));
-        }
-        let (message, contents) = self.heard.read(head)?;
-        let parts = contents
-            .into_iter()
-            .map(|content| {
-                let incoming = D::receive(place, &content.about, content.length).map_err(|error| error.to_string());
-                let mut part = Part { incoming, left: content.length };
-                if let Some(small) = content.small {
-                    if small.len() as u64 != content.length {
-                        return Err(MessageError::Rule("content of another length than was said".to_owned()));
-                    }
-                    part.push(small.len(), |incoming| incoming.push(&small));
-                }
-                Ok(part)
-            })
-            .collect::<Result<Vec<_>, MessageError>>()?;
-        self.partial = Some(Partial { message, parts, next: 0 });
-        self.complete(wake)
-    }
-
-    /// Takes a piece of content.
-    ///
-    /// # Errors
-    /// When no content is waited for, or less of it.
-    pub fn piece(&mut self, piece: &[u8], wake: &Wake) -> Result<(), MessageError> {
-        self.waiting_part(piece.len())?.push(piece.len(), |incoming| incoming.push(piece));
-        self.complete(wake)
-    }
-
-    /// Takes a piece of content with its memory, so that it need not be stored at once.
-    ///
-    /// # Errors
-    /// When no content is waited for, or less of it.
-    pub fn loan(&mut self, piece: Loan, wake: &Wake) -> Result<(), MessageError> {
-        self.waiting_part(piece.len())?.push(piece.len(), |incoming| incoming.push_loan(piece));
-        self.complete(wake)
-    }
-
-    fn waiting_part(&mut self, length: usize) -> Result<&mut Part<D>, MessageError> {
-        let part = self.partial.as_mut().and_then(|partial| partial.parts.get_mut(partial.next));
-        part.filter(|part| length as u64 <= part.left && length > 0)
-            .ok_or_else(|| MessageError::Rule("content that nothing was said about".to_owned()))
-    }
-
-    fn complete(&mut self, wake: &Wake) -> Result<(), MessageError> {
-        let Some(partial) = &mut self.partial else { return Ok(()) };
-        while partial.parts.get(partial.next).is_some_and(|part| part.left == 0) {
-            partial.next += 1;
-        }
-        if partial.next < partial.parts.len() {
-            return Ok(());
-        }
-        let Some(Partial { message, parts, .. }) = self.partial.take() else { return Ok(()) };
-        self.received += 1;
-        let slow = parts.iter().any(|part| part.incoming.as_ref().is_ok_and(|incoming| incoming.is_slow()));
-        if !slow {
-            self.slots.push_back(Slot::Ready(Box::new(finish(message, parts))));
-            return Ok(());
-        }
-        let (done, waiting) = bounded(1);
-        let wake = wake.clone();
-        let work = move || {
-            let _ = done.send(finish(message, parts));
-            wake();
-        };
-        let spawned = std::thread::Builder::new().name("take-content".to_owned()).spawn(work);
-        spawned.map_err(|error| MessageError::Rule(format!("cannot start a thread: {error}")))?;
-        self.slots.push_back(Slot::Waiting(waiting));
-        Ok(())
-    }
-
-    /// The next message, if it is whole; an error when its content could not be put in its place.
-    pub fn take_whole(&mut self) -> Option<Result<Message<D>, String>> {
-        let whole = match self.slots.front()? {
-            Slot::Ready(_) => None,
-            Slot::Waiting(waiting) => match waiting.try_recv() {
-                Ok(whole) => Some(whole),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => Some(Err("content could not be stored".to_owned())),
-            },
-        };
-        match (self.slots.pop_front()?, whole) {
-            (Slot::Ready(ready), _) => Some(*ready),
-            (Slot::Waiting(_), whole) => whole,
-        }
-    }
-}
-
-fn finish<D: Payload>(message: Message<u32>, parts: Vec<Part<D>>) -> Whole<D> {
-    let mut parts: Vec<Option<Part<D>>> = parts.into_iter().map(Some).collect();
-    map_contents(message, |number| {
-        let part = parts.get_mut(number as usize).and_then(Option::take).ok_or("a content is missing")?;
-        part.finish()
-    })
 }

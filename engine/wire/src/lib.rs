@@ -3,7 +3,10 @@
 //!
 //! Nothing here knows what carries the bytes.
 
+pub mod checksum;
 mod filling;
 pub mod lane;
+mod lane_in;
 pub mod message;
+mod part;
 pub mod payload;

@@ -15,6 +15,9 @@ pub enum MessageError {
     Form(#[from] postcard::Error),
     #[error("{0}")]
     Rule(String),
+    /// It may be sent again.
+    #[error("content arrived with another checksum than it was sent with")]
+    Checksum,
 }
 
 /// Content in a message's head: the content itself, or how much will follow.
@@ -191,6 +194,23 @@ pub fn map_contents<A, B>(
             BetweenGovernors::Want { session, object } => BetweenGovernors::Want { session, object },
         }),
     })
+}
+
+/// Bytes that a message holds in memory, of those kinds that may hold many; without batches and contents, which are shared.
+pub(crate) fn held_bytes(message: &Message<u32>) -> usize {
+    match message {
+        Message::ToGovernor(ToGovernor::Run(Run { tasks, constants, remote, pins, .. })) => {
+            let tasks = if let TaskSet::Some(tasks) = tasks { tasks.len() } else { 0 };
+            size_of::<u32>() * (tasks + pins.len() + 2 * (constants.len() + remote.len()))
+        }
+        Message::ToGovernor(ToGovernor::CancelTasks { tasks: list, .. } | ToGovernor::Unpin { objects: list, .. }) => {
+            size_of_val(list.as_slice())
+        }
+        Message::FromGovernor(FromGovernor::Finished(finished)) => {
+            size_of_val(finished.tasks.as_slice()) + size_of_val(finished.objects.as_slice())
+        }
+        _ => 0,
+    }
 }
 
 /// Messages that only bring content go in lane 1, where they wait for each other but nothing else waits for them.

@@ -17,6 +17,9 @@ pub trait Payload: Send + Sized + 'static {
     /// Whether `into_outgoing` may take long, so that it has a thread of its own.
     fn is_slow_to_send(&self) -> bool;
 
+    /// Bytes of memory that it holds; files cost none.
+    fn held_bytes(&self) -> usize;
+
     /// The content, ready to be sent.
     ///
     /// # Errors
@@ -142,6 +145,10 @@ impl Payload for Arc<Object> {
 
     fn is_slow_to_send(&self) -> bool {
         self.data_type() == DataType::Directory
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.inline_bytes().map_or(0, <[u8]>::len)
     }
 
     fn into_outgoing(self) -> io::Result<Outgoing> {
@@ -289,6 +296,10 @@ impl Payload for Vec<u8> {
 
     fn is_slow_to_send(&self) -> bool {
         false
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.len()
     }
 
     fn into_outgoing(self) -> io::Result<Outgoing> {

@@ -119,7 +119,7 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         version: std::env::var(VERSION_VARIABLE).unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned()),
         expected_rank: role::expected_rank(),
         listen,
-        server: remote::server_role(&args.serving, None)?,
+        server: remote::server_role(&args.serving, None, false)?,
         run: args.run.clone(),
         cpus: CpuCount::parse(&args.worker.cpus).ok_or_else(|| RemoteError::Cpus(args.worker.cpus.clone()))?,
         unready: None,

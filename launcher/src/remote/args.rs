@@ -76,6 +76,9 @@ pub struct ServerArgs {
     /// Write an access file that is good for governors only
     #[arg(long, value_name = "FILE")]
     pub governor_access: Option<PathBuf>,
+    /// Send large data from governors without encryption, for a network that you trust
+    #[arg(long)]
+    pub data_plain: bool,
     #[command(flatten)]
     pub places: PlaceArgs,
 }

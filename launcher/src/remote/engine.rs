@@ -50,7 +50,8 @@ pub fn serve(
     let tls = PeerTls::server(&cluster)?;
     drop(cluster);
     let clients = ClientDoor::new(front.tls_clients());
-    let connect = |store, wake| Ok(TcpTransport::serve(TcpListener::from(listener), tls, store, Some(clients), wake)?);
+    let (listener, plain) = (TcpListener::from(listener), role.data_plain);
+    let connect = |store, wake| Ok(TcpTransport::serve(listener, tls, store, Some(clients), plain, wake)?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, "starting a server");
     let stopper = stop.clone();
     let mut opened = Ok(());

@@ -79,6 +79,8 @@ impl Role {
 pub struct ServerRole {
     pub access_files: AccessFiles,
     pub ready_file: Option<PathBuf>,
+    /// Large content from governors, and between them, goes without TLS.
+    pub data_plain: bool,
 }
 
 /// A governor.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// When it cannot be started.
 pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
-    let role = server_role(&args.serving, args.governor_access.as_deref())?;
+    let role = server_role(&args.serving, args.governor_access.as_deref(), args.data_plain)?;
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
         listen: address::parse_for_server(args.serving.at.listen.as_deref())?,
@@ -50,7 +50,11 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
 ///
 /// # Errors
 /// When it cannot be done so.
-pub fn server_role(args: &ServingArgs, governor_access: Option<&Path>) -> Result<ServerRole, PlanError> {
+pub fn server_role(
+    args: &ServingArgs,
+    governor_access: Option<&Path>,
+    data_plain: bool,
+) -> Result<ServerRole, PlanError> {
     Ok(ServerRole {
         access_files: AccessFiles {
             all: plan::absolute("--access", args.access.as_deref())?,
@@ -58,6 +62,7 @@ pub fn server_role(args: &ServingArgs, governor_access: Option<&Path>) -> Result
             governors: plan::absolute("--governor-access", governor_access)?,
         },
         ready_file: plan::absolute("--ready-file", args.ready_file.as_deref())?,
+        data_plain,
     })
 }
 

@@ -95,7 +95,7 @@ impl Reception {
         match self.door.turn(token, &self.tls, self.poll.registry()) {
             Some(Entered::Client(connection)) => self.clients.hand_over(connection),
             // Not possible: only the protocol of clients is spoken here.
-            Some(Entered::Peer(connection, _)) => drop(connection),
+            Some(Entered::Peer(..) | Entered::Plain(..)) => {}
             None if self.door.get_mut(token).is_some_and(|connection| connection.is_ready()) => {
                 self.active.insert(token);
             }

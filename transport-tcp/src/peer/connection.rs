@@ -1,21 +1,64 @@
 //! One TLS connection, read and written without waiting.
 
-use super::wire::{RECORD_HEADER_BYTES, Record, WireError};
+use super::wire::{RECORD_HEADER_BYTES, Record, WireError, append_header, append_record};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::Connection as Tls;
-use std::io::{self, Read, Write};
+use std::cell::RefCell;
+use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
-/// Bytes read or written in one turn, so that all connections of a thread get theirs.
-const TURN_BYTES_MAX: usize = 4 << 20;
+/// Bytes read or written in one turn, so that all connections of a thread get theirs, and what was read is still in the
+/// cache when it is looked at.
+pub(super) const TURN_BYTES_MAX: usize = 1 << 20;
 /// Records are written in batches of at least this size, if there are so many.
 const BATCH_BYTES: usize = 256 << 10;
-/// Room for plain bytes: more than a record of TLS, but not much, for it is cleared each time.
-const PLAIN_BYTES: usize = 32 << 10;
+/// Bytes asked of the system at a time; TLS by itself asks for little more than 4 KiB.
+const READ_BYTES: usize = 128 << 10;
+/// Bodies of records of this size are not copied into the batch.
+const COPY_BYTES_MAX: usize = 16 << 10;
+
+thread_local! {
+    /// Encrypted bytes between the system and TLS: one buffer for all connections of a thread.
+    static ENCRYPTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Records that are written together.
+pub(super) struct Batch<'a> {
+    tls: &'a mut Tls,
+    /// What was not encrypted yet.
+    small: &'a mut Vec<u8>,
+    written: usize,
+}
+
+impl Batch<'_> {
+    /// Appends a record.
+    pub(super) fn record(&mut self, kind: Record, body: &[u8]) -> Result<(), String> {
+        if body.len() <= COPY_BYTES_MAX {
+            append_record(kind, body, self.small);
+            return Ok(());
+        }
+        append_header(kind, body.len(), self.small);
+        self.flush(body).map_err(|error| error.to_string())
+    }
+
+    fn len(&self) -> usize {
+        self.written + self.small.len()
+    }
+
+    /// Encrypts what was appended, and `body` after it.
+    fn flush(&mut self, body: &[u8]) -> io::Result<()> {
+        let length = self.small.len() + body.len();
+        let taken = self.tls.writer().write_vectored(&[IoSlice::new(self.small), IoSlice::new(body)])?;
+        self.small.clear();
+        self.written += taken;
+        // Its buffer has no limit.
+        if taken == length { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+}
 
 /// A connection and the records that have come in part.
 pub(super) struct Connection {
@@ -90,19 +133,32 @@ impl Connection {
             self.input.drain(..self.taken);
             self.taken = 0;
         }
-        let mut left = TURN_BYTES_MAX;
-        while self.readable && left > 0 {
-            match self.tls.read_tls(&mut self.socket) {
-                Ok(0) => {
-                    (self.ended, self.readable) = (true, false);
+        ENCRYPTED.with_borrow_mut(|buffer| {
+            buffer.resize(READ_BYTES, 0);
+            let mut left = TURN_BYTES_MAX;
+            while self.readable && left > 0 {
+                match self.socket.read(buffer) {
+                    Ok(0) => (self.ended, self.readable) = (true, false),
+                    Ok(count) => {
+                        left = left.saturating_sub(count);
+                        self.heard = Instant::now();
+                        self.decrypt(buffer.get(..count).unwrap_or_default())?;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
                 }
-                Ok(count) => {
-                    left = left.saturating_sub(count);
-                    self.heard = Instant::now();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            }
+            Ok(())
+        })
+    }
+
+    fn decrypt(&mut self, mut encrypted: &[u8]) -> io::Result<()> {
+        while !encrypted.is_empty() {
+            if self.tls.read_tls(&mut encrypted)? == 0 {
+                // It has said that nothing more comes.
+                self.ended = true;
+                return Ok(());
             }
             if let Err(error) = self.tls.process_new_packets() {
                 // The other side is told why.
@@ -115,25 +171,25 @@ impl Connection {
     }
 
     fn take_plain(&mut self) -> io::Result<()> {
+        let mut reader = self.tls.reader();
         loop {
-            let start = self.input.len();
-            self.input.resize(start + PLAIN_BYTES, 0);
-            let read = self.tls.reader().read(&mut self.input[start..]);
-            self.input.truncate(start + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(PLAIN_BYTES) => {}
-                Ok(0) => {
+            let count = match reader.fill_buf() {
+                Ok([]) => {
                     self.ended = true;
                     return Ok(());
                 }
-                Ok(_) => return Ok(()),
+                Ok(plain) => {
+                    self.input.extend_from_slice(plain);
+                    plain.len()
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     self.ended = true;
                     return Ok(());
                 }
                 Err(error) => return Err(error),
-            }
+            };
+            reader.consume(count);
         }
     }
 
@@ -169,9 +225,9 @@ impl Connection {
     }
 
     /// Writes what is urgent, and then what `more` appends, as long as the system takes it and up to a bound.
-    pub(super) fn write(&mut self, mut more: impl FnMut(&mut Vec<u8>) -> Result<bool, String>) -> io::Result<()> {
+    pub(super) fn write(&mut self, mut more: impl FnMut(&mut Batch<'_>) -> Result<bool, String>) -> io::Result<()> {
         let mut left = TURN_BYTES_MAX;
-        let mut batch = Vec::new();
+        let mut small = Vec::new();
         while left > 0 {
             while self.tls.wants_write() {
                 match self.tls.write_tls(&mut self.socket) {
@@ -191,13 +247,14 @@ impl Connection {
             if self.tls.is_handshaking() {
                 return Ok(());
             }
-            batch.clear();
-            batch.append(&mut self.urgent);
+            small.clear();
+            small.append(&mut self.urgent);
+            let mut batch = Batch { tls: &mut self.tls, small: &mut small, written: 0 };
             while batch.len() < BATCH_BYTES && more(&mut batch).map_err(io::Error::other)? {}
-            if batch.is_empty() {
+            if batch.len() == 0 {
                 return Ok(());
             }
-            self.tls.writer().write_all(&batch)?;
+            batch.flush(&[])?;
         }
         Ok(())
     }

@@ -4,12 +4,14 @@
 
 use super::connection::Connection;
 use super::identity::{PEER_PROTOCOL, PeerTls, Role};
+use super::plain::{GREETING_BYTES, MAGIC, Pass, Plain};
 use super::wire::{GREETING_BYTES_MAX, Hello, Record, WireError, read, record};
 use crate::log_budget::LogBudget;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Connections at the door; past it the oldest is dropped.
@@ -25,13 +27,26 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 pub(super) enum Entered {
     Peer(Connection, Hello),
     Client(Connection),
+    /// A plain connection that was opened with this pass, which is to be checked.
+    Plain(Plain, SocketAddr, Pass),
+}
+
+/// A connection at the door.
+struct Guest {
+    connection: Connection,
+    /// For one without TLS: the beginning of its greeting.
+    plain: Option<Vec<u8>>,
+    /// It has shown whether it speaks TLS.
+    sorted: bool,
 }
 
 pub(super) struct Door {
     listener: Option<TcpListener>,
     acceptable: bool,
     retry_at: Option<Instant>,
-    waiting: BTreeMap<Token, Connection>,
+    waiting: BTreeMap<Token, Guest>,
+    /// Whether plain connections are taken.
+    pub(super) plain: bool,
     /// The oldest first.
     deadlines: VecDeque<(Instant, Token)>,
     log_budget: LogBudget,
@@ -47,6 +62,7 @@ impl Door {
             acceptable: true,
             retry_at: None,
             waiting: BTreeMap::new(),
+            plain: false,
             deadlines: VecDeque::new(),
             log_budget: LogBudget::default(),
         })
@@ -63,7 +79,7 @@ impl Door {
     }
 
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Connection> {
-        self.waiting.get_mut(&token)
+        self.waiting.get_mut(&token).map(|guest| &mut guest.connection)
     }
 
     pub(super) fn close(&mut self) {
@@ -96,7 +112,7 @@ impl Door {
             let made = tls.accept().map_err(io::Error::other);
             match made.and_then(|tls| Connection::new(socket, tls, address, token, registry)) {
                 Ok(connection) => {
-                    self.waiting.insert(token, connection);
+                    self.waiting.insert(token, Guest { connection, plain: None, sorted: !self.plain });
                     self.deadlines.push_back((Instant::now() + DOOR_TIME_MAX, token));
                 }
                 Err(error) => self.log(&address, &format!("it cannot be served: {error}")),
@@ -112,18 +128,30 @@ impl Door {
 
     /// A turn of a connection at the door.
     pub(super) fn turn(&mut self, token: Token, tls: &PeerTls, registry: &Registry) -> Option<Entered> {
-        let connection = self.waiting.get_mut(&token)?;
-        match greet(connection, tls) {
+        let guest = self.waiting.get_mut(&token)?;
+        let greeted = match guest.sort() {
+            Ok(true) => match &mut guest.plain {
+                Some(greeting) => read_greeting(&mut guest.connection, greeting).map(|pass| pass.map(Greeted::Plain)),
+                None => greet(&mut guest.connection, tls),
+            },
+            Ok(false) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
+        match greeted {
             Ok(None) => None,
-            Ok(Some(hello)) => {
-                let mut connection = self.waiting.remove(&token)?;
-                match hello {
-                    Some(hello) => Some(Entered::Peer(connection, hello)),
-                    None => {
+            Ok(Some(greeted)) => {
+                let mut connection = self.waiting.remove(&token)?.connection;
+                Some(match greeted {
+                    Greeted::Peer(hello) => Entered::Peer(connection, hello),
+                    Greeted::Client => {
                         let _ = registry.deregister(&mut connection.socket);
-                        Some(Entered::Client(connection))
+                        Entered::Client(connection)
                     }
-                }
+                    Greeted::Plain(pass) => {
+                        let (socket, _, address, _) = connection.into_parts();
+                        Entered::Plain(Plain::accepted(socket, token), address, pass)
+                    }
+                })
             }
             Err(why) => {
                 self.refuse(token, &why);
@@ -150,25 +178,79 @@ impl Door {
     }
 
     fn refuse(&mut self, token: Token, why: &str) {
-        if let Some(mut connection) = self.waiting.remove(&token) {
+        if let Some(Guest { mut connection, plain, .. }) = self.waiting.remove(&token) {
             self.log(&connection.address, why);
             if !connection.tls.is_handshaking() && connection.tls.alpn_protocol() == Some(PEER_PROTOCOL) {
                 connection.urgent = record(Record::Refused, &why);
                 let _ = connection.write(|_| Ok(false));
             }
-            connection.hang_up();
+            if plain.is_none() {
+                connection.hang_up();
+            }
         }
     }
 
-    pub(super) fn log(&mut self, address: &std::net::SocketAddr, why: &str) {
+    /// When `tick` has to be called.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let deadline = self.deadlines.front().map(|(deadline, _)| *deadline);
+        deadline.into_iter().chain(self.retry_at).min()
+    }
+
+    pub(super) fn log(&mut self, address: &SocketAddr, why: &str) {
         if self.log_budget.allows(Instant::now()) {
             tracing::warn!(peer = %address, "refused a connection: {why}");
         }
     }
 }
 
-/// Goes on with the handshakes: the hello of a peer, `Some(None)` for a client, `None` if more has to come.
-fn greet(connection: &mut Connection, tls: &PeerTls) -> Result<Option<Option<Hello>>, String> {
+impl Guest {
+    /// Whether it has shown whether it speaks TLS.
+    fn sort(&mut self) -> io::Result<bool> {
+        if self.sorted || !self.connection.readable {
+            return Ok(self.sorted);
+        }
+        let mut first = [0];
+        match self.connection.socket.peek(&mut first) {
+            Ok(count) => {
+                self.sorted = true;
+                self.plain = (count > 0 && first[0] == MAGIC[0]).then(Vec::new);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.connection.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.sorted)
+    }
+}
+
+/// What a connection at the door has shown.
+enum Greeted {
+    Peer(Hello),
+    Client,
+    Plain(Pass),
+}
+
+/// Reads the greeting of a plain connection and nothing after it: its pass, or none if more has to come.
+fn read_greeting(connection: &mut Connection, greeting: &mut Vec<u8>) -> Result<Option<Pass>, String> {
+    while greeting.len() < GREETING_BYTES {
+        let mut buffer = [0; GREETING_BYTES];
+        match connection.socket.read(&mut buffer[greeting.len()..]) {
+            Ok(0) => return Err("it closed the connection".to_owned()),
+            Ok(count) => greeting.extend_from_slice(&buffer[greeting.len()..greeting.len() + count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                connection.readable = false;
+                return Ok(None);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let pass = greeting.strip_prefix(&MAGIC).and_then(|pass| Pass::try_from(pass).ok());
+    pass.map(Some).ok_or_else(|| "it speaks neither TLS nor Rain".to_owned())
+}
+
+/// Goes on with the handshakes; `None` if more has to come.
+fn greet(connection: &mut Connection, tls: &PeerTls) -> Result<Option<Greeted>, String> {
     let read_well = connection.read().map_err(|error| error.to_string());
     if connection.tls.is_handshaking() {
         read_well?;
@@ -178,11 +260,11 @@ fn greet(connection: &mut Connection, tls: &PeerTls) -> Result<Option<Option<Hel
     }
     read_well?;
     if tls.role(&connection.tls)? == Role::Client {
-        return Ok(Some(None));
+        return Ok(Some(Greeted::Client));
     }
     let wrong = |error: WireError| error.to_string();
     let hello = match connection.next_record(GREETING_BYTES_MAX).map_err(wrong)? {
-        Some((Record::Hello, range)) => Some(Some(read::<Hello>(connection.body(range)).map_err(wrong)?)),
+        Some((Record::Hello, range)) => Some(Greeted::Peer(read(connection.body(range)).map_err(wrong)?)),
         Some(_) => return Err("it does not begin with a hello".to_owned()),
         None if connection.untaken() > GREETING_BYTES_MAX => return Err("its hello is too long".to_owned()),
         None if connection.has_ended() => return Err("it closed the connection".to_owned()),

@@ -3,7 +3,8 @@
 use super::connection::Connection;
 use super::door::{Door, Entered};
 use super::identity::PeerTls;
-use super::link::{Broken, CUT_MAX, Happened, Link, LinkKey};
+use super::link::{Broken, CUT_MAX, Happened, Link, LinkKey, PlainPath};
+use super::plain::{self, Pass, Plain};
 use super::wire::{Hello, PEER_VERSION, Place, Purpose, Record, Welcome, append_record, record};
 use super::{ClientDoor, Shared};
 use crossbeam_channel::{Receiver, Sender};
@@ -20,8 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often connections are looked at that nothing happens on.
+/// Connections are looked at no more often than this for what is due.
 const TICK: Duration = Duration::from_millis(250);
+/// When nothing is due, connections are looked at after this.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long the last messages may take at the end.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// With more messages than this not taken by the owner, nothing is read.
@@ -68,6 +71,13 @@ pub(super) struct Endpoint<D: Payload> {
     /// Links and connections at the door that may have something to do.
     pub(super) active: BTreeSet<LinkKey>,
     pub(super) active_at_door: BTreeSet<Token>,
+    /// Large content goes through plain connections (`--data-plain`): for the server, as it was told; for a governor, as
+    /// the server does it.
+    pub(super) data_plain: bool,
+    /// Passes that were told and not used, and the links they are for.
+    pub(super) passes: BTreeMap<Pass, LinkKey>,
+    /// When something is due on some link or at the door.
+    pub(super) due: Instant,
 }
 
 const SERVER: LinkKey = LinkKey { peer: Peer::Server, out: true };
@@ -86,11 +96,13 @@ impl<D: Payload> Endpoint<D> {
             self.dial(SERVER);
         }
         let mut ready = Events::with_capacity(1024);
-        let mut next_tick = Instant::now() + TICK;
+        let mut ticked = Instant::now();
         loop {
             let idle = self.active.is_empty() && self.active_at_door.is_empty() && !self.door.is_ready();
+            let next_tick = self.due.max(ticked + TICK);
             let wait = if idle { next_tick.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
-            match self.poll.poll(&mut ready, Some(wait + Duration::from_micros(u64::from(idle)))) {
+            // Past it, for the system's clock is coarse.
+            match self.poll.poll(&mut ready, Some(wait + Duration::from_millis(u64::from(idle)))) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -117,8 +129,9 @@ impl<D: Payload> Endpoint<D> {
                 self.turn(key);
             }
             let now = Instant::now();
-            if now >= next_tick {
-                next_tick = now + TICK;
+            self.due = self.door.due().map_or(self.due, |due| self.due.min(due));
+            if now >= self.due.max(ticked + TICK) {
+                ticked = now;
                 self.tick(now);
             }
         }
@@ -132,12 +145,19 @@ impl<D: Payload> Endpoint<D> {
                 continue;
             }
             let key = self.tokens.get(&token).copied();
-            let connection = match key {
-                Some(key) => self.links.get_mut(&key).and_then(|link| link.connection.as_mut()),
-                None => self.door.get_mut(token),
-            };
-            let Some(connection) = connection.filter(|connection| connection.token == token) else { continue };
-            connection.take_readiness(event);
+            let link = key.and_then(|key| self.links.get_mut(&key));
+            if let Some(PlainPath::Open(plain)) = link.map(|link| &mut link.plain)
+                && plain.token == token
+            {
+                plain.take_readiness(event);
+            } else {
+                let connection = match key {
+                    Some(key) => self.links.get_mut(&key).and_then(|link| link.connection.as_mut()),
+                    None => self.door.get_mut(token),
+                };
+                let Some(connection) = connection.filter(|connection| connection.token == token) else { continue };
+                connection.take_readiness(event);
+            }
             match key {
                 Some(key) => _ = self.active.insert(key),
                 None => _ = self.active_at_door.insert(token),
@@ -190,6 +210,7 @@ impl<D: Payload> Endpoint<D> {
                     clients.hand_over(connection);
                 }
             }
+            Some(Entered::Plain(plain, address, pass)) => self.attach_plain(plain, address, &pass),
             None => {
                 let ready = self.door.get_mut(token).is_some_and(|connection| connection.is_ready());
                 if ready {
@@ -202,13 +223,16 @@ impl<D: Payload> Endpoint<D> {
     /// Lets a peer in, or tells it why not.
     fn welcome(&mut self, mut connection: Connection, hello: &Hello) {
         match self.admit(hello, &connection) {
-            Ok((key, welcome)) => {
+            Ok((key, mut welcome)) => {
+                self.forget_connections(key);
+                if self.data_plain {
+                    welcome.plain = plain::new_pass();
+                    self.passes.extend(welcome.plain.map(|pass| (pass, key)));
+                }
                 connection.urgent = record(Record::Welcome, &welcome);
                 self.tokens.insert(connection.token, key);
                 let Some(link) = self.links.get_mut(&key) else { return };
-                if let Some(old) = link.connection.take() {
-                    self.tokens.remove(&old.token);
-                }
+                link.plain = PlainPath::Absent;
                 link.connection = Some(connection);
                 match link.resume(hello.received) {
                     Ok(()) => _ = self.active.insert(key),
@@ -244,7 +268,7 @@ impl<D: Payload> Endpoint<D> {
                 self.places.insert(governor, place);
                 let mut link = Link::new(self.wake_self.clone(), self.place.clone());
                 link.pass = random();
-                let welcome = Welcome { governor, pass: link.pass, received: [0; 2] };
+                let welcome = Welcome { governor, pass: link.pass, received: [0; 2], plain: None };
                 self.links.insert(key(governor, true), link);
                 tracing::info!("{governor} comes from {}", connection.address);
                 Ok((key(governor, true), welcome))
@@ -254,7 +278,7 @@ impl<D: Payload> Endpoint<D> {
                 let link = self.links.get(&key).filter(|link| link.pass == *pass);
                 let link = link.ok_or("the server has given this governor up")?;
                 tracing::info!("{governor} is back");
-                Ok((key, Welcome { governor: *governor, pass: *pass, received: link.received() }))
+                Ok((key, Welcome { governor: *governor, pass: *pass, received: link.received(), plain: None }))
             }
             (Purpose::Deliver { from, to }, Some(me)) if me == Peer::Governor(*to) => {
                 let key = key(*from, false);
@@ -262,7 +286,7 @@ impl<D: Payload> Endpoint<D> {
                     self.links.insert(key, Link::new(self.wake_self.clone(), self.place.clone()));
                 }
                 let link = self.links.get(&key).ok_or("this governor is not known any more")?;
-                Ok((key, Welcome { governor: *to, pass: 0, received: link.received() }))
+                Ok((key, Welcome { governor: *to, pass: 0, received: link.received(), plain: None }))
             }
             _ => Err("this is not who it is looking for".to_owned()),
         }
@@ -301,10 +325,12 @@ impl<D: Payload> Endpoint<D> {
         let Some(link) = self.links.get_mut(&key) else { return };
         let mut happened = Vec::new();
         let turned = link.turn(full, &mut happened);
-        let ready = link.connection.as_ref().is_some_and(|c| (c.readable && !full) || (c.writable && c.wants_write()));
-        let more = ready || (link.connection.as_ref().is_some_and(|c| c.writable && c.greeted) && !link.is_flushed());
-        if more && turned.is_ok() && !self.only_waits(key) {
+        self.due = self.due.min(link.due(Instant::now()));
+        if turned.is_ok() && link.has_more(full) {
             self.active.insert(key);
+        }
+        if matches!(link.plain, PlainPath::Wanted(_)) {
+            self.open_plain(key);
         }
         for happened in happened {
             self.carry_out(key, happened);
@@ -316,9 +342,46 @@ impl<D: Payload> Endpoint<D> {
         }
     }
 
-    /// Whether all that a link has to do is done by other threads, which wake this one.
-    fn only_waits(&self, key: LinkKey) -> bool {
-        self.links.get(&key).is_some_and(|link| link.waits_for_content())
+    /// Opens the plain connection of a link that has content for it.
+    fn open_plain(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        let (PlainPath::Wanted(pass), Some(connection)) = (&link.plain, &link.connection) else { return };
+        let token = Token(self.next_token + FIRST_TOKEN);
+        self.next_token += 1;
+        match Plain::open(connection.address, pass, token, self.poll.registry()) {
+            Ok(plain) => {
+                link.plain = PlainPath::Open(plain);
+                self.tokens.insert(token, key);
+            }
+            Err(error) => link.give_up_plain(&error.to_string()),
+        }
+        self.due = self.due.min(link.due(Instant::now()));
+        self.active.insert(key);
+    }
+
+    /// Takes a plain connection into use that somebody has opened, if it was this end that told its pass.
+    fn attach_plain(&mut self, plain: Plain, address: SocketAddr, pass: &Pass) {
+        let key = self.passes.remove(pass);
+        let link = key.and_then(|key| self.links.get_mut(&key).map(|link| (key, link)));
+        let Some((key, link)) = link.filter(|(_, link)| link.connection.as_ref().is_some_and(|c| c.greeted)) else {
+            self.door.log(&address, "it opens a data connection with a pass that is not good, or not any more");
+            return;
+        };
+        self.tokens.insert(plain.token, key);
+        link.accept_plain(plain, &name(Some(key.peer)), &name(self.me));
+        self.active.insert(key);
+    }
+
+    /// The connections of a link are not in use any more.
+    fn forget_connections(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        if let Some(connection) = &link.connection {
+            self.tokens.remove(&connection.token);
+        }
+        if let PlainPath::Open(plain) = &link.plain {
+            self.tokens.remove(&plain.token);
+        }
+        self.passes.retain(|_, for_link| *for_link != key);
     }
 
     fn is_full(&self) -> bool {
@@ -337,6 +400,8 @@ impl<D: Payload> Endpoint<D> {
                     link.pass = welcome.pass;
                 }
                 self.me = Some(Peer::Governor(welcome.governor));
+                self.data_plain = welcome.plain.is_some();
+                self.door.plain = self.data_plain;
                 if let Some(joining) = self.joining.take() {
                     let _ = joining.send(Ok(welcome.governor));
                 }
@@ -380,11 +445,10 @@ impl<D: Payload> Endpoint<D> {
     /// A link has lost its connection; it may get another one.
     fn cut(&mut self, key: LinkKey, why: String) {
         let me = self.me;
+        self.forget_connections(key);
         let Some(link) = self.links.get_mut(&key) else { return };
-        if let Some(connection) = link.connection.take() {
-            self.tokens.remove(&connection.token);
-        }
         link.cut(why.clone());
+        self.due = self.due.min(link.due(Instant::now()));
         let Some(addresses) = Some(link.addresses.len()).filter(|&count| count > 0) else {
             tracing::debug!("the connection to {key:?} was cut: {why}");
             return;
@@ -396,16 +460,18 @@ impl<D: Payload> Endpoint<D> {
             // Nobody listens there any more; or it never was, and who waits for it should hear at once.
             self.lose(key, why);
         } else {
-            link.retry_at = Some(Instant::now() + RETRY_DELAY);
+            let retry_at = Instant::now() + RETRY_DELAY;
+            link.retry_at = Some(retry_at);
+            self.due = self.due.min(retry_at);
         }
     }
 
     /// A link is over.
     fn lose(&mut self, key: LinkKey, why: String) {
+        self.forget_connections(key);
         let Some(mut link) = self.links.remove(&key) else { return };
         self.active.remove(&key);
         if let Some(connection) = &mut link.connection {
-            self.tokens.remove(&connection.token);
             connection.hang_up();
         }
         if let Some(joining) = self.joining.take_if(|_| key == SERVER) {
@@ -426,6 +492,7 @@ impl<D: Payload> Endpoint<D> {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.due = now + IDLE_MAX;
         self.door.tick(now);
         let full = self.is_full();
         for key in self.links.keys().copied().collect::<Vec<_>>() {
@@ -439,8 +506,9 @@ impl<D: Payload> Endpoint<D> {
                 self.dial(key);
             } else {
                 match ticked {
+                    // What is due then is found at the end of its turn.
                     Ok(()) if link.connection.is_some() => _ = self.active.insert(key),
-                    Ok(()) => {}
+                    Ok(()) => self.due = self.due.min(link.due(now)),
                     Err(Broken::Cut(why)) => self.cut(key, why),
                     Err(Broken::Over(why)) => self.lose(key, why),
                 }
@@ -459,6 +527,9 @@ impl<D: Payload> Endpoint<D> {
             let mut flushed = true;
             for key in self.links.keys().copied().collect::<Vec<_>>() {
                 let Some(link) = self.links.get_mut(&key) else { continue };
+                if matches!(link.plain, PlainPath::Offered(_) | PlainPath::Wanted(_)) {
+                    link.plain = PlainPath::Absent;
+                }
                 // What comes in now is of no interest, but what it acknowledges and closes is.
                 let broken = link.turn(false, &mut Vec::new()).is_err();
                 if broken {
@@ -487,6 +558,15 @@ impl<D: Payload> Endpoint<D> {
                 connection.hang_up();
             }
         }
+    }
+}
+
+/// What a peer is called in messages.
+fn name(peer: Option<Peer>) -> String {
+    match peer {
+        Some(Peer::Governor(governor)) => governor.to_string(),
+        Some(Peer::Server) => "the server".to_owned(),
+        None => "a new governor".to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A link: what two peers have to tell each other, over one connection after the other.
 
-use super::connection::Connection;
+use super::connection::{Batch, Connection, TURN_BYTES_MAX};
+use super::plain::{Pass, Plain, PlainError};
 use super::wire::{
     GREETING_BYTES_MAX, Hello, Place, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read,
     record,
@@ -22,8 +23,17 @@ const PING_AFTER: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// How long a cut may last.
 pub(super) const CUT_MAX: Duration = Duration::from_secs(4);
-/// So many messages, or this time, are acknowledged together.
+/// So many messages, heads of so many bytes, or what came in this time, are acknowledged together.
 const ACKNOWLEDGE_AFTER: u64 = 64;
+const ACKNOWLEDGE_AFTER_BYTES: usize = 1 << 20;
+const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(250);
+/// A peer for which more than this waits in memory is given up when it has acknowledged nothing for some time.
+const HELD_BYTES_MAX: usize = 256 << 20;
+const STUCK_TIME_MAX: Duration = Duration::from_secs(5);
+/// Bytes of heads that are written ahead of content that travels apart from them.
+const AHEAD_BYTES_MAX: usize = 8 << 20;
+/// After so many plain connections that broke with nothing achieved, content goes through TLS.
+const PLAIN_FAILURES_MAX: u32 = 3;
 
 /// Which link of a peer: governors have one in each direction between them, so that none has to wait for the other to
 /// agree who connects.
@@ -59,7 +69,11 @@ impl From<WireError> for Broken {
 
 impl From<MessageError> for Broken {
     fn from(error: MessageError) -> Self {
-        WireError::from(error).into()
+        match error {
+            // It is sent again then.
+            MessageError::Checksum => Broken::Cut(error.to_string()),
+            error => WireError::from(error).into(),
+        }
     }
 }
 
@@ -67,12 +81,33 @@ impl From<MessageError> for Broken {
 const HEADS: [Record; 2] = [Record::Head0, Record::Head1];
 const PIECES: [Record; 2] = [Record::Piece0, Record::Piece1];
 
+/// Whether content goes through a plain connection.
+pub(super) enum PlainPath {
+    /// Through TLS.
+    Absent,
+    /// The other side has told this pass; nothing was opened yet.
+    Offered(Pass),
+    /// Content waits for it to be opened.
+    Wanted(Pass),
+    Open(Plain),
+}
+
 pub(super) struct Link<D: Payload> {
     out: [LaneOut; 2],
     incoming: [LaneIn<D>; 2],
     /// Which lane goes next when both have something.
     turn: usize,
     acknowledged: Received,
+    /// Bytes of heads that came since then.
+    unacknowledged_bytes: usize,
+    /// When the other side has last acknowledged something, or had nothing to acknowledge.
+    heeded: Instant,
+    pub(super) plain: PlainPath,
+    plain_failures: u32,
+    /// Bytes of heads written since something of that lane was acknowledged.
+    ahead_bytes: usize,
+    /// How many of its messages were.
+    sent_content: u64,
     pub(super) connection: Option<Connection>,
     /// Since when it has had no working connection, and why.
     pub(super) cut: Option<(Instant, String)>,
@@ -95,6 +130,12 @@ impl<D: Payload> Link<D> {
             incoming: [LaneIn::default(), LaneIn::default()],
             turn: 0,
             acknowledged: [0; 2],
+            unacknowledged_bytes: 0,
+            heeded: Instant::now(),
+            plain: PlainPath::Absent,
+            plain_failures: 0,
+            ahead_bytes: 0,
+            sent_content: 0,
             connection: None,
             cut: Some((Instant::now(), "no connection".to_owned())),
             addresses: Vec::new(),
@@ -122,6 +163,8 @@ impl<D: Payload> Link<D> {
         }
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
         self.acknowledged = self.received();
+        (self.unacknowledged_bytes, self.ahead_bytes) = (0, 0);
+        self.heeded = Instant::now();
         self.cut = None;
         self.tries = 0;
         if let Some(connection) = &mut self.connection {
@@ -139,6 +182,11 @@ impl<D: Payload> Link<D> {
     /// The connection is gone.
     pub(super) fn cut(&mut self, why: String) {
         self.connection = None;
+        if matches!(self.plain, PlainPath::Open(_)) && self.out[1].held_bytes() > 0 {
+            // Perhaps because of it: the other side closes both when content does not come as it should.
+            self.plain_failures += 1;
+        }
+        self.plain = PlainPath::Absent;
         self.cut.get_or_insert_with(|| (Instant::now(), why));
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
     }
@@ -146,7 +194,8 @@ impl<D: Payload> Link<D> {
     /// Everything that was sent was written.
     pub(super) fn is_flushed(&self) -> bool {
         let written = self.connection.as_ref().is_none_or(|connection| !connection.wants_write());
-        written && self.out.iter().all(LaneOut::is_idle)
+        let plain = !matches!(&self.plain, PlainPath::Open(plain) if plain.is_busy());
+        written && plain && self.out.iter().all(LaneOut::is_idle)
     }
 
     pub(super) fn urge(&mut self, record: &[u8]) {
@@ -155,15 +204,67 @@ impl<D: Payload> Link<D> {
         }
     }
 
-    /// Whether all that is to be sent is content that another thread is still reading.
-    pub(super) fn waits_for_content(&self) -> bool {
-        let connection = self.connection.as_ref().is_none_or(|c| !c.readable && !c.wants_write());
-        connection && self.out.iter().all(|lane| lane.is_idle() || lane.is_waiting())
+    /// Whether there is something to do without waiting for the system, another thread or the other side.
+    pub(super) fn has_more(&self, full: bool) -> bool {
+        let Some(connection) = &self.connection else { return false };
+        if let PlainPath::Open(plain) = &self.plain
+            && (plain.can_send() || (plain.readable && !full && self.incoming[1].awaits_content()))
+        {
+            return true;
+        }
+        if (connection.readable && !full) || (connection.writable && connection.wants_write()) {
+            return true;
+        }
+        let goes = |lane: &LaneOut| !lane.is_idle() && !lane.is_waiting();
+        connection.writable && connection.greeted && (goes(&self.out[0]) || (goes(&self.out[1]) && !self.is_held_up()))
+    }
+
+    /// Whether lane 1 waits for the plain connection.
+    fn is_held_up(&self) -> bool {
+        match &self.plain {
+            PlainPath::Absent | PlainPath::Offered(_) => false,
+            PlainPath::Wanted(_) => true,
+            PlainPath::Open(plain) => plain.is_busy() || self.ahead_bytes > AHEAD_BYTES_MAX,
+        }
+    }
+
+    /// The other side takes a plain connection with this pass.
+    fn offer_plain(&mut self, pass: Option<Pass>) {
+        self.plain = match pass {
+            Some(pass) if self.plain_failures < PLAIN_FAILURES_MAX => PlainPath::Offered(pass),
+            Some(_) => {
+                tracing::warn!("data connections break again and again: content goes through TLS");
+                PlainPath::Absent
+            }
+            None => PlainPath::Absent,
+        };
+    }
+
+    /// A plain connection that the other side has opened; `me` and `peer` are for errors.
+    pub(super) fn accept_plain(&mut self, plain: Plain, peer: &str, me: &str) {
+        self.incoming[1].set_route(plain.route(peer, me));
+        self.plain = PlainPath::Open(plain);
+    }
+
+    /// Content goes through TLS from now on; nothing of it has gone another way.
+    pub(super) fn give_up_plain(&mut self, why: &str) {
+        tracing::warn!("cannot open a data connection, so content goes through TLS: {why}");
+        self.plain = PlainPath::Absent;
+    }
+
+    fn plain_error(&mut self, error: PlainError) -> Result<(), Broken> {
+        match error {
+            PlainError::NotOpened(why) => {
+                self.give_up_plain(&why);
+                Ok(())
+            }
+            PlainError::Broken(why) => Err(Broken::Cut(format!("the data connection: {why}"))),
+        }
     }
 
     /// Reads, unless `full`, and writes.
     pub(super) fn turn(&mut self, full: bool, happened: &mut Vec<Happened<D>>) -> Result<(), Broken> {
-        let read = if full { Ok(()) } else { self.read(happened) };
+        let read = if full { Ok(()) } else { self.read(happened).and_then(|()| self.read_plain()) };
         let whole = self.take_whole(happened);
         read.and(whole)?;
         self.acknowledge(ACKNOWLEDGE_AFTER);
@@ -195,6 +296,7 @@ impl<D: Payload> Link<D> {
                     let welcome: Welcome = read(body)?;
                     connection.greeted = true;
                     self.resume(welcome.received)?;
+                    self.offer_plain(welcome.plain);
                     happened.push(Happened::Welcomed(welcome));
                 }
                 (Record::Refused, false) => {
@@ -208,7 +310,12 @@ impl<D: Payload> Link<D> {
                 (Record::Ack, true) => {
                     let received: Received = read(body)?;
                     for (lane, count) in self.out.iter_mut().zip(received) {
-                        lane.acknowledge(count)?;
+                        if lane.acknowledge(count)? > 0 {
+                            self.heeded = Instant::now();
+                        }
+                    }
+                    if received[1] > self.sent_content {
+                        (self.sent_content, self.ahead_bytes, self.plain_failures) = (received[1], 0, 0);
                     }
                 }
                 (Record::Bye, true) => {
@@ -220,12 +327,33 @@ impl<D: Payload> Link<D> {
                     let (governor, place) = read(body)?;
                     happened.push(Happened::Located(governor, place));
                 }
-                (Record::Head0, true) => self.incoming[0].head(body, &self.place, &self.wake)?,
-                (Record::Head1, true) => self.incoming[1].head(body, &self.place, &self.wake)?,
+                (Record::Head0 | Record::Head1 | Record::HeadApart, true) => {
+                    self.unacknowledged_bytes += body.len();
+                    match kind {
+                        Record::Head0 => self.incoming[0].head(body, &self.place, &self.wake)?,
+                        Record::Head1 => self.incoming[1].head(body, &self.place, &self.wake)?,
+                        _ => self.incoming[1].head_apart(body, &self.place, &self.wake)?,
+                    }
+                }
                 (Record::Piece0, true) => self.incoming[0].piece(body, &self.wake)?,
                 (Record::Piece1, true) => self.incoming[1].piece(body, &self.wake)?,
+                (Record::Checksum, true) => self.incoming[1].checksum(read(body)?, &self.place, &self.wake)?,
             }
         }
+    }
+
+    /// Reads content from the plain connection, up to a bound.
+    fn read_plain(&mut self) -> Result<(), Broken> {
+        let PlainPath::Open(plain) = &mut self.plain else { return Ok(()) };
+        let mut left = TURN_BYTES_MAX;
+        while plain.readable && left > 0 && self.incoming[1].awaits_content() {
+            match self.incoming[1].fill(|buffer| plain.read(buffer), &self.place, &self.wake)? {
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(Broken::Cut(format!("the data connection: {error}"))),
+            }
+        }
+        Ok(())
     }
 
     /// Hands on the messages that have come whole.
@@ -248,33 +376,66 @@ impl<D: Payload> Link<D> {
         if let Some(connection) = &mut self.connection
             && connection.greeted
             && more > 0
-            && (more >= least || content)
+            && (more >= least || content || self.unacknowledged_bytes >= ACKNOWLEDGE_AFTER_BYTES)
         {
+            self.unacknowledged_bytes = 0;
             connection.urgent.extend(record(Record::Ack, &received));
             self.acknowledged = received;
         }
     }
 
+    /// Writes up to a bound. Content may be written through both connections in turn, if it is in many small parts.
     fn write(&mut self) -> Result<(), Broken> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        if !connection.writable {
-            return Ok(());
+        let mut left = TURN_BYTES_MAX;
+        loop {
+            let Some(connection) = &mut self.connection else { return Ok(()) };
+            if let PlainPath::Open(plain) = &mut self.plain
+                && plain.can_send()
+            {
+                match plain.send(left) {
+                    Ok(None) => {}
+                    Ok(Some(checksum)) => connection.urgent.extend(record(Record::Checksum, &checksum)),
+                    Err(error) => self.plain_error(error)?,
+                }
+            }
+            let before = left;
+            self.write_tls(&mut left)?;
+            if left == before || left == 0 || !matches!(&self.plain, PlainPath::Open(plain) if plain.can_send()) {
+                return Ok(());
+            }
         }
-        let (out, turn, greeted) = (&mut self.out, &mut self.turn, connection.greeted);
+    }
+
+    /// Writes what goes through TLS. Of content that goes through the plain connection, what is begun comes off `left`.
+    fn write_tls(&mut self, left: &mut usize) -> Result<(), Broken> {
+        let Some(connection) = self.connection.as_mut().filter(|connection| connection.writable) else { return Ok(()) };
+        let greeted = connection.greeted;
+        let (out, turn, plain, ahead) = (&mut self.out, &mut self.turn, &mut self.plain, &mut self.ahead_bytes);
         let written = connection.write(|batch| {
             if !greeted {
                 return Ok(false);
             }
             for lane in [*turn, 1 - *turn] {
-                match out[lane].next_piece(PIECE_BYTES)? {
-                    Some(Piece::Head(head)) => append_record(HEADS[lane], head, batch),
-                    Some(Piece::Content { source, range }) => {
-                        append_record(PIECES[lane], source.bytes().get(range).unwrap_or_default(), batch);
+                let written = match plain {
+                    PlainPath::Open(plain) if lane == 1 => write_apart(&mut out[1], plain, ahead, batch, left)?,
+                    PlainPath::Wanted(_) if lane == 1 => false,
+                    PlainPath::Offered(pass) if lane == 1 && out[1].is_large_next()? => {
+                        *plain = PlainPath::Wanted(*pass);
+                        false
                     }
-                    None => continue,
+                    _ => match out[lane].next_piece(PIECE_BYTES)? {
+                        Some(Piece::Head(head)) => batch.record(HEADS[lane], head).map(|()| true)?,
+                        Some(Piece::Content { source, range }) => {
+                            let bytes = source.bytes().get(range).unwrap_or_default();
+                            batch.record(PIECES[lane], bytes).map(|()| true)?
+                        }
+                        None => false,
+                    },
+                };
+                if written {
+                    *turn = 1 - lane;
+                    return Ok(true);
                 }
-                *turn = 1 - lane;
-                return Ok(true);
             }
             Ok(false)
         });
@@ -287,7 +448,18 @@ impl<D: Payload> Link<D> {
     /// Shows that this end lives, and finds out whether the other one does.
     pub(super) fn tick(&mut self, now: Instant, full: bool) -> Result<(), Broken> {
         self.acknowledge(1);
+        if let PlainPath::Open(plain) = &self.plain
+            && let Err(error) = plain.tick(now)
+        {
+            self.plain_error(error)?;
+        }
+        let held: usize = self.out.iter().map(LaneOut::held_bytes).sum();
         let Some(connection) = &mut self.connection else { return Ok(()) };
+        if held <= HELD_BYTES_MAX {
+            self.heeded = now;
+        } else if now.saturating_duration_since(self.heeded) > STUCK_TIME_MAX {
+            return Err(Broken::Over(format!("it does not take what is sent to it: {} MiB wait", held >> 20)));
+        }
         if full {
             // Nothing was read on purpose.
             connection.heard = now;
@@ -302,5 +474,51 @@ impl<D: Payload> Link<D> {
             append_record(Record::Ping, &[], &mut connection.urgent);
         }
         Ok(())
+    }
+
+    /// When `tick` has to be called, if nothing else happens.
+    pub(super) fn due(&self, now: Instant) -> Instant {
+        let Some(connection) = &self.connection else {
+            let over = self.cut.as_ref().map_or(now, |(since, _)| *since) + CUT_MAX;
+            return self.retry_at.map_or(over, |at| at.min(over));
+        };
+        let mut due = connection.heard + SILENCE_MAX;
+        if connection.greeted {
+            due = due.min(if connection.wants_write() { now } else { connection.wrote } + PING_AFTER);
+        }
+        if self.received() != self.acknowledged {
+            due = due.min(now + ACKNOWLEDGE_DELAY);
+        }
+        if let PlainPath::Open(plain) = &self.plain
+            && let Some(at) = plain.due()
+        {
+            due = due.min(at);
+        }
+        due
+    }
+}
+
+/// Writes the head of a message whose content goes through the plain connection, or begins its content; whether it did.
+fn write_apart(
+    out: &mut LaneOut,
+    plain: &mut Plain,
+    ahead_bytes: &mut usize,
+    batch: &mut Batch<'_>,
+    left: &mut usize,
+) -> Result<bool, String> {
+    if plain.is_busy() || *ahead_bytes > AHEAD_BYTES_MAX {
+        return Ok(false);
+    }
+    match out.next_piece(usize::MAX)? {
+        Some(Piece::Head(head)) => {
+            *ahead_bytes += head.len();
+            batch.record(Record::HeadApart, head).map(|()| true)
+        }
+        Some(Piece::Content { source, range }) => {
+            *left = left.saturating_sub(range.len());
+            plain.begin(source.clone());
+            Ok(true)
+        }
+        None => Ok(false),
     }
 }

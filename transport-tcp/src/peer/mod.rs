@@ -11,6 +11,7 @@ mod door;
 mod endpoint;
 pub mod identity;
 mod link;
+mod plain;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -33,7 +34,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long joining a server may take.
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(15);
@@ -102,7 +103,8 @@ pub struct TcpTransport<D: Payload> {
 }
 
 impl<D: Payload> TcpTransport<D> {
-    /// The server's end, which takes governors that connect to `listener`, and hands clients on.
+    /// The server's end, which takes governors that connect to `listener`, and hands clients on. With `data_plain`, large
+    /// content that governors send to each other and to the server goes through connections without TLS.
     ///
     /// # Errors
     /// When the system gives no descriptors or threads.
@@ -111,9 +113,12 @@ impl<D: Payload> TcpTransport<D> {
         tls: PeerTls,
         place: D::Place,
         clients: Option<ClientDoor>,
+        data_plain: bool,
         wake: Wake,
     ) -> Result<Self, ConnectError> {
         let (mut endpoint, mut transport) = Self::make(listener, tls, place)?;
+        endpoint.data_plain = data_plain;
+        endpoint.door.plain = data_plain;
         endpoint.me = Some(Peer::Server);
         endpoint.clients = clients;
         transport.set_wake(wake);
@@ -186,6 +191,9 @@ impl<D: Payload> TcpTransport<D> {
             places: BTreeMap::new(),
             active: BTreeSet::new(),
             active_at_door: BTreeSet::new(),
+            data_plain: false,
+            passes: BTreeMap::new(),
+            due: Instant::now(),
         };
         Ok((endpoint, Self { me: Peer::Server, requests: requests_in, events, shared, thread: None }))
     }

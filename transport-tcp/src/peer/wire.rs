@@ -1,5 +1,6 @@
 //! The records that server and governors write to each other.
 
+use super::plain::Pass;
 use rain_core::id::GovernorId;
 use rain_wire::message::MessageError;
 use serde::de::DeserializeOwned;
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// Both ends must have the same.
-pub(super) const PEER_VERSION: u32 = 1;
+pub(super) const PEER_VERSION: u32 = 2;
 /// A record: its kind, and the length of what follows.
 pub(super) const RECORD_HEADER_BYTES: usize = 5;
 /// Longest record before the handshake.
@@ -50,21 +51,31 @@ pub(super) enum Record {
     Head1 = 9,
     Piece0 = 10,
     Piece1 = 11,
+    /// The beginning of a message of lane 1 whose large content comes through the plain connection, and its checksum.
+    HeadApart = 12,
+    Checksum = 13,
 }
 
 impl Record {
     pub(super) fn from_code(code: u8) -> Result<Self, WireError> {
         use Record::*;
-        let all = [Hello, Welcome, Refused, Ping, Ack, Bye, Where, Address, Head0, Head1, Piece0, Piece1];
+        let all = [
+            Hello, Welcome, Refused, Ping, Ack, Bye, Where, Address, Head0, Head1, Piece0, Piece1, HeadApart, Checksum,
+        ];
         all.get(usize::from(code)).copied().ok_or(WireError::Kind(code))
     }
 }
 
 /// Appends a record.
 pub(super) fn append_record(kind: Record, body: &[u8], to: &mut Vec<u8>) {
-    to.push(kind as u8);
-    to.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    append_header(kind, body.len(), to);
     to.extend_from_slice(body);
+}
+
+/// Appends what goes before the body of a record.
+pub(super) fn append_header(kind: Record, length: usize, to: &mut Vec<u8>) {
+    to.push(kind as u8);
+    to.extend_from_slice(&(length as u32).to_le_bytes());
 }
 
 /// A record with a value in it.
@@ -109,6 +120,8 @@ pub(super) struct Welcome {
     /// What it shows when it returns.
     pub(super) pass: u64,
     pub(super) received: Received,
+    /// For a plain connection beside this one, if content is to travel so.
+    pub(super) plain: Option<Pass>,
 }
 
 /// Where a governor listens; `ip` is absent when it is the server's machine.

@@ -1,18 +1,22 @@
 //! The transport alone, on loopback addresses.
 
-use super::door::WAITING_CONNECTIONS_MAX;
+mod data_plain;
+mod log;
+mod proxy;
+mod strangers;
+
 use super::identity::{Cluster, Credentials, PeerTls};
 use super::{ConnectError, TcpTransport};
+use proxy::Proxy;
 use rain_core::graph::{Batch, Column, Kind, Offsets};
 use rain_core::id::{GovernorId, NONE, SessionId};
 use rain_core::peer::{BetweenGovernors, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use rain_transport::{Peer, Transport, TransportEvent, Wake, check_transport};
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Against hanging only.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,9 +38,14 @@ fn join(cluster: &Cluster, server: SocketAddr) -> (GovernorId, TcpTransport<Vec<
 }
 
 fn serve(cluster: &Cluster, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
+    serve_with(cluster, false, wake)
+}
+
+fn serve_with(cluster: &Cluster, data_plain: bool, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
     let door = listener();
     let address = door.local_addr().unwrap();
-    (address, TcpTransport::serve(door, PeerTls::server(cluster).unwrap(), (), None, wake).unwrap())
+    let tls = PeerTls::server(cluster).unwrap();
+    (address, TcpTransport::serve(door, tls, (), None, data_plain, wake).unwrap())
 }
 
 /// An end that can be waited at.
@@ -81,9 +90,18 @@ const FIRST: Peer = Peer::Governor(GovernorId(0));
 
 #[test]
 fn conforms() {
+    conforms_with(false);
+}
+
+#[test]
+fn conforms_with_content_beside_tls() {
+    conforms_with(true);
+}
+
+fn conforms_with(data_plain: bool) {
     check_transport(|(server_wake, governor_wakes)| {
         let cluster = Cluster::new().unwrap();
-        let (address, server) = serve(&cluster, server_wake);
+        let (address, server) = serve_with(&cluster, data_plain, server_wake);
         let mut ends = vec![server];
         for wake in governor_wakes {
             let (_, mut end) = join(&cluster, address);
@@ -94,110 +112,91 @@ fn conforms() {
     });
 }
 
-/// Something between two ends that cuts connections, or lets nothing through.
-struct Proxy {
-    address: SocketAddr,
-    open: Arc<Mutex<Vec<TcpStream>>>,
-    stalled: Arc<AtomicBool>,
-    closed: Arc<AtomicBool>,
-    /// What who connects has said.
-    heard: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Proxy {
-    fn new(target: SocketAddr) -> Self {
-        let door = listener();
-        let address = door.local_addr().unwrap();
-        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let (stalled, closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (kept, stall, close) = (open.clone(), stalled.clone(), closed.clone());
-        let heard: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let hear = heard.clone();
-        std::thread::spawn(move || {
-            for near in door.incoming().map_while(Result::ok) {
-                if close.load(Ordering::SeqCst) {
-                    return;
-                }
-                let far = TcpStream::connect(target).unwrap();
-                for (from, to, from_near) in [(&near, &far, true), (&far, &near, false)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let (stall, hear) = (stall.clone(), hear.clone());
-                    std::thread::spawn(move || {
-                        let mut buffer = vec![0; 1 << 16];
-                        while let Ok(count) = from.read(&mut buffer)
-                            && count > 0
-                        {
-                            if from_near {
-                                hear.lock().unwrap().extend_from_slice(&buffer[..count]);
-                            }
-                            // What has come is lost, as on a cut wire.
-                            if !stall.load(Ordering::SeqCst) && to.write_all(&buffer[..count]).is_err() {
-                                break;
-                            }
-                        }
-                        if !stall.load(Ordering::SeqCst) {
-                            let _ = to.shutdown(Shutdown::Both);
-                        }
-                    });
-                }
-                kept.lock().unwrap().extend([near, far]);
-            }
-        });
-        Self { address, open, stalled, closed, heard }
-    }
-
-    fn cut(&self) {
-        for stream in self.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.closed.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        self.cut();
-    }
-}
-
-#[test]
-fn what_is_on_its_way_survives_short_cuts() {
-    const MESSAGES: u64 = 600;
+/// Messages in both directions with so many bytes of content, while `trouble` is called after each that comes to the server.
+fn check_messages(data_plain: bool, count: u64, length: fn(u64) -> usize, trouble: impl Fn(u64, &Proxy)) -> Proxy {
     let cluster = Cluster::new().unwrap();
-    let (address, server) = serve(&cluster, Arc::new(|| ()));
+    let (address, server) = serve_with(&cluster, data_plain, Arc::new(|| ()));
     let proxy = Proxy::new(address);
     let mut server = End::new(server);
     let mut governor = End::new(join(&cluster, proxy.address).1);
-    // Every tenth is large, so that some are cut in the middle.
-    let content = |ticket: u64| vec![ticket as u8; if ticket.is_multiple_of(10) { 2_000_000 } else { 10 }];
-    for ticket in 0..MESSAGES {
+    let content = |ticket: u64| vec![ticket as u8; length(ticket)];
+    for ticket in 0..count {
         let fetched = FromGovernor::Fetched { ticket, content: Ok(content(ticket)) };
         governor.transport.send(Peer::Server, Message::FromGovernor(fetched));
         let fetch = ToGovernor::Fetch { session: SessionId(1), object: 0, ticket };
         server.transport.send(FIRST, Message::ToGovernor(fetch));
     }
-    for expected in 0..MESSAGES {
-        match server.next() {
-            TransportEvent::Message {
-                message: Message::FromGovernor(FromGovernor::Fetched { ticket, content: c }),
-                ..
-            } => {
-                assert_eq!((ticket, c), (expected, Ok(content(expected))));
-            }
-            other => panic!("unexpected {other:?}"),
-        }
-        if expected % 100 == 50 {
-            proxy.cut();
-        }
+    for expected in 0..count {
+        assert_eq!(next_fetched(&mut server), (expected, Ok(content(expected))));
+        trouble(expected, &proxy);
     }
-    for expected in 0..MESSAGES {
+    for expected in 0..count {
         match governor.next() {
             TransportEvent::Message { message: Message::ToGovernor(ToGovernor::Fetch { ticket, .. }), .. } => {
                 assert_eq!(ticket, expected);
             }
             other => panic!("unexpected {other:?}"),
         }
+    }
+    proxy
+}
+
+fn next_fetched(server: &mut End) -> (u64, Result<Vec<u8>, String>) {
+    match server.next() {
+        TransportEvent::Message {
+            message: Message::FromGovernor(FromGovernor::Fetched { ticket, content }), ..
+        } => (ticket, content),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+/// Every tenth is large, so that some are cut in the middle.
+fn some_large(ticket: u64) -> usize {
+    if ticket.is_multiple_of(10) { 2_000_000 } else { 10 }
+}
+
+#[test]
+fn what_is_on_its_way_survives_short_cuts() {
+    for data_plain in [false, true] {
+        check_messages(data_plain, 600, some_large, |ticket, proxy| {
+            if ticket % 100 == 50 {
+                proxy.cut();
+            }
+        });
+    }
+}
+
+#[test]
+fn large_content_that_is_cut_in_the_middle_comes_once_and_whole() {
+    for data_plain in [false, true] {
+        let proxy = check_messages(
+            data_plain,
+            6,
+            |ticket| if ticket == 0 { 10 } else { 8_000_000 },
+            |ticket, proxy| {
+                // From the second on, whichever way it goes.
+                if ticket == 0 {
+                    proxy.faults.cuts_left.store(5, Ordering::SeqCst);
+                }
+            },
+        );
+        assert_eq!(proxy.faults.cuts_left.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[test]
+fn a_slow_wire_that_tears_everything_apart_changes_nothing() {
+    for data_plain in [false, true] {
+        check_messages(
+            data_plain,
+            40,
+            |ticket| 3_000 * ticket as usize,
+            |ticket, proxy| {
+                if ticket == 0 {
+                    proxy.faults.torn.store(true, Ordering::SeqCst);
+                }
+            },
+        );
     }
 }
 
@@ -208,7 +207,7 @@ fn a_peer_that_falls_silent_is_lost() {
     let proxy = Proxy::new(address);
     let mut server = End::new(server);
     let mut governor = End::new(join(&cluster, proxy.address).1);
-    proxy.stalled.store(true, Ordering::SeqCst);
+    proxy.faults.stalled.store(true, Ordering::SeqCst);
     let (peer, why) = server.next_lost();
     assert_eq!(peer, FIRST);
     assert!(why.contains("nothing was heard from it"), "{why}");
@@ -296,71 +295,5 @@ fn batches_and_kinds_that_are_told_once_come_back_whole() {
             }
             other => panic!("unexpected {other:?}"),
         }
-    }
-}
-
-fn why_refused(authority: &str, credentials: &Credentials, server: SocketAddr) -> String {
-    match join_as(authority, credentials, server) {
-        Err(error) => error.to_string(),
-        Ok((id, _)) => panic!("{id} was let in"),
-    }
-}
-
-#[test]
-fn strangers_are_refused() {
-    let cluster = Cluster::new().unwrap();
-    let (address, server) = serve(&cluster, Arc::new(|| ()));
-    let other = Cluster::new().unwrap();
-    // Another cluster's, and this cluster's authority with another's certificate.
-    assert!(why_refused(&other.authority, &other.governor, address).contains("certificate"));
-    why_refused(&cluster.authority, &other.governor, address);
-    // Good for something else.
-    assert!(why_refused(&cluster.authority, &cluster.client, address).contains("a client's credentials"));
-    // A server that takes its own kind for a governor would take them for good.
-    why_refused(&cluster.authority, &cluster.server, address);
-    // Expired, on either side.
-    let past = SystemTime::now() - Duration::from_secs(3600);
-    let old = Cluster::lasting(past, Duration::from_secs(60)).unwrap();
-    let (old_address, _old_server) = serve(&old, Arc::new(|| ()));
-    assert!(why_refused(&old.authority, &old.governor, old_address).contains("xpired"));
-    // What a good governor has said, said again by somebody else.
-    let proxy = Proxy::new(address);
-    let (_, governor) = join(&cluster, proxy.address);
-    drop(governor);
-    let mut server = End::new(server);
-    assert_eq!(server.next_lost().0, FIRST);
-    let mut replayed = TcpStream::connect(address).unwrap();
-    let _ = replayed.write_all(&proxy.heard.lock().unwrap());
-    let mut answer = Vec::new();
-    let _ = replayed.read_to_end(&mut answer);
-    // Nobody has come: the next number is the next governor's.
-    assert_eq!(join(&cluster, address).0, GovernorId(1));
-    drop(server);
-}
-
-#[test]
-fn crowds_at_the_door_do_not_keep_governors_out() {
-    let cluster = Cluster::new().unwrap();
-    let (address, server) = serve(&cluster, Arc::new(|| ()));
-    let mut server = End::new(server);
-    // Half-open ones, some that say little, some that say nonsense.
-    let mut crowd = Vec::new();
-    for number in 0..2 * WAITING_CONNECTIONS_MAX {
-        let mut stream = TcpStream::connect(address).unwrap();
-        let said: &[u8] = match number % 3 {
-            0 => b"",
-            1 => &[22, 3, 1, 2],
-            _ => &[0xa5; 3000],
-        };
-        let _ = stream.write_all(said);
-        crowd.push(stream);
-    }
-    let (id, mut governor) = join(&cluster, address);
-    governor.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus: 3 }));
-    match server.next() {
-        TransportEvent::Message { from, message: Message::FromGovernor(FromGovernor::Joined { cpus: 3 }) } => {
-            assert_eq!(from, Peer::Governor(id));
-        }
-        other => panic!("unexpected {other:?}"),
     }
 }

@@ -1,0 +1,169 @@
+//! Content of which some has come. Much of it is stored by another thread than the one that receives it (see
+//! [`Incoming::push_loan`]), so that receiving and storing, which each copy every byte, go on at the same time.
+
+use crate::checksum::Checksum;
+use crate::payload::{Incoming, Loan, Room};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::io;
+use std::sync::Arc;
+
+/// Content of so many bytes is lent for storing.
+const LEND_FROM_BYTES: u64 = 1 << 20;
+/// So many buffers may wait to be stored; then receiving waits.
+const BUFFERS_MAX: usize = 16;
+/// Bytes of a buffer: small enough to be in the cache when it is stored.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A part of a message: one content.
+pub(crate) struct Part<D> {
+    incoming: Result<Box<dyn Incoming<D>>, String>,
+    /// Bytes that have not come.
+    pub(crate) left: u64,
+    /// Of content whose checksum is said.
+    pub(crate) check: Option<Check>,
+    buffers: Option<Buffers>,
+}
+
+/// What is known about content that came apart from its message.
+#[derive(Default)]
+pub(crate) struct Check {
+    found: Checksum,
+    pub(crate) said: Option<u64>,
+}
+
+/// Buffers that are lent, and come back.
+struct Buffers {
+    made: usize,
+    back: Receiver<Vec<u8>>,
+    give_back: Sender<Vec<u8>>,
+}
+
+impl Buffers {
+    fn new() -> Self {
+        let (give_back, back) = unbounded();
+        Self { made: 0, back, give_back }
+    }
+
+    /// A buffer; waits for one when there are too many already.
+    fn take(&mut self) -> Vec<u8> {
+        if let Ok(buffer) = self.back.try_recv() {
+            return buffer;
+        }
+        if self.made >= BUFFERS_MAX
+            && let Ok(buffer) = self.back.recv()
+        {
+            return buffer;
+        }
+        self.made += 1;
+        vec![0; BUFFER_BYTES]
+    }
+
+    fn lend(&self, buffer: Vec<u8>, length: usize) -> Loan {
+        let give_back = self.give_back.clone();
+        // An error means that the content is whole, or given up.
+        Loan::new(buffer, length, move |buffer| _ = give_back.send(buffer))
+    }
+}
+
+impl<D> Part<D> {
+    /// A content of `length` bytes of which nothing has come; `apart` if its checksum will be said.
+    pub(crate) fn new(incoming: Result<Box<dyn Incoming<D>>, String>, length: u64, apart: bool) -> Self {
+        let buffers = (length >= LEND_FROM_BYTES).then(Buffers::new);
+        Self { incoming, left: length, check: apart.then(Check::default), buffers }
+    }
+
+    /// Takes bytes, at most as many as are left.
+    pub(crate) fn push(&mut self, piece: &[u8]) {
+        if let Some(check) = &mut self.check {
+            check.found.update(piece);
+        }
+        self.left -= piece.len() as u64;
+        let Some(buffers) = &mut self.buffers else {
+            return store(&mut self.incoming, |incoming| incoming.push(piece));
+        };
+        for piece in piece.chunks(BUFFER_BYTES) {
+            let mut buffer = buffers.take();
+            buffer[..piece.len()].copy_from_slice(piece);
+            let loan = buffers.lend(buffer, piece.len());
+            store(&mut self.incoming, |incoming| incoming.push_loan(loan));
+        }
+    }
+
+    /// Takes bytes with their memory, at most as many as are left.
+    pub(crate) fn loan(&mut self, piece: Loan) {
+        self.left -= piece.len() as u64;
+        store(&mut self.incoming, |incoming| incoming.push_loan(piece));
+    }
+
+    /// Bytes, at most as many as are left, were put into the memory that `room` has given.
+    pub(crate) fn placed(&mut self, length: usize) {
+        self.left -= length as u64;
+    }
+
+    /// Memory for all of it, if there is some.
+    pub(crate) fn room(&mut self) -> Option<Arc<dyn Room>> {
+        self.incoming.as_mut().ok().and_then(|incoming| incoming.room())
+    }
+
+    /// Lets `read` put bytes into a buffer, at most as many as are left; how many that were.
+    pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+        let mut buffer = self.buffers.as_mut().map_or_else(|| vec![0; most], Buffers::take);
+        let count = read(&mut buffer[..most])?.min(most);
+        self.left -= count as u64;
+        if let Some(check) = &mut self.check {
+            check.found.update(&buffer[..count]);
+        }
+        match &self.buffers {
+            None => store(&mut self.incoming, |incoming| incoming.push(&buffer[..count])),
+            Some(buffers) => {
+                let loan = buffers.lend(buffer, count);
+                store(&mut self.incoming, |incoming| incoming.push_loan(loan));
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether it has come whole; an error when it is not what was sent.
+    pub(crate) fn is_whole(&self) -> Result<bool, Mismatch> {
+        match &self.check {
+            _ if self.left > 0 => Ok(false),
+            None => Ok(true),
+            Some(Check { said: None, .. }) => Ok(false),
+            Some(Check { said: Some(said), found }) if *said == found.value() => Ok(true),
+            Some(_) => Err(Mismatch),
+        }
+    }
+
+    /// Gives it up.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.incoming = Err(why);
+        self.check = None;
+    }
+
+    /// Whether `finish` may take long.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.incoming.as_ref().is_ok_and(|incoming| incoming.is_slow())
+    }
+
+    /// The content, once all has come.
+    pub(crate) fn finish(self) -> Result<D, String> {
+        self.incoming?.finish().map_err(|error| error.to_string())
+    }
+}
+
+/// Content that is not what was sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch;
+
+/// Stores a piece; what comes after a failure is dropped.
+fn store<D>(
+    incoming: &mut Result<Box<dyn Incoming<D>>, String>,
+    push: impl FnOnce(&mut dyn Incoming<D>) -> io::Result<()>,
+) {
+    if let Ok(into) = incoming
+        && let Err(error) = push(into.as_mut())
+    {
+        *incoming = Err(error.to_string());
+    }
+}
