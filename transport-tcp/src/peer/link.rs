@@ -345,6 +345,9 @@ impl<D: Payload> Link<D> {
     /// Reads content from the plain connection, up to a bound.
     fn read_plain(&mut self) -> Result<(), Broken> {
         let PlainPath::Open(plain) = &mut self.plain else { return Ok(()) };
+        if let Err(error) = plain.check_open() {
+            return self.plain_error(error);
+        }
         let mut left = TURN_BYTES_MAX;
         while plain.readable && left > 0 && self.incoming[1].awaits_content() {
             match self.incoming[1].fill(|buffer| plain.read(buffer), &self.place, &self.wake)? {

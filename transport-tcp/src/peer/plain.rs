@@ -43,6 +43,8 @@ pub(super) struct Plain {
     pub(super) token: Token,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// This end has opened it, so nothing comes.
+    opened: bool,
     /// What is left of it to be written.
     greeting: Vec<u8>,
     sending: Option<Sending>,
@@ -77,7 +79,7 @@ impl Plain {
         let mut socket = TcpStream::connect(address)?;
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         let mut plain = Self::accepted(socket, token);
-        plain.readable = false;
+        (plain.opened, plain.readable) = (true, false);
         plain.greeting = [MAGIC.as_slice(), pass].concat();
         Ok(plain)
     }
@@ -85,7 +87,8 @@ impl Plain {
     /// One that was accepted, and whose greeting was read.
     pub(super) fn accepted(socket: TcpStream, token: Token) -> Self {
         let (readable, writable) = (true, false);
-        Self { socket, token, readable, writable, greeting: Vec::new(), sending: None, progress: Instant::now() }
+        let (greeting, progress) = (Vec::new(), Instant::now());
+        Self { socket, token, readable, writable, opened: false, greeting, sending: None, progress }
     }
 
     /// Where it goes from and to, as the receiver sees it.
@@ -138,6 +141,19 @@ impl Plain {
         let checksum = sending.checksum.value();
         self.sending = None;
         Ok(Some(checksum))
+    }
+
+    /// Finds out whether the other side has closed it, without waiting for a write to fail: what it has not read may keep
+    /// that from happening.
+    pub(super) fn check_open(&mut self) -> Result<(), PlainError> {
+        if !self.opened || !self.readable || !self.greeting.is_empty() {
+            return Ok(());
+        }
+        match self.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(PlainError::Broken(error.to_string())),
+            Ok(_) => Err(PlainError::Broken("something comes through it".to_owned())),
+        }
     }
 
     /// Reads into `buffer`, which is not empty.
