@@ -14,13 +14,15 @@ use std::sync::Arc;
 pub const PIECE_BYTES: usize = 1 << 20;
 /// The tag of the stream's packets.
 pub(crate) const STREAM_TAG: i32 = 0;
-/// So many pieces of a lane may be under way.
-pub(crate) const PIECES_AHEAD: usize = 4;
+/// So many pieces of a lane may be under way: as many as a rank can do while the other one does not run.
+const PIECES_AHEAD: usize = 16;
 /// So many pieces may be under way in all; a lane with none under way may always have one, so that each gets on.
-pub(crate) const PIECES_IN_ALL: usize = 64;
+const PIECES_IN_ALL: usize = 128;
+/// So many pieces of a lane may have memory of their own.
+const LOANS_AHEAD: usize = 8;
 
 /// Memory for so many is kept for use again.
-const FREE_PIECES_MAX: usize = 2 * PIECES_AHEAD;
+const FREE_PIECES_MAX: usize = 2 * LOANS_AHEAD;
 
 /// The tag of the pieces of a lane.
 pub(crate) fn content_tag(lane: usize) -> i32 {
@@ -209,6 +211,7 @@ impl<D: Payload> Intake<D> {
             }
             while let Some(planned) = self.plan.front_mut()
                 && pieces.may_begin(self.receiving.len() + self.loans.lent)
+                && (planned.room.is_some() || self.receiving.len() + self.loans.lent < LOANS_AHEAD)
             {
                 let length = (planned.length - planned.received).min(PIECE_BYTES as u64) as usize;
                 let landing = match &planned.room {
