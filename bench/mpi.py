@@ -85,5 +85,5 @@ def measure(size: Size) -> Iterator[Row]:
         yield row("  over MPI / in one process", "times", 2.0, [sum(apart) / sum(local)])
         moved = transfers(client, length, size.runs)
         yield row("object of 1 GiB between two governors, MPI", "s", None, moved)
-    many = size.of(RANKS, 4)
+    many = RANKS if size.share >= 0.1 else 4
     yield row(f"start of {many} ranks until ready", "s", START_SECONDS, [start_time(many) for _ in range(size.runs)])
