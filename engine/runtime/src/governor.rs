@@ -14,10 +14,14 @@ use rain_exec::{ExecutorSpec, Interrupt};
 use rain_pool::{LocalQueue, Pool};
 use rain_topology::CpuId;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+
+/// Tasks of other sessions that are looked at to find some of one session.
+const OTHERS_MAX: usize = 1 << 12;
 
 /// How a governor is set up.
 #[derive(Clone, Debug)]
@@ -122,8 +126,17 @@ where
         let workers = start_workers(&shared, queues);
         if let (Ok(endpoint), Ok(workers)) = (endpoint.recv(), workers) {
             let machine = Governor::new();
-            Driver { machine, shared, reports, transport: endpoint, workers, asked_to_stop, stopping: false }
-                .run(&driver_bell);
+            Driver {
+                machine,
+                shared,
+                reports,
+                transport: endpoint,
+                workers,
+                asked_to_stop,
+                stopping: false,
+                taken_back: VecDeque::new(),
+            }
+            .run(&driver_bell);
         }
     })?;
     Ok((GovernorHandle { bell, stop, thread }, endpoint_in))
@@ -148,6 +161,8 @@ struct Driver<T> {
     workers: Vec<JoinHandle<()>>,
     asked_to_stop: Arc<AtomicBool>,
     stopping: bool,
+    /// What the state machine is to be told next.
+    taken_back: VecDeque<Event<Arc<Object>>>,
 }
 
 impl<T: Transport<Arc<Object>>> Driver<T> {
@@ -173,6 +188,9 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
     }
 
     fn next_event(&mut self) -> Option<Event<Arc<Object>>> {
+        if let Some(event) = self.taken_back.pop_front() {
+            return Some(event);
+        }
         if let Ok(report) = self.reports.try_recv() {
             return Some(match report {
                 Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
@@ -242,6 +260,10 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     self.interrupt_workers();
                 }
             }
+            Action::TakeBack { session, count } => {
+                let tasks = sessions.get(session.0).map(|session| self.take_back(&session, count)).unwrap_or_default();
+                self.taken_back.push_back(Event::TakenBack { session, tasks });
+            }
             Action::CloseSession(session) => {
                 if let Some(session) = sessions.remove(session.0) {
                     session.graph.cancel();
@@ -251,6 +273,24 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             Action::SendObject { session, object, to } => self.send_object(session, object, to),
             Action::Stop => self.stopping = true,
         }
+    }
+
+    /// Takes ready tasks of a session out of the queues; their claims stay.
+    fn take_back(&self, session: &Session, count: u32) -> Vec<u32> {
+        let pool = &self.shared.pool;
+        let mut taken = Vec::new();
+        let mut others = Vec::new();
+        while taken.len() < count as usize && others.len() < OTHERS_MAX {
+            let Some(task) = pool.take_back() else { break };
+            let is_wanted = task.session() == session.number
+                && !session.is_cancelled(task.task())
+                && !session.is_retried(task.task());
+            if is_wanted { taken.push(task.task()) } else { others.push(task) }
+        }
+        let woken = others.len();
+        others.into_iter().for_each(|task| pool.inject(task));
+        pool.wake(woken);
+        taken
     }
 
     fn send_object(&mut self, session: SessionId, object: u32, to: Asker) {
