@@ -20,8 +20,9 @@ const BACKLOG_MIN: f64 = 0.005;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Pending,
-    /// There was none to be had; something may have changed when tasks have finished there.
-    InVain,
+    /// It has answered. What it gave may have come back to it, as it alone has cpus enough, so that asking at once would
+    /// never end; something may be different when a task has finished or a governor has come.
+    Answered,
 }
 
 impl<D: Clone> Server<D> {
@@ -72,11 +73,7 @@ impl<D: Clone> Session<D> {
         tasks: &[TaskIndex],
         actions: &mut Vec<Action<D>>,
     ) {
-        if tasks.is_empty() {
-            self.asked.insert(id, Asked::InVain);
-        } else {
-            self.asked.remove(&id);
-        }
+        self.asked.insert(id, Asked::Answered);
         let Some(mut spread) = self.spread.take() else { return };
         let mut unpins = Vec::new();
         for task in tasks.iter().copied() {
@@ -114,11 +111,9 @@ impl<D: Clone> Session<D> {
         self.spread = Some(spread);
     }
 
-    /// What a governor said before that it has nothing to give back is not so any more, perhaps.
-    pub(super) fn may_ask_again(&mut self, id: GovernorId) {
-        if self.asked.get(&id) == Some(&Asked::InVain) {
-            self.asked.remove(&id);
-        }
+    /// Governors that have answered may be asked again.
+    pub(super) fn ask_again(&mut self) {
+        self.asked.retain(|_, asked| *asked == Asked::Pending);
     }
 }
 

@@ -204,6 +204,7 @@ impl<D: Clone> Server<D> {
                 self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, finished: 0 });
                 for session in self.sessions.values_mut() {
                     session.reconsider_wide_tasks();
+                    session.ask_again();
                 }
             }
             FromGovernor::Started { session, task, start } => {

@@ -204,7 +204,7 @@ impl<D: Clone> Session<D> {
         let count = done.len() as u64;
         governor.finished += count;
         self.take_off(id, governor, count);
-        self.may_ask_again(id);
+        self.ask_again();
         self.spread_over(&done, actions);
         self.advance_waits(&done, actions);
     }

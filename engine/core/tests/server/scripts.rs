@@ -416,9 +416,27 @@ fn a_task_that_was_cancelled_while_it_was_given_back_is_over() {
     h.request(Command::Cancel { session, tasks: vec![1] });
     assert_eq!(h.take_message_texts(), ["0: cancel [1]"]);
     h.governor(0, FromGovernor::GaveBack { session, tasks: vec![1] });
-    assert_eq!(h.take_message_texts(), ["0: unpin [0, 2]", "0: give back 1"]);
+    assert_eq!(h.take_message_texts(), ["0: unpin [0, 2]"]);
     h.finish(0, session, &[0, 2], &[1, 3]);
     h.done(Command::WaitAll { session });
+    assert!(h.take_messages().is_empty());
+}
+
+#[test]
+fn what_only_its_giver_can_run_goes_back_once() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    let tasks: [(&[u32], u32); 4] = [(&[], NONE); 4];
+    let mut wide = submission(&tasks, &[], &[]);
+    wide.kinds[0] = kind(2, 0);
+    h.done(Command::Submit { session, submission: wide });
+    h.take_messages();
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["0: give back 1"]);
+    h.governor(0, FromGovernor::GaveBack { session, tasks: vec![3] });
+    assert_eq!(h.take_message_texts(), ["0: run [3] constants [] remote [] pins []"]);
+    h.finish(0, session, &[0], &[]);
+    assert_eq!(h.take_message_texts(), ["0: give back 1"]);
     h.governor(0, FromGovernor::GaveBack { session, tasks: vec![] });
     assert!(h.take_messages().is_empty());
 }
