@@ -18,7 +18,13 @@ pub enum ToGovernor<D> {
         session: SessionId,
         tasks: Vec<TaskIndex>,
     },
-    /// The server needs these objects no more (it did since `Run::pins` or `Run::remote`).
+    /// Give back up to `count` tasks that have not begun, for governors that have nothing to do.
+    GiveBack {
+        session: SessionId,
+        count: u32,
+    },
+    /// One claim on each of these objects is to be given up: the server's own (since `Run::pins` or `Run::remote`), or one of
+    /// a task that was given back. An object may be named more than once.
     Unpin {
         session: SessionId,
         objects: Vec<ObjectIndex>,
@@ -94,6 +100,11 @@ pub enum FromGovernor<D> {
     },
     /// Tasks that were not begun because of `ToGovernor::EndOfWork`, and never will be.
     Withheld {
+        session: SessionId,
+        tasks: Vec<TaskIndex>,
+    },
+    /// The answer to `GiveBack`. Their inputs are there, and each task's claims on what it reads and makes are the server's now.
+    GaveBack {
         session: SessionId,
         tasks: Vec<TaskIndex>,
     },

@@ -51,6 +51,7 @@ fn describe(action: Action<Content>) -> String {
             FromGovernor::Finished(finished) => format!("tell finished {}", finished.tasks.len()),
             FromGovernor::Failed { task, failure, .. } => format!("tell failed {task}: {}", failure.message),
             FromGovernor::Started { task, .. } => format!("tell started {task}"),
+            FromGovernor::GaveBack { tasks, .. } => format!("tell gave back {tasks:?}"),
             FromGovernor::InputLost { object, why, .. } => format!("tell lost {object} {why}"),
             other => format!("tell {other:?}"),
         },
@@ -64,6 +65,7 @@ fn describe(action: Action<Content>) -> String {
         Action::Supply { object, content, .. } => format!("supply {object} = {content}"),
         Action::Release { objects, .. } => format!("release {objects:?}"),
         Action::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
+        Action::TakeBack { count, .. } => format!("take back {count}"),
         Action::CloseSession(session) => format!("close {}", session.0),
         Action::SendObject { object, to: Asker::Server { ticket }, .. } => format!("send {object} for ticket {ticket}"),
         Action::SendObject { object, to: Asker::Governor(to), .. } => format!("send {object} to {}", to.0),
@@ -195,11 +197,22 @@ fn questions_and_orders_are_passed_on_while_the_session_is_open() {
     h.peer(2, BetweenGovernors::Want { session: SESSION, object: 1 });
     h.server(ToGovernor::Unpin { session: SESSION, objects: vec![1] });
     h.server(ToGovernor::CancelTasks { session: SESSION, tasks: vec![0] });
+    h.server(ToGovernor::GiveBack { session: SESSION, count: 2 });
+    h.handle(Event::TakenBack { session: SESSION, tasks: vec![4] });
     h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
     h.handle(finished(&[1, 2]));
     assert_eq!(
         h.texts(),
-        ["send 1 for ticket 8", "send 1 to 2", "release [1]", "cancel [0]", "tell started 0", "tell finished 2"]
+        [
+            "send 1 for ticket 8",
+            "send 1 to 2",
+            "release [1]",
+            "cancel [0]",
+            "take back 2",
+            "tell gave back [4]",
+            "tell started 0",
+            "tell finished 2"
+        ]
     );
     h.server(ToGovernor::Stop);
     assert_eq!(h.texts(), ["stop"]);

@@ -38,8 +38,11 @@ mod deque {
         pub(super) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
         }
-        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
+        pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
+        }
+        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
+            self.steal()
         }
     }
 
@@ -65,8 +68,11 @@ mod deque {
         pub(super) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
         }
-        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
+        pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
+        }
+        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
+            self.steal()
         }
     }
 }
@@ -112,6 +118,25 @@ impl Pool {
     #[inline]
     pub fn inject(&self, task: ReadyTask) {
         self.injector.push(task);
+    }
+
+    /// Takes a ready task that no worker has begun out of the queues, the oldest of those that came from outside first; those
+    /// with a priority stay. Who puts it back with `inject` calls `wake`.
+    pub fn take_back(&self) -> Option<ReadyTask> {
+        loop {
+            let mut retry = false;
+            let queues = std::iter::once_with(|| self.injector.steal()).chain(self.stealers.iter().map(|s| s.steal()));
+            for stolen in queues {
+                match stolen {
+                    deque::Steal::Success(task) => return Some(task),
+                    deque::Steal::Retry => retry = true,
+                    deque::Steal::Empty => {}
+                }
+            }
+            if !retry {
+                return None;
+            }
+        }
     }
 
     /// Wakes up to `count` sleeping workers, after work was made visible to them.

@@ -119,6 +119,10 @@ fn check(plan: Plan, workers: usize, batches: usize) {
                     pool.wake(1);
                 }
             }
+            // As a governor does that is asked for tasks and puts back those of other sessions.
+            let back: Vec<ReadyTask> = (0..5).map_while(|_| pool.take_back()).collect();
+            back.iter().for_each(|task| pool.inject(*task));
+            pool.wake(back.len());
         }
     });
     for task in 0..tasks {

@@ -15,10 +15,14 @@ use rain_exec::{ExecutorSpec, Interrupt};
 use rain_pool::{LocalQueue, Pool};
 use rain_topology::CpuId;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+
+/// Tasks of other sessions that are looked at to find some of one session.
+const OTHERS_MAX: usize = 1 << 12;
 
 /// How a governor is set up.
 #[derive(Clone, Debug)]
@@ -134,9 +138,18 @@ where
         let workers = start_workers(&shared, queues);
         if let (Ok(endpoint), Ok(workers)) = (endpoint.recv(), workers) {
             let machine = Governor::new();
-            let (stopping, end) = (false, GovernorEnd::Asked);
-            Driver { machine, shared, reports, transport: endpoint, workers, asked_to_stop, stopping, end }
-                .run(&driver_bell)
+            Driver {
+                machine,
+                shared,
+                reports,
+                transport: endpoint,
+                workers,
+                asked_to_stop,
+                stopping: false,
+                end: GovernorEnd::Asked,
+                taken_back: VecDeque::new(),
+            }
+            .run(&driver_bell)
         } else {
             GovernorEnd::Broken
         }
@@ -164,6 +177,8 @@ struct Driver<T> {
     asked_to_stop: Arc<AtomicBool>,
     stopping: bool,
     end: GovernorEnd,
+    /// What the state machine is to be told next.
+    taken_back: VecDeque<Event<Arc<Object>>>,
 }
 
 impl<T: Transport<Arc<Object>>> Driver<T> {
@@ -189,6 +204,9 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
     }
 
     fn next_event(&mut self) -> Option<Event<Arc<Object>>> {
+        if let Some(event) = self.taken_back.pop_front() {
+            return Some(event);
+        }
         if let Ok(report) = self.reports.try_recv() {
             return Some(match report {
                 Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
@@ -264,6 +282,10 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 }
             }
             Action::EndOfWork { at } => self.shared.end.set(at),
+            Action::TakeBack { session, count } => {
+                let tasks = sessions.get(session.0).map(|session| self.take_back(&session, count)).unwrap_or_default();
+                self.taken_back.push_back(Event::TakenBack { session, tasks });
+            }
             Action::CloseSession(session) => {
                 self.shared.end.forget(session.0);
                 if let Some(session) = sessions.remove(session.0) {
@@ -274,6 +296,24 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             Action::SendObject { session, object, to } => self.send_object(session, object, to),
             Action::Stop => self.stopping = true,
         }
+    }
+
+    /// Takes ready tasks of a session out of the queues; their claims stay.
+    fn take_back(&self, session: &Session, count: u32) -> Vec<u32> {
+        let pool = &self.shared.pool;
+        let mut taken = Vec::new();
+        let mut others = Vec::new();
+        while taken.len() < count as usize && others.len() < OTHERS_MAX {
+            let Some(task) = pool.take_back() else { break };
+            let is_wanted = task.session() == session.number
+                && !session.is_cancelled(task.task())
+                && !session.is_retried(task.task());
+            if is_wanted { taken.push(task.task()) } else { others.push(task) }
+        }
+        let woken = others.len();
+        others.into_iter().for_each(|task| pool.inject(task));
+        pool.wake(woken);
+        taken
     }
 
     fn send_object(&mut self, session: SessionId, object: u32, to: Asker) {

@@ -80,6 +80,11 @@ impl Session {
         *failed <= retries
     }
 
+    /// Whether a task has failed before and is run again.
+    pub(crate) fn is_retried(&self, task: u32) -> bool {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&task)
+    }
+
     /// The batch of a task that was queued.
     pub(crate) fn batch_of(&self, task: u32) -> Option<Arc<Batch>> {
         let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);

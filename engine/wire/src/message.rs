@@ -171,6 +171,7 @@ pub fn map_contents<A, B>(
             ToGovernor::OpenSession(open) => ToGovernor::OpenSession(open),
             ToGovernor::CloseSession(session) => ToGovernor::CloseSession(session),
             ToGovernor::CancelTasks { session, tasks } => ToGovernor::CancelTasks { session, tasks },
+            ToGovernor::GiveBack { session, count } => ToGovernor::GiveBack { session, count },
             ToGovernor::Unpin { session, objects } => ToGovernor::Unpin { session, objects },
             ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
             ToGovernor::EndOfWork { at } => ToGovernor::EndOfWork { at },
@@ -185,6 +186,7 @@ pub fn map_contents<A, B>(
             FromGovernor::Withheld { session, tasks } => FromGovernor::Withheld { session, tasks },
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
+            FromGovernor::GaveBack { session, tasks } => FromGovernor::GaveBack { session, tasks },
             FromGovernor::InputLost { session, object, why } => FromGovernor::InputLost { session, object, why },
         }),
         Message::BetweenGovernors(message) => Message::BetweenGovernors(match message {

@@ -95,6 +95,27 @@ def test_governors_that_come_late_get_work(cluster: Cluster) -> None:
         assert {reader.info.governor for reader in readers} == {0, 1}
 
 
+def test_a_late_governor_takes_over_tasks_that_have_not_begun(cluster: Cluster) -> None:
+    cluster.govern()
+    client = joined(cluster, 1)
+    with client.new_session() as session:
+        source = make(3)
+        sleepers = [sleep_then(source, total(source)) for _ in range(20)]
+        all_of_them = tasks.Concat([sleeper.output for sleeper in sleepers])
+        all_of_them.output.keep()
+        session.submit()
+        with client.new_session() as other:
+            for _ in range(5):
+                total(make(1))
+            other.submit()
+            source.wait()
+            cluster.govern()
+            assert all_of_them.output.fetch().get_bytes() == b"3" * 20
+            other.wait_all()
+        session.update(sleepers)
+        assert {sleeper.info.governor for sleeper in sleepers} == {0, 1}
+
+
 def test_a_client_comes_over_tls(cluster: Cluster) -> None:
     cluster.govern()
     joined(cluster, 1)

@@ -30,6 +30,11 @@ pub enum Event<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// What `Action::TakeBack` has found.
+    TakenBack {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
     /// A task has failed.
     Failed {
         session: SessionId,
@@ -77,6 +82,11 @@ pub enum Action<D> {
     CancelTasks {
         session: SessionId,
         tasks: Vec<u32>,
+    },
+    /// Take up to `count` tasks that have not begun out of the queues, and tell with `Event::TakenBack`, also of none.
+    TakeBack {
+        session: SessionId,
+        count: u32,
     },
     /// Stop and forget a session.
     CloseSession(SessionId),
@@ -154,6 +164,11 @@ impl Governor {
                     actions.push(to_server(FromGovernor::Withheld { session, tasks }));
                 }
             }
+            Event::TakenBack { session, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
+                }
+            }
             Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
         }
     }
@@ -185,6 +200,11 @@ impl Governor {
             ToGovernor::CancelTasks { session, tasks } => {
                 if self.sessions.contains_key(&session) {
                     actions.push(Action::CancelTasks { session, tasks });
+                }
+            }
+            ToGovernor::GiveBack { session, count } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::TakeBack { session, count });
                 }
             }
             ToGovernor::Unpin { session, objects } => {

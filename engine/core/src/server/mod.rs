@@ -2,6 +2,7 @@
 //!
 //! Sans I/O: `Server::handle` takes an event and appends the actions that follow from it.
 
+mod balance;
 mod cancel;
 mod info;
 mod placement;
@@ -260,6 +261,7 @@ impl<D: Clone> Server<D> {
                 }
                 for session in self.sessions.values_mut() {
                     session.reconsider_wide_tasks();
+                    session.ask_again();
                 }
             }
             FromGovernor::Started { session, task, start } => {
@@ -282,6 +284,12 @@ impl<D: Clone> Server<D> {
             }
             FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, actions),
             FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, actions),
+            FromGovernor::GaveBack { session, tasks } => {
+                let Some(session) = self.sessions.get_mut(&session).filter(|s| s.failure.is_none()) else { return };
+                let Some(governor) = self.governors.get_mut(&id) else { return };
+                session.take_back(id, governor, &tasks, actions);
+                self.to_place.insert(session.id);
+            }
             FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
             FromGovernor::Fetched { ticket, content } => self.fetched(ticket, content, actions),
         }

@@ -32,7 +32,7 @@ pub(super) struct Spread<D> {
     /// Consumers of each object that have not finished.
     consumers_left: Vec<u32>,
     /// Governors that hold the object or will when their tasks have run.
-    holders: BTreeMap<ObjectIndex, Vec<GovernorId>>,
+    pub(super) holders: BTreeMap<ObjectIndex, Vec<GovernorId>>,
     constants: BTreeMap<ObjectIndex, D>,
     /// Kept constants that no task reads; they have to be somewhere to be fetched.
     unread_constants: Vec<ObjectIndex>,
@@ -98,6 +98,19 @@ impl<D: Clone> Spread<D> {
         }
     }
 
+    /// Mean duration of recent tasks, seconds, if any has finished.
+    pub(super) fn mean_duration(&self) -> Option<f64> {
+        self.mean_duration
+    }
+
+    /// A task was given back, and is to be placed again.
+    pub(super) fn unassign(&mut self, task: TaskIndex) {
+        self.assigned[task as usize] = u16::MAX;
+        if self.unmet[task as usize] == 0 {
+            self.ready.push_back(task);
+        }
+    }
+
     /// The governor that a task was given to.
     pub(super) fn governor_of(&self, task: TaskIndex) -> Option<GovernorId> {
         let assigned = self.assigned[task as usize];
@@ -127,7 +140,7 @@ impl<D: Clone> Spread<D> {
 
 impl<D: Clone> Session<D> {
     /// From now on tasks are handed out when they are ready. Those that a governor was given as a whole stay there.
-    fn start_to_spread(&mut self) {
+    pub(super) fn start_to_spread(&mut self) {
         let mut spread = Spread::new();
         spread.grow(self.tasks.len(), self.objects.len());
         let unplaced = std::mem::take(&mut self.unplaced);
@@ -139,7 +152,7 @@ impl<D: Clone> Session<D> {
                     spread.assigned[task as usize] =
                         if state == TaskState::Cancelled { CANCELLED } else { id.0 as u16 };
                     if !state.is_over() {
-                        batch.inputs(task).iter().for_each(|object| spread.consumers_left[*object as usize] += 1);
+                        self.add_inputs(&mut spread, batch, task);
                     }
                 }
             }
@@ -151,6 +164,17 @@ impl<D: Clone> Session<D> {
         self.spread = Some(Box::new(spread));
         for unplaced in unplaced {
             self.spread_submit(&unplaced.batch, unplaced.constants);
+        }
+    }
+
+    fn add_inputs(&self, spread: &mut Spread<D>, batch: &Batch, task: TaskIndex) {
+        for object in batch.inputs(task) {
+            spread.consumers_left[*object as usize] += 1;
+            if !self.object_is_finished(*object) {
+                spread.unmet[task as usize] += 1;
+                spread.edges.push((task, spread.first_edge[*object as usize]));
+                spread.first_edge[*object as usize] = spread.edges.len() as u32 - 1;
+            }
         }
     }
 
@@ -167,14 +191,7 @@ impl<D: Clone> Session<D> {
         let Some(mut spread) = self.spread.take() else { return };
         spread.grow(self.tasks.len(), self.objects.len());
         for task in batch.tasks() {
-            for object in batch.inputs(task) {
-                spread.consumers_left[*object as usize] += 1;
-                if !self.object_is_finished(*object) {
-                    spread.unmet[task as usize] += 1;
-                    spread.edges.push((task, spread.first_edge[*object as usize]));
-                    spread.first_edge[*object as usize] = spread.edges.len() as u32 - 1;
-                }
-            }
+            self.add_inputs(&mut spread, batch, task);
             if spread.unmet[task as usize] == 0 {
                 spread.ready.push_back(task);
             }
@@ -197,9 +214,11 @@ impl<D: Clone> Session<D> {
         let Some(mut spread) = self.spread.take() else { return };
         let mut unneeded = Vec::new();
         let mut ready = Vec::new();
+        let mut wanted = Vec::new();
         for task in over.iter().copied() {
             let record = &self.tasks[task as usize];
             let finished = record.state == TaskState::Finished;
+            let maker = record.governor;
             if finished {
                 spread.learn(f64::from(record.duration));
             }
@@ -224,13 +243,34 @@ impl<D: Clone> Session<D> {
                     if *unmet == 0 && spread.assigned[consumer as usize] == u16::MAX {
                         ready.push(consumer);
                     }
+                    // It was made elsewhere than planned, because its task was taken back.
+                    let reader = spread.assigned[consumer as usize];
+                    if reader < CANCELLED && reader != maker {
+                        wanted.push((GovernorId(u32::from(reader)), object));
+                    }
                 }
                 // The list has the newest consumer first; the oldest is to run first.
                 spread.ready.extend(ready.drain(..).rev());
             }
         }
         spread.drop_objects(self.id, unneeded, actions);
+        self.bring(&mut spread, wanted, actions);
         self.spread = Some(spread);
+    }
+
+    /// Has governors bring objects that tasks wait for which they have already.
+    fn bring(&self, spread: &mut Spread<D>, wanted: Vec<(GovernorId, ObjectIndex)>, actions: &mut Vec<Action<D>>) {
+        let mut runs: BTreeMap<GovernorId, Vec<RemoteInput>> = BTreeMap::new();
+        for (governor, object) in wanted {
+            let Some(holders) = spread.holders.get_mut(&object).filter(|h| !h.contains(&governor)) else { continue };
+            let input = RemoteInput { object, holders: sources(holders, self.objects[object as usize].size) };
+            holders.push(governor);
+            runs.entry(governor).or_default().push(input);
+        }
+        for (governor, remote) in runs {
+            let run = Run { remote, ..empty_run(self.id, empty_batch(self)) };
+            actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::Run(run)) });
+        }
     }
 
     /// Whether governors are to hold an object of a spread session.
@@ -451,9 +491,13 @@ fn choose<D: Clone>(
 impl<D: Clone> Server<D> {
     /// Hands out what can be handed out.
     pub(super) fn place(&mut self, actions: &mut Vec<Action<D>>) {
-        if self.to_place.is_empty() {
-            return;
+        if !self.to_place.is_empty() {
+            self.place_all(actions);
         }
+        self.balance(actions);
+    }
+
+    fn place_all(&mut self, actions: &mut Vec<Action<D>>) {
         let (sessions, governors) = (&mut self.sessions, &mut self.governors);
         let is_one = governors.values().filter(|governor| governor.alive).count() == 1;
         self.to_place.retain(|id| {

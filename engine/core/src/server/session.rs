@@ -1,5 +1,6 @@
 //! A session: its graph, what of it is finished, and who waits for what.
 
+use super::balance::Asked;
 use super::placement::Spread;
 use super::waits::Waits;
 use super::{Action, Governor, session_error};
@@ -73,6 +74,8 @@ pub(super) struct Session<D> {
     pub(super) unplaced: Vec<Unplaced<D>>,
     /// Set from the first submit on that did not find exactly one governor.
     pub(super) spread: Option<Box<Spread<D>>>,
+    /// Governors that were asked to give tasks back.
+    pub(super) asked: BTreeMap<GovernorId, Asked>,
     /// Governors that know this session, and how many of its tasks they have.
     pub(super) governors: BTreeMap<GovernorId, u64>,
 }
@@ -97,6 +100,7 @@ impl<D: Clone> Session<D> {
             waits: Waits::default(),
             unplaced: Vec::new(),
             spread: None,
+            asked: BTreeMap::new(),
             governors: BTreeMap::new(),
         }
     }
@@ -203,6 +207,7 @@ impl<D: Clone> Session<D> {
         let count = done.len() as u64;
         governor.finished += count;
         self.take_off(id, governor, count);
+        self.ask_again();
         self.spread_over(&done, actions);
         self.advance_waits(&done, actions);
     }

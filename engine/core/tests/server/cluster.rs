@@ -88,6 +88,8 @@ pub struct World {
     pub ran: BTreeMap<TaskIndex, u32>,
     /// Where each object was made, or brought by the server.
     made: BTreeMap<ObjectIndex, u32>,
+    /// Tasks that were given back.
+    given_back: usize,
     /// Inputs that governors said they could not get.
     lost: Vec<String>,
     /// Whether governors that have not made an object may fail to pass it on.
@@ -100,7 +102,7 @@ impl World {
         let session = h.new_session();
         let nodes = cpus.iter().map(|_| Node::default()).collect();
         let (queues, ran, made) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { h, session, nodes, queues, ran, made, lost: Vec::new(), unreliable: false }
+        Self { h, session, nodes, queues, ran, made, given_back: 0, lost: Vec::new(), unreliable: false }
     }
 
     fn send(&mut self, from: End, to: End, message: Message<u64>) {
@@ -137,6 +139,14 @@ impl World {
                     *node.sent.entry(*object).or_default() += 1;
                 }
                 self.send(me, End::Governor(to.0), message);
+            }
+            Action::TakeBack { session, count } => {
+                let ready = node.ready().into_iter().filter(|task| !node.cancelled.contains(task));
+                let tasks: Vec<TaskIndex> = ready.take(count as usize).collect();
+                // Their claims stay.
+                tasks.iter().for_each(|task| _ = node.tasks.remove(task));
+                self.given_back += tasks.len();
+                self.handle(number, Event::TakenBack { session, tasks }, draw);
             }
             Action::CloseSession(_) => panic!("the session has failed, with lost inputs {:?}", self.lost),
             Action::OpenSession(_) => {}
@@ -235,6 +245,16 @@ impl World {
         }
     }
 
+    /// Delivers all messages; whether there is a task that can run.
+    fn deliver_all(&mut self, draws: &mut impl Iterator<Item = usize>) -> bool {
+        loop {
+            let waiting = self.queues.iter().find(|(_, queue)| !queue.is_empty()).map(|(ends, _)| *ends);
+            let Some(ends) = waiting else { break };
+            self.deliver(ends, draws.next().unwrap_or(0));
+        }
+        self.nodes.iter().any(|node| !node.ready().is_empty())
+    }
+
     /// Another governor comes.
     fn join(&mut self, cpus: u32) {
         self.h.governor(self.nodes.len() as u32, FromGovernor::Joined { cpus });
@@ -276,6 +296,37 @@ fn a_large_object_is_passed_on_by_those_who_have_it() {
     let copies: Vec<usize> = w.nodes.iter().filter_map(|node| node.sent.get(&0)).copied().collect();
     assert_eq!(copies.iter().sum::<usize>(), 11, "each of the others has got it once");
     assert!(copies.iter().max() <= Some(&2) && copies.len() >= 6, "{copies:?}");
+    assert_eq!(w.claimed(), []);
+}
+
+#[test]
+fn late_governors_are_fed_with_tasks_that_have_not_begun() {
+    let mut w = World::new(&[1]);
+    let session = w.session;
+    // Makers, and readers of several of them each.
+    let inputs: Vec<Vec<u32>> = (0..60).map(|n| if n < 40 { vec![] } else { vec![n - 40, n - 30, n - 20] }).collect();
+    let tasks: Vec<(&[u32], u32)> = inputs.iter().map(Vec::as_slice).zip(0..).collect();
+    w.h.done(Command::Submit { session, submission: submission(&tasks, &[], &[59]) });
+    let all = w.h.request(Command::WaitAll { session });
+    let mut draws = random(5);
+    w.take_server_messages();
+    w.steps(&mut draws, 10);
+    (0..3).for_each(|_| w.join(1));
+    // Tasks take longer than messages.
+    while w.deliver_all(&mut draws) {
+        let busy: Vec<u32> = (0..4).filter(|number| !w.nodes[*number as usize].ready().is_empty()).collect();
+        if let Some(number) = busy.get(draws.next().unwrap_or(0) % busy.len().max(1)) {
+            let first = w.nodes[*number as usize].ready()[0];
+            w.run((*number, first));
+        }
+    }
+    w.assert_nobody_is_stuck();
+    assert!(matches!(w.h.take_reply(all), Some(Reply::Done)));
+    assert!(w.given_back >= 20, "only {} were given back", w.given_back);
+    let used: BTreeSet<u32> = w.ran.values().copied().collect();
+    assert_eq!(used, BTreeSet::from([0, 1, 2, 3]));
+    w.h.done(Command::Unkeep { session, objects: vec![59] });
+    w.settle(&mut draws);
     assert_eq!(w.claimed(), []);
 }
 

@@ -131,6 +131,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::CloseSession(session) => format!("close {}", session.0),
         ToGovernor::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
         ToGovernor::Unpin { objects, .. } => format!("unpin {objects:?}"),
+        ToGovernor::GiveBack { count, .. } => format!("give back {count}"),
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
         ToGovernor::EndOfWork { at } => format!("end of work {at}"),
         ToGovernor::Stop => "stop".to_owned(),

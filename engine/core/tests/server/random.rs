@@ -34,6 +34,8 @@ impl World {
                         governor.objects.remove(&object);
                     }
                 }
+                // Not answered here; `cluster` does.
+                ToGovernor::GiveBack { .. } => {}
                 ToGovernor::OpenSession(_) | ToGovernor::CloseSession(_) => {}
                 other => panic!("unexpected {other:?}"),
             }

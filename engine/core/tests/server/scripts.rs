@@ -355,6 +355,8 @@ fn later_submits_of_a_session_go_to_governors_that_have_come_since() {
     h.finish(0, session, &[0], &[1]);
     h.take_messages();
     h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["0: give back 1"]);
+    h.governor(0, FromGovernor::GaveBack { session, tasks: vec![] });
     // 1 and 2 are still with governor 0: what 3 reads is there, what 4 reads is not made yet, 5 reads nothing.
     h.done(Command::Submit { session, submission: submission(&[(&[1], 4), (&[2], 5), (&[], 6)], &[], &[]) });
     assert_eq!(h.take_message_texts(), ["1: open 1", "1: run [3, 5] constants [] remote [(1, [0])] pins []"]);
@@ -367,6 +369,76 @@ fn later_submits_of_a_session_go_to_governors_that_have_come_since() {
     h.done(Command::Unkeep { session, objects: vec![1, 2] });
     assert_eq!(h.take_message_texts(), ["0: unpin [1, 2]", "1: unpin [1]"]);
     h.assert_nothing_left();
+}
+
+#[test]
+fn tasks_that_have_not_begun_are_taken_back_for_an_idle_governor() {
+    let mut h = Harness::new(&[1]);
+    let session = h.new_session();
+    // 0 and 1 read a constant; 2 reads what they make, and 3 the constant and what 1 makes.
+    let tasks: [(&[u32], u32); 4] = [(&[0], 1), (&[0], 2), (&[1, 2], 3), (&[0, 2], 4)];
+    h.done(Command::Submit { session, submission: submission(&tasks, &[0], &[3]) });
+    h.take_messages();
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["0: give back 1"]);
+    // The claim of task 1 on the constant is the server's now; the one that it had as the maker of object 2 goes.
+    h.governor(0, FromGovernor::GaveBack { session, tasks: vec![1] });
+    assert_eq!(
+        h.take_message_texts(),
+        ["0: unpin [2]", "1: open 1", "1: run [1] constants [] remote [(0, [0])] pins [2]"]
+    );
+    // Those that wait for what it makes have stayed, and get it.
+    h.finish(1, session, &[1], &[2]);
+    assert_eq!(h.take_message_texts(), ["0: run [] constants [] remote [(2, [1])] pins []", "0: give back 1"]);
+    h.finish(0, session, &[0], &[1]);
+    assert!(h.take_messages().is_empty());
+    // The server has a claim on what 3 reads already.
+    h.governor(0, FromGovernor::GaveBack { session, tasks: vec![3] });
+    assert_eq!(h.take_message_texts(), ["0: unpin [0, 2, 4]", "1: run [3] constants [] remote [] pins []"]);
+    h.finish(1, session, &[3], &[4]);
+    assert_eq!(h.take_message_texts(), ["0: unpin [0]", "1: unpin [0]"]);
+    h.finish(0, session, &[2], &[3]);
+    assert_eq!(h.take_message_texts(), ["0: unpin [2]", "1: unpin [2]"]);
+    h.done(Command::WaitAll { session });
+    h.done(Command::Unkeep { session, objects: vec![3] });
+    assert_eq!(h.take_message_texts(), ["0: unpin [3]"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_task_that_was_cancelled_while_it_was_given_back_is_over() {
+    let mut h = Harness::new(&[1]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[0], 1), (&[0], 2), (&[], 3)], &[0], &[]) });
+    h.take_messages();
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["0: give back 1"]);
+    h.request(Command::Cancel { session, tasks: vec![1] });
+    assert_eq!(h.take_message_texts(), ["0: cancel [1]"]);
+    h.governor(0, FromGovernor::GaveBack { session, tasks: vec![1] });
+    assert_eq!(h.take_message_texts(), ["0: unpin [0, 2]"]);
+    h.finish(0, session, &[0, 2], &[1, 3]);
+    h.done(Command::WaitAll { session });
+    assert!(h.take_messages().is_empty());
+}
+
+#[test]
+fn what_only_its_giver_can_run_goes_back_once() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    let tasks: [(&[u32], u32); 4] = [(&[], NONE); 4];
+    let mut wide = submission(&tasks, &[], &[]);
+    wide.kinds[0] = kind(2, 0);
+    h.done(Command::Submit { session, submission: wide });
+    h.take_messages();
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["0: give back 1"]);
+    h.governor(0, FromGovernor::GaveBack { session, tasks: vec![3] });
+    assert_eq!(h.take_message_texts(), ["0: run [3] constants [] remote [] pins []"]);
+    h.finish(0, session, &[0], &[]);
+    assert_eq!(h.take_message_texts(), ["0: give back 1"]);
+    h.governor(0, FromGovernor::GaveBack { session, tasks: vec![] });
+    assert!(h.take_messages().is_empty());
 }
 
 #[test]
