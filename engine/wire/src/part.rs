@@ -109,7 +109,15 @@ impl<D> Part<D> {
     pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
         let mut buffer = self.buffers.as_mut().map_or_else(|| vec![0; most], Buffers::take);
-        let count = read(&mut buffer[..most])?.min(most);
+        let count = match read(&mut buffer[..most]) {
+            Ok(count) => count.min(most),
+            Err(error) => {
+                if let Some(buffers) = &self.buffers {
+                    drop(buffers.lend(buffer, 0));
+                }
+                return Err(error);
+            }
+        };
         self.left -= count as u64;
         if let Some(check) = &mut self.check {
             check.found.update(&buffer[..count]);
@@ -165,5 +173,48 @@ fn store<D>(
         && let Err(error) = push(into.as_mut())
     {
         *incoming = Err(error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps what it is lent until the next piece comes.
+    struct Slow(Option<Loan>, u64);
+
+    impl Incoming<u64> for Slow {
+        fn push(&mut self, piece: &[u8]) -> io::Result<()> {
+            self.1 += piece.len() as u64;
+            Ok(())
+        }
+
+        fn push_loan(&mut self, piece: Loan) -> io::Result<()> {
+            self.push(&piece)?;
+            self.0 = Some(piece);
+            Ok(())
+        }
+
+        fn is_slow(&self) -> bool {
+            false
+        }
+
+        fn finish(self: Box<Self>) -> io::Result<u64> {
+            Ok(self.1)
+        }
+    }
+
+    #[test]
+    fn reads_that_fail_cost_no_buffers() {
+        let length = 4 << 20;
+        let mut part = Part::new(Ok(Box::new(Slow(None, 0)) as Box<dyn Incoming<u64>>), length, true);
+        while part.left > 0 {
+            for _ in 0..BUFFERS_MAX {
+                let failed = part.fill(|_| Err(io::ErrorKind::WouldBlock.into()));
+                assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            }
+            assert!(part.fill(|room| Ok(room.len())).unwrap() > 0);
+        }
+        assert_eq!(part.finish(), Ok(length));
     }
 }
