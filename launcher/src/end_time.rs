@@ -100,7 +100,11 @@ impl EndPlan {
 
     /// In the runtime's terms.
     pub fn for_runtime(&self) -> EndOfTime {
-        EndOfTime { end_of_work: self.end.map(|end| end - self.margin), results: self.results.clone() }
+        EndOfTime {
+            end_of_work: self.end.map(|end| end - self.margin),
+            last_call: self.end.map(|end| end - self.margin / 2.0),
+            results: self.results.clone(),
+        }
     }
 
     /// How much longer stopping may take than without a place for results.

@@ -9,7 +9,7 @@ use crate::supervisor::{self, Held};
 use crate::terminal::say;
 use nix::fcntl::OFlag;
 use std::fmt::Write;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -295,7 +295,12 @@ impl Told {
             let _ = writeln!(text, "  logs     {}", log_dir.display());
         }
         if let Some(page) = &self.dashboard {
-            let _ = writeln!(text, "  look     {page}");
+            // With its token it is for the user's eyes: what is not a terminal may be a file that others read.
+            let (open, token) = page.split_once("?token=").unwrap_or((page, ""));
+            let _ = match io::stdout().is_terminal() || token.is_empty() {
+                true => writeln!(text, "  look     {page}"),
+                false => writeln!(text, "  look     {open} (`rain status` prints the whole address)"),
+            };
         }
         text
     }

@@ -21,8 +21,32 @@ pub const STORE_TIME_MAX: Duration = Duration::from_secs(60);
 pub struct EndOfTime {
     /// When work has to be over, seconds since 1970.
     pub end_of_work: Option<f64>,
+    /// When what still runs is stopped, seconds since 1970.
+    pub last_call: Option<f64>,
     /// Where kept results are stored then, and when the server is stopped before.
     pub results: Option<PathBuf>,
+}
+
+/// What is to be done when a time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    StoreResults,
+    StopWork,
+}
+
+impl EndOfTime {
+    /// What is due now, once; or how long nothing will be, if ever anything is.
+    pub(crate) fn due(&mut self, now: f64) -> Result<Due, Option<Duration>> {
+        let has_come = |at: &mut Option<f64>| at.take_if(|at| *at <= now).is_some();
+        if has_come(&mut self.end_of_work) {
+            return Ok(Due::StoreResults);
+        }
+        if has_come(&mut self.last_call) {
+            return Ok(Due::StopWork);
+        }
+        let next = [self.end_of_work, self.last_call].into_iter().flatten().reduce(f64::min);
+        Err(next.and_then(|at| Duration::try_from_secs_f64(at - now).ok()))
+    }
 }
 
 type Stored = Box<StoredResult<Arc<Object>>>;
@@ -175,6 +199,16 @@ mod tests {
             label: "out".to_owned(),
             content,
         })
+    }
+
+    #[test]
+    fn each_time_comes_once() {
+        let mut end = EndOfTime { end_of_work: Some(10.0), last_call: Some(12.0), results: None };
+        assert_eq!(end.due(9.0), Err(Some(Duration::from_secs(1))));
+        assert_eq!(end.due(10.0), Ok(Due::StoreResults));
+        assert_eq!(end.due(10.0), Err(Some(Duration::from_secs(2))));
+        assert_eq!(end.due(13.0), Ok(Due::StopWork));
+        assert_eq!(end.due(13.0), Err(None));
     }
 
     #[test]

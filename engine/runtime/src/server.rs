@@ -1,6 +1,6 @@
 //! The server's thread: clients through the front, governors through a transport, the state machine between.
 
-use crate::end_of_time::{EndOfTime, ResultWriter, STORE_TIME_MAX};
+use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::fetched::Fetched;
 use crate::local::Stop;
 use crate::status_requests::StatusRequests;
@@ -137,6 +137,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             self.machine.set_end_of_work(at);
         }
         if let Some(directory) = &end.results {
+            self.machine.set_results_wanted();
             self.results = Some(ResultWriter::start(directory.clone(), self.store.clone(), wake)?);
         }
         self.end = end;
@@ -185,14 +186,13 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     /// Serves until it is to stop.
     pub(crate) fn serve(&mut self) -> Result<(), FrontError> {
         while !self.is_over() {
-            let left = self.end.end_of_work.map(|at| at - seconds_since_1970());
-            match left {
-                Some(left) if left <= 0.0 => {
+            match self.end.due(seconds_since_1970()) {
+                Ok(Due::StoreResults) => {
                     tracing::info!("the time for work is over");
-                    self.end.end_of_work = None;
                     self.store_results();
                 }
-                left => self.turn(left.and_then(|left| Duration::try_from_secs_f64(left).ok()))?,
+                Ok(Due::StopWork) => self.handle(Event::TimeIsOver),
+                Err(wait) => self.turn(wait)?,
             }
         }
         self.store_results();

@@ -60,6 +60,33 @@ def test_what_cannot_be_finished_does_not_begin_and_results_are_stored(tmp_path:
         assert sorted(stored.values()) == sorted(b"result %d" % made.index(task) for task in finished)
 
 
+def test_results_outlive_a_script_that_does_not_expect_the_end(tmp_path: Path) -> None:
+    """A script that ends with the exception closes its session; what it kept is stored first."""
+    results = tmp_path / "results"
+    options = ["--local-governors=[1]", "--end-time=+4", "--end-margin=2", f"--results-dir={results}"]
+    with running_server(*options) as server:
+        with (
+            pytest.raises(CancelledException, match="end of this server's time"),
+            Client("127.0.0.1", server.port).new_session("careless") as session,
+        ):
+            made = sleepers(session, 40)
+            session.wait_all()
+        stored = results_of(results / "careless", 1)
+        assert 0 < len(stored) < len(made)
+        assert b"result 0" in stored.values()
+
+
+def test_whoever_waits_for_what_runs_to_the_end_hears_of_it() -> None:
+    """A task of which nothing is known may begin; it is stopped in the middle of the margin."""
+    options = ["--local-governors=[1]", "--end-time=+4", "--end-margin=2"]
+    with running_server(*options) as server, Client("127.0.0.1", server.port).new_session() as session:
+        endless = tasks.Sleep(blob("x"), 600)
+        endless.output.keep()
+        session.submit()
+        with pytest.raises(CancelledException, match="end of this server's time"):
+            endless.output.fetch()
+
+
 def test_kept_results_are_stored_when_the_server_is_stopped(tmp_path: Path) -> None:
     """A batch system that ends a job early sends SIGTERM, which ends a server like this."""
     results = tmp_path / "results"

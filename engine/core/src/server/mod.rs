@@ -53,6 +53,8 @@ pub enum Event<D> {
     StoreResults,
     /// The driver has carried out an `Action::StoreResult`, well or not.
     ResultStored,
+    /// Stop what still runs: there is just time enough for clients to hear of it.
+    TimeIsOver,
 }
 
 /// What a client asks, checked for form.
@@ -205,7 +207,9 @@ impl<D: Clone> Server<D> {
             Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, actions),
             Event::StoreResults => self.store_results(actions),
             Event::ResultStored => self.result_stored(actions),
+            Event::TimeIsOver => self.stop_work(actions),
         }
+        self.remove_closed(actions);
     }
 
     fn client_lost(&mut self, client: ClientId, actions: &mut Vec<Action<D>>) {
@@ -218,6 +222,9 @@ impl<D: Clone> Server<D> {
     }
 
     fn remove_session(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) {
+        if self.keep_for_results(id, actions) {
+            return;
+        }
         let Some(mut session) = self.sessions.remove(&id) else { return };
         let error = session.closed_error();
         session.answer_waits_with(&error, actions);
@@ -237,7 +244,7 @@ impl<D: Clone> Server<D> {
             false
         });
         for _ in 0..results {
-            self.result_stored(actions);
+            self.give_result_up(id, actions);
         }
     }
 

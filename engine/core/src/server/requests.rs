@@ -92,7 +92,7 @@ impl<D: Clone> Server<D> {
     fn owned_session(&mut self, client: ClientId, id: SessionId) -> Result<&mut Session<D>, RequestError> {
         self.sessions
             .get_mut(&id)
-            .filter(|session| session.client == client)
+            .filter(|session| session.client == client && !session.closing)
             .ok_or_else(|| RequestError::request(format!("{id} does not exist, was closed, or is another client's")))
     }
 

@@ -5,7 +5,7 @@ use super::{Action, FetchFor, Server};
 use crate::client::ObjectInfo;
 use crate::id::{NONE, ObjectIndex, SessionId, TaskIndex};
 use crate::peer::Finished;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Results fetched from governors or written at the same time.
 const AT_ONCE_MAX: usize = 8;
@@ -29,12 +29,46 @@ pub struct StoredResult<D> {
 /// Results on their way to where they are stored.
 #[derive(Debug, Default)]
 pub(super) struct Results {
+    /// There is a place for them.
+    pub(super) wanted: bool,
     active: bool,
     waiting: VecDeque<(SessionId, ObjectIndex)>,
     under_way: usize,
+    /// All that were ever waiting.
+    seen: BTreeSet<(SessionId, ObjectIndex)>,
+    /// How many of each session have not been brought here.
+    missing: BTreeMap<SessionId, usize>,
+    /// Sessions that their clients have left, and that stay for their results.
+    closing: BTreeSet<SessionId>,
+}
+
+impl Results {
+    fn add(&mut self, session: SessionId, objects: impl Iterator<Item = ObjectIndex>) {
+        for object in objects {
+            if self.seen.insert((session, object)) {
+                self.waiting.push_back((session, object));
+                *self.missing.entry(session).or_default() += 1;
+            }
+        }
+    }
+
+    /// One of a session was brought here, or cannot be.
+    fn no_longer_missing(&mut self, session: SessionId) {
+        if let Some(count) = self.missing.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.missing.remove(&session);
+            }
+        }
+    }
 }
 
 impl<D: Clone> Server<D> {
+    /// There is a place where kept results can be stored.
+    pub fn set_results_wanted(&mut self) {
+        self.results.wanted = true;
+    }
+
     /// Whether all results that are to be stored by now were.
     pub fn results_are_stored(&self) -> bool {
         self.results.waiting.is_empty() && self.results.under_way == 0
@@ -43,8 +77,7 @@ impl<D: Clone> Server<D> {
     pub(super) fn store_results(&mut self, actions: &mut Vec<Action<D>>) {
         if !std::mem::replace(&mut self.results.active, true) {
             for session in self.sessions.values() {
-                let objects = (0..session.objects.len() as u32).filter(|object| session.is_result(*object));
-                self.results.waiting.extend(objects.map(|object| (session.id, object)));
+                self.results.add(session.id, session.results());
             }
             self.store_more(actions);
         }
@@ -57,8 +90,7 @@ impl<D: Clone> Server<D> {
             && let Some(session) = self.sessions.get(&id)
         {
             let objects = finished.tasks.iter().flat_map(|report| session.outputs(report.task));
-            let results = objects.filter(|object| session.is_result(*object));
-            self.results.waiting.extend(results.map(|object| (id, object)));
+            self.results.add(id, objects.filter(|object| session.is_result(*object)));
             self.store_more(actions);
         }
     }
@@ -70,6 +102,8 @@ impl<D: Clone> Server<D> {
             let still_kept = self.sessions.get(&session).is_some_and(|session| session.is_result(object));
             if still_kept && self.start_fetch(FetchFor::Results, session, object, actions) {
                 self.results.under_way += 1;
+            } else {
+                self.results.no_longer_missing(session);
             }
         }
     }
@@ -77,6 +111,53 @@ impl<D: Clone> Server<D> {
     pub(super) fn result_stored(&mut self, actions: &mut Vec<Action<D>>) {
         self.results.under_way = self.results.under_way.saturating_sub(1);
         self.store_more(actions);
+    }
+
+    /// A result cannot be brought here any more.
+    pub(super) fn give_result_up(&mut self, session: SessionId, actions: &mut Vec<Action<D>>) {
+        self.results.no_longer_missing(session);
+        self.result_stored(actions);
+    }
+
+    /// Keeps a session whose client leaves it because there was no time for its tasks, as long as its results are brought
+    /// here; whether it has to.
+    pub(super) fn keep_for_results(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if !self.results.wanted || !session.out_of_time || session.failure.is_some() || session.closing {
+            return false;
+        }
+        session.closing = true;
+        let error = session.closed_error();
+        session.answer_waits_with(&error, actions);
+        self.results.add(id, session.results());
+        let open: Vec<TaskIndex> = session.open_tasks();
+        self.cancel(id, &open, actions);
+        self.results.closing.insert(id);
+        self.store_more(actions);
+        self.results.missing.contains_key(&id) || !self.results.closing.remove(&id)
+    }
+
+    /// Removes sessions that were kept for their results and need not be any more.
+    pub(super) fn remove_closed(&mut self, actions: &mut Vec<Action<D>>) {
+        let results = &mut self.results;
+        let done: Vec<SessionId> =
+            results.closing.iter().copied().filter(|session| !results.missing.contains_key(session)).collect();
+        for session in done {
+            self.results.closing.remove(&session);
+            self.remove_session(session, actions);
+        }
+    }
+
+    /// The time is over: what has not finished is stopped, so that whoever waits for it hears of it.
+    pub(super) fn stop_work(&mut self, actions: &mut Vec<Action<D>>) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.sessions.get(&id).filter(|session| session.failure.is_none()) else { continue };
+            let open = session.open_tasks();
+            if !open.is_empty() {
+                self.withheld(id, &open, actions);
+            }
+        }
     }
 
     pub(super) fn result_fetched(
@@ -87,8 +168,9 @@ impl<D: Clone> Server<D> {
         actions: &mut Vec<Action<D>>,
     ) {
         let Some(session) = self.sessions.get(&id).filter(|session| session.is_result(object)) else {
-            return self.result_stored(actions);
+            return self.give_result_up(id, actions);
         };
+        self.results.no_longer_missing(id);
         let task = session.objects[object as usize].producer;
         let batch = session.batch_of(task);
         let kind = batch.kind(task);
@@ -114,6 +196,14 @@ impl<D: Clone> Server<D> {
 }
 
 impl<D: Clone> Session<D> {
+    fn results(&self) -> impl Iterator<Item = ObjectIndex> {
+        (0..self.objects.len() as u32).filter(|object| self.is_result(*object))
+    }
+
+    fn open_tasks(&self) -> Vec<TaskIndex> {
+        (0..self.tasks.len() as u32).filter(|task| !self.tasks[*task as usize].state.is_over()).collect()
+    }
+
     /// Whether an object is the finished, kept output of a task.
     fn is_result(&self, object: ObjectIndex) -> bool {
         let record = self.objects.get(object as usize);

@@ -70,6 +70,8 @@ pub(super) struct Session<D> {
     pub(super) unfinished: u64,
     /// Tasks were cancelled because there was no time left for them.
     pub(super) out_of_time: bool,
+    /// Its client has left it; it is there for its results only.
+    pub(super) closing: bool,
     pub(super) waits: Waits,
     pub(super) unplaced: Vec<Unplaced<D>>,
     /// Set from the first submit on that did not find exactly one governor.
@@ -97,6 +99,7 @@ impl<D: Clone> Session<D> {
             object_details: BTreeMap::new(),
             unfinished: 0,
             out_of_time: false,
+            closing: false,
             waits: Waits::default(),
             unplaced: Vec::new(),
             spread: None,

@@ -3,7 +3,7 @@
 use crate::{Harness, submission};
 use rain_core::client::ErrorKind;
 use rain_core::id::SessionId;
-use rain_core::peer::FromGovernor;
+use rain_core::peer::{FromGovernor, ToGovernor};
 use rain_core::server::{Action, Command, Event, Reply, StoredResult};
 
 /// Results that are to be stored since the last call.
@@ -61,7 +61,7 @@ fn tasks_without_time_end_like_cancelled_ones_and_say_why() {
 /// What a governor is asked to send, with tickets.
 fn take_fetches(h: &mut Harness) -> Vec<(u32, u64)> {
     let fetch = |(_, message)| match message {
-        rain_core::peer::ToGovernor::Fetch { object, ticket, .. } => Some((object, ticket)),
+        ToGovernor::Fetch { object, ticket, .. } => Some((object, ticket)),
         _ => None,
     };
     h.take_messages().into_iter().filter_map(fetch).collect()
@@ -123,4 +123,47 @@ fn a_closed_session_has_no_results_left() {
     }
     assert!(take_results(&mut h).is_empty());
     h.assert_nothing_left();
+}
+
+#[test]
+fn a_session_that_was_left_for_want_of_time_stays_until_its_results_are_here() {
+    let mut h = Harness::new(&[2]);
+    h.server.set_results_wanted();
+    let session = session_with_results(&mut h);
+    h.governor(0, FromGovernor::Withheld { session, tasks: vec![12] });
+    h.take_messages();
+    h.handle(Event::ClientLost { client: crate::CLIENT });
+    let messages = h.take_messages();
+    let texts: Vec<String> = messages.iter().map(|(_, message)| crate::describe(message)).collect();
+    assert!(texts.contains(&"cancel [13, 14]".to_owned()) && !texts.contains(&"close 1".to_owned()), "{texts:?}");
+    let ticket = |(_, message): (u32, ToGovernor<u64>)| match message {
+        ToGovernor::Fetch { ticket, .. } => Some(ticket),
+        _ => None,
+    };
+    let mut tickets: Vec<u64> = messages.into_iter().filter_map(ticket).collect();
+    let mut stored = 0;
+    while let Some(next) = tickets.pop() {
+        assert!(!h.take_message_texts().contains(&"0: close 1".to_owned()));
+        h.governor(0, FromGovernor::Fetched { ticket: next, content: Ok(1) });
+        stored += take_results(&mut h).len();
+        if stored < 12 {
+            h.handle(Event::ResultStored);
+            tickets.extend(take_fetches(&mut h).into_iter().map(|(_, ticket)| ticket));
+        }
+    }
+    assert_eq!(stored, 12);
+    assert_eq!(h.take_message_texts(), ["0: close 1"]);
+    h.assert_nothing_left();
+}
+
+#[test]
+fn what_runs_to_the_end_is_stopped_and_its_waits_are_told() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[0], 1)], &[], &[1]) });
+    let fetch = h.request(Command::Fetch { session, object: 1 });
+    h.take_messages();
+    h.handle(Event::TimeIsOver);
+    assert!(cancelled(&mut h, fetch).contains("end of this server's time"));
+    assert_eq!(h.take_message_texts(), ["0: cancel [0, 1]"]);
 }
