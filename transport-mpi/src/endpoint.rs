@@ -13,6 +13,7 @@ use rain_core::peer::Message;
 use rain_transport::{Peer, TransportEvent, Wake};
 use rain_wire::payload::Payload;
 use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -155,8 +156,8 @@ fn rank_of(peer: Peer) -> u32 {
 }
 
 impl<'a, D: Payload> Endpoint<'a, D> {
-    pub(crate) fn new(comm: &'a Comm, place: D::Place, wiring: Wiring<D>) -> Self {
-        let links = (0..comm.size)
+    pub(crate) fn new(comm: &'a Comm, neighbours: &[(u32, PathBuf)], place: D::Place, wiring: Wiring<D>) -> Self {
+        let mut links: Vec<Link<D>> = (0..comm.size)
             .map(|rank| {
                 let (requests, shared) = (wiring.own_requests.clone(), wiring.shared.clone());
                 let wake: Wake = Arc::new(move || {
@@ -167,6 +168,11 @@ impl<'a, D: Payload> Endpoint<'a, D> {
                 Link::new(rank, &wake)
             })
             .collect();
+        for (rank, store) in neighbours {
+            if let Some(link) = links.get_mut(*rank as usize) {
+                link.set_neighbour(store);
+            }
+        }
         Self {
             comm,
             place,

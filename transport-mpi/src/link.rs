@@ -12,6 +12,8 @@ use rain_wire::lane::{LaneOut, Piece};
 use rain_wire::message::lane_of;
 use rain_wire::payload::Payload;
 use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
 
 /// So many bytes of a stream may be under way, or wait at the receiver because its owner does not take them.
 const WINDOW_BYTES: usize = 4 * PACKET_BYTES;
@@ -105,6 +107,12 @@ impl<D: Payload> Link<D> {
             deaf: false,
             complaint: None,
         }
+    }
+
+    /// The peer is on this machine, and its store was made in this directory.
+    pub(crate) fn set_neighbour(&mut self, store: &Path) {
+        let store: Arc<Path> = store.into();
+        self.out.iter_mut().for_each(|lane| lane.set_neighbour(store.clone()));
     }
 
     pub(crate) fn push(&mut self, message: Message<D>) -> Result<(), String> {

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use rain_core::peer::Message;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_wire::payload::Payload;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// An end of the transport over MPI. Dropping it says goodbye to the others, waits until all ranks do so, and finalizes
@@ -20,13 +21,19 @@ pub struct MpiTransport<D: Payload> {
 }
 
 impl<D: Payload> MpiTransport<D> {
-    pub(crate) fn start(thread: CommThread, rank: u32, place: D::Place, wake: Wake) -> Self {
+    pub(crate) fn start(
+        thread: CommThread,
+        rank: u32,
+        neighbours: Vec<(u32, PathBuf)>,
+        place: D::Place,
+        wake: Wake,
+    ) -> Self {
         let (requests, take_requests) = unbounded();
         let (tell, events) = unbounded();
         let shared = Arc::new(Shared::new(thread.signal.clone(), wake));
         let wiring =
             Wiring { requests: take_requests, own_requests: requests.clone(), events: tell, shared: shared.clone() };
-        thread.command(Command::Become(Box::new(move |comm| Endpoint::new(comm, place, wiring).run())));
+        thread.command(Command::Become(Box::new(move |comm| Endpoint::new(comm, &neighbours, place, wiring).run())));
         Self { me: who(rank), requests, events, shared, thread }
     }
 

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use mpi::environment::{Threading, Universe, initialize_with_threading, library_version};
 use rain_transport::Wake;
 use rain_wire::payload::Payload;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
@@ -75,6 +76,8 @@ pub struct World {
     rank: u32,
     size: u32,
     library: String,
+    /// Directories of the stores of ranks on this machine.
+    neighbours: Vec<(u32, PathBuf)>,
 }
 
 struct Facts {
@@ -100,7 +103,7 @@ impl World {
             drop::<Sender<()>>(running);
         })?;
         let Facts { rank, size, library } = take_started.recv().map_err(|_| MpiError::Ended)??;
-        Ok(World { thread: Some(CommThread { commands, signal, ended }), rank, size, library })
+        Ok(World { thread: Some(CommThread { commands, signal, ended }), rank, size, library, neighbours: Vec::new() })
     }
 
     /// The number of this rank.
@@ -136,11 +139,18 @@ impl World {
         take_reply.recv().map_err(|_| MpiError::Ended)?
     }
 
+    /// Says which other ranks are on this machine, and where their stores are, for `into_transport`: large content is then
+    /// handed over as another name of the same file, where the file system can do that.
+    pub fn set_neighbours(&mut self, neighbours: Vec<(u32, PathBuf)>) {
+        self.neighbours = neighbours;
+    }
+
     /// An end of the transport: the server's on rank 0, else that of governor `rank - 1`. All ranks have to do this.
     /// `place` is where received content goes; `wake` is called when something has come.
     pub fn into_transport<D: Payload>(mut self, place: D::Place, wake: Wake) -> MpiTransport<D> {
         let thread = self.thread.take().expect("only this function takes it, and all of the world with it");
-        MpiTransport::start(thread, self.rank, place, wake)
+        let neighbours = std::mem::take(&mut self.neighbours);
+        MpiTransport::start(thread, self.rank, neighbours, place, wake)
     }
 
     /// What ends all ranks at once.

@@ -66,6 +66,11 @@ impl Store {
         &self.directory.root
     }
 
+    /// The directory that it was made in, where others may put files for it.
+    pub fn outer(&self) -> &Path {
+        self.directory.root.parent().unwrap_or(&self.directory.root)
+    }
+
     /// A path in the store that nothing else uses.
     pub fn new_file_path(&self) -> PathBuf {
         self.directory.root.join(self.directory.next.fetch_add(1, Ordering::Relaxed).to_string())

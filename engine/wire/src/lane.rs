@@ -12,6 +12,7 @@ use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// While the other side has not acknowledged so many bytes that were written, nothing more is written.
@@ -63,9 +64,16 @@ pub struct LaneOut {
     offset: usize,
     acknowledged: u64,
     told: Told,
+    /// The directory that the receiver's store was made in.
+    neighbour: Option<Arc<Path>>,
 }
 
 impl LaneOut {
+    /// The receiver is on this machine, and its store was made in this directory.
+    pub fn set_neighbour(&mut self, store: Arc<Path>) {
+        self.neighbour = Some(store);
+    }
+
     /// Takes a message; `wake` is called when content that took long to read is ready.
     ///
     /// # Errors
@@ -76,12 +84,13 @@ impl LaneOut {
             contents.push(content);
             Ok(contents.len() as u32 - 1)
         })?;
+        let neighbour = self.neighbour.clone();
         let bytes = MESSAGE_BYTES + held_bytes(&numbered) + contents.iter().map(D::held_bytes).sum::<usize>();
         let state = if contents.iter().any(D::is_slow_to_send) {
             let (done, waiting) = bounded(1);
             let wake = wake.clone();
             let work = move || {
-                let _ = done.send(prepare(numbered, contents));
+                let _ = done.send(prepare(numbered, contents, neighbour.as_deref()));
                 wake();
             };
             let spawned = std::thread::Builder::new().name("send-content".to_owned()).spawn(work);
@@ -90,7 +99,7 @@ impl LaneOut {
         } else if contents.is_empty() {
             State::Ready(Box::new((numbered, Vec::new())))
         } else {
-            State::Queued(Box::new(move || prepare(numbered, contents)))
+            State::Queued(Box::new(move || prepare(numbered, contents, neighbour.as_deref())))
         };
         self.bytes += bytes;
         self.items.push_back(Item { state, bytes });
@@ -249,8 +258,9 @@ fn no_message() -> Message<u32> {
 }
 
 /// Reads the contents of a message. One that cannot be read becomes the error that the receiver is told.
-fn prepare<D: Payload>(message: Message<u32>, contents: Vec<D>) -> Result<Prepared, String> {
-    let read: Vec<io::Result<Outgoing>> = contents.into_iter().map(D::into_outgoing).collect();
+fn prepare<D: Payload>(message: Message<u32>, contents: Vec<D>, neighbour: Option<&Path>) -> Result<Prepared, String> {
+    let read: Vec<io::Result<Outgoing>> =
+        contents.into_iter().map(|content| content.into_outgoing(neighbour)).collect();
     let mut outgoing = Vec::new();
     let mut read = read.into_iter();
     let message = map_contents(message, |_| {

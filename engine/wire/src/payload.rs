@@ -6,8 +6,9 @@ use rain_data::{INLINE_BYTES_MAX, MappedFile, Object, Store};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Seek};
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a driver's content of objects is sent and received.
 pub trait Payload: Send + Sized + 'static {
@@ -20,11 +21,12 @@ pub trait Payload: Send + Sized + 'static {
     /// Bytes of memory that it holds; files cost none.
     fn held_bytes(&self) -> usize;
 
-    /// The content, ready to be sent.
+    /// The content, ready to be sent. `neighbour`: the directory that the receiver's store was made in, where that is on this machine;
+    /// content that can be put there need not be sent.
     ///
     /// # Errors
     /// When it cannot be read.
-    fn into_outgoing(self) -> io::Result<Outgoing>;
+    fn into_outgoing(self, neighbour: Option<&Path>) -> io::Result<Outgoing>;
 
     /// Begins to receive content.
     ///
@@ -129,6 +131,17 @@ struct About {
     directory: bool,
     content_type: Option<String>,
     user: Option<String>,
+    /// The name that the content has in the receiver's store already.
+    handed_over: Option<String>,
+}
+
+/// Gives a large file another name in the store of a neighbour, whose file it is, too, from then on: nothing is copied. None
+/// when that cannot be done, as across file systems.
+fn hand_over(object: &Object, store: &Path) -> Option<String> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let from = object.file_path().filter(|_| object.size() > INLINE_BYTES_MAX as u64)?;
+    let name = format!("from-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    std::fs::hard_link(from, store.join(&name)).ok().map(|()| name)
 }
 
 struct Shared(Arc<Object>);
@@ -151,13 +164,19 @@ impl Payload for Arc<Object> {
         self.inline_bytes().map_or(0, <[u8]>::len)
     }
 
-    fn into_outgoing(self) -> io::Result<Outgoing> {
+    fn into_outgoing(self, neighbour: Option<&Path>) -> io::Result<Outgoing> {
+        let handed_over = neighbour.and_then(|store| hand_over(&self, store));
+        let is_there = handed_over.is_some();
         let about = About {
             directory: self.data_type() == DataType::Directory,
             content_type: self.content_type().map(str::to_owned),
             user: self.user().map(str::to_owned),
+            handed_over,
         };
         let about = postcard::to_allocvec(&about).map_err(io::Error::other)?;
+        if is_there {
+            return Ok(Outgoing { about, body: Body::Small(Vec::new()) });
+        }
         let contents = self.contents()?;
         let small = contents.len() <= INLINE_BYTES_MAX;
         let body = if small { Body::Small(contents.to_vec()) } else { Body::Large(Arc::new(Shared(self))) };
@@ -166,7 +185,13 @@ impl Payload for Arc<Object> {
 
     fn receive(place: &Arc<Store>, about: &[u8], length: u64) -> io::Result<Box<dyn Incoming<Self>>> {
         let about: About = postcard::from_bytes(about).map_err(io::Error::other)?;
-        let into = if length <= INLINE_BYTES_MAX as u64 {
+        let into = if let Some(name) = &about.handed_over {
+            let is_plain = Path::new(name).file_name().is_some_and(|plain| plain == name.as_str());
+            if !is_plain || length != 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            Target::HandedOver(Draft(place.outer().join(name)))
+        } else if length <= INLINE_BYTES_MAX as u64 {
             Target::Memory(Vec::with_capacity(length as usize))
         } else {
             Target::Unknown
@@ -186,6 +211,8 @@ impl Drop for Draft {
 
 enum Target {
     Memory(Vec<u8>),
+    /// It is all there.
+    HandedOver(Draft),
     /// Nothing has come.
     Unknown,
     File {
@@ -241,6 +268,9 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
             bytes.extend_from_slice(piece);
             return Ok(());
         }
+        if let (Target::HandedOver(_), []) = (&self.into, piece) {
+            return Ok(());
+        }
         let pushed = self.file()?.write(piece);
         pushed.map_err(|error| self.store.explain(error))
     }
@@ -272,6 +302,7 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
         let object = match into {
             Target::Memory(bytes) if about.directory => store.import_tar(&bytes[..])?,
             Target::Memory(bytes) => Object::inline(bytes, None),
+            Target::HandedOver(path) => store.adopt_file(&path.0)?,
             Target::File { file, path: _path } if about.directory => {
                 let mut file = file.finish().map_err(|error| store.explain(error))?;
                 file.rewind()?;
@@ -302,7 +333,7 @@ impl Payload for Vec<u8> {
         self.len()
     }
 
-    fn into_outgoing(self) -> io::Result<Outgoing> {
+    fn into_outgoing(self, _: Option<&Path>) -> io::Result<Outgoing> {
         struct Owned(Vec<u8>);
         impl Source for Owned {
             fn bytes(&self) -> &[u8] {
@@ -329,5 +360,66 @@ impl Payload for Vec<u8> {
             }
         }
         Ok(Box::new(Bytes(Vec::new())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn receive(store: &Arc<Store>, outgoing: Outgoing) -> io::Result<Arc<Object>> {
+        let Body::Small(bytes) = outgoing.body else { panic!("it was to be handed over") };
+        let mut incoming = Payload::receive(store, &outgoing.about, bytes.len() as u64)?;
+        Incoming::<Arc<Object>>::push(&mut *incoming, &bytes)?;
+        incoming.finish()
+    }
+
+    #[test]
+    fn a_large_file_gets_another_name_in_a_neighbours_store() {
+        let top = tempfile::tempdir().unwrap();
+        let [here, there] = ["here", "there"].map(|name| Arc::new(Store::create(&top.path().join(name)).unwrap()));
+        let large = vec![7u8; 3 * INLINE_BYTES_MAX];
+        let made = Arc::new(here.blob(&large[..], Some("pickle")).unwrap().with_user(Some("{}")));
+        let outgoing = made.clone().into_outgoing(Some(there.outer())).unwrap();
+        let came = receive(&there, outgoing).unwrap();
+        let inode = |object: &Object| std::fs::metadata(object.file_path().unwrap()).unwrap().ino();
+        assert_eq!(inode(&made), inode(&came));
+        assert_eq!((came.content_type(), came.user()), (Some("pickle"), Some("{}")));
+        // Each is there for as long as its owner wants.
+        drop(made);
+        assert_eq!(came.contents().unwrap().bytes(), &large[..]);
+        drop(came);
+        assert!(
+            std::fs::read_dir(there.root()).unwrap().next().is_none()
+                && std::fs::read_dir(there.outer()).unwrap().count() == 1
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_handed_over_is_sent() {
+        let top = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::create(&top.path().join("store")).unwrap());
+        let large = Arc::new(store.blob(vec![7u8; 3 * INLINE_BYTES_MAX], None).unwrap());
+        let outgoing = large.into_outgoing(Some(&top.path().join("nobody's"))).unwrap();
+        assert!(matches!(outgoing.body, Body::Large(_)));
+        let small = Arc::new(Object::inline(b"small".to_vec(), None));
+        let outgoing = small.into_outgoing(Some(store.outer())).unwrap();
+        assert!(matches!(outgoing.body, Body::Small(bytes) if bytes == b"small"));
+    }
+
+    #[test]
+    fn only_names_within_the_store_are_taken() {
+        let top = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::create(&top.path().join("store")).unwrap());
+        std::fs::create_dir(top.path().join("store/a")).unwrap();
+        std::fs::write(top.path().join("store/a/b"), [1u8; 100_000]).unwrap();
+        std::fs::write(top.path().join("secret"), [1u8; 100_000]).unwrap();
+        for name in ["../secret", "/etc/passwd", "..", "a/b", ""] {
+            let about = About { directory: false, content_type: None, user: None, handed_over: Some(name.to_owned()) };
+            let about = postcard::to_allocvec(&about).unwrap();
+            assert!(receive(&store, Outgoing { about, body: Body::Small(Vec::new()) }).is_err(), "{name}");
+        }
+        assert!(top.path().join("secret").exists());
     }
 }

@@ -57,6 +57,9 @@ pub enum RankError {
 #[derive(Debug, Serialize, Deserialize)]
 struct Facts {
     cpus: RankCpus,
+    /// Where its objects will be, and the mount namespace in which that is a path.
+    store: PathBuf,
+    mounts: PathBuf,
     /// On the server's rank: the interpreter that the client will want for its tasks.
     client_python: Option<PathBuf>,
 }
@@ -95,7 +98,7 @@ fn take_part(
     let topology = Topology::detect();
     let stop = Stop::new();
     stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
-    let world = World::begin()?;
+    let mut world = World::begin()?;
     if let Ok(topology) = &topology {
         let cpus: Vec<_> = topology.allowed_cpus().iter().map(|cpu| cpu.id).collect();
         let _ = pin_current_thread(&cpus);
@@ -107,7 +110,7 @@ fn take_part(
         let (found, library) = (world.size(), world.library().to_owned());
         return Err(RankError::OtherMpi { launched, found, library });
     }
-    let began = begin(&world, launch, role, topology, reports, voice);
+    let began = begin(&mut world, launch, role, topology, reports, voice);
     let (door, shares, notes, hosts) = match began {
         Ok(began) => began,
         Err(error) => {
@@ -135,7 +138,7 @@ type Beginning = (Option<Door>, Vec<Share>, Vec<String>, Vec<String>);
 
 /// Agrees with the other ranks: the server's door, the cpus of all ranks, notes about them, and the hosts.
 fn begin(
-    world: &World,
+    world: &mut World,
     launch: &Launch,
     role: &RankRole,
     topology: Result<Topology, TopologyError>,
@@ -154,7 +157,8 @@ fn begin(
         if world.rank() > 0 || world.size() == 1 {
             check_governor(launch)?;
         }
-        Ok(Facts { cpus: cpus(&topology, launch, role), client_python })
+        let mounts = std::fs::read_link("/proc/self/ns/mnt").map_err(|error| error.to_string())?;
+        Ok(Facts { cpus: cpus(&topology, launch, role), store: store(world, launch), mounts, client_python })
     })();
     let facts: Vec<Facts> = agree(world, role, prepared, voice)?;
     // The client's tasks ask for its own interpreter, on every host.
@@ -163,9 +167,27 @@ fn begin(
         Err(format!("there is no {} here, the Python of --run, with which tasks run", path.display()))
     });
     agree::<()>(world, role, there, voice)?;
+    let neighbours = neighbours(world.rank(), &facts);
+    world.set_neighbours(neighbours);
     let cpus: Vec<RankCpus> = facts.into_iter().map(|facts| facts.cpus).collect();
     let (shares, notes) = divide(&cpus);
     Ok((door, shares, notes, cpus.into_iter().map(|cpus| cpus.host).collect()))
+}
+
+/// Where this rank's store will be.
+fn store(world: &World, launch: &Launch) -> PathBuf {
+    match world.rank() {
+        0 => launch.places.server_work_dir.clone(),
+        _ => launch.places.work_dirs.first().cloned().unwrap_or_default(),
+    }
+}
+
+/// The other ranks on the machine of this one, and their stores.
+fn neighbours(rank: u32, facts: &[Facts]) -> Vec<(u32, PathBuf)> {
+    let place = |facts: &Facts| (facts.cpus.boot.clone(), facts.mounts.clone());
+    let own = facts.get(rank as usize).map(place);
+    let others = (0u32..).zip(facts).filter(|(other, facts)| *other != rank && own == Some(place(facts)));
+    others.map(|(other, facts)| (other, facts.store.clone())).collect()
 }
 
 /// Tells all ranks whether this one is ready, and hears what they tell.
