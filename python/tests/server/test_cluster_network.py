@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from real_cluster import Cluster, governors, joined, new_cluster, wait_until
 from real_server import PATIENCE_S
-from test_cluster import Cluster, check_work, cluster, governors, joined, new_cluster, wait_until
-
-__all__ = ["cluster"]
+from test_cluster import check_work
 
 HALF_OPEN = 10_000
 # Descriptors of this process for anything else.

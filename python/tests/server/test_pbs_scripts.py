@@ -11,6 +11,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,10 +41,8 @@ def job(directory: Path, script: str, number: int, index: int) -> subprocess.Pop
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PBS_", "SLURM_"))}
     environment["PATH"] = f"{PROGRAM.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment["RAIN_RUNTIME_DIR"] = str(directory / "runtime")
-    nodes = directory / "nodes"
-    nodes.write_text("here\nhere\n")
     if script.endswith(".pbs"):
-        environment.update(PBS_O_WORKDIR=str(directory), PBS_NODEFILE=str(nodes), PBS_WALLTIME="3600")
+        environment.update(PBS_O_WORKDIR=str(directory), PBS_NODEFILE=str(directory / "nodes"), PBS_WALLTIME="3600")
         environment["PBS_JOBID"] = f"{number}[{index}].server" if "array" in script else f"{number}.server"
         environment["PBS_ARRAY_INDEX"] = str(index)
     else:
@@ -60,8 +60,13 @@ def job(directory: Path, script: str, number: int, index: int) -> subprocess.Pop
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(FOLDER, tmp_path / "pbs"))
+def directory() -> Iterator[Path]:
+    # Unix sockets have short paths; the directories of pytest are long ones.
+    with tempfile.TemporaryDirectory(prefix="rain-pbs-") as path:
+        copy = Path(shutil.copytree(FOLDER, Path(path) / "pbs"))
+        # Before any job runs: all of them read it.
+        (copy / "nodes").write_text("here\nhere\n")
+        yield copy
 
 
 def test_each_way_is_there_for_both_systems() -> None:
@@ -100,7 +105,11 @@ def test_jobs_of_an_array_join_one_server(directory: Path, script: str) -> None:
     number = free_job_number()
     # Those that join may come first.
     jobs = [job(directory, script, number, index) for index in (3, 2, 1)]
-    outputs = [started.communicate(timeout=4 * PATIENCE_S)[0] for started in jobs]
+    outputs = []
+    for started in jobs:
+        outputs.append(started.communicate(timeout=4 * PATIENCE_S)[0])
+        # The first job waits for all of them.
+        assert started.returncode == 0, outputs
     assert [started.returncode for started in jobs] == [0, 0, 0], outputs
     assert RESULT + socket.gethostname() in outputs[2]
     assert all("governor of" in output and "is ready" in output for output in outputs), outputs
