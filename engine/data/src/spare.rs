@@ -86,7 +86,9 @@ impl Spares {
     /// read it; then it is removed. `mapped`: the file, if it is mapped.
     pub(crate) fn keep(self: &Arc<Self>, path: &Path, size: u64, mapped: Option<MappedFile>) {
         let to = path.with_extension("spare");
-        if !self.has_room(size) || fs::rename(path, &to).is_err() {
+        // With another name it is somebody else's, too, who relies on its rights.
+        let shared = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.nlink() > 1);
+        if shared || !self.has_room(size) || fs::rename(path, &to).is_err() {
             let _ = fs::remove_file(path);
             return;
         }

@@ -260,4 +260,5 @@ fn memory_that_others_can_see_is_not_used_again() {
     wait_until(|| names(store.root()).is_empty());
     assert!(store.spare_file(FILLED).is_none());
     assert_eq!(fs::read(&link).unwrap(), vec![4; FILLED as usize]);
+    assert_eq!(fs::metadata(&link).unwrap().mode() & 0o7777, 0o400);
 }
