@@ -13,13 +13,14 @@ from real_server import running_server
 from rain.client import Client, RainException, blob, tasks
 
 
-def test_what_leaves_the_machine_is_encrypted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_leaves_the_machine_is_encrypted(tmp_path: Path) -> None:
     """Who has the access file gets in with TLS, and nobody without."""
-    with running_server("--simple", address="0.0.0.0") as server:
+    # Undone before the server undoes what it has set.
+    with running_server("--simple", address="0.0.0.0") as server, pytest.MonkeyPatch.context() as patch:
         access = tmp_path / "access"
         shutil.copy(server.runtime / f"server-{server.port}" / "access.json", access)
         with tempfile.TemporaryDirectory() as elsewhere:
-            monkeypatch.setenv("RAIN_RUNTIME_DIR", elsewhere)
+            patch.setenv("RAIN_RUNTIME_DIR", elsewhere)
             with Client("127.0.0.2", server.port, access=str(access)).new_session() as session:
                 put_together = tasks.Concat([blob("from "), blob("afar")])
                 put_together.output.keep()
@@ -33,7 +34,7 @@ def test_what_leaves_the_machine_is_encrypted(monkeypatch: pytest.MonkeyPatch, t
             while reply := stranger.recv(1000):
                 assert reply[0] == 21
         # The way for clients of this machine is as it was.
-        monkeypatch.setenv("RAIN_RUNTIME_DIR", str(server.runtime))
+        patch.setenv("RAIN_RUNTIME_DIR", str(server.runtime))
         Client("localhost", server.port).close()
         refused = server.rain("governor", f"127.0.0.1:{server.port}", f"--access={access}")
         assert refused.returncode != 0
