@@ -56,14 +56,17 @@ impl EndOfWork {
             let mut by_kind = self.lock();
             let longest = by_kind.entry(kind).or_default();
             *longest = longest.max(seconds);
-            let of_all = by_kind.values().copied().fold(0.0, f64::max);
-            self.longest.store(of_all.to_bits(), Ordering::Relaxed);
+            // Bits of positive numbers have the order of the numbers.
+            self.longest.fetch_max(seconds.to_bits(), Ordering::Relaxed);
         }
     }
 
     /// Forgets what is known of a session.
     pub(crate) fn forget(&self, session: u32) {
-        self.lock().retain(|kind, _| (kind >> 32) as u32 != session);
+        let mut by_kind = self.lock();
+        by_kind.retain(|kind, _| (kind >> 32) as u32 != session);
+        let longest = by_kind.values().copied().fold(0.0, f64::max);
+        self.longest.store(longest.to_bits(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, f64>> {
