@@ -52,10 +52,13 @@ impl Filling {
 
     /// Waits for the other thread.
     fn stop(&mut self) -> io::Result<&mut File> {
-        if let Filling::Elsewhere(Writer { pieces, thread }) = std::mem::replace(self, Filling::Failed) {
-            drop(pieces);
-            *self = Filling::Here(thread.join().unwrap_or_else(|_| Err(failed()))?);
-        }
+        *self = match std::mem::replace(self, Filling::Failed) {
+            Filling::Elsewhere(Writer { pieces, thread }) => {
+                drop(pieces);
+                Filling::Here(thread.join().unwrap_or_else(|_| Err(failed()))?)
+            }
+            other => other,
+        };
         match self {
             Filling::Here(file) => Ok(file),
             _ => Err(failed()),

@@ -144,12 +144,10 @@ fn hand_over(object: &Object, store: &Path) -> Option<String> {
     std::fs::hard_link(from, store.join(&name)).ok().map(|()| name)
 }
 
-struct Shared(Arc<Object>);
-
-impl Source for Shared {
+/// For an object whose content has been found to be readable: it stays mapped.
+impl Source for Object {
     fn bytes(&self) -> &[u8] {
-        // It was readable when this was made, and stays mapped.
-        self.0.contents().map(|contents| contents.bytes()).unwrap_or_default()
+        self.contents().map(|contents| contents.bytes()).unwrap_or_default()
     }
 }
 
@@ -179,7 +177,7 @@ impl Payload for Arc<Object> {
         }
         let contents = self.contents()?;
         let small = contents.len() <= INLINE_BYTES_MAX;
-        let body = if small { Body::Small(contents.to_vec()) } else { Body::Large(Arc::new(Shared(self))) };
+        let body = if small { Body::Small(contents.to_vec()) } else { Body::Large(self) };
         Ok(Outgoing { about, body })
     }
 
@@ -406,6 +404,28 @@ mod tests {
         let small = Arc::new(Object::inline(b"small".to_vec(), None));
         let outgoing = small.into_outgoing(Some(store.outer())).unwrap();
         assert!(matches!(outgoing.body, Body::Small(bytes) if bytes == b"small"));
+    }
+
+    #[test]
+    fn content_of_every_size_comes_whole_in_whatever_pieces() {
+        let top = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::create(&top.path().join("store")).unwrap());
+        for length in [0, 1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 256 << 10, 1 << 20, (1 << 20) + 1] {
+            let content: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
+            for lent in [0, 1, usize::MAX] {
+                let about = About { directory: false, content_type: None, user: None, handed_over: None };
+                let about = postcard::to_allocvec(&about).unwrap();
+                let mut incoming = <Arc<Object> as Payload>::receive(&store, &about, length as u64).unwrap();
+                for (number, piece) in content.chunks(100_000).enumerate() {
+                    if number < lent {
+                        incoming.push_loan(Loan::new(piece.to_vec(), piece.len(), drop)).unwrap();
+                    } else {
+                        incoming.push(piece).unwrap();
+                    }
+                }
+                assert!(incoming.finish().unwrap().contents().unwrap().bytes() == content, "{length} bytes");
+            }
+        }
     }
 
     #[test]
