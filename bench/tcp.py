@@ -11,11 +11,15 @@ a plain pair of sockets on loopback, `sendfile` from a file in memory on one sid
 and `openssl s_server -WWW` with the same file and `openssl s_client` into /dev/null. Unlike these two, a governor
 stores what it receives in a file in memory. Rows of ratios are medians of the ratios of each turn.
 
+Fetch: a client that comes over TLS, as from another machine, fetches one object: from the governor that has it, and in
+turn with that through the server. The first fetch of each kind, which connects, is not counted.
+
 Idle: cpu time of all processes of a server and two governors that do nothing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -55,8 +59,9 @@ def foreground(server: Server, *arguments: str) -> Iterator[None]:
 
 
 @contextmanager
-def over_tcp(governors: int, *options: str) -> Iterator[Client]:
-    """A client of a server with these options and so many governors of one cpu each, all in processes of their own."""
+def over_tcp(governors: int, *options: str) -> Iterator[tuple[Client, Client]]:
+    """A server with these options and so many governors of one cpu each, all in processes of their own; a client on the
+    server's machine, and one as on another machine."""
     with new_server_directory() as server, ExitStack() as stack:
         stack.enter_context(foreground(server, "server", "--listen=127.0.0.1:0", *options))
         server.look()
@@ -65,7 +70,16 @@ def over_tcp(governors: int, *options: str) -> Iterator[Client]:
         client = stack.enter_context(server.client())
         while len(client.status()["governors"]) < governors:
             time.sleep(0.01)
-        yield client
+        yield client, stack.enter_context(client_elsewhere(server))
+
+
+def client_elsewhere(server: Server) -> Client:
+    """A client that comes over TLS."""
+    access = json.loads((server.runtime / f"server-{server.port}" / "access.json").read_text())
+    path = server.runtime / "access-elsewhere"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({**access, "socket": None}))
+    return Client("127.0.0.1", server.port, access=str(path))
 
 
 @contextmanager
@@ -209,6 +223,29 @@ def objects(size: Size, tls: Client, plain: Client) -> Iterator[Row]:
     yield row("object of 1 KiB between two governors, TLS", "ms", 1.0, small)
 
 
+def fetches(size: Size, client: Client) -> Iterator[Row]:
+    """One object on its way to a client."""
+    direct = client._connection.direct
+    for text, length, runs in [("256 KiB", 256 << 10, 8 * size.runs), ("64 MiB", size.of(64 << 20), size.runs)]:
+        with client.new_session() as session:
+            made = make(length)
+            made.output.keep()
+            session.submit()
+            session.wait_all()
+            turns = []
+            for _ in range(runs + 1):
+                turn = []
+                for way in (direct, None):
+                    client._connection.direct = way
+                    turn.append(1e3 * seconds(made.output.fetch))
+                turns.append(turn)
+        mine, through = (list(column) for column in zip(*turns[1:]))
+        yield row(f"fetch of {text} over TLS, from the governor", "ms", None, mine)
+        yield row(f"fetch of {text} over TLS, through the server", "ms", None, through)
+        yield row("  from the governor / through the server", "times", 1.0, [a / b for a, b in zip(mine, through)])
+    client._connection.direct = direct
+
+
 def idle_cpu(length: float) -> float:
     """Percent of one cpu that the server and its governors, all below this process, use in so many seconds."""
     # What the tasks before have left behind is over by then.
@@ -234,12 +271,13 @@ def measure(size: Size) -> Iterator[Row]:
     with in_process(2) as client:
         local = no_ops(client, count, size.runs)
     yield row("no-op, two governors in one process", "µs a task", None, local)
-    with over_tcp(2) as client:
+    with over_tcp(2) as (client, elsewhere):
         apart = no_ops(client, count, size.runs)
         ratio = [sum(apart) / sum(local)]
         yield row("no-op, two governors over TCP", "µs a task", None, apart)
         yield row("  over TCP / in one process", "times", 2.0, ratio)
         idle = [idle_cpu(5 * size.share + 0.1) for _ in range(size.runs)]
         yield row("idle server and two governors over TCP", "% of a cpu", None, idle)
-        with over_tcp(2, "--data-plain") as beside:
+        yield from fetches(size, elsewhere)
+        with over_tcp(2, "--data-plain") as (beside, _):
             yield from objects(size, client, beside)

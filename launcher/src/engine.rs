@@ -115,7 +115,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     drop(cluster);
     let front = ClientFront::new(FrontConfig { tcp: plain, socket_path: Some(access.socket.clone()), token })?;
     let _listener = encrypted
-        .map(|(listener, tls)| ClientListener::start(listener, tls, ClientDoor::new(front.tls_clients())))
+        .map(|(listener, tls)| ClientListener::start(listener, tls, ClientDoor::Front(front.tls_clients())))
         .transpose()
         .map_err(EngineError::Thread)?;
     let cpus = placement.groups.iter().map(Vec::len).sum();

@@ -74,6 +74,10 @@ class Cluster:
     def client(self) -> Client:
         return self.stack.enter_context(Client("localhost", self.port))
 
+    def client_elsewhere(self) -> Client:
+        """A client as on another machine."""
+        return self.stack.enter_context(Client("127.0.0.1", self.port, access=str(self.access_elsewhere())))
+
     def access_elsewhere(self) -> Path:
         """An access file as on another machine: its client comes over TLS, for there is no such socket."""
         access = json.loads(self.access.read_text())
@@ -113,3 +117,32 @@ def joined(cluster: Cluster, count: int) -> Client:
     client = cluster.client()
     wait_until(lambda: len(governors(client)) == count)
     return client
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@contextmanager
+def new_hosts() -> Iterator[list[str]]:
+    """Three network namespaces on one wire: the first is 10.77.0.1, the others 10.77.0.2 and 10.77.0.3."""
+    names = [f"rain-{os.getpid()}-{number}" for number in range(3)]
+    with ExitStack() as stack:
+        try:
+            for name in names:
+                run("ip", "netns", "add", name)
+                stack.callback(run, "ip", "netns", "del", name)
+                run("ip", "-n", name, "link", "set", "lo", "up")
+            run("ip", "-n", names[0], "link", "add", "wire", "type", "bridge")
+            run("ip", "-n", names[0], "addr", "add", "10.77.0.1/24", "dev", "wire")
+            run("ip", "-n", names[0], "link", "set", "wire", "up")
+            for number, name in enumerate(names[1:], 1):
+                near = f"near{number}"
+                peer = ("peer", "name", "far", "netns", name)
+                run("ip", "-n", names[0], "link", "add", near, "type", "veth", *peer)
+                run("ip", "-n", names[0], "link", "set", near, "master", "wire", "up")
+                run("ip", "-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", "far")
+                run("ip", "-n", name, "link", "set", "far", "up")
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("No network namespaces here")
+        yield names

@@ -158,6 +158,21 @@ pub struct Fetch {
     pub offset: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// The client would rather hear which governors have large content than get it from the server.
+    #[serde(default)]
+    pub direct: bool,
+}
+
+/// What a governor says of the content that a client fetches from it, ahead of the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchHeader {
+    /// All of the content, bytes.
+    pub size: u64,
+    /// How many of them follow.
+    pub length: u64,
+    /// Code of the data type.
+    pub data_type: u8,
+    pub content_type: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,17 +1,20 @@
 //! Server and governors in processes of their own, on one machine or several.
 
 use crate::bell::Bell;
+use crate::contents::GovernorContents;
 use crate::end_of_time::EndOfTime;
 pub use crate::governor::GovernorEnd;
 use crate::governor::{GovernorConfig, GovernorError, start_governor_with};
 use crate::local::{RuntimeError, Stop};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
+use crate::session::SessionTable;
 use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
 use rain_data::{Object, Store};
 use rain_transport::{Transport, Wake};
+use rain_transport_tcp::contents::Contents;
 use rain_transport_tcp::front::ClientFront;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,14 +86,15 @@ pub fn run_server<T: Transport<Arc<Object>>>(
 }
 
 /// Runs a governor until its server is gone or ends it, or `stop` does. `connect` joins the server: it makes the governor's
-/// end of the transport, which brings content to the store. `ready` is called once the server has let it in.
+/// end of the transport, which brings content to the store, and may give clients the governor's objects. `ready` is called once
+/// the server has let it in.
 ///
 /// # Errors
 /// When the server is not there or does not let it in, or the parts cannot be started.
 pub fn run_governor<T>(
     config: GovernorConfig,
     stop: &Stop,
-    connect: impl FnOnce(Arc<Store>, Wake) -> Result<(GovernorId, T), RuntimeError>,
+    connect: impl FnOnce(Arc<Store>, Wake, Arc<dyn Contents>) -> Result<(GovernorId, T), RuntimeError>,
     ready: impl FnOnce(GovernorId),
 ) -> Result<GovernorEnd, RuntimeError>
 where
@@ -98,8 +102,10 @@ where
 {
     let store = Arc::new(Store::create(&config.workdir).map_err(RuntimeError::Store)?);
     let bell = Bell::default();
-    let (id, transport) = connect(store.clone(), bell.wake())?;
-    let (handle, sender) = start_governor_with(id, config, store, bell)?;
+    let sessions = Arc::new(SessionTable::default());
+    let contents = Arc::new(GovernorContents(sessions.clone()));
+    let (id, transport) = connect(store.clone(), bell.wake(), contents)?;
+    let (handle, sender) = start_governor_with(id, config, store, sessions, bell)?;
     stop.set_wake(handle.stopper());
     if stop.is_requested() {
         handle.stopper()();

@@ -101,14 +101,16 @@ where
     T: Transport<Arc<Object>> + Send + 'static,
 {
     let store = Arc::new(Store::create(&config.workdir)?);
-    start_governor_with(id, config, store, Bell::default())
+    start_governor_with(id, config, store, Arc::default(), Bell::default())
 }
 
-/// The same with a store that is there already, which its end of the transport fills, too, and with the bell that it rings.
+/// The same with a store that is there already, which its end of the transport fills, too, and with the bell that it rings. Its
+/// sessions will be in `sessions`.
 pub(crate) fn start_governor_with<T>(
     id: GovernorId,
     config: GovernorConfig,
     store: Arc<Store>,
+    sessions: Arc<SessionTable>,
     bell: Bell,
 ) -> Result<(GovernorHandle, crossbeam_channel::Sender<T>), GovernorError>
 where
@@ -121,7 +123,7 @@ where
     let (endpoint_in, endpoint) = crossbeam_channel::bounded::<T>(1);
     let shared = Arc::new(WorkerShared {
         id,
-        sessions: SessionTable::default(),
+        sessions,
         store,
         config,
         pool: pool.clone(),

@@ -2,6 +2,7 @@
 
 mod bell;
 pub mod cluster;
+mod contents;
 mod deadlines;
 pub mod end_of_time;
 mod end_of_work;

@@ -358,7 +358,8 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                     return Ok(None);
                 }
                 self.fetches.insert((client, id), fetch);
-                Command::Fetch { session: SessionId(fetch.session), object: fetch.object }
+                let direct = fetch.direct && fetch.offset == 0 && !self.is_local(client);
+                Command::Fetch { session: SessionId(fetch.session), object: fetch.object, direct }
             }
             Request::Unkeep(unkeep) => {
                 let objects = column(&unkeep.objects)?;
@@ -417,6 +418,11 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 let (tasks, objects) = (encode_column(&tasks), encode_column(&objects));
                 ok_frame(id, &SomeReply { tasks: Bytes::new(&tasks), objects: Bytes::new(&objects) })
             }
+            Reply::Holders { info, governors } => {
+                let places = governors.iter().filter_map(|governor| self.transport.place_of(*governor));
+                let at = places.map(|place| (place.ip.map(|ip| ip.to_string()), place.port)).collect();
+                ok_frame(id, &ElsewhereReply { info: &info, at })
+            }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),
             Reply::Error(error) => error_frame(id, &error),
@@ -425,6 +431,11 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 None => error_frame(id, &RequestError::request("not a fetch")),
             },
         }
+    }
+
+    /// Whether this client may be answered with paths.
+    fn is_local(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|facts| facts.local)
     }
 
     /// What this client has fetched a part of.
@@ -441,8 +452,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         content: &Arc<Object>,
         fetch: Fetch,
     ) -> Vec<u8> {
-        let local = self.clients.get(&client).is_some_and(|facts| facts.local);
-        match object_frame(id, info, content, fetch, local, &self.store) {
+        match object_frame(id, info, content, fetch, self.is_local(client), &self.store) {
             Ok((frame, is_all)) => {
                 match &mut self.fetched {
                     Some(fetched) if is_all => fetched.forget(client, fetch.session, fetch.object),
@@ -471,6 +481,13 @@ struct SomeReply<'a> {
 struct InfoReply {
     tasks: Vec<rain_core::client::TaskInfo>,
     objects: Vec<ObjectInfo>,
+}
+
+/// Where governors have the content that a client wants: `[[IP address or nil, port]]`.
+#[derive(Serialize)]
+struct ElsewhereReply<'a> {
+    info: &'a ObjectInfo,
+    at: Vec<(Option<String>, u16)>,
 }
 
 #[derive(Serialize)]

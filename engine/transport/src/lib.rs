@@ -8,6 +8,8 @@ pub use in_process::{InProcessEndpoint, connect_in_process};
 
 use rain_core::id::GovernorId;
 use rain_core::peer::Message;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// One end of the connections: the server's, or a governor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,13 @@ pub enum TransportEvent<D> {
     },
 }
 
+/// Where a governor listens; `ip` is absent when it is the server's machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub ip: Option<IpAddr>,
+    pub port: u16,
+}
+
 /// An endpoint. It lives on one thread, and wakes that thread when something has come.
 ///
 /// Messages between the same two endpoints arrive whole, once, in the order in which they were sent, until one of them
@@ -43,6 +52,11 @@ pub trait Transport<D> {
 
     /// The next event, if one has come.
     fn try_receive(&mut self) -> Option<TransportEvent<D>>;
+
+    /// For the server: where clients can fetch content from a governor, if they can.
+    fn place_of(&self, _governor: GovernorId) -> Option<Place> {
+        None
+    }
 }
 
 /// Called when something has come for an endpoint, from any thread.

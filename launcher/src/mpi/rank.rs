@@ -243,7 +243,7 @@ fn govern(world: World, launch: &Launch, share: Share, stop: &Stop, reports: &mu
     let end = run_governor(
         governor_config(launch, share),
         stop,
-        |store, wake| Ok((GovernorId(rank - 1), world.into_transport(store, wake))),
+        |store, wake, _| Ok((GovernorId(rank - 1), world.into_transport(store, wake))),
         |_| _ = reports.send(&Report::Ready { pid: std::process::id(), governors: 1, cpus }),
     )
     .map_err(EngineError::from)?;

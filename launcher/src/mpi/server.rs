@@ -91,7 +91,7 @@ pub fn serve(
     tell_end(launch, reports);
     let end = launch.end.for_runtime();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
-    let clients = ClientDoor::new(front.tls_clients());
+    let clients = ClientDoor::Front(front.tls_clients());
     let listener =
         ClientListener::start(door.listener, PeerTls::for_clients(&cluster)?, clients).map_err(EngineError::Thread)?;
     drop(cluster);

@@ -10,6 +10,7 @@ use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
 use rain_topology::Topology;
+use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
 use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
 use rain_transport_tcp::peer::{ClientDoor, TcpTransport};
@@ -49,7 +50,7 @@ pub fn serve(
     tell_end(launch, reports);
     let tls = PeerTls::server(&cluster)?;
     drop(cluster);
-    let clients = ClientDoor::new(front.tls_clients());
+    let clients = ClientDoor::Front(front.tls_clients());
     let (listener, plain) = (TcpListener::from(listener), role.data_plain);
     let connect = |store, wake| Ok(TcpTransport::serve(listener, tls, store, Some(clients), plain, wake)?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, "starting a server");
@@ -111,8 +112,9 @@ pub fn govern(
     local::try_warm_executors(&launch.executors, &work_dir)?;
     let config = local::governor(launch, cpus, work_dir);
     let tls = PeerTls::governor(&role.authority, &role.credentials.clone().into())?;
-    let connect = |store, wake| {
-        let (id, mut transport) = TcpTransport::join(&role.server, TcpListener::from(listener), tls, store)?;
+    let connect = |store, wake, contents| {
+        let clients = Some(ClientDoor::Contents(ContentService::new(contents)));
+        let (id, mut transport) = TcpTransport::join(&role.server, TcpListener::from(listener), tls, store, clients)?;
         transport.set_wake(wake);
         Ok((id, transport))
     };

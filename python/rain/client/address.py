@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..common.errors import RainException
-from .tls import connect_tls
+from .tls import Credentials, connect_tls
 
 CONNECT_SECONDS = 10.0
 _LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", ""))
@@ -39,8 +39,20 @@ def server_of_environment() -> tuple[str, int] | None:
     return host, int(port)
 
 
-def connect(host: str, port: int, access_file: str | None = None) -> tuple[socket.socket, str | None, str]:
-    """Connect to a server: its socket, the token to show there (None where none is needed), and its name for errors.
+class Reached(NamedTuple):
+    """A server that was connected to."""
+
+    connection: socket.socket
+    token: str | None
+    """To be shown there; None where none is needed."""
+    name: str
+    """For errors."""
+    credentials: Credentials | None = None
+    """What was shown there, which governors take, too."""
+
+
+def connect(host: str, port: int, access_file: str | None = None) -> Reached:
+    """Connect to a server.
 
     The access file is the given one, else the one that RAIN_ACCESS names, else that of a server of this user here.
     """
@@ -51,7 +63,7 @@ def connect(host: str, port: int, access_file: str | None = None) -> tuple[socke
         path = access.get("socket")
         if isinstance(path, str) and os.path.exists(path):
             try:
-                return _connect_unix(path), None, f"{host}:{port} ({path})"
+                return Reached(_connect_unix(path), None, f"{host}:{port} ({path})")
             except OSError:
                 # A server that was killed leaves its files; whoever has the port now may answer there.
                 pass
@@ -63,10 +75,13 @@ def connect(host: str, port: int, access_file: str | None = None) -> tuple[socke
         raise RainException(f"Not the name of a host: {host!r}") from None
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if access is not None and isinstance(access.get("tls"), dict):
-        return connect_tls(tcp, access["tls"], f"{host}:{port}", access_file), None, f"{host}:{port}"
+        credentials = Credentials(access["tls"], access_file)
+        return Reached(connect_tls(tcp, credentials, f"{host}:{port}"), None, f"{host}:{port}", credentials)
     if access is None:
-        return tcp, None, f"{host}:{port} (asked without an access file: see access= of Client, and RAIN_ACCESS)"
-    return tcp, access.get("token"), f"{host}:{port}"
+        return Reached(
+            tcp, None, f"{host}:{port} (asked without an access file: see access= of Client, and RAIN_ACCESS)"
+        )
+    return Reached(tcp, access.get("token"), f"{host}:{port}")
 
 
 def _connect_unix(path: str) -> socket.socket:

@@ -18,6 +18,7 @@ import msgspec
 from .. import __version__
 from ..common.errors import RainException
 from .address import CONNECT_SECONDS, connect
+from .direct import DirectFetch
 
 PROTOCOL_VERSION = 1
 MAX_FRAME = 256 << 20
@@ -43,7 +44,9 @@ class Connection:
     """Sends requests to a server and waits for the replies."""
 
     def __init__(self, host: str, port: int, access: str | None = None) -> None:
-        self._socket, token, self.name = connect(host, port, access)
+        reached = connect(host, port, access)
+        self._socket, self.name = reached.connection, reached.name
+        self.direct = DirectFetch(host or "localhost", reached.credentials) if reached.credentials else None
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder()
         self._send_lock = threading.Lock()
@@ -58,7 +61,7 @@ class Connection:
         self._failure: str | None = None
         self._received: list[bytes] = []
         try:
-            self._server = self._handshake(token)
+            self._server = self._handshake(reached.token)
         except BaseException:
             self._socket.close()
             raise
@@ -154,6 +157,8 @@ class Connection:
     def close(self) -> None:
         """Drop the connection; the server ends the client's sessions."""
         self._fail(f"The connection to {self.name} was closed")
+        if self.direct is not None:
+            self.direct.close()
 
     @property
     def closed(self) -> bool:

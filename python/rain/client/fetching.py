@@ -11,6 +11,7 @@ from ..common.ids import ID, DataType
 from ..common.mapped_file import MappedFile
 
 if TYPE_CHECKING:
+    from .connection import Connection
     from .data import DataObject
 
 # Memory for so much is used again for the next piece; for more, each piece would get new pages from the system.
@@ -20,18 +21,28 @@ FETCH_PIECE = 8 << 20
 class Fetching:
     """One fetch: `body` is the next request, until :meth:`take` has got all replies that it needs."""
 
-    def __init__(self, dataobj: DataObject, local: bool) -> None:
+    def __init__(self, dataobj: DataObject, connection: Connection) -> None:
         if not dataobj._kept:
             raise RainException(f"Only kept objects can be fetched; call keep() before the submit: {dataobj!r}")
         self.dataobj = dataobj
+        self._direct = connection.direct
         # The path of a directory ends with the object; its archive is here for good.
-        mapped = local and dataobj._data_type is DataType.BLOB
+        mapped = connection.local and dataobj._data_type is DataType.BLOB
         self.body = {"object": dataobj._oid, "map": mapped, "offset": 0, "limit": FETCH_PIECE}
+        if self._direct is not None and self._direct.is_possible:
+            self.body["direct"] = True
         self._first: dict[str, Any] | None = None
         self._data: bytes | bytearray = b""
 
+    @staticmethod
+    def takes_long(reply: dict[str, Any]) -> bool:
+        """Whether :meth:`take` waits for a governor."""
+        return "at" in reply
+
     def take(self, reply: dict[str, Any]) -> DataInstance | None:
         """Take the reply to the last request; the content, or None if there is another request to make."""
+        if "at" in reply:
+            return self._fetch_directly(reply)
         first = self._first
         if first is None:
             first = self._first = reply
@@ -52,8 +63,17 @@ class Fetching:
         self.body = {**self.body, "map": False, "offset": len(self._data)}
         return None
 
+    def _fetch_directly(self, reply: dict[str, Any]) -> DataInstance | None:
+        dataobj = self.dataobj
+        found = self._direct and self._direct.fetch(reply["at"], dataobj._session.session_id, dataobj._oid)
+        if found:
+            header, content = found
+            return self._instance({**header, "info": reply["info"]}, data=content)
+        self.body = {**self.body, "direct": False}
+        return None
+
     def _instance(
-        self, reply: dict[str, Any], *, data: bytes | None = None, file: MappedFile | None = None
+        self, reply: dict[str, Any], *, data: bytes | bytearray | None = None, file: MappedFile | None = None
     ) -> DataInstance:
         dataobj = self.dataobj
         content_type = merge_content_types(dataobj._content_type, reply.get("content_type"))

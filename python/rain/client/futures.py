@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # So many results are freed on the server with one request.
 FREE_AT_ONCE = 256
+# So many large results come from governors at the same time.
+FETCHED_AT_ONCE = 4
 
 
 class BrokenExecutor(RainException, concurrent.futures.BrokenExecutor):
@@ -131,6 +133,7 @@ class Executor(concurrent.futures.Executor):
         self._finished: list[int] = []
         self._broken: RainException | None = None
         self._shut = False
+        self._fetchers: concurrent.futures.ThreadPoolExecutor | None = None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
         """Call a function on Rain; returns a future at once."""
@@ -181,7 +184,7 @@ class Executor(concurrent.futures.Executor):
         futures = [TaskFuture[T](task, self) for task in tasks]
         self._pending.update(futures)
         for future in futures:
-            self._fetch(future, Fetching(future.task.output, self.session.client.local))
+            self._fetch(future, Fetching(future.task.output, self.session.client._connection))
         return futures
 
     def _fetch(self, future: TaskFuture[Any], fetching: Fetching) -> None:
@@ -191,12 +194,27 @@ class Executor(concurrent.futures.Executor):
         except RainException as error:
             self._settle(future, None, error)
 
+    def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
+        """For what takes long, while others hand out replies."""
+        with self._lock:
+            if self._fetchers is None:
+                self._fetchers = concurrent.futures.ThreadPoolExecutor(FETCHED_AT_ONCE, "rain-fetch")
+            return self._fetchers
+
     def _take(
-        self, future: TaskFuture[Any], fetching: Fetching, reply: dict[str, Any], error: RainException | None
+        self,
+        future: TaskFuture[Any],
+        fetching: Fetching,
+        reply: dict[str, Any],
+        error: RainException | None,
+        in_thread: bool = False,
     ) -> None:
         outcome = None
         if error is None:
             try:
+                if fetching.takes_long(reply) and not in_thread:
+                    self._threads().submit(self._take, future, fetching, reply, None, in_thread=True)
+                    return
                 instance = fetching.take(reply)
                 if instance is None:
                     self._fetch(future, fetching)
@@ -263,6 +281,8 @@ class Executor(concurrent.futures.Executor):
             session, client = self.session, self._own_client
             self._own_client = None
             close_session, self._owns_session = self._owns_session, False
+            if self._fetchers is not None:
+                self._fetchers.shutdown(wait=False)
         # In whatever thread: a thread that hands out replies can also wait for one.
         if close_session:
             session.close()

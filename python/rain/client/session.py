@@ -217,7 +217,7 @@ class Session:
     def fetch(self, dataobj: DataObject) -> DataInstance:
         """The content of an object that is kept; waits until it is finished."""
         self._check_items([dataobj], "fetch")
-        fetching = Fetching(dataobj, self.client.local)
+        fetching = Fetching(dataobj, self.client._connection)
         while True:
             instance = fetching.take(self._request("fetch", fetching.body))
             if instance is not None:

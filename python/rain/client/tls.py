@@ -18,43 +18,52 @@ _PROTOCOL = "rain/1"
 _PIECE = 1 << 20
 
 
-def connect_tls(tcp: socket.socket, tls: dict[str, Any], name: str, path: str) -> socket.socket:
+class Credentials:
+    """What a client shows, and whom it trusts: the map ``tls`` of the access file at `path`."""
+
+    def __init__(self, tls: dict[str, Any], path: str) -> None:
+        self._tls = tls
+        self.path = path
+
+    def context(self, protocol: str) -> ssl.SSLContext:
+        """For connections in which this protocol is spoken."""
+        client = self._tls.get("client")
+        if not isinstance(client, dict):
+            raise ValueError("it is not one for clients")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_verify_locations(cadata=self._tls["authority"])
+        context.set_alpn_protocols([protocol])
+        # Only from a file; this one has no name and is gone when it is closed.
+        memory = os.memfd_create("rain-credentials")
+        try:
+            os.write(memory, (client["certificate"] + client["key"]).encode())
+            context.load_cert_chain(f"/proc/self/fd/{memory}")
+        finally:
+            os.close(memory)
+        return context
+
+
+def connect_tls(tcp: socket.socket, credentials: Credentials, name: str) -> socket.socket:
     """Shake hands over a connected socket; a plain socket whose bytes travel encrypted.
 
     An ``ssl.SSLSocket`` must not be read and written by two threads at once, and an interrupted call may lose bytes.
     So one thread in the background has it, and the client uses one end of a socket pair as it uses any other socket.
     """
     try:
-        encrypted = _context(tls, path).wrap_socket(tcp, server_hostname=_SERVER_NAME)
+        encrypted = credentials.context(_PROTOCOL).wrap_socket(tcp, server_hostname=_SERVER_NAME)
     except (OSError, ValueError) as error:
         tcp.close()
         reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or str(error)
         raise RainException(
-            f"The server at {name} and the access file {path} do not belong together, or it is no Rain server: {reason}"
+            f"The server at {name} and the access file {credentials.path} do not belong together, "
+            f"or it is no Rain server: {reason}"
         ) from None
     encrypted.setblocking(False)
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     threading.Thread(target=_pump, args=(encrypted, theirs), name="rain-tls", daemon=True).start()
     return ours
-
-
-def _context(tls: dict[str, Any], path: str) -> ssl.SSLContext:
-    client = tls.get("client")
-    if not isinstance(client, dict):
-        raise ValueError("it is not one for clients")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cadata=tls["authority"])
-    context.set_alpn_protocols([_PROTOCOL])
-    # Only from a file; this one has no name and is gone when it is closed.
-    memory = os.memfd_create("rain-credentials")
-    try:
-        os.write(memory, (client["certificate"] + client["key"]).encode())
-        context.load_cert_chain(f"/proc/self/fd/{memory}")
-    finally:
-        os.close(memory)
-    return context
 
 
 class _Way:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
 
 from ..common.errors import RainException, RainWarning
 from .data import DataObject
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 Item = Union[Task, DataObject]
+T = TypeVar("T")
 
 
 def as_completed(items: Iterable[Item], progress: bool = False) -> Iterator[Item]:
@@ -90,11 +91,18 @@ async def wait_async(session: Session, items: list[Item]) -> None:
 async def fetch_async(session: Session, dataobj: DataObject) -> DataInstance:
     """The content of an object, without blocking the event loop."""
     session._check_items([dataobj], "fetch")
-    fetching = Fetching(dataobj, session.client.local)
+    fetching = Fetching(dataobj, session.client._connection)
     while True:
-        instance = fetching.take(await _answer(session, "fetch", fetching.body))
+        reply = await _answer(session, "fetch", fetching.body)
+        instance = await _in_thread(fetching.take, reply) if fetching.takes_long(reply) else fetching.take(reply)
         if instance is not None:
             return instance
+
+
+async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
+    import asyncio
+
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 async def _answer(session: Session, operation: str, body: dict[str, Any]) -> dict[str, Any]:

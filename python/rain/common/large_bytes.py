@@ -1,4 +1,4 @@
-"""Large files as bytes, read straight into a new bytes object whose memory comes in huge pages."""
+"""Large contents as bytes, received straight into a new bytes object; very large ones get huge pages."""
 
 from __future__ import annotations
 
@@ -17,23 +17,34 @@ _HEADER = bytes.__basicsize__ - 1
 _calls: tuple[Any, Any] | None = None
 
 
-def read_large(fd: int, size: int) -> bytes | None:
-    """The content of a file of a known size; None where this way of reading it is not to be had."""
+def new_bytes(size: int) -> tuple[bytes | bytearray, memoryview]:
+    """A new object for so many bytes, and its memory, which is to be filled before anybody sees the object.
+
+    The memory is good for as long as the object lives. Where this cannot be had for bytes, it is a bytearray.
+    """
     calls = _find_calls()
-    if calls is None:
-        return None
-    new_bytes, advise = calls
-    content: bytes = new_bytes(None, size)
-    start = id(content) + _HEADER
-    first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
-    length = (start + size - first) // _HUGE_PAGE * _HUGE_PAGE
-    if length > 0:
+    if calls is None or size == 0:
+        content = bytearray(size)
+        return content, memoryview(content)
+    make, advise = calls
+    made: bytes = make(None, size)
+    start = id(made) + _HEADER
+    if size >= LARGE:
+        first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
+        length = (start + size - first) // _HUGE_PAGE * _HUGE_PAGE
         # Only advice: without it the same happens, slower.
         advise(first, length, _MADV_HUGEPAGE)
     import ctypes
 
     # Nobody else has the new object, so it may be written to.
-    room = memoryview((ctypes.c_char * size).from_address(start)).cast("B")
+    return made, memoryview((ctypes.c_char * size).from_address(start)).cast("B")
+
+
+def read_large(fd: int, size: int) -> bytes | None:
+    """The content of a file of a known size of at least LARGE; None where this way of reading it is not to be had."""
+    content, room = new_bytes(size)
+    if not isinstance(content, bytes):
+        return None
     position = 0
     while position < size:
         count = os.preadv(fd, [room[position:]], position)

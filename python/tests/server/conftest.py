@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from real_cluster import Cluster, new_cluster
+from real_cluster import Cluster, new_cluster, new_hosts
 from real_server import RainServer, running_server
 
 from rain.client import Client, Session
@@ -49,3 +49,9 @@ def cluster() -> Iterator[Cluster]:
     with new_cluster() as cluster:
         cluster.serve()
         yield cluster
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[str]]:
+    with new_hosts() as names:
+        yield names

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from real_cluster import PATIENCE, Cluster, governors, joined, new_cluster, wait_until
+from real_cluster import PATIENCE, Cluster, governors, joined, new_cluster, run, wait_until
 
 from rain.client import Client, RainException, SessionException, blob, remote, tasks
 
@@ -135,35 +132,6 @@ def test_a_client_comes_over_tls(cluster: Cluster) -> None:
     path.write_text(json.dumps({**access, "tls": {**access["tls"], "client": None}}))
     with pytest.raises(RainException, match="not one for clients"):
         Client("127.0.0.1", cluster.port, access=str(path))
-
-
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-@pytest.fixture
-def hosts() -> Iterator[list[str]]:
-    """Three network namespaces on one wire: the first is 10.77.0.1, the others 10.77.0.2 and 10.77.0.3."""
-    names = [f"rain-{os.getpid()}-{number}" for number in range(3)]
-    with ExitStack() as stack:
-        try:
-            for name in names:
-                run("ip", "netns", "add", name)
-                stack.callback(run, "ip", "netns", "del", name)
-                run("ip", "-n", name, "link", "set", "lo", "up")
-            run("ip", "-n", names[0], "link", "add", "wire", "type", "bridge")
-            run("ip", "-n", names[0], "addr", "add", "10.77.0.1/24", "dev", "wire")
-            run("ip", "-n", names[0], "link", "set", "wire", "up")
-            for number, name in enumerate(names[1:], 1):
-                near = f"near{number}"
-                peer = ("peer", "name", "far", "netns", name)
-                run("ip", "-n", names[0], "link", "add", near, "type", "veth", *peer)
-                run("ip", "-n", names[0], "link", "set", near, "master", "wire", "up")
-                run("ip", "-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", "far")
-                run("ip", "-n", name, "link", "set", "far", "up")
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("No network namespaces here")
-        yield names
 
 
 @pytest.mark.parametrize(

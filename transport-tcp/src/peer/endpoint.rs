@@ -5,14 +5,14 @@ use super::door::{Door, Entered};
 use super::identity::PeerTls;
 use super::link::{Broken, CUT_MAX, Happened, Link, LinkKey, PlainPath};
 use super::plain::{self, Pass, Plain};
-use super::wire::{Hello, PEER_VERSION, Place, Purpose, Record, Welcome, append_record, record};
+use super::wire::{Hello, PEER_VERSION, Purpose, Received, Record, Welcome, append_record, record};
 use super::{ClientDoor, Shared};
 use crossbeam_channel::{Receiver, Sender};
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 use rain_core::id::GovernorId;
 use rain_core::peer::Message;
-use rain_transport::{Peer, TransportEvent, Wake};
+use rain_transport::{Peer, Place, TransportEvent, Wake};
 use rain_wire::payload::Payload;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -66,8 +66,6 @@ pub(super) struct Endpoint<D: Payload> {
     pub(super) tokens: BTreeMap<Token, LinkKey>,
     pub(super) next_token: usize,
     pub(super) next_governor: u32,
-    /// Where governors listen, for the server.
-    pub(super) places: BTreeMap<GovernorId, Place>,
     /// Links and connections at the door that may have something to do.
     pub(super) active: BTreeSet<LinkKey>,
     pub(super) active_at_door: BTreeSet<Token>,
@@ -265,10 +263,10 @@ impl<D: Payload> Endpoint<D> {
                 self.next_governor += 1;
                 let ip = if listen.ip().is_unspecified() { connection.address.ip() } else { listen.ip() };
                 let place = Place { ip: (!ip.is_loopback()).then_some(ip), port: listen.port() };
-                self.places.insert(governor, place);
+                self.shared.places().insert(governor, place);
                 let mut link = Link::new(self.wake_self.clone(), self.place.clone());
                 link.pass = random();
-                let welcome = Welcome { governor, pass: link.pass, received: [0; 2], plain: None };
+                let welcome = self.welcome_with(governor, link.pass, [0; 2]);
                 self.links.insert(key(governor, true), link);
                 tracing::info!("{governor} comes from {}", connection.address);
                 Ok((key(governor, true), welcome))
@@ -278,7 +276,7 @@ impl<D: Payload> Endpoint<D> {
                 let link = self.links.get(&key).filter(|link| link.pass == *pass);
                 let link = link.ok_or("the server has given this governor up")?;
                 tracing::info!("{governor} is back");
-                Ok((key, Welcome { governor: *governor, pass: *pass, received: link.received(), plain: None }))
+                Ok((key, self.welcome_with(*governor, *pass, link.received())))
             }
             (Purpose::Deliver { from, to }, Some(me)) if me == Peer::Governor(*to) => {
                 let key = key(*from, false);
@@ -286,10 +284,15 @@ impl<D: Payload> Endpoint<D> {
                     self.links.insert(key, Link::new(self.wake_self.clone(), self.place.clone()));
                 }
                 let link = self.links.get(&key).ok_or("this governor is not known any more")?;
-                Ok((key, Welcome { governor: *to, pass: 0, received: link.received(), plain: None }))
+                Ok((key, self.welcome_with(*to, 0, link.received())))
             }
             _ => Err("this is not who it is looking for".to_owned()),
         }
+    }
+
+    fn welcome_with(&self, governor: GovernorId, pass: u64, received: Received) -> Welcome {
+        let client = self.tls.client_certificate().filter(|_| self.me == Some(Peer::Server));
+        Welcome { governor, pass, received, plain: None, client: client.map(<[u8]>::to_vec) }
     }
 
     /// Connects a link whose addresses are known.
@@ -401,6 +404,7 @@ impl<D: Payload> Endpoint<D> {
                 }
                 self.me = Some(Peer::Governor(welcome.governor));
                 self.data_plain = welcome.plain.is_some();
+                self.tls.know_client(welcome.client);
                 self.door.plain = self.data_plain;
                 if let Some(joining) = self.joining.take() {
                     let _ = joining.send(Ok(welcome.governor));
@@ -418,7 +422,7 @@ impl<D: Payload> Endpoint<D> {
             }
             Happened::Welcomed(_) => {}
             Happened::Asked(governor) => {
-                let place = self.places.get(&governor).copied();
+                let place = self.shared.places().get(&governor).copied();
                 if let Some(link) = self.links.get_mut(&key) {
                     link.urge(&record(Record::Address, &(governor, place)));
                     self.active.insert(key);
@@ -479,7 +483,7 @@ impl<D: Payload> Endpoint<D> {
             return;
         }
         if let Peer::Governor(governor) = key.peer {
-            self.places.remove(&governor);
+            self.shared.places().remove(&governor);
         }
         self.tell(TransportEvent::Lost { peer: key.peer, why });
     }

@@ -17,6 +17,8 @@ use std::time::{Duration, SystemTime};
 
 /// What TLS calls the protocol of clients (`docs/protocol.md`).
 pub const CLIENT_PROTOCOL: &[u8] = b"rain/1";
+/// What TLS calls the protocol in which clients fetch content from governors.
+pub const CONTENT_PROTOCOL: &[u8] = b"rain-content/1";
 /// What TLS calls the protocol between the server and governors.
 pub const PEER_PROTOCOL: &[u8] = b"rain-peer/1";
 
@@ -124,6 +126,7 @@ pub struct PeerTls {
     accept: Arc<ServerConfig>,
     dial: Option<Arc<ClientConfig>>,
     governor: CertificateDer<'static>,
+    /// For a governor: known once the server has told it.
     client: Option<CertificateDer<'static>>,
 }
 
@@ -150,17 +153,27 @@ impl PeerTls {
         Ok(Self { accept, ..Self::server(cluster)? })
     }
 
-    /// For a governor: connects to the server and to governors, and accepts governors.
+    /// For a governor: connects to the server and to governors, and accepts governors; clients, too, once it knows what they show.
     ///
     /// # Errors
     /// When the certificates are unusable.
     pub fn governor(authority: &str, credentials: &Credentials) -> Result<Self, IdentityError> {
         Ok(Self {
-            accept: accept_config(authority, credentials, &[PEER_PROTOCOL])?,
+            accept: accept_config(authority, credentials, &[PEER_PROTOCOL, CONTENT_PROTOCOL])?,
             dial: Some(dial_config(authority, credentials, PEER_PROTOCOL)?),
             governor: certificate(credentials)?,
             client: None,
         })
+    }
+
+    /// What clients show, as bytes.
+    pub(super) fn client_certificate(&self) -> Option<&[u8]> {
+        self.client.as_ref().map(|certificate| certificate.as_ref())
+    }
+
+    /// For a governor: clients show this.
+    pub(super) fn know_client(&mut self, certificate: Option<Vec<u8>>) {
+        self.client = certificate.map(CertificateDer::from);
     }
 
     pub(super) fn accept(&self) -> Result<rustls::Connection, rustls::Error> {
@@ -182,11 +195,11 @@ impl PeerTls {
         let shows_client = self.client.as_ref().is_some_and(shows);
         match connection.alpn_protocol() {
             Some(protocol) if protocol == PEER_PROTOCOL && shows(&self.governor) => Ok(Role::Governor),
-            Some(protocol) if protocol == CLIENT_PROTOCOL && shows_client => Ok(Role::Client),
+            Some(protocol) if protocol != PEER_PROTOCOL && shows_client => Ok(Role::Client),
             Some(protocol) if protocol == PEER_PROTOCOL && shows_client => {
                 Err("it shows a client's credentials, but wants to be a governor")
             }
-            Some(protocol) if protocol == CLIENT_PROTOCOL && shows(&self.governor) => {
+            Some(protocol) if protocol != PEER_PROTOCOL && shows(&self.governor) => {
                 Err("it shows a governor's credentials, but wants to be a client")
             }
             _ => Err("it shows no credentials of this cluster"),
@@ -204,6 +217,17 @@ pub fn client_connection(
 ) -> Result<rustls::ClientConnection, IdentityError> {
     let config = dial_config(authority, credentials, CLIENT_PROTOCOL)?;
     Ok(rustls::ClientConnection::new(config, server_name(SERVER_NAME)?)?)
+}
+
+/// TLS for a connection of a client to a governor.
+#[cfg(test)]
+pub(super) fn content_connection(
+    authority: &str,
+    credentials: &Credentials,
+    protocol: &[u8],
+) -> Result<rustls::ClientConnection, IdentityError> {
+    let config = dial_config(authority, credentials, protocol)?;
+    Ok(rustls::ClientConnection::new(config, server_name(GOVERNOR_NAME)?)?)
 }
 
 fn server_name(name: &'static str) -> Result<ServerName<'static>, rustls::Error> {

@@ -3,12 +3,11 @@
 use super::connection::{Batch, Connection, TURN_BYTES_MAX};
 use super::plain::{Pass, Plain, PlainError};
 use super::wire::{
-    GREETING_BYTES_MAX, Hello, Place, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read,
-    record,
+    GREETING_BYTES_MAX, Hello, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read, record,
 };
 use rain_core::id::GovernorId;
 use rain_core::peer::Message;
-use rain_transport::{Peer, Wake};
+use rain_transport::{Peer, Place, Wake};
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
 use rain_wire::message::{MessageError, lane_of};
 use rain_wire::payload::Payload;

@@ -16,6 +16,7 @@ mod plain;
 mod tests;
 mod wire;
 
+use crate::contents::ContentService;
 use crate::front::{FrontSocket, TlsClients};
 pub use clients::ClientListener;
 use connection::Connection;
@@ -26,13 +27,13 @@ use identity::PeerTls;
 use mio::{Poll, Waker};
 use rain_core::id::GovernorId;
 use rain_core::peer::Message;
-use rain_transport::{Peer, Transport, TransportEvent, Wake};
+use rain_transport::{Peer, Place, Transport, TransportEvent, Wake};
 use rain_wire::payload::Payload;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,8 @@ struct Shared {
     /// Nothing is read until the owner has taken some.
     wants_room: AtomicBool,
     owner: Mutex<Option<Wake>>,
+    /// Where governors listen, for the server.
+    places: Mutex<BTreeMap<GovernorId, Place>>,
 }
 
 impl Shared {
@@ -71,6 +74,10 @@ impl Shared {
         }
     }
 
+    fn places(&self) -> MutexGuard<'_, BTreeMap<GovernorId, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake_owner(&self) {
         if let Some(wake) = &*self.owner.lock().unwrap_or_else(PoisonError::into_inner) {
             wake();
@@ -78,18 +85,21 @@ impl Shared {
     }
 }
 
-/// Where connections of clients go that come to the server's port.
-pub struct ClientDoor(TlsClients);
+/// Where connections of clients go.
+pub enum ClientDoor {
+    /// Those that come to the server's port.
+    Front(TlsClients),
+    /// Those that come to a governor's.
+    Contents(ContentService),
+}
 
 impl ClientDoor {
-    /// To this front.
-    pub fn new(clients: TlsClients) -> Self {
-        Self(clients)
-    }
-
     fn hand_over(&self, connection: Connection) {
         let (socket, tls, address, early) = connection.into_parts();
-        self.0.hand_over(FrontSocket::tls(socket, tls, address, early));
+        match self {
+            Self::Front(clients) => clients.hand_over(FrontSocket::tls(socket, tls, address, early)),
+            Self::Contents(contents) => contents.take(socket, tls, address, early),
+        }
     }
 }
 
@@ -126,8 +136,8 @@ impl<D: Payload> TcpTransport<D> {
         Ok(transport)
     }
 
-    /// A governor's end: joins the server at one of `addresses`, and takes other governors that connect to `listener`.
-    /// `set_wake` is to be called.
+    /// A governor's end: joins the server at one of `addresses`, takes other governors that connect to `listener`, and hands
+    /// clients on. `set_wake` is to be called.
     ///
     /// # Errors
     /// When the server is not there or does not let it in.
@@ -136,12 +146,14 @@ impl<D: Payload> TcpTransport<D> {
         listener: TcpListener,
         tls: PeerTls,
         place: D::Place,
+        clients: Option<ClientDoor>,
     ) -> Result<(GovernorId, Self), ConnectError> {
         let address = addresses.first().map(SocketAddr::to_string).unwrap_or_default();
         let failed = |why: String| ConnectError::Join { address: address.clone(), why };
         let (mut endpoint, mut transport) = Self::make(listener, tls, place)?;
         let (told, joined): (Sender<Joined>, _) = bounded(1);
         endpoint.server = addresses.to_vec();
+        endpoint.clients = clients;
         endpoint.joining = Some(told);
         transport.start(endpoint)?;
         let governor =
@@ -166,6 +178,7 @@ impl<D: Payload> TcpTransport<D> {
             untaken: AtomicUsize::new(0),
             wants_room: AtomicBool::new(false),
             owner: Mutex::new(None),
+            places: Mutex::default(),
         });
         let (requests_in, requests) = unbounded();
         let (events_in, events) = unbounded();
@@ -188,7 +201,6 @@ impl<D: Payload> TcpTransport<D> {
             tokens: BTreeMap::new(),
             next_token: 0,
             next_governor: 0,
-            places: BTreeMap::new(),
             active: BTreeSet::new(),
             active_at_door: BTreeSet::new(),
             data_plain: false,
@@ -228,6 +240,10 @@ impl<D: Payload> Transport<D> for TcpTransport<D> {
             self.shared.wake();
         }
         Some(event)
+    }
+
+    fn place_of(&self, governor: GovernorId) -> Option<Place> {
+        self.shared.places().get(&governor).copied()
     }
 }
 

@@ -5,10 +5,10 @@ use rain_core::id::GovernorId;
 use rain_wire::message::MessageError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Both ends must have the same.
-pub(super) const PEER_VERSION: u32 = 2;
+pub(super) const PEER_VERSION: u32 = 3;
 /// A record: its kind, and the length of what follows.
 pub(super) const RECORD_HEADER_BYTES: usize = 5;
 /// Longest record before the handshake.
@@ -122,11 +122,6 @@ pub(super) struct Welcome {
     pub(super) received: Received,
     /// For a plain connection beside this one, if content is to travel so.
     pub(super) plain: Option<Pass>,
-}
-
-/// Where a governor listens; `ip` is absent when it is the server's machine.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Place {
-    pub(super) ip: Option<IpAddr>,
-    pub(super) port: u16,
+    /// What clients show, as bytes, when the server lets a governor in.
+    pub(super) client: Option<Vec<u8>>,
 }

@@ -60,16 +60,48 @@ pub enum Event<D> {
 /// What a client asks, checked for form.
 #[derive(Debug)]
 pub enum Command<D> {
-    NewSession { name: String },
-    CloseSession { session: SessionId },
-    Submit { session: SessionId, submission: Box<Submission<D>> },
-    Wait { session: SessionId, tasks: Vec<u32>, objects: Vec<u32> },
-    WaitSome { session: SessionId, tasks: Vec<u32>, objects: Vec<u32> },
-    WaitAll { session: SessionId },
-    Fetch { session: SessionId, object: u32 },
-    Unkeep { session: SessionId, objects: Vec<u32> },
-    Cancel { session: SessionId, tasks: Vec<u32> },
-    Info { session: SessionId, tasks: Vec<u32>, objects: Vec<u32> },
+    NewSession {
+        name: String,
+    },
+    CloseSession {
+        session: SessionId,
+    },
+    Submit {
+        session: SessionId,
+        submission: Box<Submission<D>>,
+    },
+    Wait {
+        session: SessionId,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
+    WaitSome {
+        session: SessionId,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
+    WaitAll {
+        session: SessionId,
+    },
+    /// `direct`: of large content, the answer is who has it.
+    Fetch {
+        session: SessionId,
+        object: u32,
+        direct: bool,
+    },
+    Unkeep {
+        session: SessionId,
+        objects: Vec<u32>,
+    },
+    Cancel {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
+    Info {
+        session: SessionId,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
     Status,
 }
 
@@ -94,6 +126,11 @@ pub enum Reply<D> {
     Object {
         info: crate::client::ObjectInfo,
         content: D,
+    },
+    /// The content can be had from these governors.
+    Holders {
+        info: crate::client::ObjectInfo,
+        governors: Vec<GovernorId>,
     },
     Infos {
         tasks: Vec<crate::client::TaskInfo>,

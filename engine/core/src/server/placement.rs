@@ -60,8 +60,8 @@ impl<D: Clone> Spread<D> {
         }
     }
 
-    pub(super) fn holder(&self, object: ObjectIndex) -> Option<GovernorId> {
-        self.holders.get(&object)?.first().copied()
+    pub(super) fn holders(&self, object: ObjectIndex) -> &[GovernorId] {
+        self.holders.get(&object).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Tasks a cpu may have in hand: about 10 ms of work, but at least one beside the running one.

@@ -1,11 +1,16 @@
 //! Requests of clients.
 
 use super::session::Session;
-use super::waits::{Item, Wait};
+use super::waits::{ClientFetch, Item};
 use super::{Action, Client, Command, FetchFor, PendingFetch, Reply, ReplyTo, Server, reply_error};
 use crate::client::RequestError;
-use crate::id::{ClientId, SessionId};
+use crate::id::{ClientId, GovernorId, SessionId};
 use crate::peer::{Message, ToGovernor};
+
+/// Content of this size is worth a client's connection to the governor that has it, bytes.
+const DIRECT_BYTES_MIN: u32 = 256 << 10;
+/// Governors named to a client that fetches content itself.
+const HOLDERS_MAX: usize = 3;
 
 impl<D: Clone> Server<D> {
     pub(super) fn carry_out(
@@ -43,14 +48,15 @@ impl<D: Clone> Server<D> {
                 self.usable_session(to.client, session)?.wait_some(to, tasks, objects, actions)?;
             }
             Command::WaitAll { session } => self.usable_session(to.client, session)?.wait_all(to, actions),
-            Command::Fetch { session: id, object } => {
+            Command::Fetch { session: id, object, direct } => {
                 let session = self.usable_session(to.client, id)?;
                 session.check_fetch(object)?;
                 session.check_not_cancelled(Item::Object(object))?;
+                let fetch = ClientFetch { to, object, direct };
                 if session.object_is_finished(object) {
-                    self.start_client_fetch(to, id, object, actions);
+                    self.start_client_fetch(id, fetch, actions);
                 } else {
-                    session.add_object_wait(object, Wait::Fetch { to, object });
+                    session.add_fetch(fetch);
                 }
             }
             Command::Unkeep { session, objects } => {
@@ -108,12 +114,22 @@ impl<D: Clone> Server<D> {
     /// Starts the fetches whose objects have just been finished.
     pub(super) fn fetch_finished(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        for (to, object) in session.take_due_fetches() {
-            self.start_client_fetch(to, id, object, actions);
+        for fetch in session.take_due_fetches() {
+            self.start_client_fetch(id, fetch, actions);
         }
     }
 
-    fn start_client_fetch(&mut self, to: ReplyTo, id: SessionId, object: u32, actions: &mut Vec<Action<D>>) {
+    fn start_client_fetch(&mut self, id: SessionId, fetch: ClientFetch, actions: &mut Vec<Action<D>>) {
+        let ClientFetch { to, object, direct } = fetch;
+        if direct
+            && let Some(session) = self.sessions.get(&id)
+            && session.objects[object as usize].size >= DIRECT_BYTES_MIN
+        {
+            let governors: Vec<GovernorId> = session.holders(object).take(HOLDERS_MAX).collect();
+            if !governors.is_empty() {
+                return reply(actions, to, Reply::Holders { info: session.object_info(object), governors });
+            }
+        }
         if !self.start_fetch(FetchFor::Client(to), id, object, actions) {
             let error = RequestError::request(format!("object {object} is not kept any more"));
             actions.push(reply_error(to, error));
@@ -128,7 +144,9 @@ impl<D: Clone> Server<D> {
         object: u32,
         actions: &mut Vec<Action<D>>,
     ) -> bool {
-        let Some(governor) = self.sessions.get(&id).and_then(|session| session.holder(object)) else { return false };
+        let Some(governor) = self.sessions.get(&id).and_then(|session| session.holders(object).next()) else {
+            return false;
+        };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.fetches.insert(ticket, PendingFetch { to, session: id, object });

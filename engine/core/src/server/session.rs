@@ -164,16 +164,15 @@ impl<D: Clone> Session<D> {
         }
     }
 
-    /// A governor that has the content of a finished, kept object.
-    pub(super) fn holder(&self, object: ObjectIndex) -> Option<GovernorId> {
-        let record = self.objects.get(object as usize)?;
-        if !record.kept {
-            return None;
-        }
-        match &self.spread {
-            Some(spread) => spread.holder(object),
-            None => self.governors.keys().next().copied(),
-        }
+    /// The governors that have the content of a finished, kept object, or are about to; the first one has it.
+    pub(super) fn holders(&self, object: ObjectIndex) -> impl Iterator<Item = GovernorId> {
+        let is_kept = self.objects.get(object as usize).is_some_and(|record| record.kept);
+        let (several, one) = match &self.spread {
+            _ if !is_kept => (&[][..], None),
+            Some(spread) => (spread.holders(object), None),
+            None => (&[][..], self.governors.keys().next()),
+        };
+        several.iter().chain(one).copied()
     }
 
     pub(super) fn tasks_finished(

@@ -16,6 +16,15 @@ pub(super) enum Item {
     Object(u32),
 }
 
+/// A client that wants the content of an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientFetch {
+    pub(super) to: ReplyTo,
+    pub(super) object: u32,
+    /// It would rather hear who has it.
+    pub(super) direct: bool,
+}
+
 /// Somebody who waits.
 #[derive(Debug)]
 pub(super) enum Wait {
@@ -24,7 +33,7 @@ pub(super) enum Wait {
     /// For any of these.
     Any { to: ReplyTo, tasks: Vec<u32>, objects: Vec<u32> },
     /// To fetch an object.
-    Fetch { to: ReplyTo, object: u32 },
+    Fetch(ClientFetch),
 }
 
 /// Waits of a session. Each wait is registered only with items that are not finished: a wait for every item with the
@@ -35,7 +44,7 @@ pub(super) struct Waits {
     waits: BTreeMap<u64, Wait>,
     watched: BTreeMap<Item, Vec<u64>>,
     all: Vec<ReplyTo>,
-    due_fetches: Vec<(ReplyTo, u32)>,
+    due_fetches: Vec<ClientFetch>,
 }
 
 impl Waits {
@@ -154,12 +163,13 @@ impl<D: Clone> Session<D> {
         }
     }
 
-    pub(super) fn add_object_wait(&mut self, object: u32, wait: Wait) {
-        self.waits.add(wait, [Item::Object(object)]);
+    /// Has a fetch wait until its object is finished.
+    pub(super) fn add_fetch(&mut self, fetch: ClientFetch) {
+        self.waits.add(Wait::Fetch(fetch), [Item::Object(fetch.object)]);
     }
 
     /// Fetches whose objects are finished now.
-    pub(super) fn take_due_fetches(&mut self) -> Vec<(ReplyTo, u32)> {
+    pub(super) fn take_due_fetches(&mut self) -> Vec<ClientFetch> {
         std::mem::take(&mut self.waits.due_fetches)
     }
 
@@ -182,9 +192,9 @@ impl<D: Clone> Session<D> {
                         self.answer_some(to, &tasks, &objects, actions);
                         self.forget_watch(id, &tasks, &objects);
                     }
-                    Some(Wait::Fetch { to, object }) => match self.check_not_cancelled(Item::Object(object)) {
-                        Ok(()) => self.waits.due_fetches.push((to, object)),
-                        Err(error) => actions.push(reply_error(to, error)),
+                    Some(Wait::Fetch(fetch)) => match self.check_not_cancelled(Item::Object(fetch.object)) {
+                        Ok(()) => self.waits.due_fetches.push(fetch),
+                        Err(error) => actions.push(reply_error(fetch.to, error)),
                     },
                     None => {}
                 }
@@ -213,9 +223,9 @@ impl<D: Clone> Session<D> {
     pub(super) fn answer_waits_with(&mut self, error: &RequestError, actions: &mut Vec<Action<D>>) {
         let waits = std::mem::take(&mut self.waits);
         let waiting = waits.waits.into_values().map(|wait| match wait {
-            Wait::Every { to, .. } | Wait::Any { to, .. } | Wait::Fetch { to, .. } => to,
+            Wait::Every { to, .. } | Wait::Any { to, .. } | Wait::Fetch(ClientFetch { to, .. }) => to,
         });
-        for to in waiting.chain(waits.all).chain(waits.due_fetches.into_iter().map(|(to, _)| to)) {
+        for to in waiting.chain(waits.all).chain(waits.due_fetches.into_iter().map(|fetch| fetch.to)) {
             actions.push(reply_error(to, error.clone()));
         }
     }

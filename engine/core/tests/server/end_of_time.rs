@@ -52,7 +52,7 @@ fn tasks_without_time_end_like_cancelled_ones_and_say_why() {
             cancelled(&mut h, all),
             "of 4 tasks 2 could not be finished before the end of this server's time, and did not run"
         );
-        let fetch = h.request(Command::Fetch { session, object: 3 });
+        let fetch = h.request(Command::Fetch { session, object: 3, direct: false });
         assert!(h.take_message_texts().contains(&format!("{holder}: fetch 3")));
         assert!(h.take_reply(fetch).is_none());
     }
@@ -161,7 +161,7 @@ fn what_runs_to_the_end_is_stopped_and_its_waits_are_told() {
     let mut h = Harness::new(&[2]);
     let session = h.new_session();
     h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[0], 1)], &[], &[1]) });
-    let fetch = h.request(Command::Fetch { session, object: 1 });
+    let fetch = h.request(Command::Fetch { session, object: 1, direct: false });
     h.take_messages();
     h.handle(Event::TimeIsOver);
     assert!(cancelled(&mut h, fetch).contains("end of this server's time"));

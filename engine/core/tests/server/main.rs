@@ -103,8 +103,13 @@ impl Harness {
     }
 
     pub fn finish(&mut self, governor: u32, session: SessionId, tasks: &[u32], objects: &[u32]) {
+        self.finish_with(governor, session, tasks, objects, 7);
+    }
+
+    /// The same with objects of this size, bytes.
+    pub fn finish_with(&mut self, governor: u32, session: SessionId, tasks: &[u32], objects: &[u32], size: u32) {
         let tasks = tasks.iter().map(|task| TaskReport { task: *task, duration: 0.5, start: 100.0 }).collect();
-        let objects = objects.iter().map(|object| ObjectReport { object: *object, size: 7 }).collect();
+        let objects = objects.iter().map(|object| ObjectReport { object: *object, size }).collect();
         let finished = Finished { session: session.0, tasks, objects, ..Finished::default() };
         self.governor(governor, FromGovernor::Finished(finished));
     }

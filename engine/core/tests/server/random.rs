@@ -130,7 +130,7 @@ proptest! {
         prop_assert_eq!(world.ran.len(), tasks.len());
         prop_assert!(matches!(h.take_reply(all), Some(Reply::Done)));
         for object in &keep {
-            let request = h.request(Command::Fetch { session, object: *object });
+            let request = h.request(Command::Fetch { session, object: *object, direct: false });
             prop_assert!(h.take_reply(request).is_none());
             match h.take_messages().as_slice() {
                 [(governor, ToGovernor::Fetch { object: asked, .. })] => {

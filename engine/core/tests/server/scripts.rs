@@ -52,7 +52,7 @@ fn a_fetch_waits_for_its_object_and_carries_its_info() {
     let session = h.new_session();
     h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[0]) });
     h.take_messages();
-    let fetch = h.request(Command::Fetch { session, object: 0 });
+    let fetch = h.request(Command::Fetch { session, object: 0, direct: false });
     assert!(h.take_messages().is_empty());
     h.finish(0, session, &[0], &[0]);
     assert_eq!(h.take_message_texts(), ["0: fetch 0"]);
@@ -63,9 +63,43 @@ fn a_fetch_waits_for_its_object_and_carries_its_info() {
     }
     h.done(Command::Unkeep { session, objects: vec![0] });
     assert_eq!(h.take_message_texts(), ["0: unpin [0]"]);
-    assert!(h.refused(Command::Fetch { session, object: 0 }).contains("not kept"));
+    assert!(h.refused(Command::Fetch { session, object: 0, direct: false }).contains("not kept"));
     assert!(h.refused(Command::Unkeep { session, objects: vec![0] }).contains("not kept"));
     h.assert_nothing_left();
+}
+
+#[test]
+fn a_client_that_fetches_itself_hears_who_has_large_content() {
+    for governors in [1, 5] {
+        let mut h = Harness::new(&vec![1; governors]);
+        let session = h.new_session();
+        // 0 is large and 1 is small; one task after the other for each governor reads 0.
+        let mut tasks: Vec<(&[u32], u32)> = vec![(&[], 0), (&[0], 1)];
+        tasks.extend(std::iter::repeat_n((&[0, 1][..], NONE), governors));
+        h.done(Command::Submit { session, submission: submission(&tasks, &[], &[0, 1]) });
+        let direct = |object| Command::Fetch { session, object, direct: true };
+        let waits = h.request(direct(0));
+        h.finish_with(0, session, &[0], &[0], 10 << 20);
+        h.finish(0, session, &[1], &[1]);
+        h.take_messages();
+        let now = h.request(direct(0));
+        for (request, count) in [(waits, 1), (now, governors.min(3))] {
+            match h.take_reply(request) {
+                Some(Reply::Holders { info, governors }) => {
+                    assert_eq!((info.size, governors[0]), (Some(10 << 20), GovernorId(0)));
+                    assert_eq!(governors.len(), count);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // Small content comes from the server, and so does all to who asks for that.
+        h.request(direct(1));
+        h.request(Command::Fetch { session, object: 0, direct: false });
+        assert_eq!(h.take_message_texts(), ["0: fetch 1", "0: fetch 0"]);
+        // What is not kept any more is nowhere.
+        h.done(Command::Unkeep { session, objects: vec![0] });
+        assert!(h.refused(direct(0)).contains("not kept"));
+    }
 }
 
 #[test]
@@ -79,7 +113,7 @@ fn a_failed_task_fails_its_session_alone() {
     let waits = [
         h.request(Command::WaitAll { session: bad }),
         h.request(Command::Wait { session: bad, tasks: vec![1], objects: vec![] }),
-        h.request(Command::Fetch { session: bad, object: 0 }),
+        h.request(Command::Fetch { session: bad, object: 0, direct: false }),
     ];
     let failure = Failure { message: "boom".into(), debug: Some("a = 1".into()), ..Failure::default() };
     h.governor(0, FromGovernor::Failed { session: bad, task: 1, failure });
@@ -210,7 +244,7 @@ fn strangers_and_unknown_things_are_refused() {
     for command in [
         Command::Wait { session, tasks: vec![0], objects: vec![] },
         Command::WaitSome { session, tasks: vec![], objects: vec![4] },
-        Command::Fetch { session, object: 1 },
+        Command::Fetch { session, object: 1, direct: false },
         Command::Unkeep { session, objects: vec![1] },
         Command::Info { session, tasks: vec![3], objects: vec![] },
     ] {
@@ -466,7 +500,7 @@ fn cancelling_takes_followers_along_and_leaves_the_rest() {
         let tasks: [(&[u32], u32); 5] = [(&[], 0), (&[0], 1), (&[1], 2), (&[], 3), (&[2, 3], 4)];
         h.done(Command::Submit { session, submission: submission(&tasks, &[], &[2, 3]) });
         h.take_messages();
-        let fetch = h.request(Command::Fetch { session, object: 2 });
+        let fetch = h.request(Command::Fetch { session, object: 2, direct: false });
         let wait = h.request(Command::Wait { session, tasks: vec![0, 4], objects: vec![] });
         let some = h.request(Command::WaitSome { session, tasks: vec![2], objects: vec![] });
         let all = h.request(Command::WaitAll { session });

@@ -45,7 +45,7 @@ pub(crate) enum Report {
 /// What the workers of a governor share.
 pub(crate) struct WorkerShared {
     pub(crate) id: GovernorId,
-    pub(crate) sessions: SessionTable,
+    pub(crate) sessions: Arc<SessionTable>,
     pub(crate) store: Arc<Store>,
     pub(crate) config: GovernorConfig,
     pub(crate) pool: Arc<Pool>,

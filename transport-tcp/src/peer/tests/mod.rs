@@ -1,5 +1,6 @@
 //! The transport alone, on loopback addresses.
 
+mod contents;
 mod data_plain;
 mod log;
 mod proxy;
@@ -30,7 +31,7 @@ fn join_as(
     credentials: &Credentials,
     server: SocketAddr,
 ) -> Result<(GovernorId, TcpTransport<Vec<u8>>), ConnectError> {
-    TcpTransport::join(&[server], listener(), PeerTls::governor(authority, credentials).unwrap(), ())
+    TcpTransport::join(&[server], listener(), PeerTls::governor(authority, credentials).unwrap(), (), None)
 }
 
 fn join(cluster: &Cluster, server: SocketAddr) -> (GovernorId, TcpTransport<Vec<u8>>) {
