@@ -3,7 +3,7 @@
 
 use mio::net::TcpStream;
 use rain_core::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};
-use rain_wire::payload::Source;
+pub use rain_wire::payload::Source;
 use rustls::Connection as Tls;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

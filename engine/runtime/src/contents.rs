@@ -2,8 +2,7 @@
 
 use crate::session::SessionTable;
 use rain_core::client::{Fetch, FetchHeader, RequestError};
-use rain_transport_tcp::contents::Contents;
-use rain_wire::payload::Source;
+use rain_transport_tcp::contents::{Contents, Source};
 use std::sync::Arc;
 
 pub(crate) struct GovernorContents(pub(crate) Arc<SessionTable>);
