@@ -192,7 +192,7 @@ impl Engine {
             match action {
                 Action::Reply { reply, .. } => replies.push(reply),
                 Action::Send { governor, message } => self.transport.send(Peer::Governor(governor), message),
-                Action::StoreResult(_) => unreachable!("nobody asks for it here"),
+                Action::StoreResult(_) | Action::Content { .. } => unreachable!("nobody asks for it here"),
             }
         }
         replies

@@ -10,7 +10,9 @@ use crate::runtime_dir::{self, RuntimeDirError};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rain_runtime::questions::ContentRequests;
 use rain_topology::{CpuId, Topology, TopologyError};
+use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig, FrontError};
 use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
 use rain_transport_tcp::peer::{ClientDoor, ClientListener};
@@ -19,6 +21,7 @@ use std::io::{self, Read};
 use std::net::TcpListener;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Why the engine could not start or ended.
@@ -114,8 +117,12 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     };
     drop(cluster);
     let front = ClientFront::new(FrontConfig { tcp: plain, socket_path: Some(access.socket.clone()), token })?;
+    let contents = ContentRequests::default();
     let _listener = encrypted
-        .map(|(listener, tls)| ClientListener::start(listener, tls, ClientDoor::Front(front.tls_clients())))
+        .map(|(listener, tls)| {
+            let service = ContentService::new(Arc::new(contents.clone()));
+            ClientListener::start(listener, tls, ClientDoor::of_server(front.tls_clients(), service))
+        })
         .transpose()
         .map_err(EngineError::Thread)?;
     let cpus = placement.groups.iter().map(Vec::len).sum();
@@ -129,6 +136,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
         python: launch.prestart_python.clone(),
         end: launch.end.for_runtime(),
         status,
+        contents,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
     let mut opened = Ok(());

@@ -4,7 +4,7 @@ use crate::address::{self, AddressError};
 use crate::launch::{Report, Reports};
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use rain_dashboard::DashboardError;
-use rain_runtime::status_requests::StatusRequests;
+use rain_runtime::questions::StatusRequests;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

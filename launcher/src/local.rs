@@ -7,7 +7,7 @@ use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
 use rain_runtime::end_of_time::EndOfTime;
 use rain_runtime::local::{LocalConfig, run_local};
-use rain_runtime::status_requests::StatusRequests;
+use rain_runtime::questions::{ContentRequests, StatusRequests};
 use rain_topology::CpuId;
 use rain_transport_tcp::front::ClientFront;
 use std::ffi::OsString;
@@ -31,6 +31,7 @@ pub struct LocalPlan {
     pub python: Option<PathBuf>,
     pub end: EndOfTime,
     pub status: StatusRequests,
+    pub contents: ContentRequests,
 }
 
 /// A governor to be run.
@@ -64,6 +65,7 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         listen: plan.listen,
         end: plan.end,
         status: plan.status,
+        contents: plan.contents,
     };
     run_local(config, front, stop, ready)
 }

@@ -1,5 +1,5 @@
-//! Content of objects for clients, from the governors that have it: each client's connection has a thread of its own, which
-//! answers one `fetch` after the other. TLS has shown before that it is a client of this cluster.
+//! Content of objects for clients, from the governors that have it, or from the server: each connection has a thread of its own,
+//! which answers one `fetch` after the other. TLS has shown before that it is a client of this cluster.
 
 use mio::net::TcpStream;
 use rain_core::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};

@@ -6,9 +6,9 @@ use crate::end_of_time::EndOfTime;
 pub use crate::governor::GovernorEnd;
 use crate::governor::{GovernorConfig, GovernorError, start_governor_with};
 use crate::local::{RuntimeError, Stop};
+use crate::questions::{ContentRequests, StatusRequests};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
 use crate::session::SessionTable;
-use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -31,6 +31,7 @@ pub struct ServerConfig {
     pub end: EndOfTime,
     /// Questions from other threads.
     pub status: StatusRequests,
+    pub contents: ContentRequests,
     /// What to do when a governor is lost, once the clients have heard of it; `None`: go on with the others.
     pub on_loss: Option<OnLoss>,
 }
@@ -66,7 +67,7 @@ pub fn run_server<T: Transport<Arc<Object>>>(
     });
     let mut driver = ServerDriver::new(front, transport, store, facts, stop);
     driver.keep_fetched();
-    driver.answer(config.status, wake.clone());
+    driver.answer(config.status, config.contents, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     if config.on_loss.is_some() {
         driver.end_with_governors();

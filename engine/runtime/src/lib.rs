@@ -10,9 +10,11 @@ mod fetched;
 mod governor;
 mod link;
 pub mod local;
+pub mod questions;
+mod replies;
 mod server;
 mod session;
-pub mod status_requests;
+mod uploads;
 mod worker;
 
 pub use governor::{GovernorConfig, GovernorHandle, start_governor};

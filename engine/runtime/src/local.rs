@@ -2,8 +2,8 @@
 
 use crate::end_of_time::EndOfTime;
 use crate::governor::{GovernorConfig, GovernorError, start_governor};
+use crate::questions::{ContentRequests, StatusRequests};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
-use crate::status_requests::StatusRequests;
 use rain_core::client::HelloReply;
 use rain_core::id::GovernorId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -25,6 +25,7 @@ pub struct LocalConfig {
     pub end: EndOfTime,
     /// Questions from other threads.
     pub status: StatusRequests,
+    pub contents: ContentRequests,
 }
 
 /// Why a local Rain ended.
@@ -113,7 +114,7 @@ pub fn run_local(
         local: false,
     });
     let mut driver = ServerDriver::new(front, server_end, store, facts, stop);
-    driver.answer(config.status, wake.clone());
+    driver.answer(config.status, config.contents, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {
         ready();

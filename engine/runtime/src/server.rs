@@ -3,14 +3,15 @@
 use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::fetched::Fetched;
 use crate::local::Stop;
-use crate::status_requests::StatusRequests;
-use rain_core::client::{ErrorKind, Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
-use rain_core::graph::{DataType, decode_column, encode_column};
+use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
+use crate::replies::{ElsewhereReply, Empty, InfoReply, SomeReply, StatusReply, object_frame};
+use crate::uploads::{Uploads, make_constant};
+use rain_core::client::{Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
+use rain_core::graph::{decode_column, encode_column};
 use rain_core::id::{ClientId, GovernorId, SessionId};
-use rain_core::msgpack::FRAME_BYTES_MAX;
 use rain_core::peer::{FromGovernor, Message, ToGovernor};
-use rain_core::server::{Action, Command, Event, Reply, RequestId, Server, Status, Submission};
-use rain_data::{INLINE_BYTES_MAX, Object, Store};
+use rain_core::server::{Action, Command, Event, Reply, RequestId, Server, Submission};
+use rain_data::{Object, Store};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_transport_tcp::front::{ClientFront, FrontError, FrontEvent};
 use serde::Serialize;
@@ -19,8 +20,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Content sent in one reply unless the client asks for less, bytes.
-const FETCH_BYTES_MAX: u64 = 64 << 20;
 /// How long the last replies may take at the end.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
@@ -55,18 +54,6 @@ pub(crate) fn server_wake(front: &ClientFront) -> Wake {
     })
 }
 
-#[derive(Serialize)]
-struct StatusReply<'a> {
-    #[serde(flatten)]
-    process: &'a ProcessFacts,
-    #[serde(flatten)]
-    server: Status,
-}
-
-/// Content that a client sends in pieces before the submit that uses it.
-#[derive(Default)]
-struct Uploads(HashMap<(ClientId, u32, u32), Vec<u8>>);
-
 struct ClientFacts {
     /// It may be answered with paths.
     local: bool,
@@ -92,6 +79,10 @@ pub(crate) struct ServerDriver<T> {
     end: EndOfTime,
     results: Option<ResultWriter>,
     status_requests: StatusRequests,
+    content_requests: ContentRequests,
+    /// Content that is on its way, by number.
+    wanted: HashMap<u64, ContentAnswer>,
+    next_wanted: u64,
     ends_with_governors: bool,
     /// The first governor that was lost, and why.
     lost: Option<(GovernorId, String)>,
@@ -117,6 +108,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             end: EndOfTime::default(),
             results: None,
             status_requests: StatusRequests::default(),
+            content_requests: ContentRequests::default(),
+            wanted: HashMap::new(),
+            next_wanted: 0,
             ends_with_governors: false,
             lost: None,
             front_events: Vec::new(),
@@ -145,9 +139,11 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     }
 
     /// Answers these, too.
-    pub(crate) fn answer(&mut self, requests: StatusRequests, wake: Wake) {
-        requests.set_wake(wake);
-        self.status_requests = requests;
+    pub(crate) fn answer(&mut self, status: StatusRequests, contents: ContentRequests, wake: Wake) {
+        status.set_wake(wake.clone());
+        contents.set_wake(wake);
+        self.status_requests = status;
+        self.content_requests = contents;
     }
 
     /// It is over when a governor is lost.
@@ -240,6 +236,13 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             let reply = StatusReply { process: &self.facts, server: self.machine.status() };
             answer(serde_json::to_string(&reply).unwrap_or_default());
         }
+        for request in self.content_requests.take() {
+            let number = self.next_wanted;
+            self.next_wanted += 1;
+            self.wanted.insert(number, request.answer);
+            let (session, object) = (SessionId(request.fetch.session), request.fetch.object);
+            self.handle(Event::ContentWanted { number, session, object });
+        }
         Ok(())
     }
 
@@ -292,7 +295,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 tracing::info!("{client} is gone");
                 self.clients.remove(&client);
                 self.fetches.retain(|(other, _), _| *other != client);
-                self.uploads.0.retain(|(other, _, _), _| *other != client);
+                self.uploads.forget(client, None);
                 if let Some(fetched) = &mut self.fetched {
                     fetched.forget_session(client, None);
                 }
@@ -313,7 +316,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             Request::Hello(_) => return Err(RequestError::protocol("a second hello")),
             Request::NewSession(new) => Command::NewSession { name: new.name },
             Request::CloseSession(session) => {
-                self.uploads.0.retain(|(other, number, _), _| *other != client || *number != session.session);
+                self.uploads.forget(client, Some(session.session));
                 if let Some(fetched) = &mut self.fetched {
                     fetched.forget_session(client, Some(session.session));
                 }
@@ -323,13 +326,8 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 let session = wire.session;
                 let (uploads, store) = (&mut self.uploads, &self.store);
                 let submission = Submission::from_wire(*wire, |object, data_type, content_type, data| {
-                    let data = match data {
-                        Some(data) => data,
-                        None => uploads
-                            .0
-                            .remove(&(client, session, object))
-                            .ok_or("has no content, and none was uploaded before")?,
-                    };
+                    let data = data.or_else(|| uploads.take(client, session, object));
+                    let data = data.ok_or("has no content, and none was uploaded before")?;
                     let object = make_constant(store, data_type, content_type, data)?;
                     Ok((object.size(), Arc::new(object)))
                 })?;
@@ -395,6 +393,11 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                     self.front.send(client, frame);
                 }
                 Action::Send { governor, message } => self.transport.send(Peer::Governor(governor), message),
+                Action::Content { number, content } => {
+                    if let Some(answer) = self.wanted.remove(&number) {
+                        answer(content);
+                    }
+                }
                 Action::StoreResult(result) => {
                     if let Some(writer) = &self.results {
                         writer.write(result);
@@ -421,7 +424,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             Reply::Holders { info, governors } => {
                 let places = governors.iter().filter_map(|governor| self.transport.place_of(*governor));
                 let at = places.map(|place| (place.ip.map(|ip| ip.to_string()), place.port)).collect();
-                ok_frame(id, &ElsewhereReply { info: &info, at })
+                ok_frame(id, &ElsewhereReply { info: &info, at, here: true })
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),
@@ -468,110 +471,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     }
 }
 
-#[derive(Serialize)]
-struct Empty {}
-
-#[derive(Serialize)]
-struct SomeReply<'a> {
-    tasks: &'a Bytes,
-    objects: &'a Bytes,
-}
-
-#[derive(Serialize)]
-struct InfoReply {
-    tasks: Vec<rain_core::client::TaskInfo>,
-    objects: Vec<ObjectInfo>,
-}
-
-/// Where governors have the content that a client wants: `[[IP address or nil, port]]`.
-#[derive(Serialize)]
-struct ElsewhereReply<'a> {
-    info: &'a ObjectInfo,
-    at: Vec<(Option<String>, u16)>,
-}
-
-#[derive(Serialize)]
-struct FetchReply<'a> {
-    size: u64,
-    data_type: u8,
-    content_type: Option<&'a str>,
-    info: &'a ObjectInfo,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Bytes>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-}
-
-/// The reply to a fetch, and whether the client then needs the object no more.
-fn object_frame(
-    id: RequestId,
-    info: &ObjectInfo,
-    object: &Object,
-    fetch: Fetch,
-    local: bool,
-    store: &Store,
-) -> std::io::Result<(Vec<u8>, bool)> {
-    let reply = FetchReply {
-        size: object.size(),
-        data_type: object.data_type().code(),
-        content_type: object.content_type().or(info.content_type.as_deref()),
-        info,
-        data: None,
-        path: None,
-    };
-    let large = object.size() > INLINE_BYTES_MAX as u64 || object.data_type() == DataType::Directory;
-    if local && fetch.map && large {
-        let path = object.path(store)?;
-        if let Some(path) = path.to_str() {
-            return Ok((ok_frame(id, &FetchReply { path: Some(path), ..reply }), false));
-        }
-    }
-    let contents = object.contents()?;
-    let size = contents.len() as u64;
-    let start = fetch.offset.min(size);
-    let limit = fetch.limit.unwrap_or(FETCH_BYTES_MAX).min(FRAME_BYTES_MAX as u64 / 2);
-    let end = start.saturating_add(limit).min(size);
-    let data = &contents[start as usize..end as usize];
-    Ok((ok_frame(id, &FetchReply { size, data: Some(Bytes::new(data)), ..reply }), end == size))
-}
-
-fn make_constant(
-    store: &Store,
-    data_type: DataType,
-    content_type: Option<&str>,
-    data: Vec<u8>,
-) -> Result<Object, String> {
-    match data_type {
-        DataType::Blob => store.blob(data, content_type).map_err(|e| e.to_string()),
-        DataType::Directory => {
-            store.import_tar(&data[..]).map(|tree| tree.with_content_type(content_type)).map_err(|e| e.to_string())
-        }
-    }
-}
-
-impl Uploads {
-    /// Adds a piece; pieces come in order and exactly fill what was announced.
-    fn add(&mut self, client: ClientId, upload: rain_core::client::Upload) -> Result<(), RequestError> {
-        let key = (client, upload.session, upload.object);
-        let refuse = |message: String| RequestError { kind: ErrorKind::Request, ..RequestError::request(message) };
-        let content = self.0.entry(key).or_default();
-        if upload.offset == 0 {
-            content.clear();
-        }
-        let end = upload.offset.saturating_add(upload.data.len() as u64);
-        if upload.offset != content.len() as u64 || end > upload.total {
-            let have = content.len();
-            self.0.remove(&key);
-            return Err(refuse(format!(
-                "upload of object {}: bytes {} to {end} of {} do not follow the {have} that came before",
-                upload.object, upload.offset, upload.total
-            )));
-        }
-        if content.capacity() == 0 && upload.total == end {
-            *content = upload.data.into_vec();
-        } else {
-            content.extend_from_slice(&upload.data);
-        }
-        Ok(())
+impl<T> Drop for ServerDriver<T> {
+    fn drop(&mut self) {
+        self.status_requests.end();
+        self.content_requests.end();
     }
 }

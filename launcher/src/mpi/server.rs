@@ -15,12 +15,15 @@ use crate::start;
 use rain_core::id::GovernorId;
 use rain_runtime::cluster::{OnLoss, ServerConfig, run_server};
 use rain_runtime::local::{LocalConfig, run_local};
+use rain_runtime::questions::ContentRequests;
 use rain_transport_mpi::World;
+use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
 use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
 use rain_transport_tcp::peer::{ClientDoor, ClientListener};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The server's port, and its directory, in which its lock is held.
 pub struct Door {
@@ -91,7 +94,9 @@ pub fn serve(
     tell_end(launch, reports);
     let end = launch.end.for_runtime();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
-    let clients = ClientDoor::Front(front.tls_clients());
+    let contents = ContentRequests::default();
+    let service = ContentService::new(Arc::new(contents.clone()));
+    let clients = ClientDoor::of_server(front.tls_clients(), service);
     let listener =
         ClientListener::start(door.listener, PeerTls::for_clients(&cluster)?, clients).map_err(EngineError::Thread)?;
     drop(cluster);
@@ -108,11 +113,14 @@ pub fn serve(
     if alone {
         let cpus = share.cpus.len();
         let governors = vec![governor_config(launch, share)];
-        run_local(LocalConfig { governors, workdir, version, listen, end, status }, front, stop, || open(cpus))?;
+        run_local(LocalConfig { governors, workdir, version, listen, end, status, contents }, front, stop, || {
+            open(cpus)
+        })?;
         world.finish();
     } else {
         let on_loss = Some(end_job(&world, job, stop.clone()));
-        let config = ServerConfig { workdir, version, listen, governors: governors as u32, on_loss, end, status };
+        let config =
+            ServerConfig { workdir, version, listen, governors: governors as u32, on_loss, end, status, contents };
         let connect = |store, wake| Ok(world.into_transport(store, wake));
         run_server(config, front, stop, connect, |cpus| open(cpus as usize))?;
     }

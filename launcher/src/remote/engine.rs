@@ -9,6 +9,7 @@ use crate::orphan::Guardian;
 use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
+use rain_runtime::questions::ContentRequests;
 use rain_topology::Topology;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -17,6 +18,7 @@ use rain_transport_tcp::peer::{ClientDoor, TcpTransport};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Runs a server alone until it is stopped.
 ///
@@ -46,11 +48,12 @@ pub fn serve(
         on_loss: None,
         end: launch.end.for_runtime(),
         status,
+        contents: ContentRequests::default(),
     };
     tell_end(launch, reports);
     let tls = PeerTls::server(&cluster)?;
     drop(cluster);
-    let clients = ClientDoor::Front(front.tls_clients());
+    let clients = ClientDoor::of_server(front.tls_clients(), ContentService::new(Arc::new(config.contents.clone())));
     let (listener, plain) = (TcpListener::from(listener), role.data_plain);
     let connect = |store, wake| Ok(TcpTransport::serve(listener, tls, store, Some(clients), plain, wake)?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, "starting a server");
@@ -113,7 +116,7 @@ pub fn govern(
     let config = local::governor(launch, cpus, work_dir);
     let tls = PeerTls::governor(&role.authority, &role.credentials.clone().into())?;
     let connect = |store, wake, contents| {
-        let clients = Some(ClientDoor::Contents(ContentService::new(contents)));
+        let clients = Some(ClientDoor::of_governor(ContentService::new(contents)));
         let (id, mut transport) = TcpTransport::join(&role.server, TcpListener::from(listener), tls, store, clients)?;
         transport.set_wake(wake);
         Ok((id, transport))

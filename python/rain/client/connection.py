@@ -46,7 +46,7 @@ class Connection:
     def __init__(self, host: str, port: int, access: str | None = None) -> None:
         reached = connect(host, port, access)
         self._socket, self.name = reached.connection, reached.name
-        self.direct = DirectFetch(host or "localhost", reached.credentials) if reached.credentials else None
+        self.direct = DirectFetch((host or "localhost", port), reached.credentials) if reached.credentials else None
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder()
         self._send_lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Fetching large content from the governors that have it, over connections beside the one to the server."""
+"""Fetching large content over connections beside the one to the server: from the governors that have it, or the server."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PROTOCOL = "rain-content/1"
 _GOVERNOR_NAME = "governor.rain"
+_SERVER_NAME = "server.rain"
 # A governor that does not answer in this time is most likely behind a firewall.
 _CONNECT_SECONDS = 1.0
 _STALLED_SECONDS = 10.0
@@ -25,9 +26,9 @@ _STALLED_SECONDS = 10.0
 _SHUN_SECONDS = 60.0
 # After so many silent governors, and none that answers, nobody is asked any more.
 _SILENT_MAX = 2
-# Connections that are kept open for each governor.
+# Connections that are kept open to each place.
 _IDLE_MAX = 2
-# The governor gives up idle connections after a minute.
+# The other side gives up idle connections after a minute.
 _IDLE_SECONDS = 30.0
 _HEADER_MAX = 1 << 16
 
@@ -35,15 +36,15 @@ Place = tuple[str, int]
 
 
 class DirectFetch:
-    """Connections to governors, each for one fetch at a time; any number of threads may fetch.
+    """Connections to governors and the server, each for one fetch at a time; any number of threads may fetch.
 
     Args:
-        host: The server's, for governors on its machine.
-        credentials: What governors want to see.
+        server: Host and port; also the host of governors on its machine.
+        credentials: What they want to see.
     """
 
-    def __init__(self, host: str, credentials: Credentials) -> None:
-        self._host = host
+    def __init__(self, server: Place, credentials: Credentials) -> None:
+        self._server = server
         self._credentials = credentials
         self._context: ssl.SSLContext | None = None
         self._lock = threading.Lock()
@@ -53,22 +54,18 @@ class DirectFetch:
         self._silent = 0
         self._closed = False
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether there is hope to reach a governor."""
-        return not self._closed and (self._has_reached or self._silent < _SILENT_MAX)
+    def fetch(
+        self, at: list[tuple[str | None, int]], here: bool, session: int, number: int
+    ) -> tuple[dict[str, Any], Any] | None:
+        """Fetch an object from one of these governors, or from the server, if it is `here`, too.
 
-    def fetch(self, at: list[tuple[str | None, int]], session: int, number: int) -> tuple[dict[str, Any], Any] | None:
-        """Fetch an object from one of these places: what is known of it, and its bytes.
-
-        None when it cannot be had there: whatever the reason is, the server knows better.
+        The result is what is known of it, and its bytes; None when it cannot be had in this way.
         """
-        if not at:
-            # Governors of this server are not reached in this way.
-            self._silent = _SILENT_MAX
-        for host, port in at:
-            place = (host or self._host, port)
-            if self._shunned.get(place, 0.0) > time.monotonic():
+        # Where governors are out of reach, no time is lost with each of them.
+        governors = at if self._has_reached or self._silent < _SILENT_MAX else []
+        places = [(host or self._server[0], port) for host, port in governors]
+        for place in [*places, self._server] if here else places:
+            if self._closed or self._shunned.get(place, 0.0) > time.monotonic():
                 continue
             found = self._fetch_from(place, session, number)
             if found is not None:
@@ -133,11 +130,12 @@ class DirectFetch:
         try:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             tcp.settimeout(_STALLED_SECONDS)
-            connection = self._context.wrap_socket(tcp, server_hostname=_GOVERNOR_NAME)
+            name = _SERVER_NAME if place == self._server else _GOVERNOR_NAME
+            connection = self._context.wrap_socket(tcp, server_hostname=name)
         except BaseException:
             tcp.close()
             raise
-        self._has_reached = True
+        self._has_reached = self._has_reached or place != self._server
         return connection
 
     def _shun(self, place: Place, *, silent: bool) -> None:
@@ -146,7 +144,7 @@ class DirectFetch:
 
 
 def _fetch(connection: ssl.SSLSocket, session: int, number: int) -> tuple[dict[str, Any], Any] | None:
-    """Ask for an object; None when the governor does not have it."""
+    """Ask for an object; None when it is not there."""
     request = msgspec.msgpack.encode(["fetch", 0, {"session": session, "object": number}])
     connection.sendall(len(request).to_bytes(4, "little") + request)
     length = int.from_bytes(_receive(connection, bytearray(4)), "little")
@@ -166,6 +164,6 @@ def _receive(connection: ssl.SSLSocket, room: bytearray | memoryview) -> bytearr
     while view:
         count = connection.recv_into(view)
         if count == 0:
-            raise ConnectionResetError("the governor closed the connection")
+            raise ConnectionResetError("the connection was closed")
         view = view[count:]
     return room

@@ -29,14 +29,14 @@ class Fetching:
         # The path of a directory ends with the object; its archive is here for good.
         mapped = connection.local and dataobj._data_type is DataType.BLOB
         self.body = {"object": dataobj._oid, "map": mapped, "offset": 0, "limit": FETCH_PIECE}
-        if self._direct is not None and self._direct.is_possible:
+        if self._direct is not None:
             self.body["direct"] = True
         self._first: dict[str, Any] | None = None
         self._data: bytes | bytearray = b""
 
     @staticmethod
     def takes_long(reply: dict[str, Any]) -> bool:
-        """Whether :meth:`take` waits for a governor."""
+        """Whether :meth:`take` fetches content and waits for it."""
         return "at" in reply
 
     def take(self, reply: dict[str, Any]) -> DataInstance | None:
@@ -65,7 +65,9 @@ class Fetching:
 
     def _fetch_directly(self, reply: dict[str, Any]) -> DataInstance | None:
         dataobj = self.dataobj
-        found = self._direct and self._direct.fetch(reply["at"], dataobj._session.session_id, dataobj._oid)
+        found = self._direct and self._direct.fetch(
+            reply["at"], reply["here"], dataobj._session.session_id, dataobj._oid
+        )
         if found:
             header, content = found
             return self._instance({**header, "info": reply["info"]}, data=content)

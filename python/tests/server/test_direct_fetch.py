@@ -66,10 +66,12 @@ def test_content_of_every_size_comes_whole_in_every_way(options: tuple[str, ...]
         for _ in range(2):
             cluster.govern()
         joined(cluster, 2)
-        for way in ["local", "through the server", "direct"]:
+        for way in ["local", "in frames", "by the server", "by governors"]:
             client = cluster.client() if way == "local" else cluster.client_elsewhere()
             assert client.local == (way == "local")
-            if way == "through the server":
+            if way == "by the server":
+                direct_of(client)._silent = 1000
+            if way == "in frames":
                 client._connection.direct = None
             with client.new_session() as session:
                 makers = [make(number, size) for number, size in enumerate(SIZES)]
@@ -88,8 +90,9 @@ def test_content_of_every_size_comes_whole_in_every_way(options: tuple[str, ...]
                 assert back.output.fetch().get_bytes() == content(99, LENT)
                 session.update([*makers, *digests])
                 assert {task.info.governor for task in [*makers, *digests]} == {0, 1}
-            if way == "direct":
-                assert direct_of(client)._has_reached
+            if way.startswith("by"):
+                assert direct_of(client)._has_reached == (way == "by governors")
+                assert direct_of(client)._idle
 
 
 def test_only_large_content_and_clients_elsewhere_need_governors(cluster: Cluster) -> None:
@@ -181,6 +184,22 @@ def test_a_connection_that_was_given_up_is_made_again(cluster: Cluster) -> None:
     assert other.fileno() == -1
 
 
+def test_a_server_with_governors_of_its_own_gives_content_itself() -> None:
+    with new_cluster() as cluster:
+        cluster.start("start", "--foreground", "--local-governors=[1,1]", "--no-pin", "--listen=0.0.0.0:0")
+        (found,) = (cluster.runtime / "run").glob("server-*")
+        cluster.port = int(found.name.rpartition("-")[2])
+        cluster.access = found / "access.json"
+        client = cluster.client_elsewhere()
+        with client.new_session() as session:
+            makers = [make(number, LARGE) for number in range(4)]
+            for maker in makers:
+                maker.output.keep()
+            session.submit()
+            assert [maker.output.fetch().get_bytes() for maker in makers] == [content(n, LARGE) for n in range(4)]
+        assert list(direct_of(client)._idle) == [("127.0.0.1", cluster.port)]
+
+
 def test_a_lost_governor_is_said_by_the_server(cluster: Cluster) -> None:
     cluster.govern()
     joined(cluster, 1)
@@ -209,7 +228,7 @@ with Client("10.77.0.1", int(sys.argv[1]), access=sys.argv[2]) as client, client
     start = time.monotonic()
     assert [m.output.fetch().get_bytes() for m in makers] == [bytes([number]) * 5_000_000 for number in range(4)]
     direct = client._connection.direct
-    places = [list(place) for place, idle in direct._idle.items() if idle]
+    places = [host for (host, _), idle in direct._idle.items() if idle]
     print(json.dumps([places, direct._has_reached, direct._silent]))
 """
 
@@ -234,9 +253,10 @@ def test_a_client_on_a_host_of_its_own(hosts: list[str], firewall: bool) -> None
         assert done.returncode == 0, done.stderr
         places, has_reached, silent = json.loads(done.stdout)
         if firewall:
-            assert (places, has_reached, silent) == ([], False, 1)
+            # From the server.
+            assert (places, has_reached, silent) == (["10.77.0.1"], False, 1)
         else:
-            assert ([host for host, _ in places], has_reached, silent) == (["10.77.0.2"], True, 0)
+            assert (places, has_reached, silent) == (["10.77.0.2"], True, 0)
 
 
 def credentials(cluster: Cluster) -> dict[str, Any]:
@@ -291,7 +311,7 @@ def fake_governor(cluster: Cluster, path: Path, treat: Callable[[ssl.SSLSocket],
     """A fake governor, and what fetches from it."""
     tls = credentials(cluster)
     governor = FakeGovernor(tls, path, treat)
-    direct = DirectFetch("127.0.0.1", Credentials(tls, str(cluster.access)))
+    direct = DirectFetch(("127.0.0.1", cluster.port), Credentials(tls, str(cluster.access)))
     try:
         yield governor, direct
     finally:
@@ -310,14 +330,13 @@ def test_what_ends_too_early_is_asked_of_the_server(cluster: Cluster, tmp_path: 
     ]
     with fake_governor(cluster, tmp_path, lambda client: answers.pop(0)(client)) as (governor, direct):
         for asked in range(1, 6):
-            assert direct.fetch([governor.place], 1, 7) is None
+            assert direct.fetch([governor.place], False, 1, 7) is None
             assert governor.clients == asked
             # For a while it is not asked again.
-            assert direct.fetch([governor.place], 1, 7) is None
+            assert direct.fetch([governor.place], False, 1, 7) is None
             assert governor.clients == asked
             direct._shunned.clear()
-        assert direct.is_possible
-        header, data = direct.fetch([governor.place], 1, 7)
+        header, data = direct.fetch([governor.place], False, 1, 7)
         assert (header["size"], data) == (4, b"good")
 
 
@@ -332,27 +351,27 @@ def test_an_interrupted_fetch_leaves_nothing_behind(cluster: Cluster, tmp_path: 
 
     with fake_governor(cluster, tmp_path, send_half) as (governor, direct):
         with pytest.raises(KeyboardInterrupt):
-            direct.fetch([governor.place], 1, 7)
+            direct.fetch([governor.place], False, 1, 7)
         assert ended.wait(PATIENCE)
         assert direct._idle == {}
 
 
-def test_governors_that_do_not_answer_are_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_answer_is_left_out_for_a_while(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rain.client.direct._STALLED_SECONDS", 0.1)
-    direct = DirectFetch("127.0.0.1", Credentials(credentials(cluster), str(cluster.access)))
+    direct = DirectFetch(("127.0.0.1", cluster.port), Credentials(credentials(cluster), str(cluster.access)))
     with ExitStack() as stack:
         # Connections are made, and then nothing comes.
         deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
         closed = socket.create_server(("127.0.0.1", 0))
         refusing = closed.getsockname()[1]
         closed.close()
-        start = time.monotonic()
-        assert direct.fetch([(None, refusing), *((None, one.getsockname()[1]) for one in deaf)], 1, 7) is None
-        assert time.monotonic() - start < PATIENCE
+        at = [(None, refusing), *((None, one.getsockname()[1]) for one in deaf)]
+        # The server answers that it does not have such an object.
+        assert direct.fetch(at, True, 1, 7) is None
         assert len(direct._shunned) == 3
-    # A server whose governors cannot be reached says so.
-    assert DirectFetch.fetch(direct, [], 1, 7) is None
-    assert not direct.is_possible
+        assert [len(idle) for idle in direct._idle.values()] == [1]
+    direct.close()
+    assert direct.fetch([], True, 1, 7) is None
 
 
 def test_a_governor_that_stops_in_the_middle_is_not_waited_for_long(
@@ -366,5 +385,5 @@ def test_a_governor_that_stops_in_the_middle_is_not_waited_for_long(
         over.wait(PATIENCE)
 
     with fake_governor(cluster, tmp_path, stall) as (governor, direct):
-        assert direct.fetch([governor.place], 1, 7) is None
+        assert direct.fetch([governor.place], False, 1, 7) is None
         over.set()

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 /// What TLS calls the protocol of clients (`docs/protocol.md`).
 pub const CLIENT_PROTOCOL: &[u8] = b"rain/1";
-/// What TLS calls the protocol in which clients fetch content from governors.
+/// What TLS calls the protocol in which clients fetch content over connections of their own.
 pub const CONTENT_PROTOCOL: &[u8] = b"rain-content/1";
 /// What TLS calls the protocol between the server and governors.
 pub const PEER_PROTOCOL: &[u8] = b"rain-peer/1";
@@ -137,7 +137,11 @@ impl PeerTls {
     /// When the certificates are unusable.
     pub fn server(cluster: &Cluster) -> Result<Self, IdentityError> {
         Ok(Self {
-            accept: accept_config(&cluster.authority, &cluster.server, &[PEER_PROTOCOL, CLIENT_PROTOCOL])?,
+            accept: accept_config(
+                &cluster.authority,
+                &cluster.server,
+                &[PEER_PROTOCOL, CLIENT_PROTOCOL, CONTENT_PROTOCOL],
+            )?,
             dial: None,
             governor: certificate(&cluster.governor)?,
             client: Some(certificate(&cluster.client)?),
@@ -149,7 +153,7 @@ impl PeerTls {
     /// # Errors
     /// When the certificates are unusable.
     pub fn for_clients(cluster: &Cluster) -> Result<Self, IdentityError> {
-        let accept = accept_config(&cluster.authority, &cluster.server, &[CLIENT_PROTOCOL])?;
+        let accept = accept_config(&cluster.authority, &cluster.server, &[CLIENT_PROTOCOL, CONTENT_PROTOCOL])?;
         Ok(Self { accept, ..Self::server(cluster)? })
     }
 

@@ -23,7 +23,7 @@ use connection::Connection;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use door::Door;
 use endpoint::{Endpoint, FIRST_TOKEN, Joined, LISTENER, Request, WAKER};
-use identity::PeerTls;
+use identity::{CONTENT_PROTOCOL, PeerTls};
 use mio::{Poll, Waker};
 use rain_core::id::GovernorId;
 use rain_core::peer::Message;
@@ -85,20 +85,29 @@ impl Shared {
     }
 }
 
-/// Where connections of clients go.
-pub enum ClientDoor {
-    /// Those that come to the server's port.
-    Front(TlsClients),
-    /// Those that come to a governor's.
-    Contents(ContentService),
+/// Where connections of clients go: to the server's front, and those that only fetch content to a service for that.
+pub struct ClientDoor {
+    front: Option<TlsClients>,
+    contents: ContentService,
 }
 
 impl ClientDoor {
+    /// For the server's port.
+    pub fn of_server(front: TlsClients, contents: ContentService) -> Self {
+        Self { front: Some(front), contents }
+    }
+
+    /// For a governor's port.
+    pub fn of_governor(contents: ContentService) -> Self {
+        Self { front: None, contents }
+    }
+
     fn hand_over(&self, connection: Connection) {
+        let only_fetches = connection.tls.alpn_protocol() == Some(CONTENT_PROTOCOL);
         let (socket, tls, address, early) = connection.into_parts();
-        match self {
-            Self::Front(clients) => clients.hand_over(FrontSocket::tls(socket, tls, address, early)),
-            Self::Contents(contents) => contents.take(socket, tls, address, early),
+        match &self.front {
+            Some(front) if !only_fetches => front.hand_over(FrontSocket::tls(socket, tls, address, early)),
+            _ => self.contents.take(socket, tls, address, early),
         }
     }
 }

@@ -49,6 +49,12 @@ pub enum Event<D> {
         governor: GovernorId,
         why: String,
     },
+    /// A client wants a finished, kept object over a connection of its own, which the driver has given this number.
+    ContentWanted {
+        number: u64,
+        session: SessionId,
+        object: u32,
+    },
     /// The end is near: store results that are kept, and those that are still to come.
     StoreResults,
     /// The driver has carried out an `Action::StoreResult`, well or not.
@@ -108,9 +114,21 @@ pub enum Command<D> {
 /// What the driver is to do.
 #[derive(Debug)]
 pub enum Action<D> {
-    Reply { client: ClientId, request: RequestId, reply: Reply<D> },
-    Send { governor: GovernorId, message: Message<D> },
+    Reply {
+        client: ClientId,
+        request: RequestId,
+        reply: Reply<D>,
+    },
+    Send {
+        governor: GovernorId,
+        message: Message<D>,
+    },
     StoreResult(Box<StoredResult<D>>),
+    /// What came of an `Event::ContentWanted`.
+    Content {
+        number: u64,
+        content: Result<D, RequestError>,
+    },
 }
 
 /// An answer to a request.
@@ -175,6 +193,8 @@ enum FetchFor {
     Client(ReplyTo),
     /// The place where results are stored.
     Results,
+    /// Whoever waits for `Action::Content` of this number.
+    Content(u64),
 }
 
 /// The server's whole state.
@@ -242,6 +262,7 @@ impl<D: Clone> Server<D> {
             Event::ClientLost { client } => self.client_lost(client, actions),
             Event::Governor { governor, message } => self.governor_message(governor, message, actions),
             Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, actions),
+            Event::ContentWanted { number, session, object } => self.content_wanted(number, session, object, actions),
             Event::StoreResults => self.store_results(actions),
             Event::ResultStored => self.result_stored(actions),
             Event::TimeIsOver => self.stop_work(actions),
@@ -277,6 +298,7 @@ impl<D: Clone> Server<D> {
                 _ if fetch.session != id => return true,
                 FetchFor::Client(to) => actions.push(reply_error(to, error.clone())),
                 FetchFor::Results => results += 1,
+                FetchFor::Content(number) => actions.push(Action::Content { number, content: Err(error.clone()) }),
             }
             false
         });
@@ -397,17 +419,19 @@ impl<D: Clone> Server<D> {
     fn fetched(&mut self, ticket: u64, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
         let Some(fetch) = self.fetches.remove(&ticket) else { return };
         let Some(session) = self.sessions.get(&fetch.session) else { return };
+        let refuse = |why| RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object));
         match fetch.to {
             FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, actions),
-            FetchFor::Client(to) => {
-                let reply = match content {
-                    Ok(content) => Reply::Object { info: session.object_info(fetch.object), content },
-                    Err(why) => {
-                        Reply::Error(RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object)))
-                    }
-                };
-                actions.push(Action::Reply { client: to.client, request: to.request, reply });
+            FetchFor::Content(number) => {
+                actions.push(Action::Content { number, content: content.map_err(refuse) });
             }
+            FetchFor::Client(to) => actions.push(match content {
+                Ok(content) => {
+                    let reply = Reply::Object { info: session.object_info(fetch.object), content };
+                    Action::Reply { client: to.client, request: to.request, reply }
+                }
+                Err(why) => reply_error(to, refuse(why)),
+            }),
         }
     }
 }

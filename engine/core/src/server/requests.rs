@@ -136,6 +136,16 @@ impl<D: Clone> Server<D> {
         }
     }
 
+    /// A client has been told that it can have this object from the server.
+    pub(super) fn content_wanted(&mut self, number: u64, id: SessionId, object: u32, actions: &mut Vec<Action<D>>) {
+        let session = self.sessions.get(&id).filter(|session| session.failure.is_none());
+        let is_finished = session.is_some_and(|session| session.object_is_finished(object));
+        if !is_finished || !self.start_fetch(FetchFor::Content(number), id, object, actions) {
+            let error = RequestError::request(format!("object {object} of {id} is not here"));
+            actions.push(Action::Content { number, content: Err(error) });
+        }
+    }
+
     /// Asks a governor for a finished, kept object; whether there is one to be asked.
     pub(super) fn start_fetch(
         &mut self,

@@ -62,7 +62,7 @@ impl Harness {
         let index = self.actions.iter().position(is_it)?;
         match self.actions.remove(index) {
             Action::Reply { reply, .. } => Some(reply),
-            Action::Send { .. } | Action::StoreResult(_) => None,
+            Action::Send { .. } | Action::StoreResult(_) | Action::Content { .. } => None,
         }
     }
 

@@ -2,9 +2,9 @@
 
 use crate::{CLIENT, Harness, kind, submission};
 use rain_core::client::ErrorKind;
-use rain_core::id::{GovernorId, NONE};
-use rain_core::peer::{Failure, FromGovernor, ObjectDetails, TaskDetails};
-use rain_core::server::{Command, Event, Reply};
+use rain_core::id::{GovernorId, NONE, SessionId};
+use rain_core::peer::{Failure, FromGovernor, Message, ObjectDetails, TaskDetails, ToGovernor};
+use rain_core::server::{Action, Command, Event, Reply};
 
 #[test]
 fn one_governor_gets_a_submit_whole_before_anything_is_ready() {
@@ -100,6 +100,52 @@ fn a_client_that_fetches_itself_hears_who_has_large_content() {
         h.done(Command::Unkeep { session, objects: vec![0] });
         assert!(h.refused(direct(0)).contains("not kept"));
     }
+}
+
+#[test]
+fn content_is_brought_for_clients_with_connections_of_their_own() {
+    let mut h = Harness::new(&[1]);
+    let (session, other) = (h.new_session(), h.new_session());
+    for session in [session, other] {
+        h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[], 1), (&[], 2)], &[], &[0, 2]) });
+        h.finish(0, session, &[0, 1], &[0, 1]);
+    }
+    h.take_messages();
+    let want = |h: &mut Harness, number, session, object| {
+        h.handle(Event::ContentWanted { number, session, object });
+        match h.actions.pop() {
+            Some(Action::Content { number: said, content: Err(error) }) if said == number => error.message,
+            Some(Action::Send { message: Message::ToGovernor(ToGovernor::Fetch { ticket, .. }), .. }) => {
+                ticket.to_string()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    // Neither what was not kept, nor what is not finished, nor what is not there.
+    for (session, object) in [(session, 1), (session, 2), (session, 9), (SessionId(77), 0)] {
+        assert!(want(&mut h, 5, session, object).contains("is not here"));
+    }
+    let found = |h: &mut Harness| match h.actions.pop() {
+        Some(Action::Content { number, content }) => (number, content.map_err(|error| error.message)),
+        other => panic!("{other:?}"),
+    };
+    let ticket = want(&mut h, 6, session, 0).parse().unwrap();
+    h.governor(0, FromGovernor::Fetched { ticket, content: Ok(42) });
+    assert_eq!(found(&mut h), (6, Ok(42)));
+    let ticket = want(&mut h, 7, session, 0).parse().unwrap();
+    h.governor(0, FromGovernor::Fetched { ticket, content: Err("it is gone".into()) });
+    assert_eq!(found(&mut h), (7, Err("object 0 cannot be fetched: it is gone".into())));
+    // Its session ends meanwhile.
+    want(&mut h, 8, session, 0);
+    h.done(Command::CloseSession { session });
+    h.take_messages();
+    assert_eq!(found(&mut h).0, 8);
+    want(&mut h, 9, other, 0);
+    h.handle(Event::GovernorLost { governor: GovernorId(0), why: "test".into() });
+    let (number, why) = found(&mut h);
+    assert!(number == 9 && why.unwrap_err().contains("was lost"));
+    h.take_messages();
+    h.assert_nothing_left();
 }
 
 #[test]

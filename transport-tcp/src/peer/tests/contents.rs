@@ -45,7 +45,7 @@ fn governor(cluster: &Cluster) -> (TcpTransport<Vec<u8>>, TcpTransport<Vec<u8>>,
     let door = listener();
     let address = door.local_addr().unwrap();
     let tls = PeerTls::governor(&cluster.authority, &cluster.governor).unwrap();
-    let clients = ClientDoor::Contents(ContentService::new(Arc::new(OneObject)));
+    let clients = ClientDoor::of_governor(ContentService::new(Arc::new(OneObject)));
     let (id, governor) = TcpTransport::join(&[server], door, tls, (), Some(clients)).unwrap();
     let place = transport.place_of(id).unwrap();
     assert_eq!((place.ip, place.port), (None, address.port()));

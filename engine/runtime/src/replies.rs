@@ -1,0 +1,89 @@
+//! Bodies of replies to clients.
+
+use crate::server::ProcessFacts;
+use rain_core::client::{Fetch, ObjectInfo, TaskInfo, ok_frame};
+use rain_core::graph::DataType;
+use rain_core::msgpack::FRAME_BYTES_MAX;
+use rain_core::server::{RequestId, Status};
+use rain_data::{INLINE_BYTES_MAX, Object, Store};
+use serde::Serialize;
+use serde_bytes::Bytes;
+
+/// Content sent in one reply unless the client asks for less, bytes.
+const FETCH_BYTES_MAX: u64 = 64 << 20;
+
+#[derive(Serialize)]
+pub(crate) struct StatusReply<'a> {
+    #[serde(flatten)]
+    pub(crate) process: &'a ProcessFacts,
+    #[serde(flatten)]
+    pub(crate) server: Status,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Empty {}
+
+#[derive(Serialize)]
+pub(crate) struct SomeReply<'a> {
+    pub(crate) tasks: &'a Bytes,
+    pub(crate) objects: &'a Bytes,
+}
+
+#[derive(Serialize)]
+pub(crate) struct InfoReply {
+    pub(crate) tasks: Vec<TaskInfo>,
+    pub(crate) objects: Vec<ObjectInfo>,
+}
+
+/// Where a client can fetch the content that it wants: from governors, `[[IP address or nil, port]]`, and from the server.
+#[derive(Serialize)]
+pub(crate) struct ElsewhereReply<'a> {
+    pub(crate) info: &'a ObjectInfo,
+    pub(crate) at: Vec<(Option<String>, u16)>,
+    pub(crate) here: bool,
+}
+
+#[derive(Serialize)]
+struct FetchReply<'a> {
+    size: u64,
+    data_type: u8,
+    content_type: Option<&'a str>,
+    info: &'a ObjectInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+}
+
+/// The reply to a fetch, and whether the client then needs the object no more.
+pub(crate) fn object_frame(
+    id: RequestId,
+    info: &ObjectInfo,
+    object: &Object,
+    fetch: Fetch,
+    local: bool,
+    store: &Store,
+) -> std::io::Result<(Vec<u8>, bool)> {
+    let reply = FetchReply {
+        size: object.size(),
+        data_type: object.data_type().code(),
+        content_type: object.content_type().or(info.content_type.as_deref()),
+        info,
+        data: None,
+        path: None,
+    };
+    let large = object.size() > INLINE_BYTES_MAX as u64 || object.data_type() == DataType::Directory;
+    if local && fetch.map && large {
+        let path = object.path(store)?;
+        if let Some(path) = path.to_str() {
+            return Ok((ok_frame(id, &FetchReply { path: Some(path), ..reply }), false));
+        }
+    }
+    let contents = object.contents()?;
+    let size = contents.len() as u64;
+    let start = fetch.offset.min(size);
+    let limit = fetch.limit.unwrap_or(FETCH_BYTES_MAX).min(FRAME_BYTES_MAX as u64 / 2);
+    let end = start.saturating_add(limit).min(size);
+    let data = &contents[start as usize..end as usize];
+    Ok((ok_frame(id, &FetchReply { size, data: Some(Bytes::new(data)), ..reply }), end == size))
+}
