@@ -98,10 +98,10 @@ def until_closed(connection: socket.socket) -> list[Any]:
     ],
     ids=["http", "length", "oversized", "reserved", "unknown", "types", "short", "nested", "random"],
 )
-def test_garbage(rain_server: Any, client: Client, kind: str, greeted: bool, data: bytes) -> None:
-    with connect(rain_server, kind) as connection:
+def test_garbage(server: Any, client: Client, kind: str, greeted: bool, data: bytes) -> None:
+    with connect(server, kind) as connection:
         if greeted:
-            hello(rain_server, connection)
+            hello(server, connection)
         connection.sendall(data)
         # Random bytes may announce a frame that never comes; its end is what the server must not wait for.
         connection.shutdown(socket.SHUT_WR)
@@ -112,10 +112,10 @@ def test_garbage(rain_server: Any, client: Client, kind: str, greeted: bool, dat
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
-def test_half_a_submit(rain_server: Any, client: Client, kind: str) -> None:
+def test_half_a_submit(server: Any, client: Client, kind: str) -> None:
     """A client that dies in the middle of a submit takes its session along, and nothing else."""
-    with connect(rain_server, kind) as connection:
-        hello(rain_server, connection)
+    with connect(server, kind) as connection:
+        hello(server, connection)
         connection.sendall(frame("new_session", 1, {"name": "half a submit"}))
         session = read_frame(connection)[2]["session"]
         submit = frame("submit", 2, {"session": session, "consts": [[0, 0, None, bytes(1 << 20)]]})
@@ -142,7 +142,7 @@ def test_half_a_submit(rain_server: Any, client: Client, kind: str) -> None:
         ({"consts": [[1, 1, None, b"not a tar archive" * 100]]}, "constant object 1"),
     ],
 )
-def test_bad_graphs(rain_server: Any, change: dict[str, Any], message: str) -> None:
+def test_bad_graphs(server: Any, change: dict[str, Any], message: str) -> None:
     """The rules of a graph hold for any client, not only for ours."""
     good = {
         "kinds": [{"type": "buildin/noop", "outputs": [["o", 0, None]]}],
@@ -153,8 +153,8 @@ def test_bad_graphs(rain_server: Any, change: dict[str, Any], message: str) -> N
         "first_output": struct.pack("<I", 0),
         "config": struct.pack("<I", 0xFFFFFFFF),
     }
-    with connect(rain_server, "unix") as connection:
-        hello(rain_server, connection)
+    with connect(server, "unix") as connection:
+        hello(server, connection)
         connection.sendall(frame("new_session", 1, {"name": ""}))
         session = read_frame(connection)[2]["session"]
         connection.sendall(frame("submit", 2, {"session": session, **good, **change}))

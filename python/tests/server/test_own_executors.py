@@ -157,18 +157,6 @@ def server(cpp_programs: Path, rust_programs: Path, tmp_path_factory: pytest.Tem
     assert not left, "executors are left over"
 
 
-@pytest.fixture
-def client(server: RainServer) -> Iterator[Client]:
-    with Client("localhost", server.port) as client:
-        yield client
-
-
-@pytest.fixture
-def session(client: Client) -> Iterator[Session]:
-    with client.new_session() as session:
-        yield session
-
-
 def environments() -> Iterator[tuple[int, str]]:
     """Processes with their environments."""
     for entry in Path("/proc").iterdir():
