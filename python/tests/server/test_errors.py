@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from real_server import works
 
 from rain.client import (
     Client,
@@ -24,14 +25,6 @@ from rain.client import (
     remote,
     tasks,
 )
-
-
-def works(client: Client) -> bool:
-    with client.new_session() as session:
-        t = tasks.Concat([blob("still "), blob("here")])
-        t.output.keep()
-        session.submit()
-        return t.output.fetch().get_bytes() == b"still here"
 
 
 @pytest.mark.parametrize(

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from real_server import PATIENCE_S, PROGRAM, until_dead
+from real_server import PATIENCE_S, PROGRAM, runtime_directory, until_dead, works
 
 from rain.client import Client, RainException, TaskException, blob, remote, tasks
-
-
-def works(client: Client) -> bool:
-    with client.new_session() as session:
-        joined = tasks.Concat([blob("still "), blob("here")])
-        joined.output.keep()
-        session.submit()
-        return joined.output.fetch().get_bytes() == b"still here"
 
 
 def access(server: Any) -> dict[str, Any]:
@@ -203,7 +192,7 @@ def test_idle_executor_killed(client: Client) -> None:
                 until_dead(pid)
 
 
-def test_evil_tar(client: Client, tmp_path: Path) -> None:
+def test_evil_tar(server: Any, client: Client) -> None:
     """A directory constant whose archive leaves its directory is refused."""
     import io
     import tarfile
@@ -211,7 +200,8 @@ def test_evil_tar(client: Client, tmp_path: Path) -> None:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
-    with connect_client(client) as connection:
+    with connect(server, "unix") as connection:
+        hello(server, connection)
         connection.sendall(frame("new_session", 1, {"name": ""}))
         session = read_frame(connection)[2]["session"]
         connection.sendall(frame("submit", 2, {"session": session, "consts": [[0, 1, None, archive.getvalue()]]}))
@@ -221,45 +211,27 @@ def test_evil_tar(client: Client, tmp_path: Path) -> None:
     assert works(client)
 
 
-def connect_client(client: Client) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    (directory,) = Path(os.environ["RAIN_RUNTIME_DIR"]).glob("server-*")
-    connection.connect(str(directory / "client.sock"))
-    connection.settimeout(PATIENCE_S)
-    connection.sendall(frame("hello", 0, {"version": 1, "client": "test"}))
-    assert read_frame(connection)[0] == "ok"
-    return connection
-
-
 @pytest.fixture
 def small_disk() -> Iterator[Any]:
     """A server whose working directory is a memory file system of 8 MiB, in a mount namespace of its own."""
-    runtime = Path(tempfile.mkdtemp(prefix="rain-full-"))
-    (runtime / "work").mkdir()
-    script = 'mount -t tmpfs -o size=8m none "$1/work" && exec "$2" start --simple --foreground --no-pin \
-        --listen 127.0.0.1:0 --workdir "$1/work" --logdir "$1/logs"'
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    environment = {**os.environ, "RAIN_RUNTIME_DIR": str(runtime)}
-    command = [*unshare, "sh", "-c", script, "sh", str(runtime), str(PROGRAM)]
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("no mount namespace can be made here")
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    previous = os.environ.get("RAIN_RUNTIME_DIR")
-    os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
-    try:
-        assert server.stdout is not None
-        assert "is ready" in server.stdout.readline()
-        (directory,) = runtime.glob("server-*")
-        with Client("localhost", int(directory.name.rpartition("-")[2])) as client:
-            yield client
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=PATIENCE_S)
-        if previous is None:
-            del os.environ["RAIN_RUNTIME_DIR"]
-        else:
-            os.environ["RAIN_RUNTIME_DIR"] = previous
-        shutil.rmtree(runtime)
+    script = 'mount -t tmpfs -o size=8m none "$1/work" && exec "$2" start --simple --foreground --no-pin \
+        --listen 127.0.0.1:0 --workdir "$1/work" --logdir "$1/logs"'
+    with runtime_directory() as runtime:
+        (runtime / "work").mkdir()
+        command = [*unshare, "sh", "-c", script, "sh", str(runtime), str(PROGRAM)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            assert "is ready" in server.stdout.readline()
+            (directory,) = runtime.glob("server-*")
+            with Client("localhost", int(directory.name.rpartition("-")[2])) as client:
+                yield client
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=PATIENCE_S)
 
 
 @remote()
