@@ -22,23 +22,17 @@ def rain(*arguments):
 @pytest.fixture(scope="session")
 def server():
     """HOST:PORT of a server; it is in the environment too, where the examples look for it."""
-    before = {name: os.environ.get(name) for name in ("RAIN_RUNTIME_DIR", "RAIN_SERVER")}
     # Not pytest's own directories: the path of a Unix socket has to be short.
-    with tempfile.TemporaryDirectory(prefix="rain-examples-") as runtime:
-        os.environ["RAIN_RUNTIME_DIR"] = runtime
+    with tempfile.TemporaryDirectory(prefix="rain-examples-") as runtime, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAIN_RUNTIME_DIR", runtime)
         rain("start", "--local-governors=[2]", "--no-pin", "--listen=127.0.0.1:0", f"--logdir={runtime}/logs")
         (directory,) = Path(runtime).glob("server-*")
         port = directory.name.rpartition("-")[2]
-        os.environ["RAIN_SERVER"] = f"localhost:{port}"
+        patch.setenv("RAIN_SERVER", f"localhost:{port}")
         try:
             yield os.environ["RAIN_SERVER"]
         finally:
             rain("stop", f"--listen={port}")
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
 
 @pytest.fixture

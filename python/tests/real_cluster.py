@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from real_server import PROGRAM
+from real_server import PROGRAM, skip_without_program
 
 from rain.client import Client
 
@@ -97,8 +97,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 @contextmanager
 def new_cluster() -> Iterator[Cluster]:
-    if not PROGRAM.exists():
-        pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
+    skip_without_program()
     # Unix sockets have short paths; the directories of pytest are long ones.
     with tempfile.TemporaryDirectory(prefix="rain-cluster-") as path, pytest.MonkeyPatch.context() as patch:
         runtime = Path(path)

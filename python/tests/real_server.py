@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -13,10 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from rain.client import Client, blob, tasks
+
 PROGRAM = Path(os.environ.get("RAIN_BIN", Path(__file__).parents[2] / "target" / "release" / "rain"))
-
-
 PATIENCE_S = 30
+
+
+def skip_without_program() -> None:
+    """Skip the test that runs where the program was not built."""
+    if not PROGRAM.exists():
+        pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
 
 
 def until_dead(pid: int) -> None:
@@ -30,6 +35,15 @@ def until_dead(pid: int) -> None:
         if state == "Z":
             return
     raise TimeoutError(pid)
+
+
+def works(client: Client) -> bool:
+    """Whether its server still does what it is asked."""
+    with client.new_session() as session:
+        joined = tasks.Concat([blob("still "), blob("here")])
+        joined.output.keep()
+        session.submit()
+        return joined.output.fetch().get_bytes() == b"still here"
 
 
 class RainServer:
@@ -62,23 +76,21 @@ class RainServer:
 
 
 @contextlib.contextmanager
+def runtime_directory() -> Iterator[Path]:
+    """A directory for a ``with`` block, in which clients of this process look for servers."""
+    # Unix sockets have short paths; the directories of pytest are long ones.
+    with tempfile.TemporaryDirectory(prefix="rain-test-") as path, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAIN_RUNTIME_DIR", path)
+        yield Path(path)
+
+
+@contextlib.contextmanager
 def running_server(*options: str, address: str = "127.0.0.1") -> Iterator[RainServer]:
     """A server for a ``with`` block, which clients of this process find by its port."""
-    if not PROGRAM.exists():
-        pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
-    # Unix sockets have short paths; the directories of pytest are long ones.
-    runtime = Path(tempfile.mkdtemp(prefix="rain-test-"))
-    previous = os.environ.get("RAIN_RUNTIME_DIR")
-    os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
-    server = None
-    try:
+    skip_without_program()
+    with runtime_directory() as runtime:
         server = RainServer(runtime, *options, address=address)
-        yield server
-    finally:
-        if server is not None:
+        try:
+            yield server
+        finally:
             server.stop()
-        if previous is None:
-            del os.environ["RAIN_RUNTIME_DIR"]
-        else:
-            os.environ["RAIN_RUNTIME_DIR"] = previous
-        shutil.rmtree(runtime)

@@ -2,11 +2,11 @@
 
 use crate::MpiError;
 use crate::calls::{Comm, Landing, Operation};
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;
 use rain_wire::lane::LaneIn;
-use rain_wire::payload::{Loan, Payload, Room};
+use rain_wire::loan::Lender;
+use rain_wire::payload::{Payload, Room};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -75,40 +75,6 @@ impl Pieces {
     }
 }
 
-/// Memory for pieces that come, which is lent to those who store them.
-struct Loans {
-    lent: usize,
-    give_back: Sender<Vec<u8>>,
-    given_back: Receiver<Vec<u8>>,
-}
-
-impl Loans {
-    fn new() -> Self {
-        let (give_back, given_back) = unbounded();
-        Self { lent: 0, give_back, given_back }
-    }
-
-    /// Takes what was given back; whether there was something.
-    fn collect(&mut self, pieces: &mut Pieces) -> bool {
-        let before = self.lent;
-        for room in self.given_back.try_iter() {
-            self.lent -= 1;
-            pieces.give_back(room);
-        }
-        self.lent < before
-    }
-
-    fn lend(&mut self, room: Vec<u8>, length: usize, wake: &Wake) -> Loan {
-        self.lent += 1;
-        let (give_back, wake) = (self.give_back.clone(), wake.clone());
-        Loan::new(room, length, move |room| {
-            // An error means that nothing is received any more.
-            let _ = give_back.send(room);
-            wake();
-        })
-    }
-}
-
 /// What a head or a piece belongs to.
 pub(crate) struct Context<'a, D: Payload> {
     pub(crate) comm: &'a Comm,
@@ -130,7 +96,8 @@ pub(crate) struct Intake<D: Payload> {
     heads: VecDeque<Vec<u8>>,
     plan: VecDeque<Planned>,
     receiving: VecDeque<Operation<Landing>>,
-    loans: Loans,
+    /// Memory of pieces that have come, which is lent to those who store them.
+    loans: Lender,
     /// Lengths of the heads of messages that are not handed on.
     sizes: VecDeque<usize>,
     wake: Wake,
@@ -146,7 +113,7 @@ impl<D: Payload> Intake<D> {
             heads: VecDeque::new(),
             plan: VecDeque::new(),
             receiving: VecDeque::new(),
-            loans: Loans::new(),
+            loans: Lender::new(Some(wake.clone())),
             sizes: VecDeque::new(),
             wake,
         }
@@ -191,7 +158,11 @@ impl<D: Payload> Intake<D> {
         pieces: &mut Pieces,
         used: &mut usize,
     ) -> Result<bool, Trouble> {
-        let mut moved = self.loans.collect(pieces);
+        let mut moved = false;
+        while let Some(room) = self.loans.take_back() {
+            pieces.give_back(room);
+            moved = true;
+        }
         loop {
             while let Some(receiving) = self.receiving.front_mut()
                 && let Some((landed, arrived)) = receiving.poll()?
@@ -199,7 +170,7 @@ impl<D: Payload> Intake<D> {
                 self.receiving.pop_front();
                 match landed {
                     Landing::Own(room) => {
-                        let loan = self.loans.lend(room, arrived.length, &self.wake);
+                        let loan = self.loans.lend(room, arrived.length);
                         self.lane.loan(loan, &self.wake)?;
                     }
                     Landing::Place { .. } => {
@@ -210,8 +181,8 @@ impl<D: Payload> Intake<D> {
                 moved = true;
             }
             while let Some(planned) = self.plan.front_mut()
-                && pieces.may_begin(self.receiving.len() + self.loans.lent)
-                && (planned.room.is_some() || self.receiving.len() + self.loans.lent < LOANS_AHEAD)
+                && pieces.may_begin(self.receiving.len() + self.loans.lent())
+                && (planned.room.is_some() || self.receiving.len() + self.loans.lent() < LOANS_AHEAD)
             {
                 let length = (planned.length - planned.received).min(PIECE_BYTES as u64) as usize;
                 let landing = match &planned.room {

@@ -86,6 +86,22 @@ void read_call(Reader &reader, CallMessage &call) {
   }
 }
 
+std::size_t entries(const AnswerInfo &info) {
+  return std::size_t{!info.debug.empty()} + std::size_t{!info.user.empty()};
+}
+
+/// As many entries of a map as `entries` says.
+void write_entries(Writer &writer, const AnswerInfo &info) {
+  if (!info.debug.empty()) {
+    writer.text("debug");
+    writer.text(info.debug);
+  }
+  if (!info.user.empty()) {
+    writer.text("user");
+    writer.text(info.user);
+  }
+}
+
 }  // namespace
 
 FromGovernor decode_from_governor(std::string_view body, CallMessage call) {
@@ -150,17 +166,10 @@ void append_fail(std::string &to, std::uint64_t call_id, std::string_view messag
   writer.array(3);
   writer.text("fail");
   writer.uint(call_id);
-  writer.map(1 + !info.debug.empty() + !info.user.empty());
+  writer.map(1 + entries(info));
   writer.text("message");
   writer.text(message);
-  if (!info.debug.empty()) {
-    writer.text("debug");
-    writer.text(info.debug);
-  }
-  if (!info.user.empty()) {
-    writer.text("user");
-    writer.text(info.user);
-  }
+  write_entries(writer, info);
   end_frame(to, start);
 }
 
@@ -174,15 +183,8 @@ void append_done_head(std::string &to, std::uint64_t call_id, std::size_t count)
 
 void append_info(std::string &to, const AnswerInfo &info) {
   Writer writer(to);
-  writer.map(std::size_t{!info.debug.empty()} + std::size_t{!info.user.empty()});
-  if (!info.debug.empty()) {
-    writer.text("debug");
-    writer.text(info.debug);
-  }
-  if (!info.user.empty()) {
-    writer.text("user");
-    writer.text(info.user);
-  }
+  writer.map(entries(info));
+  write_entries(writer, info);
 }
 
 }  // namespace tasklib::detail

@@ -1,7 +1,7 @@
 //! A file that is filled with content as it comes: by the thread that receives it, or by one of its own, so that receiving
 //! and storing go on at the same time.
 
-use crate::payload::Loan;
+use crate::loan::Loan;
 use crossbeam_channel::{Sender, unbounded};
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,8 +1,9 @@
 //! The messages of one lane that come in.
 
+use crate::loan::Loan;
 use crate::message::{Heard, MessageError, map_contents};
 use crate::part::Part;
-use crate::payload::{Loan, Payload, Room};
+use crate::payload::{Payload, Room};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_core::peer::Message;
 use rain_transport::Wake;

@@ -7,6 +7,7 @@ pub mod checksum;
 mod filling;
 pub mod lane;
 mod lane_in;
+pub mod loan;
 pub mod message;
 mod part;
 pub mod payload;

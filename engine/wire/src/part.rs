@@ -2,8 +2,8 @@
 //! [`Incoming::push_loan`]), so that receiving and storing, which each copy every byte, go on at the same time.
 
 use crate::checksum::Checksum;
-use crate::payload::{Incoming, Loan, Room};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crate::loan::{Lender, Loan};
+use crate::payload::{Incoming, Room};
 use std::io;
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ pub(crate) struct Part<D> {
     pub(crate) left: u64,
     /// Of content whose checksum is said.
     pub(crate) check: Option<Check>,
-    buffers: Option<Buffers>,
+    /// For content that is lent for storing.
+    buffers: Option<Lender>,
 }
 
 /// What is known about content that came apart from its message.
@@ -31,44 +32,19 @@ pub(crate) struct Check {
     pub(crate) said: Option<u64>,
 }
 
-/// Buffers that are lent, and come back.
-struct Buffers {
-    made: usize,
-    back: Receiver<Vec<u8>>,
-    give_back: Sender<Vec<u8>>,
-}
-
-impl Buffers {
-    fn new() -> Self {
-        let (give_back, back) = unbounded();
-        Self { made: 0, back, give_back }
-    }
-
-    /// A buffer; waits for one when there are too many already.
-    fn take(&mut self) -> Vec<u8> {
-        if let Ok(buffer) = self.back.try_recv() {
-            return buffer;
-        }
-        if self.made >= BUFFERS_MAX
-            && let Ok(buffer) = self.back.recv()
-        {
-            return buffer;
-        }
-        self.made += 1;
-        vec![0; BUFFER_BYTES]
-    }
-
-    fn lend(&self, buffer: Vec<u8>, length: usize) -> Loan {
-        let give_back = self.give_back.clone();
-        // An error means that the content is whole, or given up.
-        Loan::new(buffer, length, move |buffer| _ = give_back.send(buffer))
-    }
+/// A buffer to receive into; waits for one when there are too many already.
+fn take_buffer(buffers: &mut Lender) -> Vec<u8> {
+    let back = match buffers.take_back() {
+        None if buffers.lent() >= BUFFERS_MAX => buffers.wait_back(),
+        back => back,
+    };
+    back.unwrap_or_else(|| vec![0; BUFFER_BYTES])
 }
 
 impl<D> Part<D> {
     /// A content of `length` bytes of which nothing has come; `apart` if its checksum will be said.
     pub(crate) fn new(incoming: Result<Box<dyn Incoming<D>>, String>, length: u64, apart: bool) -> Self {
-        let buffers = (length >= LEND_FROM_BYTES).then(Buffers::new);
+        let buffers = (length >= LEND_FROM_BYTES).then(|| Lender::new(None));
         Self { incoming, left: length, check: apart.then(Check::default), buffers }
     }
 
@@ -82,7 +58,7 @@ impl<D> Part<D> {
             return store(&mut self.incoming, |incoming| incoming.push(piece));
         };
         for piece in piece.chunks(BUFFER_BYTES) {
-            let mut buffer = buffers.take();
+            let mut buffer = take_buffer(buffers);
             buffer[..piece.len()].copy_from_slice(piece);
             let loan = buffers.lend(buffer, piece.len());
             store(&mut self.incoming, |incoming| incoming.push_loan(loan));
@@ -108,11 +84,11 @@ impl<D> Part<D> {
     /// Lets `read` put bytes into a buffer, at most as many as are left; how many that were.
     pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
-        let mut buffer = self.buffers.as_mut().map_or_else(|| vec![0; most], Buffers::take);
+        let mut buffer = self.buffers.as_mut().map_or_else(|| vec![0; most], take_buffer);
         let count = match read(&mut buffer[..most]) {
             Ok(count) => count.min(most),
             Err(error) => {
-                if let Some(buffers) = &self.buffers {
+                if let Some(buffers) = &mut self.buffers {
                     drop(buffers.lend(buffer, 0));
                 }
                 return Err(error);
@@ -122,7 +98,7 @@ impl<D> Part<D> {
         if let Some(check) = &mut self.check {
             check.found.update(&buffer[..count]);
         }
-        match &self.buffers {
+        match &mut self.buffers {
             None => store(&mut self.incoming, |incoming| incoming.push(&buffer[..count])),
             Some(buffers) => {
                 let loan = buffers.lend(buffer, count);

@@ -1,11 +1,11 @@
 //! The content of objects on its way: small content travels in the head of its message, large content follows in pieces.
 
 use crate::filling::Filling;
+use crate::loan::Loan;
 use rain_core::graph::DataType;
 use rain_data::{INLINE_BYTES_MAX, MappedFile, Object, Store};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Seek};
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,34 +95,6 @@ pub unsafe trait Room: Send + Sync {
     fn start(&self) -> *mut u8;
     /// Bytes.
     fn length(&self) -> usize;
-}
-
-/// A piece of content in memory that goes back to where it came from when it is not needed any more.
-pub struct Loan {
-    memory: Vec<u8>,
-    length: usize,
-    give_back: Box<dyn FnMut(Vec<u8>) + Send>,
-}
-
-impl Loan {
-    /// The first `length` bytes of `memory`, which is given to `give_back` in the end.
-    pub fn new(memory: Vec<u8>, length: usize, give_back: impl FnMut(Vec<u8>) + Send + 'static) -> Self {
-        Self { length: length.min(memory.len()), memory, give_back: Box::new(give_back) }
-    }
-}
-
-impl Deref for Loan {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.memory[..self.length]
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        (self.give_back)(std::mem::take(&mut self.memory));
-    }
 }
 
 /// What travels ahead of an object's content.

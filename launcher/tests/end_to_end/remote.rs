@@ -1,14 +1,12 @@
 //! `rain server` and `rain governor` through the real binary, on loopback addresses.
 
-use crate::sandbox::{PATIENCE, Sandbox, names, signal, text};
+use crate::sandbox::{Sandbox, names, signal, text, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// A program that stays in the foreground, and the first line that it has printed.
 struct Foreground {
@@ -58,25 +56,13 @@ fn governor(sandbox: &Sandbox, port: &str, more: &[&str]) -> Foreground {
     Foreground::start(sandbox, &[&["governor", &address, "--cpus=1", "--no-pin"], more].concat())
 }
 
-/// Waits until the server has so many governors.
-fn await_governors(sandbox: &Sandbox, port: &str, count: usize) {
-    let deadline = Instant::now() + PATIENCE;
-    while sandbox.status(port)["governors"].as_array().unwrap().len() != count {
-        assert!(Instant::now() < deadline, "not {count} governors");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn log(sandbox: &Sandbox, name: &str) -> String {
     fs::read_to_string(sandbox.path("log").join(name)).unwrap()
 }
 
 fn await_log(sandbox: &Sandbox, expected: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !log(sandbox, "server.log").contains(expected) {
-        assert!(Instant::now() < deadline, "no {expected:?} in {}", log(sandbox, "server.log"));
-        thread::sleep(Duration::from_millis(5));
-    }
+    let read = || log(sandbox, "server.log");
+    wait_until(|| read().contains(expected), || format!("no {expected:?} in {}", read()));
 }
 
 #[test]
@@ -88,12 +74,8 @@ fn governors_join_a_server_and_end_with_it() {
     let first = governor(&sandbox, &port, &[]);
     let second = governor(&sandbox, &port, &[]);
     assert!(first.is_ready() && second.is_ready());
-    await_governors(&sandbox, &port, 2);
-    let deadline = Instant::now() + PATIENCE;
-    while !ready.exists() {
-        assert!(Instant::now() < deadline, "no ready file");
-        thread::sleep(Duration::from_millis(5));
-    }
+    sandbox.await_governors(&port, 2);
+    wait_until(|| ready.exists(), || "no ready file".to_owned());
     assert_eq!(fs::read_to_string(&ready).unwrap(), "ready\n");
     assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
     for ended in [server, first, second] {
@@ -108,32 +90,29 @@ fn a_killed_governor_is_noticed_and_leaves_nothing() {
     let (server, port) = server(&sandbox, &[]);
     let first = governor(&sandbox, &port, &[]);
     let second = governor(&sandbox, &port, &[]);
-    await_governors(&sandbox, &port, 2);
+    sandbox.await_governors(&port, 2);
     signal(first.engine_pid(), "KILL");
     assert!(first.end().contains("SIGKILL"));
-    await_governors(&sandbox, &port, 1);
+    sandbox.await_governors(&port, 1);
     assert!(log(&sandbox, "server.log").contains("is lost"));
     // Its supervisor killed: it ends, too, and removes what it has.
     signal(second.child.id() as i32, "KILL");
     second.end();
-    await_governors(&sandbox, &port, 0);
-    let deadline = Instant::now() + PATIENCE;
-    while names(&sandbox.runtime_dir()).iter().any(|name| name.starts_with("governor-")) {
-        assert!(Instant::now() < deadline, "it has left its directory");
-        thread::sleep(Duration::from_millis(5));
-    }
+    sandbox.await_governors(&port, 0);
+    let directories = || names(&sandbox.runtime_dir()).iter().filter(|name| name.starts_with("governor-")).count();
+    wait_until(|| directories() == 0, || "it has left its directory".to_owned());
     let second = governor(&sandbox, &port, &[]);
-    await_governors(&sandbox, &port, 1);
+    sandbox.await_governors(&port, 1);
     // Both killed: nobody is left to remove anything.
     signal(second.engine_pid(), "STOP");
     signal(second.child.id() as i32, "KILL");
     signal(second.engine_pid(), "KILL");
     second.end();
-    await_governors(&sandbox, &port, 0);
+    sandbox.await_governors(&port, 0);
     // The next one cleans up after it.
     let third = governor(&sandbox, &port, &[]);
-    await_governors(&sandbox, &port, 1);
-    assert_eq!(names(&sandbox.runtime_dir()).iter().filter(|name| name.starts_with("governor-")).count(), 1);
+    sandbox.await_governors(&port, 1);
+    assert_eq!(directories(), 1);
     assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
     server.end();
     third.end();
@@ -145,7 +124,7 @@ fn a_governor_whose_server_is_killed_ends() {
     let sandbox = Sandbox::new();
     let (server, port) = server(&sandbox, &[]);
     let governor = governor(&sandbox, &port, &[]);
-    await_governors(&sandbox, &port, 1);
+    sandbox.await_governors(&port, 1);
     signal(server.engine_pid(), "KILL");
     server.end();
     governor.end();
@@ -226,7 +205,7 @@ fn a_server_is_shown_and_stopped_from_another_machine() {
         [format!("--client-access={}", clients.display()), format!("--governor-access={}", governors.display())];
     let (server, port) = server(&sandbox, &[&options[0], &options[1]]);
     let governor = governor(&sandbox, &port, &[]);
-    await_governors(&sandbox, &port, 1);
+    sandbox.await_governors(&port, 1);
     // Nothing of the server is in this one's directories.
     let other = Sandbox::new();
     let address = format!("127.0.0.1:{port}");

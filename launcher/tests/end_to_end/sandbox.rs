@@ -6,7 +6,27 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Against hanging only.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `found` finds something; `missing` says what was not there.
+pub fn wait_for<T>(mut found: impl FnMut() -> Option<T>, missing: impl FnOnce() -> String) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        if Instant::now() >= deadline {
+            panic!("{}", missing());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until something is so; `missing` says what is not.
+pub fn wait_until(mut holds: impl FnMut() -> bool, missing: impl FnOnce() -> String) {
+    wait_for(|| holds().then_some(()), missing);
+}
 
 pub struct Sandbox {
     directory: tempfile::TempDir,
@@ -82,6 +102,12 @@ impl Sandbox {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Waits until a server has so many governors; its status then.
+    pub fn await_governors(&self, port: &str, count: usize) -> serde_json::Value {
+        let with_all = |status: &serde_json::Value| status["governors"].as_array().unwrap().len() == count;
+        wait_for(|| Some(self.status(port)).filter(with_all), || format!("not {count} governors"))
+    }
+
     pub fn engine_pid(&self, port: &str) -> i32 {
         let path = self.runtime_dir().join(format!("server-{port}/access.json"));
         let access: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -108,11 +134,7 @@ impl Sandbox {
     /// Waits until no process and no file but the log is left.
     pub fn assert_nothing_is_left(&self) {
         let left = || (self.processes(), names(&self.runtime_dir()), names(&self.work_dir()));
-        let deadline = Instant::now() + PATIENCE;
-        while left() != (Vec::new(), Vec::new(), Vec::new()) {
-            assert!(Instant::now() < deadline, "left: {:?}", left());
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(|| left() == (Vec::new(), Vec::new(), Vec::new()), || format!("left: {:?}", left()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `rain start` with governors on other machines: an sshd of the test's own, with throw-away keys.
 
-use crate::sandbox::{PATIENCE, Sandbox, signal, text};
+use crate::sandbox::{Sandbox, signal, text, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -8,7 +8,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 struct Sshd {
     child: Child,
@@ -87,18 +86,6 @@ fn start_command(sandbox: &Sandbox, options: &[&str]) -> Command {
     command
 }
 
-fn await_governors(sandbox: &Sandbox, port: &str, count: usize) -> serde_json::Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let status = sandbox.status(port);
-        if status["governors"].as_array().unwrap().len() == count {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "not {count} governors");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn governors_are_started_through_ssh_and_stopped_with_the_server() {
     let sandbox = Sandbox::new();
@@ -110,7 +97,7 @@ fn governors_are_started_through_ssh_and_stopped_with_the_server() {
     assert!(text(&started.stdout).contains("governors on 2 hosts"), "{}", text(&started.stdout));
     assert_eq!(fs::read_to_string(marker).unwrap(), "was here\n");
     let port = sandbox.port();
-    let status = await_governors(&sandbox, &port, 2);
+    let status = sandbox.await_governors(&port, 2);
     // The server is on the same machine, which leaves one cpu to it.
     let there = thread::available_parallelism().unwrap().get();
     assert_eq!(status["governors"][0]["cpus"], (there - 1).max(1));
@@ -132,7 +119,7 @@ fn a_prefix_is_put_before_the_server_and_every_governor() {
     let started = start(&sandbox, "here\nhere\n", &["--no-pin", &option]);
     assert!(started.status.success(), "{}", text(&started.stderr));
     let port = sandbox.port();
-    await_governors(&sandbox, &port, 2);
+    sandbox.await_governors(&port, 2);
     let said = fs::read_to_string(marker).unwrap();
     assert_eq!(said.lines().count(), 3, "{said}");
     assert!(said.lines().all(|line| line.starts_with("two words ") && line.ends_with("/launch.json")), "{said}");
@@ -167,7 +154,7 @@ fn in_the_foreground_a_signal_ends_server_and_governors() {
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("governors on 2 hosts"), "{line}");
         let port = sandbox.port();
-        await_governors(&sandbox, &port, 2);
+        sandbox.await_governors(&port, 2);
         assert!(child.try_wait().unwrap().is_none());
         signal(child.id() as i32, name);
         let output = child.wait_with_output().unwrap();
@@ -192,11 +179,7 @@ fn in_the_foreground_nothing_stays_when_hosts_fail_or_the_start_is_interrupted()
     fs::write(sandbox.path("hosts"), "here\n").unwrap();
     let mut command = start_command(&sandbox, &[&hosts, "--foreground", "--no-pin", &init]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while !marker.exists() {
-        assert!(Instant::now() < deadline, "it has not come to the host");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(|| marker.exists(), || "it has not come to the host".to_owned());
     signal(child.id() as i32, "TERM");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -239,7 +222,7 @@ fn a_batch_job_says_where_to_start() {
         let started = start_with(&sandbox, &[&autoconf, "--no-pin"], &[(variable, value)]);
         assert!(started.status.success(), "{}", text(&started.stderr));
         let port = sandbox.port();
-        await_governors(&sandbox, &port, 1);
+        sandbox.await_governors(&port, 1);
         assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
         sandbox.assert_nothing_is_left();
     }

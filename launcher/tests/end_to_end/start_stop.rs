@@ -1,6 +1,6 @@
 //! Starting, looking at, stopping and killing servers through the real binary.
 
-use crate::sandbox::{PATIENCE, Sandbox, names, signal, text};
+use crate::sandbox::{PATIENCE, Sandbox, names, signal, text, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -122,11 +122,7 @@ fn when_engine_and_supervisor_are_killed_the_next_start_cleans_up() {
     signal(engine, "STOP");
     signal(supervisor, "KILL");
     signal(engine, "KILL");
-    let deadline = Instant::now() + PATIENCE;
-    while !sandbox.processes().is_empty() {
-        assert!(Instant::now() < deadline, "{:?}", sandbox.processes());
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(|| sandbox.processes().is_empty(), || format!("{:?}", sandbox.processes()));
     assert_eq!(sandbox.rain(&["status", "--listen", &port]).status.code(), Some(1));
     let left = names(&sandbox.work_dir());
     let again = sandbox.start(&port, &["--simple"]);

@@ -11,11 +11,9 @@ import pytest
 from guide_examples import STAND_INS, Guide
 from real_server import RainServer, running_server
 
-from rain.client import Client, Session
-
 
 @pytest.fixture(scope="session")
-def rain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RainServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RainServer]:
     programs = tmp_path_factory.mktemp("programs")
     for name, text in STAND_INS.items():
         program = programs / name
@@ -31,17 +29,5 @@ def rain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RainServer
 
 
 @pytest.fixture
-def guide(rain_server: RainServer, tmp_path: Path) -> Guide:
-    return Guide(rain_server, tmp_path)
-
-
-@pytest.fixture
-def client(rain_server: RainServer) -> Iterator[Client]:
-    with Client("localhost", rain_server.port) as client:
-        yield client
-
-
-@pytest.fixture
-def session(client: Client) -> Iterator[Session]:
-    with client.new_session() as session:
-        yield session
+def guide(server: RainServer, tmp_path: Path) -> Guide:
+    return Guide(server, tmp_path)

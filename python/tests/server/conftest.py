@@ -8,26 +8,14 @@ import pytest
 from real_cluster import Cluster, new_cluster, new_hosts
 from real_server import RainServer, running_server
 
-from rain.client import Client, Session
+from rain.client import Session
 
 
 @pytest.fixture(scope="session")
-def rain_server() -> Iterator[RainServer]:
+def server() -> Iterator[RainServer]:
     """One server for all tests of a process."""
     with running_server("--local-governors=[4]", "--no-pin") as server:
         yield server
-
-
-@pytest.fixture
-def client(rain_server: RainServer) -> Iterator[Client]:
-    with Client("localhost", rain_server.port) as client:
-        yield client
-
-
-@pytest.fixture
-def session(client: Client) -> Iterator[Session]:
-    with client.new_session() as session:
-        yield session
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from real_cluster import PATIENCE, Cluster, governors, joined, new_cluster, run, wait_until
 
-from rain.client import Client, RainException, SessionException, blob, remote, tasks
+from rain.client import Client, RainException, Session, SessionException, Task, blob, remote, tasks
 
 LARGE = 5_000_000
 
@@ -50,6 +50,18 @@ def check_work(client: Client) -> set[Any]:
         return {task.info.governor for task in [*makers, *sums]}
 
 
+def where_it_is_read(session: Session, made: Task, number: int, times: int) -> set[Any]:
+    """Let so many tasks read what ``make(number)`` has made; where they ran."""
+    # Longer than the transfers, so that every governor gets one of each.
+    readers = [sleep_then(made, total(made)) for _ in range(times)]
+    for reader in readers:
+        reader.output.keep()
+    session.submit()
+    assert {reader.output.fetch().get_bytes() for reader in readers} == {str(number).encode()}
+    session.update(readers)
+    return {reader.info.governor for reader in readers}
+
+
 def test_objects_travel(cluster: Cluster) -> None:
     for _ in range(2):
         cluster.govern()
@@ -61,15 +73,7 @@ def test_an_object_that_all_governors_read_is_passed_on(cluster: Cluster) -> Non
         cluster.govern()
     client = joined(cluster, 4)
     with client.new_session() as session:
-        made = make(7)
-        # Longer than the transfers, so that every governor gets one of each.
-        readers = [sleep_then(made, total(made)) for _ in range(12)]
-        for reader in readers:
-            reader.output.keep()
-        session.submit()
-        assert [reader.output.fetch().get_bytes() for reader in readers] == [b"7"] * len(readers)
-        session.update(readers)
-        assert {reader.info.governor for reader in readers} == {0, 1, 2, 3}
+        assert where_it_is_read(session, make(7), 7, 12) == {0, 1, 2, 3}
 
 
 def test_governors_that_come_late_get_work(cluster: Cluster) -> None:
@@ -83,13 +87,7 @@ def test_governors_that_come_late_get_work(cluster: Cluster) -> None:
         made.wait()
         cluster.govern()
         wait_until(lambda: len(governors(client)) == 2)
-        readers = [sleep_then(made, total(made)) for _ in range(6)]
-        for reader in readers:
-            reader.output.keep()
-        session.submit()
-        assert [reader.output.fetch().get_bytes() for reader in readers] == [b"1"] * len(readers)
-        session.update(readers)
-        assert {reader.info.governor for reader in readers} == {0, 1}
+        assert where_it_is_read(session, made, 1, 6) == {0, 1}
 
 
 def test_a_late_governor_takes_over_tasks_that_have_not_begun(cluster: Cluster) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from real_server import works
 
 from rain.client import (
     Client,
@@ -24,14 +25,6 @@ from rain.client import (
     remote,
     tasks,
 )
-
-
-def works(client: Client) -> bool:
-    with client.new_session() as session:
-        t = tasks.Concat([blob("still "), blob("here")])
-        t.output.keep()
-        session.submit()
-        return t.output.fetch().get_bytes() == b"still here"
 
 
 @pytest.mark.parametrize(
@@ -154,11 +147,11 @@ def test_wait_and_fetch_in_threads(client: Client, session: Session) -> None:
     assert errors and not thread.is_alive()
 
 
-def test_interrupted_wait(rain_server: Any, tmp_path: Path) -> None:
+def test_interrupted_wait(server: Any, tmp_path: Path) -> None:
     script = f"""
 import os
 from rain.client import Client, tasks, blob
-client = Client("localhost", {rain_server.port})
+client = Client("localhost", {server.port})
 with client.new_session() as session:
     gate = {str(tmp_path / "gate")!r}
     os.mkfifo(gate)
@@ -178,11 +171,11 @@ with client.new_session() as session:
     assert result.stdout == "interrupted\nthrough\n", result.stderr
 
 
-def test_client_that_dies(rain_server: Any, client: Client) -> None:
+def test_client_that_dies(server: Any, client: Client) -> None:
     script = f"""
 import sys
 from rain.client import Client, tasks, blob
-client = Client("localhost", {rain_server.port})
+client = Client("localhost", {server.port})
 session = client.new_session(default=True)
 tasks.Sleep(blob("x"), 600.0)
 session.submit()
@@ -199,9 +192,9 @@ sys.stdin.read()
     assert works(client)
 
 
-def test_through_tcp(rain_server: Any, monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
+def test_through_tcp(server: Any, monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
     monkeypatch.setattr("rain.client.address._is_local", lambda host: False)
-    with Client("127.0.0.1", rain_server.port) as remote_client:
+    with Client("127.0.0.1", server.port) as remote_client:
         assert not remote_client.local
         with remote_client.new_session() as session:
             obj = blob(os.urandom(3 << 20))
@@ -212,10 +205,10 @@ def test_through_tcp(rain_server: Any, monkeypatch: pytest.MonkeyPatch, client: 
             assert t.output.fetch().get_bytes() == obj.fetch().get_bytes() * 2
 
 
-def test_wrong_token(rain_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wrong_token(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAIN_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(RainException, match="(?i)token"):
-        Client("127.0.0.1", rain_server.port)
+        Client("127.0.0.1", server.port)
 
 
 def test_status(client: Client) -> None:

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from real_server import PATIENCE_S, PROGRAM, until_dead
+from real_server import PATIENCE_S, PROGRAM, runtime_directory, until_dead, works
 
 from rain.client import Client, RainException, TaskException, blob, remote, tasks
-
-
-def works(client: Client) -> bool:
-    with client.new_session() as session:
-        joined = tasks.Concat([blob("still "), blob("here")])
-        joined.output.keep()
-        session.submit()
-        return joined.output.fetch().get_bytes() == b"still here"
 
 
 def access(server: Any) -> dict[str, Any]:
@@ -98,10 +87,10 @@ def until_closed(connection: socket.socket) -> list[Any]:
     ],
     ids=["http", "length", "oversized", "reserved", "unknown", "types", "short", "nested", "random"],
 )
-def test_garbage(rain_server: Any, client: Client, kind: str, greeted: bool, data: bytes) -> None:
-    with connect(rain_server, kind) as connection:
+def test_garbage(server: Any, client: Client, kind: str, greeted: bool, data: bytes) -> None:
+    with connect(server, kind) as connection:
         if greeted:
-            hello(rain_server, connection)
+            hello(server, connection)
         connection.sendall(data)
         # Random bytes may announce a frame that never comes; its end is what the server must not wait for.
         connection.shutdown(socket.SHUT_WR)
@@ -112,10 +101,10 @@ def test_garbage(rain_server: Any, client: Client, kind: str, greeted: bool, dat
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
-def test_half_a_submit(rain_server: Any, client: Client, kind: str) -> None:
+def test_half_a_submit(server: Any, client: Client, kind: str) -> None:
     """A client that dies in the middle of a submit takes its session along, and nothing else."""
-    with connect(rain_server, kind) as connection:
-        hello(rain_server, connection)
+    with connect(server, kind) as connection:
+        hello(server, connection)
         connection.sendall(frame("new_session", 1, {"name": "half a submit"}))
         session = read_frame(connection)[2]["session"]
         submit = frame("submit", 2, {"session": session, "consts": [[0, 0, None, bytes(1 << 20)]]})
@@ -142,7 +131,7 @@ def test_half_a_submit(rain_server: Any, client: Client, kind: str) -> None:
         ({"consts": [[1, 1, None, b"not a tar archive" * 100]]}, "constant object 1"),
     ],
 )
-def test_bad_graphs(rain_server: Any, change: dict[str, Any], message: str) -> None:
+def test_bad_graphs(server: Any, change: dict[str, Any], message: str) -> None:
     """The rules of a graph hold for any client, not only for ours."""
     good = {
         "kinds": [{"type": "buildin/noop", "outputs": [["o", 0, None]]}],
@@ -153,8 +142,8 @@ def test_bad_graphs(rain_server: Any, change: dict[str, Any], message: str) -> N
         "first_output": struct.pack("<I", 0),
         "config": struct.pack("<I", 0xFFFFFFFF),
     }
-    with connect(rain_server, "unix") as connection:
-        hello(rain_server, connection)
+    with connect(server, "unix") as connection:
+        hello(server, connection)
         connection.sendall(frame("new_session", 1, {"name": ""}))
         session = read_frame(connection)[2]["session"]
         connection.sendall(frame("submit", 2, {"session": session, **good, **change}))
@@ -203,7 +192,7 @@ def test_idle_executor_killed(client: Client) -> None:
                 until_dead(pid)
 
 
-def test_evil_tar(client: Client, tmp_path: Path) -> None:
+def test_evil_tar(server: Any, client: Client) -> None:
     """A directory constant whose archive leaves its directory is refused."""
     import io
     import tarfile
@@ -211,7 +200,8 @@ def test_evil_tar(client: Client, tmp_path: Path) -> None:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
-    with connect_client(client) as connection:
+    with connect(server, "unix") as connection:
+        hello(server, connection)
         connection.sendall(frame("new_session", 1, {"name": ""}))
         session = read_frame(connection)[2]["session"]
         connection.sendall(frame("submit", 2, {"session": session, "consts": [[0, 1, None, archive.getvalue()]]}))
@@ -221,45 +211,27 @@ def test_evil_tar(client: Client, tmp_path: Path) -> None:
     assert works(client)
 
 
-def connect_client(client: Client) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    (directory,) = Path(os.environ["RAIN_RUNTIME_DIR"]).glob("server-*")
-    connection.connect(str(directory / "client.sock"))
-    connection.settimeout(PATIENCE_S)
-    connection.sendall(frame("hello", 0, {"version": 1, "client": "test"}))
-    assert read_frame(connection)[0] == "ok"
-    return connection
-
-
 @pytest.fixture
 def small_disk() -> Iterator[Any]:
     """A server whose working directory is a memory file system of 8 MiB, in a mount namespace of its own."""
-    runtime = Path(tempfile.mkdtemp(prefix="rain-full-"))
-    (runtime / "work").mkdir()
-    script = 'mount -t tmpfs -o size=8m none "$1/work" && exec "$2" start --simple --foreground --no-pin \
-        --listen 127.0.0.1:0 --workdir "$1/work" --logdir "$1/logs"'
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    environment = {**os.environ, "RAIN_RUNTIME_DIR": str(runtime)}
-    command = [*unshare, "sh", "-c", script, "sh", str(runtime), str(PROGRAM)]
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("no mount namespace can be made here")
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    previous = os.environ.get("RAIN_RUNTIME_DIR")
-    os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
-    try:
-        assert server.stdout is not None
-        assert "is ready" in server.stdout.readline()
-        (directory,) = runtime.glob("server-*")
-        with Client("localhost", int(directory.name.rpartition("-")[2])) as client:
-            yield client
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=PATIENCE_S)
-        if previous is None:
-            del os.environ["RAIN_RUNTIME_DIR"]
-        else:
-            os.environ["RAIN_RUNTIME_DIR"] = previous
-        shutil.rmtree(runtime)
+    script = 'mount -t tmpfs -o size=8m none "$1/work" && exec "$2" start --simple --foreground --no-pin \
+        --listen 127.0.0.1:0 --workdir "$1/work" --logdir "$1/logs"'
+    with runtime_directory() as runtime:
+        (runtime / "work").mkdir()
+        command = [*unshare, "sh", "-c", script, "sh", str(runtime), str(PROGRAM)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout is not None
+            assert "is ready" in server.stdout.readline()
+            (directory,) = runtime.glob("server-*")
+            with Client("localhost", int(directory.name.rpartition("-")[2])) as client:
+                yield client
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=PATIENCE_S)
 
 
 @remote()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_server import PROGRAM, RainServer, running_server, until_dead
+from real_server import PROGRAM, RainServer, running_server, skip_without_program, until_dead
 
 from rain.client import Client, Output, OutputDir, Session, Task, TaskException, blob, tasks
 from rain.common import LabeledList
@@ -155,18 +155,6 @@ def server(cpp_programs: Path, rust_programs: Path, tmp_path_factory: pytest.Tem
         yield server
     left = [pid for pid, environment in environments() if f"{server.runtime}/work" in environment]
     assert not left, "executors are left over"
-
-
-@pytest.fixture
-def client(server: RainServer) -> Iterator[Client]:
-    with Client("localhost", server.port) as client:
-        yield client
-
-
-@pytest.fixture
-def session(client: Client) -> Iterator[Session]:
-    with client.new_session() as session:
-        yield session
 
 
 def environments() -> Iterator[tuple[int, str]]:
@@ -371,12 +359,11 @@ def test_an_executor_that_nobody_registered(client: Client) -> None:
     ],
 )
 def test_a_wrong_configuration_is_said_at_once(tmp_path: Path, text: str, line: int, message: str) -> None:
+    skip_without_program()
     config = tmp_path / "governor.toml"
     config.write_text(text)
     environment = {**os.environ, "RAIN_RUNTIME_DIR": str(tmp_path)}
     command = [PROGRAM, "start", "--simple", "--listen=127.0.0.1:0", f"--governor-config={config}"]
-    if not PROGRAM.exists():
-        pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert f"{config}:{line}: " in done.stderr and message in done.stderr

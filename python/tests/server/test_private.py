@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_server import PROGRAM
+from real_server import PROGRAM, runtime_directory
 
 from rain.client import Client, Executor, RainException, blob, tasks
 
@@ -19,15 +19,10 @@ pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f"There is no progr
 
 
 @pytest.fixture
-def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    import shutil
-    import tempfile
-
-    directory = Path(tempfile.mkdtemp(prefix="rain-private-"))
-    monkeypatch.setenv("RAIN_RUNTIME_DIR", str(directory))
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("RAIN_BIN", str(PROGRAM))
-    yield directory
-    shutil.rmtree(directory)
+    with runtime_directory() as directory:
+        yield directory
 
 
 def work(client: Client) -> bytes:

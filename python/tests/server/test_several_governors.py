@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from real_server import PROGRAM, RainServer
+from real_server import RainServer, running_server
 
 from rain.client import Client, RainException, blob, remote, tasks
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    if not PROGRAM.exists():
-        pytest.skip(f"There is no program {PROGRAM}; build it or set RAIN_BIN")
-    runtime = Path(tempfile.mkdtemp(prefix="rain-several-"))
-    server = RainServer(runtime, "--local-governors=[1,1,2]", "--no-pin", address="127.0.0.1")
-    previous = os.environ.get("RAIN_RUNTIME_DIR")
-    os.environ["RAIN_RUNTIME_DIR"] = str(runtime)
-    try:
-        with Client("localhost", server.port) as client:
-            yield client
-    finally:
-        if previous is None:
-            del os.environ["RAIN_RUNTIME_DIR"]
-        else:
-            os.environ["RAIN_RUNTIME_DIR"] = previous
-        server.stop()
-        shutil.rmtree(runtime)
+def server() -> Iterator[RainServer]:
+    with running_server("--local-governors=[1,1,2]", "--no-pin") as server:
+        yield server
 
 
 @pytest.mark.parametrize("seed", range(4))

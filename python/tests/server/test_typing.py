@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from real_server import PROGRAM
+from real_server import PROGRAM, skip_without_program
 
 import rain
 
@@ -32,8 +32,7 @@ def test_mypy(tmp_path: Path) -> None:
 
 
 def test_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not PROGRAM.exists():
-        pytest.skip(f"There is no program {PROGRAM}")
+    skip_without_program()
     monkeypatch.setenv("RAIN_BIN", str(PROGRAM))
     run = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, timeout=60, check=False)
     assert run.stdout == "[5] b'ab' 23\nTrue 2\n[25]\n", run.stderr

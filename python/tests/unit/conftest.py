@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from fake_server import FakeServer
 
-from rain.client import Client, Session
-
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
@@ -19,15 +17,3 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServ
     fake = FakeServer(runtime)
     yield fake
     fake.close()
-
-
-@pytest.fixture
-def client(server: FakeServer) -> Iterator[Client]:
-    with Client("localhost", server.port) as client:
-        yield client
-
-
-@pytest.fixture
-def session(client: Client) -> Iterator[Session]:
-    with client.new_session() as session:
-        yield session

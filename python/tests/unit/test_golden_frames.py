@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import runpy
 import socket
 import threading
 from pathlib import Path
@@ -18,6 +18,7 @@ from rain.executor.executor import Executor
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden"
 INDEX = [line.split("\t") for line in (GOLDEN / "index.tsv").read_text(encoding="utf-8").splitlines()]
+notation = runpy.run_path(str(GOLDEN / "make.py"))["notation"]
 
 
 def body(name: str) -> bytes:
@@ -25,17 +26,6 @@ def body(name: str) -> bytes:
     frame = (GOLDEN / name).read_bytes()
     assert int.from_bytes(frame[:4], "little") == len(frame) - 4
     return frame[4:]
-
-
-def notation(value: Any) -> str:
-    """A value as the index has it: JSON, with bytes in hexadecimal."""
-    if isinstance(value, bytes):
-        return f"h'{value.hex()}'"
-    if isinstance(value, list):
-        return f"[{', '.join(map(notation, value))}]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{notation(key)}: {notation(item)}" for key, item in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def test_the_index_names_all_frames() -> None:

@@ -45,12 +45,8 @@ fn governors_send_each_other_content_beside_tls() {
 
 /// A server, a proxy that flips bits of so many pieces of content, and what comes of three contents.
 fn with_flips(flips: u64) -> Vec<Result<Vec<u8>, String>> {
-    let cluster = Cluster::new().unwrap();
-    let (address, server) = serve_with(&cluster, true, Arc::new(|| ()));
-    let proxy = Proxy::new(address);
+    let Proxied { proxy, mut server, mut governor, .. } = Proxied::new(true);
     proxy.faults.flips.store(flips, Ordering::SeqCst);
-    let mut server = End::new(server);
-    let mut governor = End::new(join(&cluster, proxy.address).1);
     let mut found = Vec::new();
     for ticket in 0..3 {
         let fetched = FromGovernor::Fetched { ticket, content: Ok(vec![ticket as u8; 100_000]) };
@@ -98,11 +94,7 @@ fn check_refused(server: SocketAddr, said: &[u8], why: &str) {
 #[test]
 fn a_pass_is_good_once() {
     log::keep();
-    let cluster = Cluster::new().unwrap();
-    let (address, server) = serve_with(&cluster, true, Arc::new(|| ()));
-    let proxy = Proxy::new(address);
-    let mut server = End::new(server);
-    let mut governor = End::new(join(&cluster, proxy.address).1);
+    let Proxied { address, proxy, mut server, mut governor } = Proxied::new(true);
     let guess = [MAGIC.as_slice(), &[7; 32]].concat();
     check_refused(address, &guess, "a pass that is not good");
     let mut send = |ticket| {
@@ -131,13 +123,9 @@ fn without_the_option_nothing_comes_in_without_tls() {
 
 #[test]
 fn content_goes_through_tls_when_plain_connections_break_each_time() {
+    let Proxied { proxy, mut server, mut governor, .. } = Proxied::new(true);
     // Each plain connection is cut after its greeting.
-    let cluster = Cluster::new().unwrap();
-    let (address, server) = serve_with(&cluster, true, Arc::new(|| ()));
-    let proxy = Proxy::new(address);
     proxy.faults.no_plain.store(true, Ordering::SeqCst);
-    let mut server = End::new(server);
-    let mut governor = End::new(join(&cluster, proxy.address).1);
     let fetched = FromGovernor::Fetched { ticket: 3, content: Ok(vec![3; 30_000_000]) };
     governor.transport.send(Peer::Server, Message::FromGovernor(fetched));
     assert_eq!(next_fetched(&mut server), (3, Ok(vec![3; 30_000_000])));

@@ -80,6 +80,25 @@ impl End {
     }
 }
 
+/// A server and a governor with a proxy between them.
+struct Proxied {
+    /// The server's own.
+    address: SocketAddr,
+    proxy: Proxy,
+    server: End,
+    governor: End,
+}
+
+impl Proxied {
+    fn new(data_plain: bool) -> Self {
+        let cluster = Cluster::new().unwrap();
+        let (address, server) = serve_with(&cluster, data_plain, Arc::new(|| ()));
+        let proxy = Proxy::new(address);
+        let governor = End::new(join(&cluster, proxy.address).1);
+        Self { address, proxy, server: End::new(server), governor }
+    }
+}
+
 fn server_and_governors(count: usize) -> (Cluster, End, Vec<End>) {
     let cluster = Cluster::new().unwrap();
     let (address, server) = serve(&cluster, Arc::new(|| ()));
@@ -115,11 +134,7 @@ fn conforms_with(data_plain: bool) {
 
 /// Messages in both directions with so many bytes of content, while `trouble` is called after each that comes to the server.
 fn check_messages(data_plain: bool, count: u64, length: fn(u64) -> usize, trouble: impl Fn(u64, &Proxy)) -> Proxy {
-    let cluster = Cluster::new().unwrap();
-    let (address, server) = serve_with(&cluster, data_plain, Arc::new(|| ()));
-    let proxy = Proxy::new(address);
-    let mut server = End::new(server);
-    let mut governor = End::new(join(&cluster, proxy.address).1);
+    let Proxied { proxy, mut server, mut governor, .. } = Proxied::new(data_plain);
     let content = |ticket: u64| vec![ticket as u8; length(ticket)];
     for ticket in 0..count {
         let fetched = FromGovernor::Fetched { ticket, content: Ok(content(ticket)) };
@@ -203,11 +218,7 @@ fn a_slow_wire_that_tears_everything_apart_changes_nothing() {
 
 #[test]
 fn a_peer_that_falls_silent_is_lost() {
-    let cluster = Cluster::new().unwrap();
-    let (address, server) = serve(&cluster, Arc::new(|| ()));
-    let proxy = Proxy::new(address);
-    let mut server = End::new(server);
-    let mut governor = End::new(join(&cluster, proxy.address).1);
+    let Proxied { proxy, mut server, mut governor, .. } = Proxied::new(false);
     proxy.faults.stalled.store(true, Ordering::SeqCst);
     let (peer, why) = server.next_lost();
     assert_eq!(peer, FIRST);
