@@ -59,9 +59,8 @@ def foreground(server: Server, *arguments: str) -> Iterator[None]:
 
 
 @contextmanager
-def over_tcp(governors: int, *options: str) -> Iterator[tuple[Client, Client]]:
-    """A server with these options and so many governors of one cpu each, all in processes of their own; a client on the
-    server's machine, and one as on another machine."""
+def over_tcp(governors: int, *options: str) -> Iterator[tuple[Client, Server]]:
+    """A client, and a server with these options; so many governors of one cpu each, all in processes of their own."""
     with new_server_directory() as server, ExitStack() as stack:
         stack.enter_context(foreground(server, "server", "--listen=127.0.0.1:0", *options))
         server.look()
@@ -70,11 +69,11 @@ def over_tcp(governors: int, *options: str) -> Iterator[tuple[Client, Client]]:
         client = stack.enter_context(server.client())
         while len(client.status()["governors"]) < governors:
             time.sleep(0.01)
-        yield client, stack.enter_context(client_elsewhere(server))
+        yield client, server
 
 
 def client_elsewhere(server: Server) -> Client:
-    """A client that comes over TLS."""
+    """A client that comes over TLS, as from another machine."""
     access = json.loads((server.runtime / f"server-{server.port}" / "access.json").read_text())
     path = server.runtime / "access-elsewhere"
     path.touch(mode=0o600)
@@ -223,27 +222,25 @@ def objects(size: Size, tls: Client, plain: Client) -> Iterator[Row]:
     yield row("object of 1 KiB between two governors, TLS", "ms", 1.0, small)
 
 
-def fetches(size: Size, client: Client) -> Iterator[Row]:
-    """One object on its way to a client."""
-    direct = client._connection.direct
-    for text, length, runs in [("256 KiB", 256 << 10, 8 * size.runs), ("64 MiB", size.of(64 << 20), size.runs)]:
-        with client.new_session() as session:
-            made = make(length)
-            made.output.keep()
-            session.submit()
-            session.wait_all()
-            turns = []
-            for _ in range(runs + 1):
-                turn = []
-                for way in (direct, None):
-                    client._connection.direct = way
-                    turn.append(1e3 * seconds(made.output.fetch))
-                turns.append(turn)
-        mine, through = (list(column) for column in zip(*turns[1:]))
-        yield row(f"fetch of {text} over TLS, from the governor", "ms", None, mine)
-        yield row(f"fetch of {text} over TLS, through the server", "ms", None, through)
-        yield row("  from the governor / through the server", "times", 1.0, [a / b for a, b in zip(mine, through)])
-    client._connection.direct = direct
+def fetches(size: Size, server: Server) -> Iterator[Row]:
+    """One object on its way to a client: from the governor, and from the server when governors cannot be reached."""
+    with client_elsewhere(server) as near, client_elsewhere(server) as far:
+        assert far._connection.direct is not None
+        far._connection.direct._silent = 1 << 30
+        for text, length, runs in [("256 KiB", 256 << 10, 8 * size.runs), ("64 MiB", size.of(64 << 20), size.runs)]:
+            with near.new_session() as one, far.new_session() as other:
+                made = []
+                for session in (one, other):
+                    with session.bind_only():
+                        made.append(make(length).output)
+                    made[-1].keep()
+                    session.submit()
+                    session.wait_all()
+                turns = [[1e3 * seconds(dataobj.fetch) for dataobj in made] for _ in range(runs + 1)]
+            mine, through = (list(column) for column in zip(*turns[1:]))
+            yield row(f"fetch of {text} over TLS, from the governor", "ms", None, mine)
+            yield row(f"fetch of {text} over TLS, through the server", "ms", None, through)
+            yield row("  from the governor / through the server", "times", 1.0, [a / b for a, b in zip(mine, through)])
 
 
 def idle_cpu(length: float) -> float:
@@ -271,13 +268,13 @@ def measure(size: Size) -> Iterator[Row]:
     with in_process(2) as client:
         local = no_ops(client, count, size.runs)
     yield row("no-op, two governors in one process", "µs a task", None, local)
-    with over_tcp(2) as (client, elsewhere):
+    with over_tcp(2) as (client, server):
         apart = no_ops(client, count, size.runs)
         ratio = [sum(apart) / sum(local)]
         yield row("no-op, two governors over TCP", "µs a task", None, apart)
         yield row("  over TCP / in one process", "times", 2.0, ratio)
         idle = [idle_cpu(5 * size.share + 0.1) for _ in range(size.runs)]
         yield row("idle server and two governors over TCP", "% of a cpu", None, idle)
-        yield from fetches(size, elsewhere)
+        yield from fetches(size, server)
         with over_tcp(2, "--data-plain") as (beside, _):
             yield from objects(size, client, beside)

@@ -336,6 +336,7 @@ impl Payload for Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loan::Lender;
     use std::os::unix::fs::MetadataExt;
 
     fn receive(store: &Arc<Store>, outgoing: Outgoing) -> io::Result<Arc<Object>> {
@@ -382,6 +383,7 @@ mod tests {
     fn content_of_every_size_comes_whole_in_whatever_pieces() {
         let top = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::create(&top.path().join("store")).unwrap());
+        let mut lender = Lender::new(None);
         for length in [0, 1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 256 << 10, 1 << 20, (1 << 20) + 1] {
             let content: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
             for lent in [0, 1, usize::MAX] {
@@ -390,7 +392,7 @@ mod tests {
                 let mut incoming = <Arc<Object> as Payload>::receive(&store, &about, length as u64).unwrap();
                 for (number, piece) in content.chunks(100_000).enumerate() {
                     if number < lent {
-                        incoming.push_loan(Loan::new(piece.to_vec(), piece.len(), drop)).unwrap();
+                        incoming.push_loan(lender.lend(piece.to_vec(), piece.len())).unwrap();
                     } else {
                         incoming.push(piece).unwrap();
                     }

@@ -1,4 +1,4 @@
-"""Fetching large content over connections beside the one to the server: from the governors that have it, or the server."""
+"""Fetching large content over connections of its own: from the governors that have it, or from the server."""
 
 from __future__ import annotations
 

@@ -123,10 +123,13 @@ impl Reception {
 mod tests {
     use super::super::door::DOOR_TIME_MAX;
     use super::super::identity::Cluster;
+    use super::super::tests::contents::OneObject;
     use super::*;
+    use crate::contents::ContentService;
     use crate::front::{ClientFront, FrontConfig};
     use std::io::Read;
     use std::net::TcpStream;
+    use std::sync::Arc;
 
     /// Against hanging only.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -138,7 +141,8 @@ mod tests {
         let front = ClientFront::new(FrontConfig { tcp: None, socket_path: None, token: String::new() }).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        (listener, tls, ClientDoor::new(front.tls_clients()), stream)
+        let contents = ContentService::new(Arc::new(OneObject));
+        (listener, tls, ClientDoor::of_server(front.tls_clients(), contents), stream)
     }
 
     fn is_dropped(mut stream: TcpStream) -> bool {

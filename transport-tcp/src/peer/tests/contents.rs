@@ -14,7 +14,7 @@ use std::net::TcpStream;
 const LENGTH: usize = 3 << 20;
 
 /// Object 7 of session 1, and no other.
-struct OneObject;
+pub(in crate::peer) struct OneObject;
 
 struct Numbers(Vec<u8>);
 

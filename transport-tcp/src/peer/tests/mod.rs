@@ -1,6 +1,6 @@
 //! The transport alone, on loopback addresses.
 
-mod contents;
+pub(super) mod contents;
 mod data_plain;
 mod log;
 mod proxy;
