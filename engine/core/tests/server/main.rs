@@ -2,6 +2,7 @@
 
 mod cluster;
 mod end_of_time;
+mod fetching;
 mod random;
 mod scripts;
 
