@@ -1,12 +1,13 @@
 //! Content of objects for clients, from the governors that have it, or from the server: each connection has a thread of its own,
 //! which answers one `fetch` after the other. TLS has shown before that it is a client of this cluster.
 
+use crate::tls_socket::TlsSocket;
 use mio::net::TcpStream;
 use rain_core::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};
 pub use rain_wire::payload::Source;
 use rustls::Connection as Tls;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,22 +41,33 @@ pub struct ContentService {
 
 /// The connections that are served, to be closed from another thread.
 #[derive(Default)]
-struct Open(Mutex<(u64, BTreeMap<u64, std::net::TcpStream>)>);
+struct Open(Mutex<Sockets>);
+
+#[derive(Default)]
+struct Sockets {
+    by_number: BTreeMap<u64, std::net::TcpStream>,
+    next_number: u64,
+}
 
 impl Open {
-    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, std::net::TcpStream>)> {
+    fn lock(&self) -> MutexGuard<'_, Sockets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its number; `None` when there are too many.
     fn add(&self, socket: std::net::TcpStream) -> Option<u64> {
-        let (next, sockets) = &mut *self.lock();
-        if sockets.len() >= CONTENT_CONNECTIONS_MAX {
+        let mut sockets = self.lock();
+        if sockets.by_number.len() >= CONTENT_CONNECTIONS_MAX {
             return None;
         }
-        *next += 1;
-        sockets.insert(*next, socket);
-        Some(*next)
+        let number = sockets.next_number;
+        sockets.next_number += 1;
+        sockets.by_number.insert(number, socket);
+        Some(number)
+    }
+
+    fn remove(&self, number: u64) {
+        self.lock().by_number.remove(&number);
     }
 }
 
@@ -76,7 +88,7 @@ impl ContentService {
 
 impl Drop for ContentService {
     fn drop(&mut self) {
-        for socket in self.open.lock().1.values() {
+        for socket in self.open.lock().by_number.values() {
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
@@ -86,38 +98,33 @@ fn serve_in_thread(
     contents: &Arc<dyn Contents>,
     open: &Arc<Open>,
     socket: TcpStream,
-    mut tls: Tls,
+    tls: Tls,
     early: Vec<u8>,
 ) -> io::Result<()> {
     let socket = std::net::TcpStream::from(OwnedFd::from(socket));
     socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(IDLE_TIME_MAX))?;
     socket.set_write_timeout(Some(STALLED_TIME_MAX))?;
-    tls.set_buffer_limit(Some(2 * PIECE_BYTES));
     let Some(number) = open.add(socket.try_clone()?) else {
         return Err(io::Error::other(format!("there are {CONTENT_CONNECTIONS_MAX} connections for it already")));
     };
     let (contents, open_too) = (contents.clone(), open.clone());
     let serve = move || {
-        let mut connection = Connection { socket, tls, early: early.into() };
-        match connection.serve(&*contents) {
-            Ok(()) => {}
-            Err(error) => tracing::debug!("a client that fetches content is gone: {error}"),
+        let mut connection = Connection(TlsSocket::new(socket, tls, 2 * PIECE_BYTES, early));
+        if let Err(error) = connection.serve(&*contents) {
+            tracing::debug!("a client that fetches content is gone: {error}");
         }
-        open_too.lock().1.remove(&number);
+        open_too.remove(number);
     };
     let started = std::thread::Builder::new().name("content".to_owned()).spawn(serve);
     if started.is_err() {
-        open.lock().1.remove(&number);
+        open.remove(number);
     }
     started.map(drop)
 }
 
-struct Connection {
-    socket: std::net::TcpStream,
-    tls: Tls,
-    early: std::collections::VecDeque<u8>,
-}
+/// A connection on which calls wait, for a bounded time.
+struct Connection(TlsSocket<std::net::TcpStream>);
 
 impl Connection {
     /// Answers requests until the client hangs up.
@@ -132,8 +139,8 @@ impl Connection {
                 }
             }
         }
-        self.tls.send_close_notify();
-        self.send()
+        self.0.say_end();
+        Ok(())
     }
 
     fn answer(&mut self, id: u64, fetch: &Fetch, contents: &dyn Contents) -> io::Result<()> {
@@ -166,38 +173,22 @@ impl Connection {
 
     /// Fills the buffer; false when nothing more comes.
     fn read_exact_or_end(&mut self, mut buffer: &mut [u8]) -> io::Result<bool> {
-        let early = self.early.read(buffer)?;
-        buffer = &mut buffer[early..];
         while !buffer.is_empty() {
-            match self.tls.reader().read(buffer) {
-                Ok(0) => return Ok(false),
-                Ok(count) => buffer = &mut buffer[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Without bytes it is the end, which the reader tells.
-                    self.tls.read_tls(&mut self.socket)?;
-                    self.tls.process_new_packets().map_err(io::Error::other)?;
-                    self.send()?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-                Err(error) => return Err(error),
+            match self.0.read(buffer)? {
+                0 => return Ok(false),
+                count => buffer = &mut buffer[count..],
             }
         }
         Ok(true)
     }
 
-    /// Sends what is encrypted.
-    fn send(&mut self) -> io::Result<()> {
-        while self.tls.wants_write() {
-            self.tls.write_tls(&mut self.socket)?;
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+            let count = self.0.write_vectored(&[IoSlice::new(piece)])?;
+            bytes = &bytes[count..];
         }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for piece in bytes.chunks(PIECE_BYTES) {
-            self.tls.writer().write_all(piece)?;
-            self.send()?;
-        }
-        Ok(())
+        // The stream's time may be over.
+        if self.0.has_output() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }

@@ -5,3 +5,4 @@ pub mod contents;
 pub mod front;
 mod log_budget;
 pub mod peer;
+mod tls_socket;

@@ -1,6 +1,6 @@
 //! The two kinds of sockets that clients come through, seen as one.
 
-use super::tls::TlsSocket;
+use crate::tls_socket::TlsSocket;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -18,7 +18,7 @@ pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// TCP, with TLS.
-    Tls(Box<TlsSocket>),
+    Tls(Box<TlsSocket<TcpStream>>),
 }
 
 /// Who is at the other end.
@@ -119,7 +119,10 @@ impl Socket {
     /// Tells the peer that nothing more comes.
     pub(super) fn shut_output(&mut self) {
         let _ = match self {
-            Socket::Tls(socket) => return socket.shut_output(),
+            Socket::Tls(socket) => {
+                socket.say_end();
+                socket.stream.shutdown(Shutdown::Write)
+            }
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
