@@ -357,7 +357,11 @@ impl<D: Clone> Server<D> {
                 self.to_place.insert(session.id);
             }
             FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
-            FromGovernor::Fetched { ticket, content } => self.fetched(ticket, content, actions),
+            FromGovernor::Fetched { ticket, content } => {
+                if let Some(fetch) = self.fetches.remove(&ticket) {
+                    self.fetched(&fetch, content, actions);
+                }
+            }
         }
         self.place(actions);
     }
@@ -416,8 +420,7 @@ impl<D: Clone> Server<D> {
         self.refuse_fetches(id, &error, actions);
     }
 
-    fn fetched(&mut self, ticket: u64, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
-        let Some(fetch) = self.fetches.remove(&ticket) else { return };
+    fn fetched(&mut self, fetch: &PendingFetch, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
         let Some(session) = self.sessions.get(&fetch.session) else { return };
         let refuse = |why| RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object));
         match fetch.to {

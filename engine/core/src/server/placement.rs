@@ -64,6 +64,10 @@ impl<D: Clone> Spread<D> {
         self.holders.get(&object).map(Vec::as_slice).unwrap_or_default()
     }
 
+    pub(super) fn constant(&self, object: ObjectIndex) -> Option<&D> {
+        self.constants.get(&object)
+    }
+
     /// Tasks a cpu may have in hand: about 10 ms of work, but at least one beside the running one.
     fn window(&self, cpus: u32) -> u64 {
         let per_cpu = match self.mean_duration {

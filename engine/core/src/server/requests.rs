@@ -146,7 +146,7 @@ impl<D: Clone> Server<D> {
         }
     }
 
-    /// Asks a governor for a finished, kept object; whether there is one to be asked.
+    /// Asks a governor for a finished, kept object, unless it is still here only; whether it is anywhere.
     pub(super) fn start_fetch(
         &mut self,
         to: FetchFor,
@@ -154,14 +154,18 @@ impl<D: Clone> Server<D> {
         object: u32,
         actions: &mut Vec<Action<D>>,
     ) -> bool {
-        let Some(governor) = self.sessions.get(&id).and_then(|session| session.holders(object).next()) else {
-            return false;
-        };
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.fetches.insert(ticket, PendingFetch { to, session: id, object });
-        let message = Message::ToGovernor(ToGovernor::Fetch { session: id, object, ticket });
-        actions.push(Action::Send { governor, message });
+        let Some(session) = self.sessions.get(&id) else { return false };
+        let pending = PendingFetch { to, session: id, object };
+        if let Some(governor) = session.holders(object).next() {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            self.fetches.insert(ticket, pending);
+            let message = Message::ToGovernor(ToGovernor::Fetch { session: id, object, ticket });
+            actions.push(Action::Send { governor, message });
+            return true;
+        }
+        let Some(content) = session.constant(object).cloned() else { return false };
+        self.fetched(&pending, Ok(content), actions);
         true
     }
 }

@@ -175,6 +175,18 @@ impl<D: Clone> Session<D> {
         several.iter().chain(one).copied()
     }
 
+    /// The content of a kept constant that governors may not have yet.
+    pub(super) fn constant(&self, object: ObjectIndex) -> Option<&D> {
+        self.objects.get(object as usize).filter(|record| record.kept)?;
+        match &self.spread {
+            Some(spread) => spread.constant(object),
+            None => {
+                let mut constants = self.unplaced.iter().flat_map(|unplaced| &unplaced.constants);
+                constants.find(|(number, _)| *number == object).map(|(_, content)| content)
+            }
+        }
+    }
+
     pub(super) fn tasks_finished(
         &mut self,
         id: GovernorId,

@@ -62,6 +62,27 @@ fn a_client_that_fetches_itself_hears_who_has_large_content() {
 }
 
 #[test]
+fn a_constant_can_be_fetched_before_any_governor_has_it() {
+    // With no governor; and with two, of which none has the constant while its reader waits for the other tasks.
+    for cpus in [&[][..], &[1, 1]] {
+        let mut h = Harness::new(cpus);
+        let session = h.new_session();
+        h.done(Command::Submit { session, submission: submission(&[(&[], 1), (&[], 2), (&[0, 1, 2], 3)], &[0], &[0]) });
+        h.take_messages();
+        for (object, direct) in [(0, false), (0, true)] {
+            let fetch = h.request(Command::Fetch { session, object, direct });
+            match h.take_reply(fetch) {
+                Some(Reply::Object { info, content }) => assert_eq!((info.size, content), (Some(3), u64::from(object))),
+                other => panic!("{other:?}"),
+            }
+        }
+        h.handle(Event::ContentWanted { number: 4, session, object: 0 });
+        assert!(matches!(h.actions.pop(), Some(Action::Content { number: 4, content: Ok(0) })));
+        h.assert_nothing_left();
+    }
+}
+
+#[test]
 fn content_is_brought_for_clients_with_connections_of_their_own() {
     let mut h = Harness::new(&[1]);
     let (session, other) = (h.new_session(), h.new_session());
