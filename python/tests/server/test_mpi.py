@@ -126,9 +126,9 @@ class Job:
         self.running.append(process)
         return process
 
-    def end(self, process: subprocess.Popen[str]) -> tuple[int, str, list[str]]:
+    def end(self, process: subprocess.Popen[str], patience: float = PATIENCE) -> tuple[int, str, list[str]]:
         """Waits for its end: exit status, output, and the lines of `rain-engine` on standard error."""
-        out, error = process.communicate(timeout=PATIENCE)
+        out, error = process.communicate(timeout=patience)
         print(error)
         return process.returncode, out, [line for line in error.splitlines() if line.startswith("rain-engine:")]
 
@@ -207,6 +207,20 @@ def test_a_workflow(job: Job, ranks: int) -> None:
     assert (copy / "b").read_bytes() == b"\x01" * 20_000_000
     job.check_nothing_left()
     assert sorted(path.name for path in job.logs.iterdir()) == [f"rank-{rank}.log" for rank in range(ranks)]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="There is no /dev/shm")
+def test_random_graphs_on_two_file_systems(job: Job) -> None:
+    """Content goes through MPI between ranks that cannot give each other their files."""
+    script = Path(__file__).parents[1] / "random_graphs.py"
+    graphs = int(os.environ.get("RAIN_STRESS_GRAPHS", "2"))
+    run = f"--run={sys.executable} {script} 7000 {graphs}"
+    with tempfile.TemporaryDirectory(prefix="rain-mpi-", dir="/dev/shm") as memory:
+        elsewhere = job.command(2, run, f"--workdir={memory}")
+        process = job.start(*job.command(2, run), ":", *elsewhere)
+        assert job.end(process, PATIENCE + 5 * graphs) == (0, "", [])
+        assert list(Path(memory).iterdir()) == []
+    job.check_nothing_left()
 
 
 def test_the_exit_status_of_the_command_is_that_of_the_job(job: Job) -> None:
