@@ -58,6 +58,14 @@ def made(session: Session, number: int = 0, size: int = LARGE) -> Task:
     return task
 
 
+@pytest.fixture
+def elsewhere(cluster: Cluster) -> Client:
+    """A client as on another machine, of a server with one governor."""
+    cluster.govern()
+    joined(cluster, 1)
+    return cluster.client_elsewhere()
+
+
 @pytest.mark.parametrize("options", [(), ("--data-plain",)], ids=["tls", "plain"])
 def test_content_of_every_size_comes_whole_in_every_way(options: tuple[str, ...]) -> None:
     with new_cluster() as cluster:
@@ -94,14 +102,12 @@ def test_content_of_every_size_comes_whole_in_every_way(options: tuple[str, ...]
                 assert direct_of(client)._idle
 
 
-def test_only_large_content_and_clients_elsewhere_need_governors(cluster: Cluster) -> None:
-    cluster.govern()
-    assert joined(cluster, 1)._connection.direct is None
-    client = cluster.client_elsewhere()
-    with client.new_session() as session:
+def test_only_large_content_and_clients_elsewhere_need_governors(cluster: Cluster, elsewhere: Client) -> None:
+    assert cluster.client()._connection.direct is None
+    with elsewhere.new_session() as session:
         small = made(session, size=1000)
         assert small.output.fetch().get_bytes() == content(0, 1000)
-        assert not direct_of(client)._has_reached
+        assert not direct_of(elsewhere)._has_reached
         large = make(1, LARGE)
         large.output.keep()
         session.submit()
@@ -109,30 +115,27 @@ def test_only_large_content_and_clients_elsewhere_need_governors(cluster: Cluste
         instance = large.output.fetch()
         assert (instance.get_bytes(), instance.size) == (content(1, LARGE), LARGE)
         assert instance.info.size == LARGE
-        assert direct_of(client)._has_reached
+        assert direct_of(elsewhere)._has_reached
         # One connection is enough for one thread.
         assert large.output.fetch().get_bytes() == content(1, LARGE)
-        assert [len(idle) for idle in direct_of(client)._idle.values()] == [1]
+        assert [len(idle) for idle in direct_of(elsewhere)._idle.values()] == [1]
         large.output.unkeep()
         with pytest.raises(RainException, match="kept"):
             large.output.fetch()
 
 
-def test_directories_come_from_governors_too(cluster: Cluster, tmp_path: Path) -> None:
+def test_directories_come_from_governors_too(elsewhere: Client, tmp_path: Path) -> None:
     (tmp_path / "sent/deep").mkdir(parents=True)
     (tmp_path / "sent/deep/large").write_bytes(content(0, LARGE))
     (tmp_path / "sent/small").write_text("x")
-    cluster.govern()
-    joined(cluster, 1)
-    client = cluster.client_elsewhere()
-    with client.new_session() as session:
+    with elsewhere.new_session() as session:
         task = tasks.MakeDirectory([("all", directory(path=str(tmp_path / "sent")))])
         task.output.keep()
         session.submit()
         task.output.fetch().write(str(tmp_path / "came"))
     assert (tmp_path / "came/all/deep/large").read_bytes() == content(0, LARGE)
     assert (tmp_path / "came/all/small").read_text() == "x"
-    assert direct_of(client)._has_reached
+    assert direct_of(elsewhere)._has_reached
 
 
 def test_several_threads_asyncio_and_futures(cluster: Cluster) -> None:
@@ -167,19 +170,16 @@ def test_several_threads_asyncio_and_futures(cluster: Cluster) -> None:
     assert direct_of(client)._has_reached
 
 
-def test_a_connection_that_was_given_up_is_made_again(cluster: Cluster) -> None:
-    cluster.govern()
-    joined(cluster, 1)
-    client = cluster.client_elsewhere()
-    with client.new_session() as session:
+def test_a_connection_that_was_given_up_is_made_again(elsewhere: Client) -> None:
+    with elsewhere.new_session() as session:
         task = made(session)
         assert task.output.fetch().get_bytes() == content(0, LARGE)
-        ((_, connection),) = next(iter(direct_of(client)._idle.values()))
+        ((_, connection),) = next(iter(direct_of(elsewhere)._idle.values()))
         connection.shutdown(socket.SHUT_RDWR)
         assert task.output.fetch().get_bytes() == content(0, LARGE)
-        ((_, other),) = next(iter(direct_of(client)._idle.values()))
+        ((_, other),) = next(iter(direct_of(elsewhere)._idle.values()))
         assert other is not connection
-    client.close()
+    elsewhere.close()
     assert other.fileno() == -1
 
 
@@ -199,11 +199,8 @@ def test_a_server_with_governors_of_its_own_gives_content_itself() -> None:
         assert list(direct_of(client)._idle) == [("127.0.0.1", cluster.port)]
 
 
-def test_a_lost_governor_is_said_by_the_server(cluster: Cluster) -> None:
-    cluster.govern()
-    joined(cluster, 1)
-    client = cluster.client_elsewhere()
-    with client.new_session() as session:
+def test_a_lost_governor_is_said_by_the_server(cluster: Cluster, elsewhere: Client) -> None:
+    with elsewhere.new_session() as session:
         task = made(session)
         assert task.output.fetch().get_bytes() == content(0, LARGE)
         cluster.end(cluster.processes[-1])
