@@ -21,7 +21,8 @@ _GOVERNOR_NAME = "governor.rain"
 _SERVER_NAME = "server.rain"
 # A governor that does not answer in this time is most likely behind a firewall.
 _CONNECT_SECONDS = 1.0
-_STALLED_SECONDS = 10.0
+# Making the archive of a large directory takes a while.
+_STALLED_SECONDS = 20.0
 # So long nothing is asked of a governor that could not be reached.
 _SHUN_SECONDS = 60.0
 # After so many silent governors, and none that answers, nobody is asked any more.
@@ -135,7 +136,11 @@ class DirectFetch:
         except BaseException:
             tcp.close()
             raise
-        self._has_reached = self._has_reached or place != self._server
+        if place == self._server:
+            # It may have to bring the content first, from wherever that is.
+            connection.settimeout(None)
+        else:
+            self._has_reached = True
         return connection
 
     def _shun(self, place: Place, *, silent: bool) -> None:

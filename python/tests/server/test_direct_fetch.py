@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import signal
 import socket
 import ssl
@@ -197,6 +198,25 @@ def test_a_server_with_governors_of_its_own_gives_content_itself() -> None:
             session.submit()
             assert [maker.output.fetch().get_bytes() for maker in makers] == [content(n, LARGE) for n in range(4)]
         assert list(direct_of(client)._idle) == [("127.0.0.1", cluster.port)]
+
+
+def test_the_server_is_waited_for_while_it_brings_content(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rain.client.direct._STALLED_SECONDS", 0.2)
+    governor = cluster.govern()
+    joined(cluster, 1)
+    client = cluster.client_elsewhere()
+    direct_of(client)._silent = 1000
+    with client.new_session() as session:
+        task = made(session)
+        session.wait_all()
+        os.kill(governor, signal.SIGSTOP)
+        goes_on = threading.Timer(1.0, os.kill, (governor, signal.SIGCONT))
+        goes_on.start()
+        try:
+            assert task.output.fetch().get_bytes() == content(0, LARGE)
+        finally:
+            goes_on.join()
+    assert direct_of(client)._shunned == {}
 
 
 def test_a_lost_governor_is_said_by_the_server(cluster: Cluster, elsewhere: Client) -> None:
