@@ -35,12 +35,11 @@ pub(crate) struct InfoReply {
     pub(crate) objects: Vec<ObjectInfo>,
 }
 
-/// Where a client can fetch the content that it wants: from governors, `[[IP address or nil, port]]`, and from the server.
+/// Where a client can fetch the content that it wants, beside the server: from governors, `[[IP address or nil, port]]`.
 #[derive(Serialize)]
 pub(crate) struct ElsewhereReply<'a> {
     pub(crate) info: &'a ObjectInfo,
     pub(crate) at: Vec<(Option<String>, u16)>,
-    pub(crate) here: bool,
 }
 
 #[derive(Serialize)]

@@ -424,7 +424,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             Reply::Holders { info, governors } => {
                 let places = governors.iter().filter_map(|governor| self.transport.place_of(*governor));
                 let at = places.map(|place| (place.ip.map(|ip| ip.to_string()), place.port)).collect();
-                ok_frame(id, &ElsewhereReply { info: &info, at, here: true })
+                ok_frame(id, &ElsewhereReply { info: &info, at })
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),

@@ -55,17 +55,15 @@ class DirectFetch:
         self._silent = 0
         self._closed = False
 
-    def fetch(
-        self, at: list[tuple[str | None, int]], here: bool, session: int, number: int
-    ) -> tuple[dict[str, Any], Any] | None:
-        """Fetch an object from one of these governors, or from the server, if it is `here`, too.
+    def fetch(self, at: list[tuple[str | None, int]], session: int, number: int) -> tuple[dict[str, Any], Any] | None:
+        """Fetch an object from one of these governors, or from the server.
 
         The result is what is known of it, and its bytes; None when it cannot be had in this way.
         """
         # Where governors are out of reach, no time is lost with each of them.
         governors = at if self._has_reached or self._silent < _SILENT_MAX else []
         places = [(host or self._server[0], port) for host, port in governors]
-        for place in [*places, self._server] if here else places:
+        for place in [*places, self._server]:
             if self._closed or self._shunned.get(place, 0.0) > time.monotonic():
                 continue
             found = self._fetch_from(place, session, number)

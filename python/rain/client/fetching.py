@@ -65,9 +65,7 @@ class Fetching:
 
     def _fetch_directly(self, reply: dict[str, Any]) -> DataInstance | None:
         dataobj = self.dataobj
-        found = self._direct and self._direct.fetch(
-            reply["at"], reply["here"], dataobj._session.session_id, dataobj._oid
-        )
+        found = self._direct and self._direct.fetch(reply["at"], dataobj._session.session_id, dataobj._oid)
         if found:
             header, content = found
             return self._instance({**header, "info": reply["info"]}, data=content)

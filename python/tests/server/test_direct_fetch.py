@@ -346,13 +346,13 @@ def test_what_ends_too_early_is_asked_of_the_server(cluster: Cluster, tmp_path: 
     ]
     with fake_governor(cluster, tmp_path, lambda client: answers.pop(0)(client)) as (governor, direct):
         for asked in range(1, 6):
-            assert direct.fetch([governor.place], False, 1, 7) is None
+            assert direct.fetch([governor.place], 1, 7) is None
             assert governor.clients == asked
             # For a while it is not asked again.
-            assert direct.fetch([governor.place], False, 1, 7) is None
+            assert direct.fetch([governor.place], 1, 7) is None
             assert governor.clients == asked
             direct._shunned.clear()
-        header, data = direct.fetch([governor.place], False, 1, 7)
+        header, data = direct.fetch([governor.place], 1, 7)
         assert (header["size"], data) == (4, b"good")
 
 
@@ -367,7 +367,7 @@ def test_an_interrupted_fetch_leaves_nothing_behind(cluster: Cluster, tmp_path: 
 
     with fake_governor(cluster, tmp_path, send_half) as (governor, direct):
         with pytest.raises(KeyboardInterrupt):
-            direct.fetch([governor.place], False, 1, 7)
+            direct.fetch([governor.place], 1, 7)
         assert ended.wait(PATIENCE)
         assert direct._idle == {}
 
@@ -383,11 +383,11 @@ def test_what_does_not_answer_is_left_out_for_a_while(cluster: Cluster, monkeypa
         closed.close()
         at = [(None, refusing), *((None, one.getsockname()[1]) for one in deaf)]
         # The server answers that it does not have such an object.
-        assert direct.fetch(at, True, 1, 7) is None
+        assert direct.fetch(at, 1, 7) is None
         assert len(direct._shunned) == 3
         assert [len(idle) for idle in direct._idle.values()] == [1]
     direct.close()
-    assert direct.fetch([], True, 1, 7) is None
+    assert direct.fetch([], 1, 7) is None
 
 
 def test_a_governor_that_stops_in_the_middle_is_not_waited_for_long(
@@ -401,5 +401,5 @@ def test_a_governor_that_stops_in_the_middle_is_not_waited_for_long(
         over.wait(PATIENCE)
 
     with fake_governor(cluster, tmp_path, stall) as (governor, direct):
-        assert direct.fetch([governor.place], False, 1, 7) is None
+        assert direct.fetch([governor.place], 1, 7) is None
         over.set()
