@@ -8,7 +8,7 @@ namespace {
 
 std::string_view text_or_empty(Reader &reader) { return reader.take_nil() ? std::string_view() : reader.read_text(); }
 
-/// A list of `size` elements, or of more that a later version may have.
+/// A list of `size` elements, no more and no fewer.
 void expect_list(Reader &reader, std::size_t size, const char *what) {
   if (reader.read_array() != size) throw ProtocolError(std::string(what) + " has a wrong number of elements");
 }
