@@ -4,7 +4,8 @@
 use crate::tls_socket::TlsSocket;
 use mio::net::TcpStream;
 use rain_core::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};
-pub use rain_wire::payload::Source;
+use rain_core::graph::DataType;
+use rain_wire::payload::Source;
 use rustls::Connection as Tls;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -30,7 +31,14 @@ pub trait Contents: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it is not here, or cannot be read.
-    fn find(&self, fetch: &Fetch) -> Result<(FetchHeader, Arc<dyn Source>), RequestError>;
+    fn find(&self, fetch: &Fetch) -> Result<Found, RequestError>;
+}
+
+/// The content of an object.
+pub struct Found {
+    pub data_type: DataType,
+    pub content_type: Option<String>,
+    pub source: Arc<dyn Source>,
 }
 
 /// Answers clients that fetch content, until it is dropped.
@@ -144,16 +152,15 @@ impl Connection {
     }
 
     fn answer(&mut self, id: u64, fetch: &Fetch, contents: &dyn Contents) -> io::Result<()> {
-        let (header, source) = match contents.find(fetch) {
+        let Found { data_type, content_type, source } = match contents.find(fetch) {
             Ok(found) => found,
             Err(error) => return self.write(&error_frame(id, &error)),
         };
-        let bytes = source.bytes();
-        let start = (fetch.offset as usize).min(bytes.len());
-        let limit = fetch.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let end = start.saturating_add(limit).min(bytes.len());
-        self.write(&ok_frame(id, &FetchHeader { length: (end - start) as u64, ..header }))?;
-        self.write(&bytes[start..end])
+        let all = source.bytes();
+        let bytes = &all[fetch.range(all.len(), usize::MAX, usize::MAX)];
+        let (size, length) = (all.len() as u64, bytes.len() as u64);
+        self.write(&ok_frame(id, &FetchHeader { size, length, data_type: data_type.code(), content_type }))?;
+        self.write(bytes)
     }
 
     /// The next request's frame without its length; `None` when there is none.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 /// What a client asks.
 #[derive(Debug, Clone)]
@@ -161,6 +162,16 @@ pub struct Fetch {
     /// The client would rather hear which governors have large content than get it from the server.
     #[serde(default)]
     pub direct: bool,
+}
+
+impl Fetch {
+    /// Which of `length` bytes it asks for, where at most `most` can be had at once; `None` in `limit` asks for `usual`.
+    pub fn range(&self, length: usize, usual: usize, most: usize) -> Range<usize> {
+        let index = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let start = index(self.offset).min(length);
+        let count = self.limit.map_or(usual, index).min(most);
+        start..start.saturating_add(count).min(length)
+    }
 }
 
 /// What a governor says of the content that a client fetches from it, ahead of the bytes.

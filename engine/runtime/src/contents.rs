@@ -2,16 +2,16 @@
 
 use crate::questions::{ContentRequest, ContentRequests};
 use crate::session::SessionTable;
-use rain_core::client::{Fetch, FetchHeader, RequestError};
+use rain_core::client::{Fetch, RequestError};
 use rain_data::Object;
-use rain_transport_tcp::contents::{Contents, Source};
+use rain_transport_tcp::contents::{Contents, Found};
 use std::sync::Arc;
 
 /// What a governor has.
 pub(crate) struct GovernorContents(pub(crate) Arc<SessionTable>);
 
 impl Contents for GovernorContents {
-    fn find(&self, fetch: &Fetch) -> Result<(FetchHeader, Arc<dyn Source>), RequestError> {
+    fn find(&self, fetch: &Fetch) -> Result<Found, RequestError> {
         let session = self.0.get(fetch.session);
         let session = session.ok_or_else(|| refuse(fetch, "is of a session that is not here"))?;
         readable(fetch, session.graph.share(fetch.object).ok_or_else(|| refuse(fetch, "is not here"))?)
@@ -20,7 +20,7 @@ impl Contents for GovernorContents {
 
 /// What the server gets from a governor: who asks waits for that.
 impl Contents for ContentRequests {
-    fn find(&self, fetch: &Fetch) -> Result<(FetchHeader, Arc<dyn Source>), RequestError> {
+    fn find(&self, fetch: &Fetch) -> Result<Found, RequestError> {
         let (tell, told) = crossbeam_channel::bounded(1);
         // An error means that nobody waits any more.
         let answer = Box::new(move |found| _ = tell.send(found));
@@ -34,13 +34,8 @@ fn refuse(fetch: &Fetch, why: &str) -> RequestError {
     RequestError::request(format!("object {} {why}", fetch.object))
 }
 
-fn readable(fetch: &Fetch, object: Arc<Object>) -> Result<(FetchHeader, Arc<dyn Source>), RequestError> {
-    let contents = object.contents().map_err(|error| refuse(fetch, &format!("cannot be read: {error}")))?;
-    let header = FetchHeader {
-        size: contents.len() as u64,
-        length: 0,
-        data_type: object.data_type().code(),
-        content_type: object.content_type().map(str::to_owned),
-    };
-    Ok((header, object))
+fn readable(fetch: &Fetch, object: Arc<Object>) -> Result<Found, RequestError> {
+    object.contents().map_err(|error| refuse(fetch, &format!("cannot be read: {error}")))?;
+    let content_type = object.content_type().map(str::to_owned);
+    Ok(Found { data_type: object.data_type(), content_type, source: object })
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_bytes::Bytes;
 
 /// Content sent in one reply unless the client asks for less, bytes.
-const FETCH_BYTES_MAX: u64 = 64 << 20;
+const FETCH_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Serialize)]
 pub(crate) struct StatusReply<'a> {
@@ -79,10 +79,8 @@ pub(crate) fn object_frame(
         }
     }
     let contents = object.contents()?;
-    let size = contents.len() as u64;
-    let start = fetch.offset.min(size);
-    let limit = fetch.limit.unwrap_or(FETCH_BYTES_MAX).min(FRAME_BYTES_MAX as u64 / 2);
-    let end = start.saturating_add(limit).min(size);
-    let data = &contents[start as usize..end as usize];
-    Ok((ok_frame(id, &FetchReply { size, data: Some(Bytes::new(data)), ..reply }), end == size))
+    let range = fetch.range(contents.len(), FETCH_BYTES_MAX, FRAME_BYTES_MAX / 2);
+    let is_rest = range.end == contents.len();
+    let reply = FetchReply { size: contents.len() as u64, data: Some(Bytes::new(&contents[range])), ..reply };
+    Ok((ok_frame(id, &reply), is_rest))
 }

@@ -1,6 +1,6 @@
 //! Content that comes from clients.
 
-use rain_core::client::{ErrorKind, RequestError, Upload};
+use rain_core::client::{RequestError, Upload};
 use rain_core::graph::DataType;
 use rain_core::id::ClientId;
 use rain_data::{Object, Store};
@@ -24,7 +24,6 @@ impl Uploads {
     /// Adds a piece; pieces come in order and exactly fill what was announced.
     pub(crate) fn add(&mut self, client: ClientId, upload: Upload) -> Result<(), RequestError> {
         let key = (client, upload.session, upload.object);
-        let refuse = |message: String| RequestError { kind: ErrorKind::Request, ..RequestError::request(message) };
         let content = self.0.entry(key).or_default();
         if upload.offset == 0 {
             content.clear();
@@ -33,7 +32,7 @@ impl Uploads {
         if upload.offset != content.len() as u64 || end > upload.total {
             let have = content.len();
             self.0.remove(&key);
-            return Err(refuse(format!(
+            return Err(RequestError::request(format!(
                 "upload of object {}: bytes {} to {end} of {} do not follow the {have} that came before",
                 upload.object, upload.offset, upload.total
             )));

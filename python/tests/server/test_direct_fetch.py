@@ -52,10 +52,17 @@ def direct_of(client: Client) -> DirectFetch:
     return direct
 
 
-def made(session: Session, number: int = 0, size: int = LARGE) -> Task:
-    task = make(number, size)
-    task.output.keep()
+def several(session: Session, count: int, size: int = LARGE) -> list[Task]:
+    """Submits tasks that make kept objects."""
+    made = [make(number, size) for number in range(count)]
+    for task in made:
+        task.output.keep()
     session.submit()
+    return made
+
+
+def made(session: Session, size: int = LARGE) -> Task:
+    (task,) = several(session, 1, size)
     return task
 
 
@@ -145,10 +152,7 @@ def test_several_threads_asyncio_and_futures(cluster: Cluster) -> None:
     joined(cluster, 2)
     client = cluster.client_elsewhere()
     with client.new_session() as session:
-        makers = [make(number, LARGE) for number in range(6)]
-        for maker in makers:
-            maker.output.keep()
-        session.submit()
+        makers = several(session, 6)
         found: dict[int, bytes] = {}
 
         def fetch(number: int) -> None:
@@ -192,10 +196,7 @@ def test_a_server_with_governors_of_its_own_gives_content_itself() -> None:
         cluster.access = found / "access.json"
         client = cluster.client_elsewhere()
         with client.new_session() as session:
-            makers = [make(number, LARGE) for number in range(4)]
-            for maker in makers:
-                maker.output.keep()
-            session.submit()
+            makers = several(session, 4)
             assert [maker.output.fetch().get_bytes() for maker in makers] == [content(n, LARGE) for n in range(4)]
         assert list(direct_of(client)._idle) == [("127.0.0.1", cluster.port)]
 

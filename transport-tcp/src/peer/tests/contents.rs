@@ -3,8 +3,9 @@
 use super::super::ClientDoor;
 use super::super::identity::{CLIENT_PROTOCOL, CONTENT_PROTOCOL, PEER_PROTOCOL, content_connection};
 use super::*;
-use crate::contents::{CONTENT_CONNECTIONS_MAX, ContentService, Contents};
+use crate::contents::{CONTENT_CONNECTIONS_MAX, ContentService, Contents, Found};
 use rain_core::client::{Fetch, FetchHeader, NewSession, RequestError, reply_frame};
+use rain_core::graph::DataType;
 use rain_core::msgpack::decode;
 use rain_wire::payload::Source;
 use rustls::{ClientConnection, StreamOwned};
@@ -29,13 +30,12 @@ fn content() -> Vec<u8> {
 }
 
 impl Contents for OneObject {
-    fn find(&self, fetch: &Fetch) -> Result<(FetchHeader, Arc<dyn Source>), RequestError> {
+    fn find(&self, fetch: &Fetch) -> Result<Found, RequestError> {
         if (fetch.session, fetch.object) != (1, 7) {
             return Err(RequestError::request(format!("object {} is not here", fetch.object)));
         }
-        let header =
-            FetchHeader { size: LENGTH as u64, length: 0, data_type: 0, content_type: Some("text".to_owned()) };
-        Ok((header, Arc::new(Numbers(content()))))
+        let source = Arc::new(Numbers(content()));
+        Ok(Found { data_type: DataType::Blob, content_type: Some("text".to_owned()), source })
     }
 }
 
