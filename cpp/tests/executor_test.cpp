@@ -1,4 +1,6 @@
 /// Executors from the other end of their socket.
+#include <atomic>
+#include <cstring>
 #include <fstream>
 
 #include "governor.h"
@@ -122,6 +124,148 @@ void inputs_are_viewed_without_a_copy() {
   governor.outputs(sum, {{"", path.string() + "2", "", "", false, 4096 * 5, 2}});
   write_file(path.string() + "3", "");
   governor.outputs(sum, {{"", path.string() + "3", "", "", false, 0, 3}});
+}
+
+struct alignas(64) Line {
+  double values[8];
+};
+
+void views_stay_good_until_the_end_of_the_call() {
+  Executor executor("x");
+  executor.add_task("views", [](Context &, Inputs &inputs, Outputs &outputs) {
+    const auto doubles = inputs[0]->view_as<double>();
+    const auto lines = inputs[0]->view_as<Line>();
+    const auto again = inputs[0]->view_as<double>();
+    const auto numbers = inputs[0]->view_as<std::uint16_t>();
+    CHECK(reinterpret_cast<std::uintptr_t>(lines.data()) % alignof(Line) == 0);
+    CHECK(again.data() == doubles.data());
+    // The second input has the same content at another place.
+    CHECK(inputs[1]->view_as<Line>().data() != lines.data());
+    // Neither passing the input on nor putting something else there ends the views.
+    outputs[0] = std::move(inputs[0]);
+    outputs[0] = std::make_unique<MemDataInstance>("other");
+    CHECK_EQUAL(lines.size(), 2u);
+    for (std::size_t i = 0; i < 16; ++i) {
+      CHECK_EQUAL(doubles[i], static_cast<double>(i));
+      CHECK_EQUAL(lines[i / 8].values[i % 8], static_cast<double>(i));
+    }
+    CHECK_EQUAL(numbers.size(), 64u);
+    CHECK_EQUAL(numbers[7], 0x3ff0u);
+  });
+  executor.add_task("instances", [](Context &ctx, Inputs &, Outputs &outputs) {
+    std::vector<double> values(8, 2.5);
+    auto memory = std::make_unique<MemDataInstance>(values);
+    const auto first = memory->view_as<Line>();
+    CHECK(memory->view_as<Line>().data() == first.data());
+    CHECK_EQUAL(memory->view_as<double>()[7] + first[0].values[7], 5.0);
+    auto file = ctx.create_file(8);
+    const std::string_view before = file->view();
+    file->writable_as<double>()[0] = 1.5;
+    CHECK_EQUAL(file->view_as<double>()[0], 1.5);
+    CHECK(before.data() == file->view().data());
+    outputs.push_back(std::move(file));
+  });
+  Governor governor(executor);
+  const auto views = governor.define("x/views");
+  std::string bytes;
+  for (int i = 0; i < 16; ++i) {
+    const double value = i;
+    bytes.append(reinterpret_cast<const char *>(&value), sizeof value);
+  }
+  for (std::size_t shift = 0; shift < 9; ++shift) {
+    const GivenInput input{bytes, "", std::string(shift, 't')};
+    CHECK_EQUAL(governor.outputs(views, {input, input})[0][0].as_string(), "other");
+  }
+  fs::remove(governor.outputs(governor.define("x/instances"))[0][0].as_string());
+}
+
+void files_are_looked_at_without_a_right_to_write() {
+  Executor executor("x");
+  executor.add_task("look", [](Context &ctx, Inputs &inputs, Outputs &outputs) {
+    FileDataInstance file(inputs[0]->path());
+    CHECK_EQUAL(file.view(), "content");
+    CHECK_THROWS(TaskError, file.writable(), "cannot");
+    CHECK_THROWS(TaskError, file.resize(1), "cannot");
+    auto own = ctx.create_file(3);
+    fs::permissions(own->path(), fs::perms::owner_read);
+    CHECK_EQUAL(own->read_as_string(), std::string(3, '\0'));
+    outputs.push_back(std::make_unique<MemDataInstance>(file.read_as_string()));
+  });
+  Governor governor(executor);
+  const fs::path given = governor.directory() / "given";
+  write_file(given, "content");
+  fs::permissions(given, fs::perms::owner_read);
+  const auto look = governor.define("x/look");
+  // Small contents in the message are written to a file first. Root, too, is kept from writing to either.
+  CHECK_EQUAL(governor.outputs(look, {{"content"}})[0][0].as_string(), "content");
+  CHECK_EQUAL(governor.outputs(look, {{"", given, "", "", false, 7}})[0][0].as_string(), "content");
+  CHECK_EQUAL(read_file(given), "content");
+}
+
+void references_to_outputs_stay_good() {
+  Executor executor("x");
+  executor.add_task("places", [](Context &, Inputs &, Outputs &outputs) {
+    auto &a = outputs["a"];
+    auto &b = outputs["b"];
+    auto &c = outputs[2];
+    a = std::make_unique<MemDataInstance>("1");
+    auto *first = a.get();
+    outputs.push_back(std::make_unique<MemDataInstance>("4"));
+    c = std::make_unique<MemDataInstance>("3");
+    b = std::make_unique<MemDataInstance>("2");
+    CHECK(outputs["a"].get() == first);
+  });
+  Governor governor(executor);
+  const auto places = governor.define("x/places", {{"a", {}, ""}, {"b", {}, ""}, {"c", {}, ""}, {"d", {}, ""}});
+  const Value outputs = governor.outputs(places);
+  for (std::size_t i = 0; i < 4; ++i) CHECK_EQUAL(outputs[i][0].as_string(), std::to_string(i + 1));
+}
+
+void const_members_are_for_several_threads() {
+  Executor executor("x");
+  executor.add_task("read", [](Context &ctx, Inputs &inputs, Outputs &outputs) {
+    std::atomic<int> waiting{8};
+    std::vector<std::uint64_t> sums(8);
+    std::vector<std::thread> threads;
+    auto file = ctx.create_file(64);
+    for (std::uint64_t &sum : sums) {
+      threads.emplace_back([&] {
+        --waiting;
+        while (waiting > 0) std::this_thread::yield();
+        for (const auto &input : inputs) {
+          for (const std::uint64_t value : input->view_as<std::uint64_t>()) sum += value;
+          sum += read_file(input->path()).size();
+        }
+        sum += file->view().size() + ctx.config()["n"].as_uint() + ctx.spec().session_id;
+        write_file(ctx.new_path(), "left");
+        ctx.debug("read");
+      });
+    }
+    for (std::thread &thread : threads) thread.join();
+    std::uint64_t total = 0;
+    for (const std::uint64_t sum : sums) total += sum;
+    outputs.push_back(std::make_unique<MemDataInstance>(std::to_string(total)));
+  });
+  Governor governor(executor);
+  const auto read = governor.define("x/read");
+  const std::uint64_t value = 7;
+  const std::string bytes(reinterpret_cast<const char *>(&value), sizeof value);
+  std::vector<GivenInput> inputs;
+  std::uint64_t expected = 64 + 5 + 4;
+  for (std::uint64_t number = 0; number < 8; ++number) {
+    inputs.push_back({bytes, "", std::string(number, 't')});
+    const fs::path path = governor.directory() / std::to_string(number);
+    write_file(path, bytes);
+    inputs.push_back({"", path, "", "", false, 8, 100 + number});
+    expected += 2 * (7 + 8);
+  }
+  for (int round = 0; round < 20; ++round) {
+    const Value answer = governor.call(read, inputs, say::map({{"n", say::number(5)}}));
+    CHECK_EQUAL(answer[2][0][0].as_string(), std::to_string(8 * expected));
+    CHECK_EQUAL(answer[3]["debug"].as_string(), "read\nread\nread\nread\nread\nread\nread\nread");
+    governor.send(say::list({say::text("forget"), say::list({})}));
+  }
+  CHECK_EQUAL(governor.files(), 8u);
 }
 
 void inputs_have_attributes() {
@@ -287,6 +431,10 @@ int main() {
   bad_frames_end_the_executor();
   wrong_executors_are_refused();
   inputs_are_viewed_without_a_copy();
+  views_stay_good_until_the_end_of_the_call();
+  files_are_looked_at_without_a_right_to_write();
+  references_to_outputs_stay_good();
+  const_members_are_for_several_threads();
   inputs_have_attributes();
   files_and_directories_are_made();
   exceptions_are_errors_of_the_task();

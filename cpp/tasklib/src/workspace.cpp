@@ -41,10 +41,12 @@ void Workspace::begin_call(std::uint32_t session_id, const char *task_type) {
 }
 
 void Workspace::end_call(bool outputs_were_taken) {
-  for (const Made &made : made_) {
-    if (!made.taken || !outputs_were_taken) remove_quietly(made.path);
+  for (const auto &[path, taken] : made_) {
+    if (!taken || !outputs_were_taken) remove_quietly(path);
   }
   made_.clear();
+  input_files_.clear();
+  aligned_copies_.clear();
   set_watched_task(nullptr);
 }
 
@@ -55,15 +57,37 @@ void Workspace::drop_old_inputs() {
   drop_inputs([](const Input &input, std::uint64_t call) { return input.used_in_call == call; }, calls_);
 }
 
-std::string Workspace::new_path() {
+std::string Workspace::make_path() {
   std::string path = directory_ + "/out-" + std::to_string(++paths_);
-  made_.push_back({path, false});
+  made_.emplace(path, false);
   return path;
+}
+
+std::string Workspace::new_path() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return make_path();
 }
 
 std::string Workspace::write_file(std::string_view content) {
   std::string path = new_path();
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  make_file(path, content, 0600);
+  return path;
+}
+
+std::string Workspace::input_file(std::uint32_t number, std::string_view content) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::string &path = input_files_[number];
+  if (path.empty()) {
+    const std::string made = make_path();
+    // As files of large inputs are: not to be written.
+    make_file(made, content, 0400);
+    path = made;
+  }
+  return path;
+}
+
+void Workspace::make_file(const std::string &path, std::string_view content, unsigned mode) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) throw_errno("cannot make", path);
   while (!content.empty()) {
     const ssize_t written = write(fd, content.data(), content.size());
@@ -77,7 +101,6 @@ std::string Workspace::write_file(std::string_view content) {
     content.remove_prefix(static_cast<std::size_t>(written));
   }
   close(fd);
-  return path;
 }
 
 std::string Workspace::take(const fs::path &path) {
@@ -87,14 +110,9 @@ std::string Workspace::take(const fs::path &path) {
   const fs::path parent = fs::canonical(absolute.parent_path(), error);
   if (error) throw TaskError("output " + path.string() + ": " + error.message());
   std::string real = (parent / absolute.filename()).string();
-  const auto made = std::find_if(made_.begin(), made_.end(), [&](const Made &m) { return m.path == real; });
-  if (made != made_.end()) {
-    made->taken = true;
-    return real;
-  }
   if (real.size() > directory_.size() && real.compare(0, directory_.size(), directory_) == 0 &&
       real[directory_.size()] == '/') {
-    made_.push_back({real, true});
+    made_[real] = true;
     return real;
   }
   std::string inside = new_path();
@@ -105,11 +123,12 @@ std::string Workspace::take(const fs::path &path) {
     if (!error) fs::remove_all(real, error);
   }
   if (error) throw TaskError("output " + path.string() + " cannot be moved to " + inside + ": " + error.message());
-  made_.back().taken = true;
+  made_[inside] = true;
   return inside;
 }
 
 std::string_view Workspace::map_input(const std::string &path, std::uint32_t object_id) {
+  const std::lock_guard<std::mutex> lock(mutex_);
   for (Input &input : inputs_) {
     if (input.object_id == object_id && input.session_id == session_id_ && input.path == path) {
       input.used_in_call = calls_;

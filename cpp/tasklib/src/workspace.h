@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "mapping.h"
@@ -14,6 +16,8 @@
 
 namespace tasklib::detail {
 
+/// Threads of a task may call new_path(), write_file(), input_file(), aligned_copies() and map_input() at the same time;
+/// the other members are for the thread that takes calls.
 class Workspace {
  public:
   /// `directory` exists; links in its path are followed once, here.
@@ -30,6 +34,10 @@ class Workspace {
   std::string new_path();
   /// Writes a new file; returns its path.
   std::string write_file(std::string_view content);
+  /// A file with the content of an input that came in the message, the same for the whole call; removed after it.
+  std::string input_file(std::uint32_t number, std::string_view content);
+  /// Copies of inputs of this call.
+  AlignedCopies &aligned_copies() { return aligned_copies_; }
   /// Makes a file or directory that the task has somewhere an output: its path inside of the directory, moved there if
   /// need be.
   std::string take(const std::filesystem::path &path);
@@ -52,20 +60,22 @@ class Workspace {
     std::uint64_t used_in_call;
     std::unique_ptr<FileMapping> mapping;
   };
-  struct Made {
-    std::string path;
-    bool taken;
-  };
-
   void drop_inputs(bool (*stays)(const Input &, std::uint64_t), std::uint64_t call);
 
-  std::string directory_;
+  std::string make_path();
+  void make_file(const std::string &path, std::string_view content, unsigned mode);
+
+  const std::string directory_;
+  std::mutex mutex_;
   std::uint64_t paths_ = 0;
   std::uint64_t calls_ = 0;
   std::uint32_t session_id_ = 0;
   std::size_t inline_bytes_ = 0;
   bool mapped_in_call_ = false;
-  std::vector<Made> made_;
+  /// Paths that were given out in this call, and whether they became outputs.
+  std::unordered_map<std::string, bool> made_;
+  std::unordered_map<std::uint32_t, std::string> input_files_;
+  AlignedCopies aligned_copies_;
   std::vector<Input> inputs_;
 };
 

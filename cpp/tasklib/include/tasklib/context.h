@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -47,6 +48,7 @@ struct TaskInfo {
   std::string user;
 };
 
+/// The members but info() may be called by several threads of the task at the same time.
 class Context {
  public:
   /// Made by the executor for each call.
@@ -60,8 +62,8 @@ class Context {
   bool check_n_outputs(std::size_t count);
 
   /// Fails the task with this message, when its function has returned.
-  void set_error(std::string message) { error_ = std::move(message); }
-  bool has_error() const { return error_.has_value(); }
+  void set_error(std::string message);
+  bool has_error() const;
 
   /// The specification of the task.
   const TaskSpec &spec() const;
@@ -94,6 +96,7 @@ class Context {
   const detail::Kind &kind_;
   detail::Workspace &workspace_;
   TaskInfo info_;
+  mutable std::mutex mutex_;
   mutable std::optional<TaskSpec> spec_;
   mutable std::optional<Value> config_;
   std::optional<std::string> error_;
