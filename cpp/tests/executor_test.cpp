@@ -335,13 +335,13 @@ void files_and_directories_are_made() {
     CHECK_THROWS(TaskError, inputs[0]->view(), "is a directory");
     outputs.push_back(std::move(directory));
   });
-  char name[] = "/tmp/tasklib-other-XXXXXX";
-  const fs::path other = mkdtemp(name);
-  executor.add_task("elsewhere", [&](Context &, Inputs &, Outputs &outputs) {
-    write_file(other / "file", "moved");
-    fs::create_directory(other / "directory");
-    outputs.push_back(std::make_unique<FileDataInstance>(other / "file"));
-    outputs.push_back(std::make_unique<DirectoryDataInstance>((other / "directory").string() + "/"));
+  fs::path work;
+  executor.add_task("named", [&](Context &, Inputs &, Outputs &outputs) {
+    write_file(work / "file", "made");
+    fs::create_symlink("file", work / "link");
+    fs::create_directory(work / "directory");
+    outputs.push_back(std::make_unique<FileDataInstance>(work / "link"));
+    outputs.push_back(std::make_unique<DirectoryDataInstance>((work / "directory").string() + "/"));
   });
   executor.add_task("failing", [](Context &ctx, Inputs &, Outputs &outputs) {
     outputs.push_back(ctx.create_file(70000));
@@ -376,12 +376,12 @@ void files_and_directories_are_made() {
   fs::remove_all(given);
   CHECK_CONTAINS(governor.failure(governor.define("x/file", {directory})), "output \"tiles\" is a blob, but");
 
-  const Value moved = governor.outputs(governor.define("x/elsewhere", {{"f", {}, ""}, directory}));
-  CHECK_EQUAL(read_file(moved[0][0].as_string()), "moved");
-  CHECK(fs::is_directory(moved[1][0].as_string()));
-  fs::remove_all(moved[0][0].as_string());
-  fs::remove_all(moved[1][0].as_string());
-  CHECK(fs::remove(other));
+  work = fs::canonical(governor.directory());
+  const Value named = governor.outputs(governor.define("x/named", {{"f", {}, ""}, directory}));
+  CHECK_EQUAL(named[0][0].as_string(), (work / "file").string());
+  CHECK_EQUAL(read_file(work / "file"), "made");
+  CHECK_EQUAL(named[1][0].as_string(), (work / "directory").string());
+  for (const char *name : {"file", "link", "directory"}) fs::remove(work / name);
 
   const Value failed = governor.call(governor.define("x/failing", {{"f", {}, ""}, directory}));
   CHECK_EQUAL(failed[2]["message"].as_string(), "std::runtime_error: no luck");
@@ -389,6 +389,75 @@ void files_and_directories_are_made() {
   CHECK_CONTAINS(governor.failure(governor.define("x/file", {})), "made 1 outputs, but 0 are declared");
   CHECK_CONTAINS(governor.failure(governor.define("x/missing")), "no file /no/such/file");
   CHECK_EQUAL(governor.files(), 0u);
+}
+
+void paths_of_inputs_pass_the_inputs_on() {
+  char name[] = "/tmp/tasklib-other-XXXXXX";
+  const fs::path other = mkdtemp(name);
+  Executor executor("x");
+  executor.add_task("same", [](Context &ctx, Inputs &inputs, Outputs &outputs) {
+    outputs["file"] = std::make_unique<FileDataInstance>(inputs[0]->path(), "text/csv");
+    const fs::path link = ctx.new_path();
+    fs::create_symlink(inputs[1]->path(), link);
+    outputs["directory"] = std::make_unique<DirectoryDataInstance>(link);
+    // Not as the governor names it.
+    const fs::path path = inputs[2]->path();
+    outputs["again"] = std::make_unique<FileDataInstance>(path.parent_path() / "." / path.filename());
+  });
+  executor.add_task("changed", [](Context &, Inputs &inputs, Outputs &outputs) {
+    const fs::path path = inputs[0]->path();
+    fs::permissions(path, fs::perms::owner_all);
+    write_file(path, "changed");
+    outputs.push_back(std::make_unique<FileDataInstance>(path));
+  });
+  executor.add_task("part", [](Context &, Inputs &inputs, Outputs &outputs) {
+    outputs.push_back(std::make_unique<FileDataInstance>(inputs[0]->path() / "part"));
+  });
+  executor.add_task("elsewhere", [&](Context &ctx, Inputs &, Outputs &outputs) {
+    fs::path path = other / ctx.config().as_string();
+    if (fs::is_directory(path)) outputs.push_back(std::make_unique<DirectoryDataInstance>(path));
+    else outputs.push_back(std::make_unique<FileDataInstance>(path));
+  });
+  executor.add_task("link", [&](Context &ctx, Inputs &, Outputs &outputs) {
+    const fs::path link = ctx.new_path();
+    fs::create_symlink(other / "file", link);
+    outputs.push_back(std::make_unique<FileDataInstance>(link));
+  });
+  Governor governor(executor);
+  // The directory of inputs is next to the executor's.
+  fs::create_directory(other / "tree");
+  write_file(other / "tree" / "part", "part");
+  write_file(other / "file", "content");
+  const GivenInput file{"", other / "file", "", "", false, 7, 1};
+  const GivenInput tree{"", other / "tree", "", "", true, 4, 2};
+  const OutputSpec directory{"directory", DataType::directory, ""};
+
+  const auto same = governor.define("x/same", {{"file", {}, ""}, directory, {"again", {}, ""}});
+  const Value outputs = governor.outputs(same, {file, tree, {"small", "", "text"}});
+  CHECK_EQUAL(outputs[0][0].as_uint(), 0u);
+  CHECK_EQUAL(outputs[0][1].as_string(), "text/csv");
+  CHECK_EQUAL(outputs[1][0].as_uint(), 1u);
+  CHECK(outputs[1][1].is_nil() && outputs[1][2].is_nil());
+  CHECK_EQUAL(outputs[2][0].as_uint(), 2u);
+  CHECK(outputs[2][1].is_nil());
+  // Inputs of other calls are forgotten.
+  const Value turned = governor.outputs(same, {{"small"}, tree, file});
+  CHECK_EQUAL(turned[0][0].as_uint(), 0u);
+  CHECK_EQUAL(turned[2][0].as_uint(), 2u);
+
+  CHECK_CONTAINS(governor.failure(governor.define("x/changed"), {{"small"}}), "input 0 was written to at");
+  CHECK_CONTAINS(governor.failure(governor.define("x/part"), {tree}), "tree/part is not inside of");
+  const auto elsewhere = governor.define("x/elsewhere");
+  CHECK_CONTAINS(governor.failure(elsewhere, {}, say::text("file")), "/file is not inside of");
+  CHECK_CONTAINS(governor.failure(governor.define("x/link")), "/file is not inside of");
+  const auto elsewhere_directory = governor.define("x/elsewhere", {directory});
+  for (const fs::path &path : {other / "tree", other, governor.directory(), fs::path("/")}) {
+    CHECK_CONTAINS(governor.failure(elsewhere_directory, {}, say::text(path)), " is not inside of");
+  }
+  CHECK_EQUAL(read_file(other / "file"), "content");
+  CHECK_EQUAL(read_file(other / "tree" / "part"), "part");
+  CHECK_EQUAL(governor.files(), 0u);
+  fs::remove_all(other);
 }
 
 struct OwnError {};
@@ -437,5 +506,6 @@ int main() {
   const_members_are_for_several_threads();
   inputs_have_attributes();
   files_and_directories_are_made();
+  paths_of_inputs_pass_the_inputs_on();
   exceptions_are_errors_of_the_task();
 }

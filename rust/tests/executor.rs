@@ -259,6 +259,56 @@ fn contents_are_files_and_directories_too() {
 }
 
 #[test]
+fn paths_of_inputs_pass_the_inputs_on() {
+    let other = tempfile::tempdir().unwrap();
+    let file = other.path().join("file");
+    fs::write(&file, "content").unwrap();
+    let mut executor = Executor::new("x");
+    register_task!(executor, "same", [I O], |ctx, input, output| {
+        // By another name than the governor's.
+        let link = ctx.new_path();
+        std::os::unix::fs::symlink(input.path()?, &link)?;
+        output.set_path(link)?;
+        Ok(())
+    });
+    register_task!(executor, "changed", [I O], |_ctx, input, output| {
+        let path = input.path()?;
+        fs::remove_file(path)?;
+        fs::write(path, "changed")?;
+        output.set_path(path)?;
+        Ok(())
+    });
+    register_task!(executor, "part", [I O], |_ctx, input, output| {
+        output.set_path(input.path()?.join("file"))?;
+        Ok(())
+    });
+    let elsewhere = file.clone();
+    register_task!(executor, "elsewhere", [O], move |_ctx, output| {
+        output.set_path(&elsewhere)?;
+        Ok(())
+    });
+    register_task!(executor, "own_directory", [O], |ctx, output| {
+        output.set_path(ctx.new_path().parent().unwrap())?;
+        Ok(())
+    });
+
+    assert_eq!(executor.trial("same").path_input(&file).output("").run().unwrap().outputs[0].text(), "content");
+    assert_eq!(executor.trial("same").input("small").output("").run().unwrap().outputs[0].text(), "small");
+    let tree = executor.trial("same").path_input(other.path()).output_directory("").run().unwrap();
+    assert_eq!(tree.outputs[0].files, [("file".to_owned(), b"content".to_vec())]);
+    let changed = executor.trial("changed").input("small").output("").run().unwrap_err().to_string();
+    assert!(changed.starts_with("input 0 was written to at "), "{changed}");
+    let part = executor.trial("part").path_input(other.path()).output("").run().unwrap_err().to_string();
+    let elsewhere = executor.trial("elsewhere").output("").run().unwrap_err().to_string();
+    for error in [part, elsewhere] {
+        assert!(error.contains("/file is not inside of ") && error.contains("new_path()"), "{error}");
+    }
+    let error = executor.trial("own_directory").output_directory("").run().unwrap_err().to_string();
+    assert!(error.contains(" is not inside of "), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+}
+
+#[test]
 fn errors_and_panics_are_failures_of_the_task() {
     #[derive(Debug, thiserror::Error)]
     #[error("outside")]

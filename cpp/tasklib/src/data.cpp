@@ -75,8 +75,7 @@ std::string_view DataInstance::aligned_view(std::size_t alignment, std::size_t s
 fs::path MemDataInstance::path() const { throw TaskError("a blob in memory has no path"); }
 
 void MemDataInstance::write_source(detail::Writer &writer, detail::Workspace &workspace) {
-  if (workspace.goes_inline(content_.size())) writer.binary(content_);
-  else writer.text(workspace.take(workspace.write_file(content_)));
+  workspace.write_content(writer, content_);
   write_attributes(writer, *this);
 }
 
@@ -120,7 +119,7 @@ void FileDataInstance::resize(std::size_t size) {
 void FileDataInstance::write_source(detail::Writer &writer, detail::Workspace &workspace) {
   read_mapping_.reset();
   write_mapping_.reset();
-  writer.text(workspace.take(path_));
+  workspace.write_path(writer, path_);
   write_attributes(writer, *this);
 }
 
@@ -136,7 +135,7 @@ std::string_view DirectoryDataInstance::view() const { throw TaskError("a direct
 std::size_t DirectoryDataInstance::size() const { throw TaskError("the size of a new directory is not known"); }
 
 void DirectoryDataInstance::write_source(detail::Writer &writer, detail::Workspace &workspace) {
-  writer.text(workspace.take(path_));
+  workspace.write_path(writer, path_);
   write_attributes(writer, *this);
 }
 

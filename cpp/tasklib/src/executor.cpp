@@ -177,7 +177,7 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
     };
     answer.clear();
     const auto kind_found = state_->kinds.find(message.kind_id);
-    workspace.begin_call(message.session_id,
+    workspace.begin_call(message,
                          kind_found == state_->kinds.end() ? nullptr : kind_found->second.kind.type.c_str());
     try {
       const State::KnownKind &known = state_->known(message.kind_id);

@@ -147,7 +147,9 @@ class MemDataInstance : public DataInstance {
   std::string content_;
 };
 
-/// A blob in a file, which is moved away when it becomes an output. A relative path begins at the working directory.
+/// A blob in a file of the working directory, which is moved away when it becomes an output; the path of an input passes
+/// that input on and leaves its file alone. A file elsewhere is an error of the task when it becomes an output, as it is
+/// nobody's to take: copy it to Context::new_path() first. A relative path begins at the working directory.
 class FileDataInstance : public DataInstance {
  public:
   /// An existing file.
@@ -180,7 +182,7 @@ class FileDataInstance : public DataInstance {
   mutable std::unique_ptr<detail::FileMapping> write_mapping_;
 };
 
-/// A directory, which is moved away when it becomes an output.
+/// A directory; what becomes of it as an output is as with FileDataInstance.
 class DirectoryDataInstance : public DataInstance {
  public:
   /// An existing directory.
