@@ -281,7 +281,12 @@ void inputs_have_attributes() {
          << input->size() << ' ' << read_file(input->path()) << '\n';
     ctx.info().user = "{\"seen\": true}";
     outputs["text"] = std::make_unique<MemDataInstance>(text.str(), "text");
-    outputs["text"]->set_user("[1]");
+    CHECK_THROWS(TaskError, outputs["text"]->set_user("[1]"), "it is JSON, but not an object: [1]");
+    CHECK_THROWS(TaskError, outputs["text"]->set_user(""), "it is not JSON: ");
+    CHECK_THROWS(TaskError, outputs["text"]->set_user("{\"a\": 1e999}"), "a number in it is too large: {");
+    CHECK_THROWS(TaskError, outputs["text"]->set_user("{\"a\": \"\\ud800\"}"), "half of a surrogate pair");
+    CHECK_THROWS(TaskError, outputs["text"]->set_user("{\"a\": \"\xff\"}"), "not UTF-8");
+    outputs["text"]->set_user("{\"n\": [1]}");
     outputs["same"] = std::move(inputs["second"]);
     outputs["changed"] = std::move(inputs["first"]);
     outputs["changed"]->set_content_type("json");
@@ -291,8 +296,14 @@ void inputs_have_attributes() {
     CHECK_THROWS(TaskError, outputs[3], "no output 3: 3 are declared");
     CHECK_THROWS(TaskError, outputs["none"], "label \"none\"");
   });
-  executor.add_task("no json", [](Context &ctx, Inputs &, Outputs &) { ctx.info().user = "{"; });
-  executor.add_task("no json either", [](Context &, Inputs &, Outputs &) { MemDataInstance("").set_user("x"); });
+  executor.add_task("task", [](Context &ctx, Inputs &, Outputs &) { ctx.info().user = ctx.config().as_string(); });
+  executor.add_task("output", [](Context &ctx, Inputs &, Outputs &) {
+    MemDataInstance("").set_user(ctx.config().as_string());
+  });
+  executor.add_task("failing", [](Context &ctx, Inputs &, Outputs &) {
+    ctx.info().user = ctx.config().as_string();
+    ctx.set_error("failed");
+  });
   Governor governor(executor);
   const auto show = governor.define("x/show", {{"text", {}, ""}, {"changed", {}, ""}, {"same", {}, ""}},
                                     {"first", "second"}, say::map({{"n", say::number(1)}}).encode());
@@ -300,7 +311,7 @@ void inputs_have_attributes() {
   const Value answer = governor.call(show, inputs, say::map({{"n", say::number(2)}}), "{\"a\": 1}");
   CHECK_EQUAL(answer[2][0][0].as_string(), "4 40 x/show a/name 2 {\"a\": 1} 30 6 2\nsecond text/csv {} 5 3 two\n");
   CHECK_EQUAL(answer[2][0][1].as_string(), "text");
-  CHECK_EQUAL(answer[2][0][2].as_string(), "[1]");
+  CHECK_EQUAL(answer[2][0][2].as_string(), "{\"n\": [1]}");
   CHECK_EQUAL(answer[2][1][0].as_uint(), 0u);
   CHECK_EQUAL(answer[2][1][1].as_string(), "json");
   CHECK_EQUAL(answer[2][2][0].as_uint(), 1u);
@@ -309,8 +320,18 @@ void inputs_have_attributes() {
   // Without one of its own, the kind's configuration.
   CHECK_CONTAINS(governor.outputs(show, inputs)[0][0].as_string(), " 1\n");
   CHECK_EQUAL(governor.files(), 0u);
-  CHECK_CONTAINS(governor.failure(governor.define("x/no json", {})), "JSON text, not: {");
-  CHECK_CONTAINS(governor.failure(governor.define("x/no json either", {})), "JSON text, not: x");
+  for (const char *where : {"x/task", "x/output"}) {
+    const auto task = governor.define(where, {});
+    for (const char *wrong : {"{", "[1, 2]", "7", "null", "{\"a\": 1e999}", "{\"a\": \"\\ud800\"}"}) {
+      CHECK_CONTAINS(governor.failure(task, {}, say::text(wrong)), "user attributes have to be the text of a JSON object");
+    }
+    CHECK_EQUAL(governor.outputs(task, {}, say::text("{\"a\": 1}")).size(), 0u);
+  }
+  // The error of a task does not need its attributes, so wrong ones are left out.
+  const auto failing = governor.define("x/failing", {});
+  CHECK_EQUAL(governor.call(failing, {}, say::text("{\"a\": 1}"))[2]["user"].as_string(), "{\"a\": 1}");
+  const Value failed = governor.call(failing, {}, say::text("[1]"));
+  CHECK(failed[2]["message"].as_string() == "failed" && !failed[2].contains("user"));
 }
 
 void files_and_directories_are_made() {

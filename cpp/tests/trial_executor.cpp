@@ -90,6 +90,12 @@ void add_good_tasks(Executor &executor) {
     }
     outputs.push_back(std::make_unique<MemDataInstance>(joined));
   });
+  executor.add_task("attributes", [](Context &ctx, auto &, auto &outputs) {
+    ctx.info().user = ctx.config().as_string();
+    auto output = std::make_unique<MemDataInstance>("content");
+    output->set_user(ctx.config().as_string());
+    outputs.push_back(std::move(output));
+  });
   executor.add_task("same_path", [](Context &, auto &inputs, auto &outputs) {
     // Not moved away, though that is what becomes of other files.
     const auto path = inputs[0]->path();

@@ -30,8 +30,8 @@ pub enum Error {
     WrongDataType { label: String, declared: &'static str },
     #[error("output {0:?} was not made")]
     NotMade(String),
-    #[error("user attributes cannot be read or written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("user attributes {0}")]
+    Attributes(String),
     #[error("the configuration is not what the task expects: {0}")]
     Config(#[from] rmp_serde::decode::Error),
     #[error("{task_type} {what} {wanted}, but {got}")]

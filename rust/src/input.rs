@@ -1,5 +1,6 @@
 //! What a task reads.
 
+use crate::attributes;
 use crate::error::Error;
 use crate::messages::{CallInput, DataType, Source};
 use crate::plain::{self, Plain};
@@ -140,7 +141,7 @@ impl<'a> Input<'a> {
     /// # Errors
     /// If it is not a `T`.
     pub fn user<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
-        self.user_json().map(serde_json::from_str).transpose().map_err(Error::Json)
+        self.user_json().map(attributes::from_json).transpose()
     }
 }
 

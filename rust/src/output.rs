@@ -1,5 +1,6 @@
 //! What a task makes.
 
+use crate::attributes;
 use crate::error::Error;
 use crate::input::{Input, InputPaths};
 use crate::messages::{CallOutput, DataType, INLINE_BYTES_MAX, OutputSource, OutputSpec};
@@ -60,12 +61,13 @@ impl Output {
         self.content_type = Some(content_type.into());
     }
 
-    /// Sets `info.user` of the data object to anything that has a JSON form.
+    /// Sets `info.user` of the data object to anything whose JSON form is an object: a structure, a map,
+    /// `serde_json::json!({...})`.
     ///
     /// # Errors
-    /// If it has none.
+    /// If its JSON form is anything else.
     pub fn set_user<T: Serialize + ?Sized>(&mut self, user: &T) -> Result<(), Error> {
-        self.user = Some(serde_json::to_string(user)?);
+        self.user = Some(attributes::to_json(user)?);
         Ok(())
     }
 

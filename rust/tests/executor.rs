@@ -3,6 +3,7 @@
 use rain_task::protocol::{Call, CallExtra, CallInput, FromGovernor, Kind, OutputSpec, Source, append_frame, decode};
 use rain_task::{Context, DataType, Executor, ExecutorError, Input, Output, TaskResult, register_task};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -176,10 +177,13 @@ fn attributes_go_both_ways() {
         let colour = wishes.map_or_else(|| "no".into(), |wishes| wishes.colour);
         ctx.debug("one");
         ctx.debug(format_args!("two {}", ctx.task_type()));
-        ctx.set_user(&[1, 2])?;
+        assert!(ctx.set_user(&[1, 2]).unwrap_err().to_string().contains("a JSON object"));
+        ctx.set_user(&BTreeMap::from([("steps", [1, 2])]))?;
         output.pass_on(input)?;
         output.set_content_type("json");
-        output.set_user(&(colour, steps, input.label(), input.content_type(), input.len()))?;
+        let shown = (colour, steps, input.label(), input.content_type(), input.len());
+        assert!(output.set_user(&shown).is_err());
+        output.set_user(&serde_json::json!({"shown": shown}))?;
         Ok(())
     });
     let answer = executor
@@ -191,10 +195,10 @@ fn attributes_go_both_ways() {
         .run()
         .unwrap();
     assert_eq!(answer.debug.unwrap(), "one\ntwo x/show");
-    assert_eq!(answer.user.unwrap(), "[1,2]");
+    assert_eq!(answer.user.unwrap(), r#"{"steps":[1,2]}"#);
     let output = &answer.outputs[0];
     assert_eq!((output.text(), output.content_type.as_deref()), ("[]", Some("json")));
-    assert_eq!(output.user.as_deref(), Some(r#"["red",[3,4],"given","text",2]"#));
+    assert_eq!(output.user.as_deref(), Some(r#"{"shown":["red",[3,4],"given","text",2]}"#));
     let wrong = executor.trial("show").input("").output("").config(&1).user("[").run().unwrap_err();
     assert!(wrong.to_string().contains("JSON"), "{wrong}");
 }

@@ -6,10 +6,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "attributes.h"
 #include "mapping.h"
 #include "messages.h"
 #include "msgpack.h"
-#include "tasklib/json.h"
 #include "workspace.h"
 
 namespace tasklib {
@@ -56,7 +56,7 @@ DataInstance &DataInstance::set_content_type(std::string content_type) {
 }
 
 DataInstance &DataInstance::set_user(std::string json) {
-  if (!is_json(json)) throw TaskError("user attributes have to be JSON text, not: " + json.substr(0, 100));
+  detail::check_attributes(json);
   user_ = std::move(json);
   attributes_set_ = true;
   return *this;

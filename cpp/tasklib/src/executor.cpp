@@ -12,6 +12,7 @@
 #include <typeinfo>
 #include <unordered_map>
 
+#include "attributes.h"
 #include "connection.h"
 #include "fault.h"
 #include "messages.h"
@@ -171,7 +172,7 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
       answer.clear();
       detail::AnswerInfo info;
       if (context && context->debug_) info.debug = *context->debug_;
-      if (context && is_json(context->info_.user)) info.user = context->info_.user;
+      if (context && is_json_object(context->info_.user)) info.user = context->info_.user;
       detail::append_fail(answer, message.call_id, text, info);
       std::fflush(stdout);
     };
@@ -196,9 +197,7 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
         fail(*context->error_);
       } else {
         const std::string &user = context->info_.user;
-        if (!user.empty() && !is_json(user)) {
-          throw TaskError("info().user has to be JSON text, not: " + user.substr(0, 100));
-        }
+        if (!user.empty()) detail::check_attributes(user);
         const std::size_t start = detail::begin_frame(answer);
         detail::append_done_head(answer, message.call_id, outputs.size());
         write_outputs(known.kind);

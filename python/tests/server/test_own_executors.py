@@ -283,6 +283,21 @@ class TestBothLanguages:
         assert split.info.user == {"lines": 3, "asked": {"by": ["me"]}}
         assert split.outputs["count"].info.user == {"unit": "lines"}
 
+    def test_attributes_are_objects(self, client: Client, language: str) -> None:
+        given: dict[str, Any] = {"steps": [1, -2.5], "name": "ř \U0001f600", "nothing": None}
+        with client.new_session() as session:
+            task = own_task(f"{language}/attributes")(config=json.dumps(given))
+            task.output.keep()
+            session.submit()
+            fetched = task.output.fetch()
+            assert (fetched.get_bytes(), fetched.info.user) == (b"content", given)
+            task.update()
+            assert task.info.user == given
+        for wrong in ("[1, 2]", '"text"', "7", "null"):
+            assert "JSON object" in error_of(client, f"{language}/attributes", config=wrong)
+        for wrong in ('{"a": 1e999}', '{"a": "\\ud800"}', "{"):
+            error_of(client, f"{language}/attributes", config=wrong)
+
     def test_errors_of_tasks_leave_the_executor_alone(self, client: Client, language: str) -> None:
         # The same process answers: with one cpu at a time, there are as many executors as cpus.
         pids = {run(client, f"{language}/pid") for _ in range(20)}

@@ -32,7 +32,7 @@ struct TaskSpec {
   /// The name that the client gave it for people; may be empty.
   std::string name;
   std::uint32_t cpus = 1;
-  /// `spec.user`, JSON text; empty if there is none.
+  /// `spec.user`, the text of a JSON object; empty if there is none.
   std::string user;
   std::vector<std::string> input_labels;
   std::vector<OutputSpec> outputs;
@@ -44,7 +44,7 @@ struct TaskSpec {
 struct TaskInfo {
   /// The number of the governor.
   std::uint32_t governor = 0;
-  /// `info.user` for the client: set it to JSON text.
+  /// `info.user` for the client: set it to the text of a JSON object. The task fails at its end if it is anything else.
   std::string user;
 };
 
@@ -67,7 +67,7 @@ class Context {
 
   /// The specification of the task.
   const TaskSpec &spec() const;
-  /// What is known of the execution; set `info().user` to leave JSON text for the client.
+  /// What is known of the execution; set `info().user` to leave a JSON object for the client.
   TaskInfo &info() { return info_; }
   /// The configuration of the task: nil if the client gave none.
   const Value &config() const;

@@ -89,9 +89,9 @@ class DataInstance {
   const std::string &content_type() const { return content_type_; }
   DataInstance &set_content_type(std::string content_type);
 
-  /// `info.user` of the object, JSON text; empty if there is none.
+  /// `info.user` of the object, the text of a JSON object; empty if there is none.
   const std::string &user() const { return user_; }
-  /// Throws a TaskError if this is not JSON.
+  /// Throws a TaskError if this is not a JSON object (is_json_object()).
   DataInstance &set_user(std::string json);
 
  protected:
