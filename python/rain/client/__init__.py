@@ -12,7 +12,15 @@ b'Hello world!'
 
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import CancelledException, RainException, RainWarning, SessionException, TaskException
+from ..common.errors import (
+    CancelledException,
+    ConnectionLost,
+    RainException,
+    RainTimeout,
+    RainWarning,
+    SessionException,
+    TaskException,
+)
 from . import tasks
 from .client import Client
 from .data import DataObject, blob, directory, pickled
@@ -32,6 +40,7 @@ __all__ = [
     "BrokenExecutor",
     "CancelledException",
     "Client",
+    "ConnectionLost",
     "DataObject",
     "Executor",
     "Input",
@@ -40,6 +49,7 @@ __all__ = [
     "OutputDir",
     "Program",
     "RainException",
+    "RainTimeout",
     "RainWarning",
     "Remote",
     "Session",

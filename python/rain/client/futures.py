@@ -7,10 +7,10 @@ import functools
 import pickle
 import threading
 import time
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
+from ..common.columns import to_column
 from ..common.errors import CancelledException, RainException, TaskException
 from ..executor.plain import result_of
 from .arguments import Deferred
@@ -261,11 +261,11 @@ class Executor(concurrent.futures.Executor):
         task.output._kept = False
         self._finished.append(task._oid)
         if len(self._finished) >= FREE_AT_ONCE or not self._pending:
-            numbers, self._finished = array("I", self._finished), []
-            self._tell("unkeep", {"objects": numbers.tobytes()})
+            numbers, self._finished = self._finished, []
+            self._tell("unkeep", {"objects": to_column(numbers)})
 
     def _cancel(self, future: TaskFuture[Any]) -> None:
-        self._tell("cancel", {"tasks": array("I", [future.task._id]).tobytes()})
+        self._tell("cancel", {"tasks": to_column([future.task._id])})
 
     def _tell(self, operation: str, body: dict[str, Any]) -> None:
         """Send a request whose reply does not matter: when it fails, so do those that matter."""
