@@ -128,6 +128,9 @@ impl Worker {
         task: ReadyTask,
         cpus: &[CpuId],
     ) {
+        if !session.begin(task.task()) {
+            return release_inputs(session, batch, task.task());
+        }
         let key = Arc::as_ptr(spec);
         let mut running = match self.take_running(key) {
             Some(running) => running,
@@ -289,7 +292,11 @@ impl Worker {
                 && let Route::Executor(other) = self.route(&located, kind)
                 && Arc::ptr_eq(&other, spec)
             {
-                return Some((task, batch));
+                if session.begin(task.task()) {
+                    return Some((task, batch));
+                }
+                release_inputs(session, &batch, task.task());
+                return None;
             }
         }
         self.next = Some(task);
