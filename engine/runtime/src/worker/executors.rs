@@ -150,6 +150,9 @@ impl Worker {
         task: ReadyTask,
         cpus: &[CpuId],
     ) {
+        if !session.begin(task.task()) {
+            return release_inputs(session, batch, task.task());
+        }
         let mut running = match self.take_running(key) {
             Some(running) => running,
             None => match ExecutorProcess::start(&key.spec, &self.shared.store) {
@@ -323,7 +326,11 @@ impl Worker {
                 && let Route::Executor(other) = self.route(&located, kind)
                 && *other == *key
             {
-                return Some((task, batch));
+                if session.begin(task.task()) {
+                    return Some((task, batch));
+                }
+                release_inputs(session, &batch, task.task());
+                return None;
             }
         }
         self.next = Some(task);
