@@ -29,7 +29,7 @@ class Batch:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.tasks: list[Task] = session._tasks[session._submitted_tasks :]
+        self.tasks: list[Task] = list(session._new_tasks)
         self.constants: list[DataObject] = list(session._constants)
         self.kept: list[DataObject] = list(session._kept)
         self.specified: list[Any] = list(session._specified)
@@ -62,7 +62,11 @@ class Batch:
     def commit(self) -> None:
         """The submit was carried out."""
         session = self.session
+        first = session._submitted_tasks
         session._submitted_tasks += len(self.tasks)
+        session._submitted.update(zip(range(first, session._submitted_tasks), self.tasks))
+        # Another thread may have added to it.
+        del session._new_tasks[: len(self.tasks)]
         session._submitted_objects = self.object_count
         session._kind_ids.update(self.new_kinds)
         for item in self.specified:

@@ -130,7 +130,7 @@ class Task:
             code = frame.f_code
         self._code = code
         self._instruction = frame.f_lasti
-        session._tasks.append(self)
+        session._new_tasks.append(self)
 
     @property
     def session(self) -> Session:
