@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 
@@ -31,6 +32,10 @@ class TaskException(SessionException):
         self.task = task
         self.error = error
         self.debug = debug
+
+
+class PickleException(RainException, pickle.PicklingError):
+    """A function or an argument cannot be pickled, so it cannot be sent."""
 
 
 class CancelledException(RainException):
