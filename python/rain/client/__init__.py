@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.errors import (
     CancelledException,
     ConnectionLost,
+    PickleException,
     RainException,
     RainTimeout,
     RainWarning,
@@ -34,7 +35,7 @@ from .task import Task
 from .waiting import as_completed
 
 if TYPE_CHECKING:
-    from .futures import BrokenExecutor, Executor, TaskFuture
+    from .futures import BrokenExecutor, Executor, RemoteException, TaskFuture
 
 __all__ = [
     "BrokenExecutor",
@@ -47,11 +48,13 @@ __all__ = [
     "InputDir",
     "Output",
     "OutputDir",
+    "PickleException",
     "Program",
     "RainException",
     "RainTimeout",
     "RainWarning",
     "Remote",
+    "RemoteException",
     "Session",
     "SessionException",
     "StoredResult",
@@ -69,7 +72,7 @@ __all__ = [
 ]
 
 # Imported when they are used: they need concurrent.futures and logging.
-_IN_FUTURES = ("BrokenExecutor", "Executor", "TaskFuture")
+_IN_FUTURES = ("BrokenExecutor", "Executor", "RemoteException", "TaskFuture")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 
@@ -39,6 +40,10 @@ class RainTimeout(RainException, TimeoutError):
 
 class ConnectionLost(RainException, ConnectionError):
     """There is no connection to the server: it cannot be reached, or the connection to it broke."""
+
+
+class PickleException(RainException, pickle.PicklingError):
+    """A function or an argument cannot be pickled, so it cannot be sent."""
 
 
 class CancelledException(RainException):
