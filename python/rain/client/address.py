@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..common.errors import ConnectionLost, RainException
 from .tcp import connect_tcp
-from .tls import Credentials, connect_tls
+from .tls import Carrier, Credentials, connect_tls
 
 CONNECT_SECONDS = 10.0
 _ACCESS_BYTES_MAX = 1 << 20
@@ -52,6 +52,8 @@ class Reached(NamedTuple):
     """For errors."""
     credentials: Credentials | None = None
     """What was shown there, which governors take, too."""
+    carrier: Carrier | None = None
+    """What carries bytes between `connection` and an encrypted one, if there is one."""
 
 
 def connect(host: str, port: int, access_file: str | None = None) -> Reached:
@@ -78,7 +80,8 @@ def connect(host: str, port: int, access_file: str | None = None) -> Reached:
         raise RainException(f"Not the name of a host: {host!r}") from None
     if access is not None and isinstance(access.get("tls"), dict):
         credentials = Credentials(access["tls"], access_file)
-        return Reached(connect_tls(tcp, credentials, f"{host}:{port}"), None, f"{host}:{port}", credentials)
+        plain, carrier = connect_tls(tcp, credentials, f"{host}:{port}")
+        return Reached(plain, None, f"{host}:{port}", credentials, carrier)
     if access is None:
         return Reached(
             tcp, None, f"{host}:{port} (asked without an access file: see access= of Client, and RAIN_ACCESS)"
