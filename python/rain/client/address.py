@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -75,6 +76,9 @@ def connect(host: str, port: int, access_file: str | None = None) -> Reached:
     try:
         tcp = connect_tcp(host or "localhost", port, CONNECT_SECONDS)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "(close some, or raise the limit: ulimit -n)"
+            raise RainException(f"No connection to {host}:{port} can be made: {error.strerror} {hint}") from None
         raise ConnectionLost(_refused(host, port, error, access, access_file)) from None
     except ValueError:
         raise RainException(f"Not the name of a host: {host!r}") from None
@@ -118,7 +122,7 @@ def _read_access(path: str, chosen: bool) -> dict[str, Any] | None:
             access = json.loads(file.read(_ACCESS_BYTES_MAX))
     except FileNotFoundError:
         if chosen:
-            raise RainException(f"There is no access file {path}") from None
+            raise ConnectionLost(f"There is no access file {path}") from None
         return None
     except (OSError, ValueError) as error:
         raise RainException(f"The access file {path} of a Rain server cannot be read: {error}") from None
