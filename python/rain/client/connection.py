@@ -112,6 +112,11 @@ class Connection:
         """Whether nothing can be sent any more."""
         return self._failure is not None
 
+    def check_open(self) -> None:
+        """Raise an exception if nothing can be sent any more."""
+        if self._failure is not None:
+            raise self._error()
+
     def prepare(self, operation: str, body: dict[str, Any]) -> Request:
         """A request that is still to be sent."""
         request_id = next(self._ids)
@@ -142,11 +147,16 @@ class Connection:
         After an exception, the request says whether the server gets it.
         """
         try:
-            self._open[request.id] = request
-            self._send(request, deadline)
-            self._wait(request, deadline)
-            self._leave(request)
+            try:
+                self._open[request.id] = request
+                self._send(request, deadline)
+                self._wait(request, deadline)
+                self._leave(request)
+            except BaseException:
+                self._forsake(request)
+                raise
         except BaseException:
+            # Once more, after an interrupt in the lines above.
             self._forsake(request)
             raise
         return self._body(request)
@@ -154,9 +164,13 @@ class Connection:
     def wait_again(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
         """Wait for the reply to a request whose thread had left; only for one with something in `forsaken`."""
         try:
-            request.has_left = False
-            self._wait(request, deadline)
-            self._leave(request)
+            try:
+                request.has_left = False
+                self._wait(request, deadline)
+                self._leave(request)
+            except BaseException:
+                self._forsake(request)
+                raise
         except BaseException:
             self._forsake(request)
             raise
