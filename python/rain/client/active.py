@@ -1,8 +1,9 @@
 """Which session new tasks and objects go to.
 
 ``with`` puts a session on a stack that belongs to the context (:mod:`contextvars`): each thread and each asyncio task
-has its own, and what runs in a copy of a context sees the sessions that were bound there. Where none is bound, two
-sessions can be meant: the default session, and the one that is bound elsewhere in this process, if it is the only one.
+has its own, and what runs in a copy of a context sees the sessions that were bound there. Where none is bound, the
+thread that has made a session the default one uses that; in others, any session can be meant that is bound somewhere
+in this process or is the default one, so there has to be only one.
 """
 
 from __future__ import annotations
@@ -76,17 +77,17 @@ def _session_elsewhere() -> Session:
     default = _default
     if default is not None and default[1] == threading.get_ident():
         return default[0]
-    bound = list(dict.fromkeys(binding.session for binding in list(_bound) if not binding.session._closed))
-    if len(bound) == 1:
-        return bound[0]
-    if bound:
-        raise RainException(
-            "There is no active session in this thread or asyncio task, and several are active in others "
-            f"({', '.join(map(repr, bound))}): say which one is meant with 'with session.bind_only():' here, or run "
-            "this in the context of the other one (contextvars.copy_context().run)"
-        )
+    meant = dict.fromkeys(binding.session for binding in list(_bound) if not binding.session._closed)
     if default is not None:
-        return default[0]
+        meant[default[0]] = None
+    if len(meant) == 1:
+        return meant.popitem()[0]
+    if meant:
+        raise RainException(
+            "There is no active session in this thread or asyncio task, and there are several elsewhere "
+            f"({', '.join(map(repr, meant))}): say which one is meant with 'with session.bind_only():' here, or run "
+            "this in the context where it is active (contextvars.copy_context().run)"
+        )
     if _fork.why:
         raise RainException(_fork.why)
     raise RainException(

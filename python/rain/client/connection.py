@@ -85,6 +85,7 @@ class Connection:
         self._ids = itertools.count()
         # Why nothing can be sent any more.
         self._failure: tuple[type[RainException], str] | None = None
+        self._is_forked = False
         self._reader = Role()
         # The requests whose replies somebody wants; of these, those that a thread waits for, and those with a function.
         self._open: dict[int, Request] = {}
@@ -115,6 +116,11 @@ class Connection:
     def check_open(self) -> None:
         """Raise an exception if nothing can be sent any more."""
         if self._failure is not None:
+            raise self._error()
+
+    def check_process(self) -> None:
+        """Raise an exception in a forked child."""
+        if self._is_forked:
             raise self._error()
 
     def prepare(self, operation: str, body: dict[str, Any]) -> Request:
@@ -213,6 +219,7 @@ class Connection:
             self.direct.close()
 
     def _forked(self, why: str) -> None:
+        self._is_forked = True
         self._failure = RainException, why
         self._open, self._waiting, self._with_takers = {}, {}, {}
         self._answered = deque()

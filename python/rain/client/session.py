@@ -591,6 +591,7 @@ class Session:
 
     def _check_open(self) -> None:
         if self._closed:
+            self.client._connection.check_process()
             raise SessionException(f"{self!r} cannot be used any more")
         if self._interrupted:
             self._locked(self._settle_later)
