@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import RainException
+from ..common.errors import PickleException, RainException
 from .task import check_input
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ PLAIN_TYPES = frozenset((int, str, bytes, float, bool, type(None)))
 class Deferred:
     """Something that stands for the result of a task, and travels as that when it is an argument."""
 
-    def as_argument(self) -> tuple[Any, ...]:
-        """How to pickle it as an argument, in the form of ``__reduce__``."""
+    def as_argument(self, session: Session | None) -> tuple[Any, ...]:
+        """How to pickle it as an argument of a call in a session, in the form of ``__reduce__``.
+
+        Without a session it stands in something that can refer to no data objects.
+        """
         raise NotImplementedError
 
 
@@ -61,7 +64,7 @@ def pickle_arguments(
     from .pickler import ArgumentPickler
 
     buffer = io.BytesIO()
-    pickler = ArgumentPickler(buffer, found)
+    pickler = ArgumentPickler(buffer, found, session)
     position = 0
     try:
         # One pickle after the other with a common memo, to know which parameter a data object belongs to.
@@ -78,9 +81,9 @@ def pickle_arguments(
         where = culprit(
             values[position],
             f"argument {named[position]!r}",
-            lambda part: ArgumentPickler(io.BytesIO(), found).dump(part),
+            lambda part: ArgumentPickler(io.BytesIO(), found, session).dump(part),
         )
-        raise RainException(
+        raise PickleException(
             f"An argument of {function}() cannot be pickled: {type(error).__name__}: {error} ({where})"
         ) from error
     return buffer.getvalue(), tuple(inputs.values())

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..common.errors import RainException
+from ..common.errors import PickleException, RainException
 from ..common.identity import IdentityMap
 from ..common.pickling import PROTOCOL
 from ..common.reference import is_by_reference
@@ -47,7 +47,8 @@ class Capture:
         once: It will hardly be called again, so nothing is remembered for later calls.
 
     Raises:
-        RainException: It cannot be pickled.
+        PickleException: It cannot be pickled.
+        RainException: It refers to data objects.
     """
 
     __slots__ = ("_watch", "code", "digest", "family", "size", "sources")
@@ -85,7 +86,7 @@ class Capture:
             where = culprit(
                 called, "the function itself", lambda part: FunctionPickler(io.BytesIO(), called, True).dump(part)
             )
-            raise RainException(
+            raise PickleException(
                 f"Remote function {name}() cannot be pickled: {type(error).__name__}: {error} ({where})"
             ) from error
         self._watch = None
@@ -209,7 +210,8 @@ def capture(called: Any, name: str) -> Capture:
     """What something that can be called is now.
 
     Raises:
-        RainException: It cannot be pickled.
+        PickleException: It cannot be pickled.
+        RainException: It refers to data objects.
     """
     if isinstance(called, MethodType):
         # The method itself is made anew each time that it is looked up.

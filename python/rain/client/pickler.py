@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from types import FunctionType, GeneratorType
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..common.by_value import ByValuePickler
 from ..common.errors import RainException
@@ -15,12 +15,18 @@ from .data import DataObject
 from .sendable import Sendable
 from .task import Task
 
+if TYPE_CHECKING:
+    from .session import Session
+
 
 class _Pickler(ByValuePickler):
+    # The session of the call; None where data objects cannot be referred to.
+    _session: Session | None = None
+
     def reduce_instance(self, obj: Any) -> Any:
         if isinstance(obj, Sendable):
             return obj.reduce_to_function()
-        return obj.as_argument() if isinstance(obj, Deferred) else NotImplemented
+        return obj.as_argument(self._session) if isinstance(obj, Deferred) else NotImplemented
 
     def reduce_function(self, function: FunctionType) -> Any:
         # A remote function stands in its module under the name of what it was made of.
@@ -33,9 +39,10 @@ class _Pickler(ByValuePickler):
 class ArgumentPickler(_Pickler):
     """Pickles arguments; `found` says what stands for a data object among them."""
 
-    def __init__(self, file: io.BytesIO, found: Callable[[Any], Any]) -> None:
+    def __init__(self, file: io.BytesIO, found: Callable[[Any], Any], session: Session) -> None:
         super().__init__(file)
         self._found = found
+        self._session = session
 
     def persistent_id(self, obj: Any) -> Any:
         """What stands for a data object; None for everything else."""

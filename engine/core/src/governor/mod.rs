@@ -35,6 +35,12 @@ pub enum Event<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// What `Action::CancelWaiting` has found.
+    CancelledWaiting {
+        session: SessionId,
+        ticket: u64,
+        tasks: Vec<u32>,
+    },
     /// A task has failed.
     Failed {
         session: SessionId,
@@ -81,6 +87,12 @@ pub enum Action<D> {
     /// Stop these tasks, or do not begin them.
     CancelTasks {
         session: SessionId,
+        tasks: Vec<u32>,
+    },
+    /// Do not begin those of these tasks that have not begun, and tell which they are with `Event::CancelledWaiting`.
+    CancelWaiting {
+        session: SessionId,
+        ticket: u64,
         tasks: Vec<u32>,
     },
     /// Take up to `count` tasks that have not begun out of the queues, and tell with `Event::TakenBack`, also of none.
@@ -169,6 +181,11 @@ impl Governor {
                     actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
                 }
             }
+            Event::CancelledWaiting { session, ticket, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::CancelledWaiting { session, ticket, tasks }));
+                }
+            }
             Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
         }
     }
@@ -200,6 +217,11 @@ impl Governor {
             ToGovernor::CancelTasks { session, tasks } => {
                 if self.sessions.contains_key(&session) {
                     actions.push(Action::CancelTasks { session, tasks });
+                }
+            }
+            ToGovernor::CancelWaiting { session, ticket, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::CancelWaiting { session, ticket, tasks });
                 }
             }
             ToGovernor::GiveBack { session, count } => {
