@@ -187,6 +187,7 @@ pub fn map_contents<A, B>(
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
             FromGovernor::GaveBack { session, tasks } => FromGovernor::GaveBack { session, tasks },
+            FromGovernor::Lending { tasks } => FromGovernor::Lending { tasks },
             FromGovernor::InputLost { session, object, why } => FromGovernor::InputLost { session, object, why },
         }),
         Message::BetweenGovernors(message) => Message::BetweenGovernors(match message {

@@ -35,6 +35,10 @@ pub enum Event<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// So many running tasks wait for other tasks now.
+    Lending {
+        calls: u32,
+    },
     /// A task has failed.
     Failed {
         session: SessionId,
@@ -169,6 +173,7 @@ impl Governor {
                     actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
                 }
             }
+            Event::Lending { calls } => actions.push(to_server(FromGovernor::Lending { tasks: calls })),
             Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
         }
     }

@@ -5,6 +5,7 @@ mod environment;
 mod lookup;
 mod spawn;
 mod tail;
+mod threads;
 
 pub(crate) use child::{Child, Ending};
 pub(crate) use environment::Environment;
