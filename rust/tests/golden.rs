@@ -190,7 +190,10 @@ fn answers() -> Vec<(&'static str, FromExecutor<'static>)> {
         ),
         ("done-empty", FromExecutor::Done(0, Vec::new(), CallInfo::default())),
         ("fail", FromExecutor::Fail(3, failure("example1/hello takes 1 input, but was given 2".into(), None, None))),
-        ("fail-full", FromExecutor::Fail(70_000, failure("ř".repeat(200), some("before"), some(r#"{"pixels": 12}"#)))),
+        (
+            "fail-full",
+            FromExecutor::Fail(70_000, failure("ř".repeat(200), some("before"), some(r#"{"steps": [1, 2]}"#))),
+        ),
     ]
 }
 

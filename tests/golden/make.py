@@ -70,7 +70,7 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         "fail-full",
         "executor",
         "an error with debug messages and info.user; the message needs a length of two bytes",
-        ["fail", 70000, {"message": "ř" * 200, "debug": "before", "user": '{"pixels": 12}'}],
+        ["fail", 70000, {"message": "ř" * 200, "debug": "before", "user": '{"steps": [1, 2]}'}],
     ),
     ("return", "executor", "calls that have not begun, given back; the process goes on", ["return", [3, 70000], None]),
     (

@@ -22,7 +22,7 @@ pub enum Request {
     WaitAll(SessionRef),
     Fetch(Fetch),
     Unkeep(Unkeep),
-    Cancel(Items),
+    Cancel(Cancel),
     Info(Items),
     Status,
     Stop,
@@ -193,6 +193,15 @@ pub struct FetchHeader {
 pub struct Unkeep {
     pub session: u32,
     pub objects: ByteBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancel {
+    pub session: u32,
+    pub tasks: ByteBuf,
+    /// Leave tasks alone that have begun.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 /// Why a request was not carried out; what it names is in `message`.

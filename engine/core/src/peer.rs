@@ -18,6 +18,12 @@ pub enum ToGovernor<D> {
         session: SessionId,
         tasks: Vec<TaskIndex>,
     },
+    /// Do not begin these tasks; those that have begun go on. Answered with `FromGovernor::CancelledWaiting`.
+    CancelWaiting {
+        session: SessionId,
+        ticket: u64,
+        tasks: Vec<TaskIndex>,
+    },
     /// Give back up to `count` tasks that have not begun, for governors that have nothing to do.
     GiveBack {
         session: SessionId,
@@ -106,6 +112,12 @@ pub enum FromGovernor<D> {
     /// The answer to `GiveBack`. Their inputs are there, and each task's claims on what it reads and makes are the server's now.
     GaveBack {
         session: SessionId,
+        tasks: Vec<TaskIndex>,
+    },
+    /// The answer to `ToGovernor::CancelWaiting`: those of its tasks that have not begun, and never will.
+    CancelledWaiting {
+        session: SessionId,
+        ticket: u64,
         tasks: Vec<TaskIndex>,
     },
     /// No holder of `Run::remote` could give this input; why.

@@ -290,6 +290,10 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     self.interrupt_workers();
                 }
             }
+            Action::CancelWaiting { session, ticket, tasks } => {
+                let tasks = sessions.get(session.0).map(|session| session.cancel_waiting(tasks)).unwrap_or_default();
+                self.taken_back.push_back(Event::CancelledWaiting { session, ticket, tasks });
+            }
             Action::EndOfWork { at } => self.shared.end.set(at),
             Action::TakeBack { session, count } => {
                 let tasks = sessions.get(session.0).map(|session| self.take_back(&session, count)).unwrap_or_default();
@@ -317,6 +321,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             let Some(task) = pool.take_back() else { break };
             let is_wanted = task.session() == session.number
                 && !session.is_cancelled(task.task())
+                && !session.has_begun(task.task())
                 && !session.is_retried(task.task());
             if is_wanted { taken.push(task.task()) } else { others.push(task) }
         }

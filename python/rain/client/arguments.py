@@ -11,7 +11,7 @@ import io
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..common.errors import RainException
+from ..common.errors import PickleException, RainException
 from .task import check_input
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ PLAIN_TYPES = frozenset((int, str, bytes, float, bool, type(None)))
 class Deferred:
     """Something that stands for the result of a task, and travels as that when it is an argument."""
 
-    def as_argument(self) -> tuple[Any, ...]:
-        """How to pickle it as an argument, in the form of ``__reduce__``."""
+    def as_argument(self, session: Session | None) -> tuple[Any, ...]:
+        """How to pickle it as an argument of a call in a session, in the form of ``__reduce__``.
+
+        Without a session it stands in something that can refer to no data objects.
+        """
         raise NotImplementedError
 
 
@@ -52,7 +55,7 @@ def pickle_arguments(
     from .pickler import Pickler
 
     buffer = io.BytesIO()
-    pickler = Pickler(buffer, found)
+    pickler = Pickler(buffer, found, session)
     try:
         # One pickle after the other with a common memo, to know which parameter a data object belongs to.
         pickler.dump((len(args), list(kwargs)))
@@ -61,7 +64,7 @@ def pickle_arguments(
     except RainException:
         raise
     except Exception as error:
-        raise RainException(
+        raise PickleException(
             f"An argument of {function}() cannot be pickled: {type(error).__name__}: {error}"
         ) from error
     return buffer.getvalue(), tuple(inputs.values())
@@ -93,7 +96,7 @@ def pickle_callable(function: Callable[..., Any], name: str) -> bytes:
     except RainException as error:
         raise RainException(f"Remote function {name}() cannot be sent: {error}") from None
     except Exception as error:
-        raise RainException(f"Remote function {name}() cannot be pickled: {type(error).__name__}: {error}") from error
+        raise PickleException(f"Remote function {name}() cannot be pickled: {type(error).__name__}: {error}") from error
     return buffer.getvalue()
 
 

@@ -151,13 +151,14 @@ class Picture:
 def session_html(session: Session) -> str:
     """A session for a notebook: what it is, its graph, its tasks."""
     name = f" “{html.escape(session.name)}”" if session.name else ""
-    state = "closed" if session.closed else f"{len(session._tasks)} tasks, {session.task_count} not submitted"
+    tasks = session._tasks
+    state = "closed" if session.closed else f"{len(tasks)} tasks, {session.task_count} not submitted"
     head = f"<p><b>Session {session.session_id}</b>{name}: {state}</p>"
-    if not session._tasks:
+    if not tasks:
         return head
-    if len(session._tasks) > LARGEST:
-        return head + tasks_html(session._tasks[:20]) + f"<p>… and {len(session._tasks) - 20} more tasks</p>"
-    return head + Picture(session).svg() + tasks_html(session._tasks)
+    if len(tasks) > LARGEST:
+        return head + tasks_html(tasks[:20]) + f"<p>… and {len(tasks) - 20} more tasks</p>"
+    return head + Picture(session).svg() + tasks_html(tasks)
 
 
 def tasks_html(tasks: Iterable[Task]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
 from ..common.errors import CancelledException, RainException, SessionException, TaskException
 from . import active
@@ -42,8 +42,10 @@ class Session:
         self._closed = False
         self._failed = False
         self._submitting = threading.RLock()
-        # All tasks, by id; those from _submitted_tasks on are not submitted.
-        self._tasks: list[Task] = []
+        # Tasks that are not submitted, and the others by id, without those that are forgotten.
+        self._new_tasks: list[Task] = []
+        self._submitted: dict[int, Task] = {}
+        # How many ids were given away.
         self._submitted_tasks = 0
         self._submitted_objects = 0
         self._kinds: dict[tuple[Any, ...], Kind] = {}
@@ -64,13 +66,17 @@ class Session:
     @property
     def task_count(self) -> int:
         """The number of tasks that are not submitted."""
-        return len(self._tasks) - self._submitted_tasks
+        return len(self._new_tasks)
 
     @property
     def dataobj_count(self) -> int:
         """The number of data objects that are not submitted: constants and outputs of tasks."""
-        tasks = self._tasks[self._submitted_tasks :]
-        return len(self._constants) + sum(task._kind.n_outputs for task in tasks)
+        return len(self._constants) + sum(task._kind.n_outputs for task in self._new_tasks)
+
+    @property
+    def _tasks(self) -> list[Task]:
+        """All tasks that are not forgotten, in the order of their ids."""
+        return [*self._submitted.values(), *self._new_tasks]
 
     def submit(self) -> None:
         """Send what was added since the last submit to the server, where it starts to run.
@@ -101,7 +107,7 @@ class Session:
     def discard(self) -> None:
         """Drop all tasks and objects that are not submitted, as after a submit that was refused."""
         with self._submitting:
-            del self._tasks[self._submitted_tasks :]
+            self._new_tasks.clear()
             for pending in (self._constants, self._kept, self._shown, self._specified):
                 pending.clear()
 
@@ -109,8 +115,7 @@ class Session:
         """Take out tasks that were made last and not submitted."""
         with self._submitting:
             gone = set(map(id, tasks))
-            start = self._submitted_tasks
-            self._tasks[start:] = [task for task in self._tasks[start:] if id(task) not in gone]
+            self._new_tasks[:] = [task for task in self._new_tasks if id(task) not in gone]
             self._shown[:] = [task for task in self._shown if id(task) not in gone]
             self._kept[:] = [item for item in self._kept if id(item._task) not in gone]
 
@@ -133,7 +138,7 @@ class Session:
         if not listed:
             return []
         reply = self._request("wait_some", self._columns(listed, "wait for"))
-        tasks, objects = (set(array("I", reply[name])) for name in ("tasks", "objects"))
+        tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
         return [item for item in listed if (item._id in tasks if isinstance(item, Task) else item._oid in objects)]
 
     def wait_all(self, progress: bool = False) -> None:
@@ -143,7 +148,7 @@ class Session:
             progress: Show a progress bar (needs the package tqdm).
         """
         if progress:
-            self._watch(list(self._tasks[: self._submitted_tasks]))
+            self._watch(list(self._submitted.values()))
         self._request("wait_all", {})
 
     def as_completed(self, items: Iterable[Item] | None = None, progress: bool = False) -> Iterator[Item]:
@@ -153,7 +158,7 @@ class Session:
             items: The tasks and objects (default: all tasks that are submitted).
             progress: Show a progress bar (needs the package tqdm).
         """
-        chosen = list(self._tasks[: self._submitted_tasks]) if items is None else as_items(items, "wait for")
+        chosen = list(self._submitted.values()) if items is None else as_items(items, "wait for")
         self._check_items(chosen, "wait for")
         return as_completed(chosen, progress)
 
@@ -170,7 +175,7 @@ class Session:
             The tasks that were cancelled; those that had finished before are not among them.
         """
         if tasks is None:
-            chosen = array("I", range(self._submitted_tasks)).tobytes()
+            chosen = to_column(list(self._submitted))
         else:
             listed = as_items(tasks, "cancel")
             for item in listed:
@@ -180,7 +185,9 @@ class Session:
         if not chosen:
             return []
         reply = self._request("cancel", {"tasks": chosen})
-        return [self._tasks[number] for number in array("I", reply["tasks"])]
+        # Calls of an executor may be forgotten meanwhile.
+        found = map(self._submitted.get, from_column(reply["tasks"]))
+        return [task for task in found if task is not None]
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
         """Make a task for each item of an iterable; several iterables give a function as many arguments.
@@ -232,7 +239,7 @@ class Session:
                 raise RainException(f"Only data objects can be freed; use unkeep_outputs() of {dataobj!r}")
             if not dataobj._kept:
                 raise RainException(f"{dataobj!r} is not kept")
-        self._request("unkeep", {"objects": array("I", [dataobj._oid for dataobj in listed]).tobytes()})
+        self._request("unkeep", {"objects": to_column(dataobj._oid for dataobj in listed)})
         for dataobj in listed:
             assert isinstance(dataobj, DataObject)
             dataobj._kept = False
@@ -366,10 +373,16 @@ class Session:
         for _ in as_completed(items, progress=True):
             pass
 
+    def _task(self, number: int) -> Task | None:
+        """The task with an id, also that of a submit that was refused; None if it is forgotten."""
+        task = self._submitted.get(number)
+        new = number - self._submitted_tasks
+        return self._new_tasks[new] if task is None and 0 <= new < len(self._new_tasks) else task
+
     def _exception(self, error: dict[str, Any]) -> RainException:
         message = error.get("message") or "unknown error"
         number = error.get("task")
-        task = self._tasks[number] if number is not None and number < len(self._tasks) else None
+        task = self._task(number) if number is not None else None
         if error.get("kind") in ("task", "session"):
             self._failed = True
         if error.get("kind") == "task":
@@ -396,7 +409,7 @@ class Session:
         self._check_items(listed, action)
         tasks = [item._id for item in listed if isinstance(item, Task)]
         objects = [item._oid for item in listed if isinstance(item, DataObject)]
-        return {"tasks": array("I", tasks).tobytes(), "objects": array("I", objects).tobytes()}
+        return {"tasks": to_column(tasks), "objects": to_column(objects)}
 
     def _check_items(self, items: Iterable[Any], action: str) -> None:
         self._check_open()

@@ -50,11 +50,24 @@ class Function:
         self.plain: str | None = options.get("plain")
         # One blob that is returned as it is.
         self.simple = len(self.outputs) == 1 and self.outputs[0][1] is DataType.BLOB and self.encode is None
-        self.call = _load(options)
+        try:
+            self.call = _load(options)
+        except RainException as error:
+            if self.plain != "outcome":
+                raise
+            # What became of the call, and not a failure of its task.
+            self.call = _raising(error)
 
 
 def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """What a remote function is for other functions that were pickled with it: the function itself."""
+    return function
+
+
+def _raising(error: RainException) -> Callable[..., Any]:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        raise error.with_traceback(None)
+
     return function
 
 
@@ -68,7 +81,8 @@ def _load(options: dict[str, Any]) -> Callable[..., Any]:
     sys.path += [entry for entry in options["path"] if entry not in sys.path and os.path.exists(entry)]
     try:
         loaded: Callable[..., Any] = pickle.loads(code)
-    except Exception as error:
+    # Also SystemExit of a module that it is imported from.
+    except BaseException as error:
         raise RainException(
             f"Remote function {options['name']}() cannot be loaded: {type(error).__name__}: {error} "
             f"(executor: {sys.executable}, Python {sys.version.split()[0]})"

@@ -39,6 +39,12 @@ pub enum Event<D> {
     Lending {
         calls: u32,
     },
+    /// What `Action::CancelWaiting` has found.
+    CancelledWaiting {
+        session: SessionId,
+        ticket: u64,
+        tasks: Vec<u32>,
+    },
     /// A task has failed.
     Failed {
         session: SessionId,
@@ -85,6 +91,12 @@ pub enum Action<D> {
     /// Stop these tasks, or do not begin them.
     CancelTasks {
         session: SessionId,
+        tasks: Vec<u32>,
+    },
+    /// Do not begin those of these tasks that have not begun, and tell which they are with `Event::CancelledWaiting`.
+    CancelWaiting {
+        session: SessionId,
+        ticket: u64,
         tasks: Vec<u32>,
     },
     /// Take up to `count` tasks that have not begun out of the queues, and tell with `Event::TakenBack`, also of none.
@@ -174,6 +186,11 @@ impl Governor {
                 }
             }
             Event::Lending { calls } => actions.push(to_server(FromGovernor::Lending { tasks: calls })),
+            Event::CancelledWaiting { session, ticket, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::CancelledWaiting { session, ticket, tasks }));
+                }
+            }
             Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
         }
     }
@@ -205,6 +222,11 @@ impl Governor {
             ToGovernor::CancelTasks { session, tasks } => {
                 if self.sessions.contains_key(&session) {
                     actions.push(Action::CancelTasks { session, tasks });
+                }
+            }
+            ToGovernor::CancelWaiting { session, ticket, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::CancelWaiting { session, ticket, tasks });
                 }
             }
             ToGovernor::GiveBack { session, count } => {

@@ -103,6 +103,11 @@ pub enum Command<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// Cancel those of the tasks that have not begun.
+    CancelWaiting {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
     Info {
         session: SessionId,
         tasks: Vec<u32>,
@@ -364,6 +369,9 @@ impl<D: Clone> Server<D> {
                 let Some(governor) = self.governors.get_mut(&id) else { return };
                 session.take_back(id, governor, &tasks, actions);
                 self.to_place.insert(session.id);
+            }
+            FromGovernor::CancelledWaiting { session, ticket, tasks } => {
+                self.cancelled_waiting(id, session, ticket, tasks, actions);
             }
             FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
             FromGovernor::Lending { tasks } => {

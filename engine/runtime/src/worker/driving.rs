@@ -1,7 +1,7 @@
 //! How a worker drives an executor process: one call after the other, quick ones sent ahead.
 
 use super::lending::LentCall;
-use super::settling::Lost;
+use super::settling::{Lost, release_inputs};
 use super::{Route, Worker, WorkerShared, kind_id, plain_failure};
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
@@ -82,6 +82,9 @@ impl Worker {
         task: ReadyTask,
         cpus: &[CpuId],
     ) {
+        if !session.begin(task.task()) {
+            return release_inputs(session, batch, task.task());
+        }
         let worker = self.queue.index();
         let running = match self.shared.executors.get(key, worker, &self.interrupt) {
             Ok(running) => running,
@@ -256,7 +259,11 @@ impl Worker {
                 && let Route::Executor(other) = self.route(&located, kind)
                 && other == *key
             {
-                return Some((task, batch));
+                if session.begin(task.task()) {
+                    return Some((task, batch));
+                }
+                release_inputs(session, &batch, task.task());
+                return None;
             }
         }
         self.next = Some(task);

@@ -264,6 +264,7 @@ impl Worker {
                 self.clock.lap();
                 return self.settling().finish(session, batch, task);
             }
+            Route::BuiltIn if !session.begin(task) => return release_inputs(session, batch, task),
             Route::BuiltIn => {}
             Route::Executor(_) | Route::Unknown => {
                 let name = batch.kind(task).executor();

@@ -112,8 +112,9 @@ impl Settling<'_> {
 
     /// Calls that an executor has not begun go to another one.
     pub(super) fn return_calls(&mut self, session: &Session, calls: impl IntoIterator<Item = u64>) {
-        for call in calls {
-            self.again(session, call as u32);
+        for task in calls.into_iter().map(|call| call as u32) {
+            session.put_back(task);
+            self.again(session, task);
         }
     }
 
