@@ -55,6 +55,15 @@ impl Environment {
         true
     }
 
+    /// Adds a variable unless there is one of this name, inherited or added.
+    pub(crate) fn add_default(&mut self, name: &str, value: &str) {
+        let is_there = |known: &OsString| known == name;
+        if !inherited().iter().any(|(known, _)| is_there(known)) && !self.added.iter().any(|(known, _)| is_there(known))
+        {
+            self.added.extend(entry(OsStr::new(name), OsStr::new(value)).map(|entry| (name.into(), entry)));
+        }
+    }
+
     /// The `PATH` that was added, if any.
     pub(crate) fn added_path(&self) -> Option<OsString> {
         let (_, entry) = self.added.iter().find(|(name, _)| name == "PATH")?;
