@@ -108,7 +108,7 @@ void frames_of_executors_are_written() {
   frame.clear();
   std::string long_message;
   for (int i = 0; i < 200; ++i) long_message += "ř";
-  append_fail(frame, 70000, long_message, {"before", "[1, 2]"});
+  append_fail(frame, 70000, long_message, {"before", "{\"steps\": [1, 2]}"});
   CHECK(frame == read_file("fail-full.bin"));
 
   frame.clear();

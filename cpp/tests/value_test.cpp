@@ -57,14 +57,29 @@ void values_say_what_they_are_not() {
 }
 
 void json_is_checked() {
-  for (const char *good : {"{}", "[]", " [1, -2.5e+3, 0, true, null, \"\\u00e9\\n\"] ", "{\"a\": {\"b\": []}}", "7", "\"ř\""}) {
+  for (const char *good : {"{}", "[]", " [1, -2.5e+3, 0, true, null, \"\\u00e9\\n\"] ", "{\"a\": {\"b\": []}}", "7", "\"ř\"",
+                           "1e308", "-1.7976931348623157e308", "0e999", "0.0e-0", "1e-99999999999999999999", "\"\\uD83d\\uDe00\""}) {
     if (!is_json(good)) check::fail(__FILE__, __LINE__, good);
   }
   for (const char *bad : {"", "{", "[1,]", "{a: 1}", "{\"a\" 1}", "01", "1.", ".5", "1e", "\"", "\"\\x\"", "\"\\u12g4\"",
-                          "[] []", "nul", "\"\n\"", "\"\xff\"", "-"}) {
+                          "[] []", "nul", "\"\n\"", "\"\xff\"", "-", "-01", "1e+", "0x1", "\"\\u12\"",
+                          // What most readers of JSON do not take, though its grammar has it.
+                          "1e999", "[-1e309]", "1.7976931348623159e308", "1e99999999999999999999", "\"\\ud800\"",
+                          "\"\\udc00\\ud800\"", "\"\\ud800\\n\"", "\"\\ud800\\ud800\""}) {
     if (is_json(bad)) check::fail(__FILE__, __LINE__, bad);
   }
   CHECK(!is_json(std::string(100000, '[')));
+  CHECK(is_json(std::string(127, '[') + std::string(127, ']')));
+  CHECK(!is_json(std::string(128, '[') + std::string(128, ']')));
+  // Long numbers: what counts is their size.
+  CHECK(is_json("1" + std::string(308, '0')) && !is_json("1" + std::string(309, '0')));
+  CHECK(is_json("0." + std::string(400, '0') + "1e700") && !is_json("0." + std::string(400, '0') + "1e710"));
+  for (const char *object : {"{}", " \n{\"a\": [1]}", "{\"\": null}"}) {
+    if (!is_json_object(object)) check::fail(__FILE__, __LINE__, object);
+  }
+  for (const char *other : {"", " ", "[1, 2]", "7", "\"{}\"", "null", "{", "{}{}", "{\"a\": 1e999}"}) {
+    if (is_json_object(other)) check::fail(__FILE__, __LINE__, other);
+  }
   CHECK_EQUAL(json_quote("a\"\\\n\t\r\x01ř"), "\"a\\\"\\\\\\n\\t\\r\\u0001ř\"");
   CHECK(is_json(json_quote("\xff\x00x")));
 }

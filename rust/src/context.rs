@@ -1,5 +1,6 @@
 //! What a task knows of itself.
 
+use crate::attributes;
 use crate::error::Error;
 use crate::messages::{Call, CallInfo, Kind};
 use crate::workspace::Workspace;
@@ -103,15 +104,16 @@ impl<'a> Context<'a> {
     /// # Errors
     /// If it is not a `T`.
     pub fn user<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
-        self.user_json().map(serde_json::from_str).transpose().map_err(Error::Json)
+        self.user_json().map(attributes::from_json).transpose()
     }
 
-    /// Sets `info.user` of the task, which the client can read, to anything that has a JSON form.
+    /// Sets `info.user` of the task, which the client can read, to anything whose JSON form is an object: a structure, a
+    /// map, `serde_json::json!({...})`.
     ///
     /// # Errors
-    /// If it has none.
+    /// If its JSON form is anything else.
     pub fn set_user<T: Serialize + ?Sized>(&mut self, user: &T) -> Result<(), Error> {
-        self.info.user = Some(serde_json::to_string(user)?);
+        self.info.user = Some(attributes::to_json(user)?);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::{ExecutorError, TaskResult};
-use crate::input::Input;
+use crate::input::{Input, InputPaths};
 use crate::messages::{
     Call, CallInfo, CallOutput, Failure, FromExecutor, FromGovernor, Kind, PROTOCOL_VERSION, Register, append_frame,
     decode,
@@ -206,7 +206,8 @@ fn run_task(
         kind.outputs.iter().map(|spec| Output::new(spec.clone(), workspace.clone())).collect();
     function(context, &inputs, &mut outputs).map_err(|error| describe(&*error))?;
     let mut inline_left = INLINE_BYTES_PER_ANSWER_MAX;
-    let finished = outputs.into_iter().map(|output| output.finish(&mut inline_left));
+    let paths = InputPaths::new(&inputs);
+    let finished = outputs.into_iter().map(|output| output.finish(&paths, &mut inline_left));
     finished.collect::<Result<_, _>>().map_err(|error| describe(&error))
 }
 

@@ -90,6 +90,9 @@ pub struct CallExtra<'a> {
     pub user: Option<&'a str>,
     pub governor: u32,
     pub outputs: u32,
+    /// Number of the first task of the submit that the task came with.
+    #[serde(default)]
+    pub submit: u32,
 }
 
 /// A task to be run.

@@ -12,6 +12,7 @@
 #include <typeinfo>
 #include <unordered_map>
 
+#include "attributes.h"
 #include "connection.h"
 #include "fault.h"
 #include "messages.h"
@@ -171,13 +172,13 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
       answer.clear();
       detail::AnswerInfo info;
       if (context && context->debug_) info.debug = *context->debug_;
-      if (context && is_json(context->info_.user)) info.user = context->info_.user;
+      if (context && is_json_object(context->info_.user)) info.user = context->info_.user;
       detail::append_fail(answer, message.call_id, text, info);
       std::fflush(stdout);
     };
     answer.clear();
     const auto kind_found = state_->kinds.find(message.kind_id);
-    workspace.begin_call(message.session_id,
+    workspace.begin_call(message,
                          kind_found == state_->kinds.end() ? nullptr : kind_found->second.kind.type.c_str());
     try {
       const State::KnownKind &known = state_->known(message.kind_id);
@@ -196,9 +197,7 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
         fail(*context->error_);
       } else {
         const std::string &user = context->info_.user;
-        if (!user.empty() && !is_json(user)) {
-          throw TaskError("info().user has to be JSON text, not: " + user.substr(0, 100));
-        }
+        if (!user.empty()) detail::check_attributes(user);
         const std::size_t start = detail::begin_frame(answer);
         detail::append_done_head(answer, message.call_id, outputs.size());
         write_outputs(known.kind);

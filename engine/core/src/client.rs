@@ -99,6 +99,9 @@ pub struct WireKind {
     pub timeout: Option<f64>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i32,
+    /// Tasks of kinds with different ones are not run by the same executor process.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub process: String,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

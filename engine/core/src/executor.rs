@@ -12,8 +12,20 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromExecutor {
     Register(Register),
-    Done { call: u64, outputs: Vec<CallOutput>, info: CallInfo },
-    Fail { call: u64, failure: CallFailure },
+    Done {
+        call: u64,
+        outputs: Vec<CallOutput>,
+        info: CallInfo,
+    },
+    Fail {
+        call: u64,
+        failure: CallFailure,
+    },
+    /// Calls that have not begun and are given back. With a reason the process must not be given any others.
+    Return {
+        calls: Vec<u64>,
+        reason: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +91,8 @@ pub struct CallExtra<'a> {
     pub user: Option<&'a str>,
     pub governor: u32,
     pub outputs: u32,
+    /// Number of the first task of the submit that the task came with.
+    pub submit: u32,
 }
 
 impl Serialize for InputSource<'_> {
@@ -148,6 +162,7 @@ impl<'de> Deserialize<'de> for ExecutorFrame {
                         info: element(&mut seq)?,
                     },
                     "fail" => FromExecutor::Fail { call: element(&mut seq)?, failure: element(&mut seq)? },
+                    "return" => FromExecutor::Return { calls: element(&mut seq)?, reason: element(&mut seq)? },
                     other => return Err(de::Error::custom(format!("unknown message {other:?}"))),
                 };
                 if seq.next_element::<IgnoredAny>()?.is_some() {
@@ -216,6 +231,7 @@ impl From<&Kind> for WireKind {
             retries: kind.retries,
             timeout: kind.timeout.map(|timeout| timeout.as_secs_f64()),
             priority: kind.priority,
+            process: kind.process.clone(),
         }
     }
 }

@@ -7,7 +7,7 @@ use fixture::{
 };
 use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{INLINE_BYTES_MAX, Object};
-use rain_exec::{Answer, ExecutorError, ExecutorFault, ExecutorProcess, ExecutorSpec, TaskOutcome, python_spec};
+use rain_exec::{ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, TaskOutcome, python_spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,15 @@ fn spec(args: &[&str]) -> ExecutorSpec {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.py");
     let command = ["python3".into(), script.into()].into_iter().chain(args.iter().map(Into::into)).collect();
     ExecutorSpec { name: "fake".into(), command, env: vec![("MARK".into(), "1".into())], start_timeout: LONG, warm: 0 }
+}
+
+/// The call that was answered.
+#[track_caller]
+fn answered(event: &ExecutorEvent) -> u64 {
+    match event {
+        ExecutorEvent::Answered { call, .. } => *call,
+        other => panic!("not answered: {other:?}"),
+    }
 }
 
 struct Talk {
@@ -44,7 +53,7 @@ impl Talk {
         id
     }
 
-    fn wait(&mut self) -> Result<Vec<Answer>, ExecutorError> {
+    fn wait(&mut self) -> Result<Vec<ExecutorEvent>, ExecutorError> {
         let mut answers = Vec::new();
         self.executor.wait(&self.fixture.interrupt, Some(LONG), &mut answers).map(|()| answers)
     }
@@ -57,9 +66,15 @@ impl Talk {
         outputs: &[OutputSpec],
     ) -> TaskOutcome {
         let id = self.send(method, config, inputs, outputs);
-        let mut answers = self.wait().unwrap();
-        assert_eq!((answers.len(), answers[0].call, self.executor.in_flight()), (1, id, 0));
-        answers.remove(0).outcome
+        let mut events = self.wait().unwrap();
+        assert_eq!((events.len(), self.executor.in_flight()), (1, 0));
+        match events.remove(0) {
+            ExecutorEvent::Answered { call, outcome } => {
+                assert_eq!(call, id);
+                outcome
+            }
+            other => panic!("not answered: {other:?}"),
+        }
     }
 
     fn error(&mut self, method: &str) -> ExecutorError {
@@ -82,7 +97,7 @@ fn calls_carry_everything_and_answers_become_objects() {
     assert_eq!(outputs[0].content_type(), Some("text"));
     let expected = "[1, [7, 0], 'configured', ['inline', 'path', 'path'], [['text', 0, 5, 100, '[1]'], \
                     [None, 0, 65537, 101, None], [None, 1, 1, 102, None]], \
-                    {'user': '{\"a\":1}', 'governor': 3, 'outputs': 500}]";
+                    {'user': '{\"a\":1}', 'governor': 3, 'outputs': 500, 'submit': 0}]";
     assert_eq!(String::from_utf8(bytes_of(&outputs[0])).unwrap(), expected);
     assert!(talk.executor.is_registered());
 
@@ -185,6 +200,23 @@ fn failures_are_passed_on() {
 }
 
 #[test]
+fn calls_that_have_not_begun_are_given_back() {
+    let mut talk = Talk::new();
+    let calls = [(); 3].map(|()| talk.send("return", &(), &[], &[]));
+    let mut events = Vec::new();
+    while talk.executor.in_flight() > 0 {
+        talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
+    }
+    let returned = events.into_iter().flat_map(|event| match event {
+        ExecutorEvent::Returned { calls, reason } => calls.into_iter().map(move |call| (call, reason.clone())),
+        other => panic!("not returned: {other:?}"),
+    });
+    let reason = Some("it is used up".to_owned());
+    assert!(returned.eq(calls.map(|call| (call, reason.clone()))));
+    assert_eq!(Talk::new().error("return-another").fault, ExecutorFault::UnknownCall(1001));
+}
+
+#[test]
 fn many_calls_are_in_flight_and_kinds_are_defined_once() {
     const CALLS: u64 = 2000;
     let mut talk = Talk::new();
@@ -198,7 +230,7 @@ fn many_calls_are_in_flight_and_kinds_are_defined_once() {
         while talk.executor.in_flight() > 0 {
             talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut answers).unwrap();
         }
-        assert!(answers.iter().map(|answer| answer.call).eq(0..CALLS), "round {round}");
+        assert!(answers.iter().map(answered).eq(0..CALLS), "round {round}");
         // The script fails on a second definition, unless it was told to forget the first.
         talk.executor.forget(&[5, 6]);
     }
@@ -253,7 +285,7 @@ fn answers_that_come_while_registration_is_waited_for_are_kept() {
     let mut talk = Talk::new();
     let call = talk.send("echo", &(), &[], &[]);
     assert!(talk.executor.wait_registered(&talk.fixture.interrupt, &|| false).unwrap());
-    assert_eq!(talk.wait().unwrap()[0].call, call);
+    assert_eq!(answered(&talk.wait().unwrap()[0]), call);
 }
 
 #[test]

@@ -126,6 +126,10 @@ def run(connection, kinds, call, kind, task, config, inputs, extra):
         done(*([b"", None, None] for _ in range(argument)))
     elif method == "fail":
         connection.send(["fail", call, {"message": "it failed", "debug": "why", "user": "{}"}])
+    elif method == "return":
+        connection.send(["return", [call], "it is used up"])
+    elif method == "return-another":
+        connection.send(["return", [call + 1000], None])
     elif method == "exit":
         print("last words", file=sys.stderr, flush=True)
         os._exit(7)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import (
     CancelledException,
+    ConnectionLost,
     PickleException,
     RainException,
+    RainTimeout,
     RainWarning,
     SessionException,
     TaskException,
@@ -39,6 +41,7 @@ __all__ = [
     "BrokenExecutor",
     "CancelledException",
     "Client",
+    "ConnectionLost",
     "DataObject",
     "Executor",
     "Input",
@@ -48,6 +51,7 @@ __all__ = [
     "PickleException",
     "Program",
     "RainException",
+    "RainTimeout",
     "RainWarning",
     "Remote",
     "RemoteException",

@@ -14,11 +14,11 @@ import queue
 import threading
 import time
 import weakref
-from array import array
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..common.columns import from_column, to_column
 from ..common.errors import CancelledException, RainException, TaskException
 from .callbacks import Callbacks
 from .fetching import Fetching
@@ -126,13 +126,13 @@ class Calls:
             by_id = {self._pending[future]._id: future for future in futures if future in self._pending}
         if not by_id:
             return []
-        body = {"tasks": array("I", by_id).tobytes(), "waiting": waiting}
+        body = {"tasks": to_column(by_id), "waiting": waiting}
         try:
             reply = self.session._request("cancel", body)
         except RainException:
             # Then they have failed, or will right now.
             return []
-        cancelled = set(array("I", reply["tasks"]))
+        cancelled = set(from_column(reply["tasks"]))
         return [future for number, future in by_id.items() if number in cancelled]
 
     def cancel_unwanted(self, future: TaskFuture[Any]) -> None:
@@ -146,7 +146,7 @@ class Calls:
             task = self._pending.get(future)
         if task is None:
             return False
-        body = {"tasks": array("I", [task._id]).tobytes()}
+        body = {"tasks": to_column([task._id])}
         try:
             (info,) = self.session._request("info", body)["tasks"]
         except RainException:
@@ -266,7 +266,7 @@ class Calls:
             unwanted = [self._unwanted.popleft() for _ in range(len(self._unwanted))]
             tasks = [self._pending[future]._id for future in unwanted if future in self._pending]
         if tasks:
-            self._tell("cancel", {"tasks": array("I", tasks).tobytes(), "waiting": True})
+            self._tell("cancel", {"tasks": to_column(tasks), "waiting": True})
 
     def _free_due(self, due: float | None) -> float | None:
         """Free what was taken if that is due; returns when it will be."""
@@ -294,7 +294,7 @@ class Calls:
                 for task in tasks:
                     self._forget(task)
             if tasks and self.broken is None:
-                self._tell("unkeep", {"objects": array("I", [task._oid for task in tasks]).tobytes()})
+                self._tell("unkeep", {"objects": to_column([task._oid for task in tasks])})
 
     def _tell(self, operation: str, body: dict[str, Any]) -> None:
         """Send a request whose reply does not matter: when it fails, so do those that matter."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
 from ..common.errors import CancelledException, RainException, SessionException, TaskException
 from . import active
@@ -138,7 +138,7 @@ class Session:
         if not listed:
             return []
         reply = self._request("wait_some", self._columns(listed, "wait for"))
-        tasks, objects = (set(array("I", reply[name])) for name in ("tasks", "objects"))
+        tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
         return [item for item in listed if (item._id in tasks if isinstance(item, Task) else item._oid in objects)]
 
     def wait_all(self, progress: bool = False) -> None:
@@ -175,7 +175,7 @@ class Session:
             The tasks that were cancelled; those that had finished before are not among them.
         """
         if tasks is None:
-            chosen = array("I", list(self._submitted)).tobytes()
+            chosen = to_column(list(self._submitted))
         else:
             listed = as_items(tasks, "cancel")
             for item in listed:
@@ -186,7 +186,7 @@ class Session:
             return []
         reply = self._request("cancel", {"tasks": chosen})
         # Calls of an executor may be forgotten meanwhile.
-        found = map(self._submitted.get, array("I", reply["tasks"]))
+        found = map(self._submitted.get, from_column(reply["tasks"]))
         return [task for task in found if task is not None]
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
@@ -239,7 +239,7 @@ class Session:
                 raise RainException(f"Only data objects can be freed; use unkeep_outputs() of {dataobj!r}")
             if not dataobj._kept:
                 raise RainException(f"{dataobj!r} is not kept")
-        self._request("unkeep", {"objects": array("I", [dataobj._oid for dataobj in listed]).tobytes()})
+        self._request("unkeep", {"objects": to_column(dataobj._oid for dataobj in listed)})
         for dataobj in listed:
             assert isinstance(dataobj, DataObject)
             dataobj._kept = False
@@ -409,7 +409,7 @@ class Session:
         self._check_items(listed, action)
         tasks = [item._id for item in listed if isinstance(item, Task)]
         objects = [item._oid for item in listed if isinstance(item, DataObject)]
-        return {"tasks": array("I", tasks).tobytes(), "objects": array("I", objects).tobytes()}
+        return {"tasks": to_column(tasks), "objects": to_column(objects)}
 
     def _check_items(self, items: Iterable[Any], action: str) -> None:
         self._check_open()

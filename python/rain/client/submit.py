@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..common.columns import to_column
 from ..common.errors import RainException
 from .kind import Kind
 
@@ -109,13 +109,13 @@ class Batch:
             "kind": column(self._kind_numbers(kinds)),
             "kinds": [kind.wire() for kind in self.new_kinds],
             "input_count": column(list(map(len, inputs))),
-            "inputs": array("I", [item._oid for items in inputs for item in items]).tobytes(),
+            "inputs": to_column([item._oid for items in inputs for item in items]),
             "first_output": column([task._oid if kind.n_outputs else NONE for task, kind in zip(tasks, kinds)]),
             "configs": configs,
             "config": column(config),
             "user": self._user(),
             "consts": self._consts(),
-            "keep": array("I", [kept._oid for kept in self.kept if kept._oid >= 0]).tobytes(),
+            "keep": to_column([kept._oid for kept in self.kept if kept._oid >= 0]),
         }
 
     def _kind_numbers(self, kinds: list[Kind]) -> list[int]:
@@ -178,4 +178,4 @@ def column(numbers: list[int]) -> bytes:
     """A column of the protocol: one number if all are equal."""
     if numbers and numbers.count(numbers[0]) == len(numbers):
         numbers = numbers[:1]
-    return array("I", numbers).tobytes()
+    return to_column(numbers)

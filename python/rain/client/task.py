@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 import msgspec
 
-from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput
+from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput, read_user
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.ids import ID, DataType
@@ -298,7 +298,7 @@ class Task:
         spec.freeze()
 
     def _set_info(self, info: dict[str, Any]) -> None:
-        user = info.get("user")
+        user, fault = read_user(info.get("user"))
         started = info.get("start_time")
         self._state = info.get("state", "")
         self._info = TaskInfo(
@@ -306,8 +306,8 @@ class Task:
             start_time=None if started is None else datetime.fromtimestamp(started, timezone.utc),
             duration=info.get("duration"),
             governor=info.get("governor"),
-            debug=info.get("debug") or "",
-            user=msgspec.json.decode(user) if user else None,
+            debug="\n".join(filter(None, (info.get("debug"), fault))),
+            user=user,
         )
         if self._state in ("finished", "failed", "cancelled"):
             self._info.freeze()

@@ -38,6 +38,14 @@ class PickleException(RainException, pickle.PicklingError):
     """A function or an argument cannot be pickled, so it cannot be sent."""
 
 
+class RainTimeout(RainException, TimeoutError):
+    """The ``timeout=`` of a wait or a request is over. What was waited for goes on, and so can the session."""
+
+
+class ConnectionLost(RainException, ConnectionError):
+    """There is no connection to the server: it cannot be reached, or the connection to it broke."""
+
+
 class CancelledException(RainException):
     """A task was cancelled, so there is nothing to wait for or to fetch; its session goes on."""
 

@@ -163,6 +163,7 @@ pub fn kind(cpus: u32, outputs: usize) -> Kind {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     }
 }
 

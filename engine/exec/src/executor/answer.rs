@@ -8,11 +8,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How a call ended.
+/// What an executor says of its calls.
 #[derive(Debug)]
-pub struct Answer {
-    pub call: u64,
-    pub outcome: TaskOutcome,
+pub enum ExecutorEvent {
+    /// A call has ended.
+    Answered { call: u64, outcome: TaskOutcome },
+    /// Calls have not begun and are for another process, or for this one later. With a reason this process is not to be
+    /// used again.
+    Returned { calls: Vec<u64>, reason: Option<String> },
 }
 
 /// A call that was sent and is not answered.

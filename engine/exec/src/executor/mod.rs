@@ -5,7 +5,7 @@ mod error;
 mod process;
 mod spec;
 
-pub use answer::Answer;
+pub use answer::ExecutorEvent;
 pub use error::{ExecutorError, ExecutorFault};
 pub use process::ExecutorProcess;
 pub use spec::{ExecutorSpec, python_spec};

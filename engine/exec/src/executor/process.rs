@@ -1,6 +1,6 @@
 //! The process of an executor, and the conversation with it.
 
-use super::answer::{Answer, InFlight, Places};
+use super::answer::{ExecutorEvent, InFlight, Places};
 use super::{ExecutorError, ExecutorFault, ExecutorSpec};
 use crate::Interrupt;
 use crate::call::{TaskCall, TaskFailure, TaskOutcome};
@@ -55,8 +55,8 @@ pub struct ExecutorProcess {
     /// Ids of kinds that the executor knows.
     defined: HashSet<u64>,
     in_flight: VecDeque<InFlight>,
-    /// Answers that came while only the registration was waited for.
-    early: Vec<Answer>,
+    /// What came while only the registration was waited for.
+    early: Vec<ExecutorEvent>,
     answers_since_log_check: u32,
     broken: Option<ExecutorError>,
 }
@@ -137,9 +137,9 @@ impl ExecutorProcess {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<bool, ExecutorError> {
         while !self.registered {
-            let mut answers = std::mem::take(&mut self.early);
-            let waited = self.converse(interrupt, None, &mut answers, true);
-            self.early = answers;
+            let mut events = std::mem::take(&mut self.early);
+            let waited = self.converse(interrupt, None, &mut events, true);
+            self.early = events;
             waited?;
             if !self.registered && cancelled() {
                 return Ok(false);
@@ -154,7 +154,12 @@ impl ExecutorProcess {
         let (batch, task) = (call.batch, call.task.index);
         let inputs =
             call_inputs(call).map_err(|error| TaskFailure { message: error.to_string(), ..TaskFailure::default() })?;
-        let extra = CallExtra { user: batch.user(task), governor: call.governor.0, outputs: batch.outputs(task).start };
+        let extra = CallExtra {
+            user: batch.user(task),
+            governor: call.governor.0,
+            outputs: batch.outputs(task).start,
+            submit: batch.first,
+        };
         if self.defined.insert(kind_id) {
             append_define(&mut self.outgoing, kind_id, call.kind());
         }
@@ -194,40 +199,40 @@ impl ExecutorProcess {
         Ok(())
     }
 
-    /// Sends what is in line and waits until there is at least one answer, the interrupt is raised (and taken down), or
-    /// `timeout` is over. All answers that have come are appended to `answers`.
+    /// Sends what is in line and waits until the executor has said something, the interrupt is raised (and taken down), or
+    /// `timeout` is over. Everything that it has said is appended to `events`.
     pub fn wait(
         &mut self,
         interrupt: &Interrupt,
         timeout: Option<Duration>,
-        answers: &mut Vec<Answer>,
+        events: &mut Vec<ExecutorEvent>,
     ) -> Result<(), ExecutorError> {
         if !self.early.is_empty() {
-            answers.append(&mut self.early);
+            events.append(&mut self.early);
             return self.flush();
         }
-        self.converse(interrupt, timeout, answers, false)
+        self.converse(interrupt, timeout, events, false)
     }
 
     fn converse(
         &mut self,
         interrupt: &Interrupt,
         timeout: Option<Duration>,
-        answers: &mut Vec<Answer>,
+        events: &mut Vec<ExecutorEvent>,
         until_registered: bool,
     ) -> Result<(), ExecutorError> {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let answers_before = answers.len();
+        let events_before = events.len();
         loop {
             self.flush()?;
             let (readable, ended, interrupted) = self.poll(interrupt, end)?;
             if readable || ended {
-                let open = self.receive(answers)?;
-                // Answers first: the end shows again at the next call.
-                if (!open || ended) && answers.len() == answers_before {
+                let open = self.receive(events)?;
+                // Events first: the end shows again at the next call.
+                if (!open || ended) && events.len() == events_before {
                     return Err(self.fail(if ended { ExecutorFault::Ended } else { ExecutorFault::Closed }));
                 }
-                if answers.len() > answers_before || (until_registered && self.registered) {
+                if events.len() > events_before || (until_registered && self.registered) {
                     return Ok(());
                 }
             }
@@ -273,7 +278,7 @@ impl ExecutorProcess {
     }
 
     /// Reads everything that has come; false if the executor has closed the connection.
-    fn receive(&mut self, answers: &mut Vec<Answer>) -> Result<bool, ExecutorError> {
+    fn receive(&mut self, events: &mut Vec<ExecutorEvent>) -> Result<bool, ExecutorError> {
         loop {
             let length = match recv(self.socket.as_raw_fd(), &mut self.receive_buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Ok(false),
@@ -284,14 +289,14 @@ impl ExecutorProcess {
                 Err(errno) => return Err(self.fail(ExecutorFault::Connection(errno.to_string()))),
             };
             self.incoming.extend(&self.receive_buffer[..length]);
-            self.take_messages(answers)?;
+            self.take_messages(events)?;
             if length < self.receive_buffer.len() {
                 return Ok(true);
             }
         }
     }
 
-    fn take_messages(&mut self, answers: &mut Vec<Answer>) -> Result<(), ExecutorError> {
+    fn take_messages(&mut self, events: &mut Vec<ExecutorEvent>) -> Result<(), ExecutorError> {
         loop {
             let max = if self.registered { FRAME_BYTES_MAX } else { FRAME_BYTES_MAX_BEFORE_HELLO };
             let message = match self.incoming.next_frame(max) {
@@ -300,7 +305,7 @@ impl ExecutorProcess {
                 Err(error) => Err(error),
             };
             match message {
-                Ok(message) => self.take_message(message, answers).map_err(|fault| self.fail(fault))?,
+                Ok(message) => self.take_message(message, events).map_err(|fault| self.fail(fault))?,
                 Err(error) => return Err(self.fail(ExecutorFault::BadMessage(error))),
             }
         }
@@ -311,7 +316,7 @@ impl ExecutorProcess {
         Ok(())
     }
 
-    fn take_message(&mut self, message: FromExecutor, answers: &mut Vec<Answer>) -> Result<(), ExecutorFault> {
+    fn take_message(&mut self, message: FromExecutor, events: &mut Vec<ExecutorEvent>) -> Result<(), ExecutorFault> {
         match message {
             FromExecutor::Register(_) if self.registered => return Err(ExecutorFault::RegisteredTwice),
             FromExecutor::Register(register) if register.version != PROTOCOL_VERSION => {
@@ -325,12 +330,18 @@ impl ExecutorProcess {
             FromExecutor::Done { call, outputs, info } => {
                 let in_flight = self.take_call(call)?;
                 let places = Places { store: &self.store, directory: self.directory.path() };
-                answers.push(Answer { call, outcome: in_flight.finish(outputs, info, &places) });
+                events.push(ExecutorEvent::Answered { call, outcome: in_flight.finish(outputs, info, &places) });
             }
             FromExecutor::Fail { call, failure } => {
                 self.take_call(call)?;
                 let failure = TaskFailure { message: failure.message, debug: failure.debug, user: failure.user };
-                answers.push(Answer { call, outcome: TaskOutcome::Failed(failure) });
+                events.push(ExecutorEvent::Answered { call, outcome: TaskOutcome::Failed(failure) });
+            }
+            FromExecutor::Return { calls, reason } => {
+                for call in &calls {
+                    self.take_call(*call)?;
+                }
+                events.push(ExecutorEvent::Returned { calls, reason });
             }
         }
         Ok(())

@@ -2,13 +2,13 @@
 
 use super::{Route, Worker, WorkerShared, has_passed, plain_failure, release_inputs, timed_out};
 use crate::session::Session;
-use rain_core::graph::Batch;
+use rain_core::graph::{Batch, Kind};
 use rain_core::id::{SessionId, TaskId};
 use rain_data::Object;
-use rain_exec::{Answer, ExecutorError, ExecutorProcess, ExecutorSpec, TaskCall, TaskFailure, python_spec};
+use rain_exec::{ExecutorError, ExecutorEvent, ExecutorProcess, ExecutorSpec, TaskCall, TaskFailure, python_spec};
 use rain_pool::ReadyTask;
 use rain_topology::CpuId;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,31 @@ const KINDS_BEFORE_CLEANING: usize = 64;
 /// Executor name of Python tasks.
 const PYTHON: &str = "py";
 
+/// Idle processes that a worker keeps.
+const IDLE_MAX: usize = 4;
+
+/// Which executor processes may run a task.
+#[derive(Clone, Debug)]
+pub(super) struct ExecutorKey {
+    spec: Arc<ExecutorSpec>,
+    /// [`Kind::process`].
+    process: String,
+    /// Libraries size their thread pools once, so a process runs tasks of one number of cpus.
+    cpus: u32,
+}
+
+impl ExecutorKey {
+    pub(super) fn new(spec: Arc<ExecutorSpec>, kind: &Kind) -> Self {
+        Self { spec, process: kind.process.clone(), cpus: kind.cpus }
+    }
+}
+
+impl PartialEq for ExecutorKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.spec, &other.spec) && self.process == other.process && self.cpus == other.cpus
+    }
+}
+
 /// An executor process and the kinds of tasks that were defined to it.
 struct Running {
     process: ExecutorProcess,
@@ -33,14 +58,11 @@ struct Running {
 pub(super) struct Executors {
     registered: HashMap<String, Arc<ExecutorSpec>>,
     pythons: HashMap<PathBuf, Arc<ExecutorSpec>>,
-    /// By address of the specification, which `registered` and `pythons` keep alive.
-    running: HashMap<*const ExecutorSpec, Running>,
+    /// Idle processes, the one that was used last at the end; those without a key have run nothing.
+    idle: VecDeque<(Arc<ExecutorSpec>, Option<ExecutorKey>, Running)>,
     /// Mean duration of calls by kind, seconds.
     durations: HashMap<u64, f64>,
 }
-
-// SAFETY: the pointers are keys only, never followed.
-unsafe impl Send for Executors {}
 
 impl Executors {
     pub(super) fn new(shared: &WorkerShared) -> Self {
@@ -81,7 +103,7 @@ impl Executors {
         for spec in wanted {
             match ExecutorProcess::start(&spec, &shared.store) {
                 Ok(process) => {
-                    self.running.insert(Arc::as_ptr(&spec), Running { process, kinds: BTreeSet::new() });
+                    self.idle.push_back((spec, None, Running { process, kinds: BTreeSet::new() }));
                 }
                 Err(error) => tracing::warn!("executor {:?} could not be started ahead: {error}", spec.name),
             }
@@ -122,7 +144,7 @@ impl Worker {
     /// if that is not the worker's own cpu.
     pub(super) fn run_on_executor(
         &mut self,
-        spec: &Arc<ExecutorSpec>,
+        key: &ExecutorKey,
         session: &Arc<Session>,
         batch: &Arc<Batch>,
         task: ReadyTask,
@@ -131,10 +153,9 @@ impl Worker {
         if !session.begin(task.task()) {
             return release_inputs(session, batch, task.task());
         }
-        let key = Arc::as_ptr(spec);
         let mut running = match self.take_running(key) {
             Some(running) => running,
-            None => match ExecutorProcess::start(spec, &self.shared.store) {
+            None => match ExecutorProcess::start(&key.spec, &self.shared.store) {
                 Ok(process) => Running { process, kinds: BTreeSet::new() },
                 Err(error) => return self.fail(session, batch, task.task(), plain_failure(error.to_string())),
             },
@@ -142,19 +163,25 @@ impl Worker {
         if !cpus.is_empty() {
             self.pin_executor(&running.process, cpus);
         }
-        let intact = self.drive(&mut running, spec, session, batch, task, cpus.is_empty());
+        let intact = self.drive(&mut running, key, session, batch, task, cpus.is_empty());
         if !cpus.is_empty() {
             let own: Vec<CpuId> = self.shared.config.cpus[self.queue.index()].into_iter().collect();
             self.pin_executor(&running.process, &own);
         }
         if intact {
-            self.executors.running.insert(key, running);
+            self.executors.idle.push_back((key.spec.clone(), Some(key.clone()), running));
+            if self.executors.idle.len() > IDLE_MAX {
+                self.executors.idle.pop_front();
+            }
         }
     }
 
     /// The idle executor, unless it has died meanwhile: that is no fault of the next task.
-    fn take_running(&mut self, key: *const ExecutorSpec) -> Option<Running> {
-        let mut running = self.executors.running.remove(&key)?;
+    fn take_running(&mut self, key: &ExecutorKey) -> Option<Running> {
+        let idle = &mut self.executors.idle;
+        let used = idle.iter().rposition(|(_, other, _)| other.as_ref() == Some(key));
+        let unused = || idle.iter().position(|(spec, other, _)| other.is_none() && Arc::ptr_eq(spec, &key.spec));
+        let (_, _, mut running) = used.or_else(unused).and_then(|place| idle.remove(place))?;
         if running.kinds.len() > KINDS_BEFORE_CLEANING {
             self.forget_closed_sessions(&mut running);
         }
@@ -188,13 +215,14 @@ impl Worker {
     fn drive(
         &mut self,
         Running { process, kinds }: &mut Running,
-        spec: &Arc<ExecutorSpec>,
+        key: &ExecutorKey,
         session: &Arc<Session>,
         batch: &Arc<Batch>,
         first: ReadyTask,
         ahead: bool,
     ) -> bool {
-        let mut answers: Vec<Answer> = Vec::new();
+        let mut events: Vec<ExecutorEvent> = Vec::new();
+        let mut retired = false;
         let mut waiting = Some((first, batch.clone()));
         let mut deadline = None;
         self.clock.restart();
@@ -220,25 +248,36 @@ impl Worker {
                     };
                 }
                 if ahead && !limited && process.in_flight() < depth {
-                    waiting = self.next_for(spec, session, false);
+                    waiting = self.next_for(key, session, false);
                 }
             }
             self.reports.flush();
             if let Some(task) = self.next.take() {
                 self.queue.leave(task);
             }
-            let waited = process.wait(&self.interrupt, None, &mut answers);
-            let took_answers = !answers.is_empty();
+            let waited = process.wait(&self.interrupt, None, &mut events);
+            let took_answers = !events.is_empty();
             if took_answers {
                 // A task with a limit is alone, so the answer was its.
                 deadline = None;
             }
-            for answer in answers.drain(..) {
-                let task = answer.call as u32;
+            for event in events.drain(..) {
+                let (call, outcome) = match event {
+                    ExecutorEvent::Answered { call, outcome } => (call, outcome),
+                    ExecutorEvent::Returned { calls, reason } => {
+                        if let Some(reason) = reason {
+                            tracing::debug!("executor {} is replaced: {reason}", process.pid());
+                            retired = true;
+                        }
+                        self.requeue(session, calls.into_iter().map(|call| call as u32));
+                        continue;
+                    }
+                };
+                let task = call as u32;
                 self.clock.lap();
                 let Some(batch) = self.batch_for(session, task) else { continue };
                 self.executors.learn(kind_id(session, &batch, task), f64::from(self.clock.times().0.duration));
-                self.take_outcome(session, &batch, task, answer.outcome);
+                self.take_outcome(session, &batch, task, outcome);
             }
             if let Err(error) = waited {
                 self.executor_died(process, session, &error);
@@ -258,11 +297,11 @@ impl Worker {
                     return false;
                 }
             }
-            if took_answers && ahead && !self.shared.pool.gang().is_wanted() {
-                waiting = self.next_for(spec, session, process.in_flight() == 0);
+            if took_answers && ahead && !retired && !self.shared.pool.gang().is_wanted() {
+                waiting = self.next_for(key, session, process.in_flight() == 0);
             }
             if process.in_flight() == 0 && waiting.is_none() {
-                return true;
+                return !retired;
             }
         }
     }
@@ -276,12 +315,7 @@ impl Worker {
 
     /// The next ready task if it is for the same executor and session; another one is left for later. `alone`: nothing
     /// would be before it, so that its time limit begins at once.
-    fn next_for(
-        &mut self,
-        spec: &Arc<ExecutorSpec>,
-        session: &Arc<Session>,
-        alone: bool,
-    ) -> Option<(ReadyTask, Arc<Batch>)> {
+    fn next_for(&mut self, key: &ExecutorKey, session: &Arc<Session>, alone: bool) -> Option<(ReadyTask, Arc<Batch>)> {
         let task = self.next_task()?;
         if task.session() == session.number {
             // One that is not to be run any more is done with: it must not be looked at twice.
@@ -290,7 +324,7 @@ impl Worker {
             if kind.cpus == 1
                 && (kind.timeout.is_none() || alone)
                 && let Route::Executor(other) = self.route(&located, kind)
-                && Arc::ptr_eq(&other, spec)
+                && *other == *key
             {
                 if session.begin(task.task()) {
                     return Some((task, batch));

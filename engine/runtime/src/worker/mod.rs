@@ -9,12 +9,12 @@ use crate::end_of_work::EndOfWork;
 use crate::governor::GovernorConfig;
 use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
-use executors::{Executors, kind_id};
+use executors::{ExecutorKey, Executors, kind_id};
 use rain_core::graph::{Batch, Kind};
 use rain_core::id::{GovernorId, SessionId, TaskId};
 use rain_core::peer::{Failure, Finished};
 use rain_data::{Object, Store};
-use rain_exec::{ExecutorSpec, Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
+use rain_exec::{Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
 use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
 use rain_topology::CpuId;
 use reports::{Clock, Reports};
@@ -62,7 +62,7 @@ enum Route {
     /// Outputs are empty blobs: not worth a call.
     Noop,
     BuiltIn,
-    Executor(Arc<ExecutorSpec>),
+    Executor(Arc<ExecutorKey>),
     Unknown,
 }
 
@@ -184,7 +184,7 @@ impl Worker {
             return self.shared.pool.inject_wide(task, kind.cpus as usize);
         }
         match self.route(&session, kind) {
-            Route::Executor(spec) => self.run_on_executor(&spec, &session, &batch, task, &[]),
+            Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, &[]),
             route => self.run_in_place(route, &session, &batch, task),
         }
     }
@@ -192,7 +192,7 @@ impl Worker {
     fn run_as_leader(&mut self, task: ReadyTask, cpus: &[CpuId]) {
         let Some((session, batch)) = self.locate(task) else { return };
         match self.route(&session, batch.kind(task.task())) {
-            Route::Executor(spec) => self.run_on_executor(&spec, &session, &batch, task, cpus),
+            Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, cpus),
             route => self.run_in_place(route, &session, &batch, task),
         }
         self.reports.flush();
@@ -236,7 +236,7 @@ impl Worker {
             }
         } else {
             match self.executors.spec(&self.shared, kind.executor(), session.python.as_deref()) {
-                Some(spec) => Route::Executor(spec),
+                Some(spec) => Route::Executor(Arc::new(ExecutorKey::new(spec, kind))),
                 None => Route::Unknown,
             }
         };
