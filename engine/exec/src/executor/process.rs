@@ -34,7 +34,7 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 /// How long an executor that closed its connection may take to end by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A running executor. Dropping it kills its process group and removes its directory.
+/// A running executor. Dropping it kills it with everything it has started, and removes its directory.
 #[derive(Debug)]
 pub struct ExecutorProcess {
     name: String,
@@ -352,6 +352,11 @@ impl ExecutorProcess {
         // Calls are answered in order, so this is the first one.
         let place = self.in_flight.iter().position(|in_flight| in_flight.call == call);
         place.and_then(|place| self.in_flight.remove(place)).ok_or(ExecutorFault::UnknownCall(call))
+    }
+
+    /// Kills everything that the executor has started, but not the executor itself: what its calls have left running.
+    pub fn end_started(&mut self) {
+        self.child.end_started();
     }
 
     /// Kills the executor and everything it started.
