@@ -45,7 +45,10 @@ def run(script: str, port: int, directory: Path, **options: Any) -> subprocess.P
 
 
 def output(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    said, errors = process.communicate(timeout=PATIENCE_S)
+    try:
+        said, errors = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
     return said, errors, process.returncode
 
 
@@ -84,10 +87,10 @@ first = executor.submit(wait_for, gate)
 for _ in range(3):
     executor.submit(large, first).add_done_callback(lambda future: print(len(future.result())))
 def open_gate():
-    threading.main_thread().join()
     with open(gate, "w") as file:
         file.write("go")
-threading.Thread(target=open_gate, daemon=True).start()
+# Called when the interpreter ends, before executors are waited for: no thread can be started then.
+threading._register_atexit(open_gate)
 """
     assert output(run(script, server.port, tmp_path)) == ("3145728\n" * 3, "", 0)
 
@@ -114,7 +117,8 @@ executor = Executor()
 os.mkfifo(directory + "/never")
 executor.submit(wait_for, directory + "/never")
 executor.submit(note, 1).result()
-print("end", flush=True)
+# Called when the interpreter ends, right before executors are waited for.
+threading._register_atexit(lambda: print("end", flush=True))
 """
     process = run(script, server.port, tmp_path)
     assert process.stdout is not None
