@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -300,6 +302,11 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         active.unbind(self)
         self.close()
+
+    def __del__(self) -> None:
+        # A session may be dropped while its tasks run, so that the client ends it.
+        if not self._closed and not self.client._connection.closed and not sys.is_finalizing():
+            warnings.warn(f"{self!r} was not closed; its objects stay until its client is", ResourceWarning, 2, self)
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
