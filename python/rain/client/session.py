@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
-from ..common.errors import CancelledException, RainException, SessionException, TaskException
+from ..common.errors import CancelledException, PickleException, RainException, SessionException, TaskException
 from . import active
 from .connection import RequestError
 from .data import DataObject
@@ -300,6 +300,9 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         active.unbind(self)
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise PickleException(f"A session cannot be sent to a task: {self!r}")
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
