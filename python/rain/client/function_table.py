@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -122,6 +123,7 @@ class FunctionTable:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._lock = threading.Lock()
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._families: OrderedDict[int, _Family] = OrderedDict()
         # By digest, those used last at the end.
@@ -129,6 +131,10 @@ class FunctionTable:
 
     def send(self, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
         """How a function gets to executors; None if its pickle is needed, which is not at hand any more."""
+        with self._lock:
+            return self._send(template, capture, path)
+
+    def _send(self, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
         batch = self._session._batch
         digest = capture.digest
         if capture.size > LARGE:

@@ -204,16 +204,10 @@ class Remote(TaskFunction):
             )
         return specs, encode
 
-    def _send(self, session: Session) -> Sent:
-        sent = super()._send(session)
-        captured = self._captured
-        assert captured is not None
-        if captured.can_change:
-            sent.differs = partial(self._differs, captured, session)
-        return sent
+    def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
+        return partial(self._differs, capture, session) if capture.can_change else None
 
     def _differs(self, captured: Capture, session: Session) -> bool:
-        """Whether the function may be another one than when it was captured for an earlier call of the same submit."""
         if captured.size > PICKLED_FOR_EACH_CALL and not captured.is_certain:
             session._taken_once[self] = captured
             return False
