@@ -11,7 +11,7 @@ def roots_of(path: str) -> tuple[str, ...]:
 
 
 def link_inside(target: str, roots: tuple[str, ...], name: str) -> str:
-    """Where the link at the relative path ``name`` is to lead to: relative, where ``target`` leads into the directory."""
+    """Where the link at the relative path ``name`` is to lead to; relative, if ``target`` is in the directory."""
     for root in roots:
         rest = target[len(root) + 1 :]
         if (target == root or target.startswith(root + "/")) and ".." not in rest.split("/"):
