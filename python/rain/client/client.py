@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import PickleException, RainException
+from ..common.errors import ConnectionLost, PickleException, RainException
 from .active import set_default
 from .address import access_path, server_of_environment
 from .connection import Connection, RequestError, Taker
@@ -130,24 +130,23 @@ class Client:
         from . import private
 
         while True:
-            server, is_new = private.acquire(cpus)
+            server, is_new = private.acquire(cpus, self)
             try:
-                connection = Connection("127.0.0.1", server.port, access_path(server.port))
-            except BaseException as error:
-                private.discard(server)
-                # One that was started before may have died just now.
-                if is_new or not isinstance(error, RainException):
-                    raise
-            else:
                 self._private = server
-                return connection
+                return Connection("127.0.0.1", server.port, access_path(server.port))
+            except BaseException as error:
+                # Others may be content with the server.
+                self._release()
+                # One that was started before may have died just now; then there is to be another one.
+                if is_new or not isinstance(error, ConnectionLost) or not server.has_ended():
+                    raise
 
     def _release(self) -> None:
-        server, self._private = self._private, None
-        if server is not None:
+        if self._private is not None:
             from . import private
 
-            private.release(server)
+            private.release(self._private, self)
+            self._private = None
 
     def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._connection.request(operation, body)

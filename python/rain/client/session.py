@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -54,7 +56,7 @@ class Session:
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
         self._kind_count = 0
-        self._functions = FunctionTable(self)
+        self._functions = FunctionTable()
         # Options for plain functions that were used last, and the same ones checked.
         self._plain_options: tuple[Any, PlainOptions | None] = (None, None)
         # Another one for each submit.
@@ -96,8 +98,8 @@ class Session:
         A submit that is refused changes nothing: its tasks and objects are still there, not submitted.
         """
         self._check_open()
-        taken_once, self._taken_once = self._taken_once, {}
-        for remote, captured in taken_once.items():
+        while self._taken_once:
+            remote, captured = self._taken_once.popitem()
             remote._check_taken_once(captured)
         with self._submitting:
             batch = Batch(self)
@@ -303,6 +305,11 @@ class Session:
 
     def __reduce__(self) -> Any:
         raise PickleException(f"A session cannot be sent to a task: {self!r}")
+
+    def __del__(self) -> None:
+        # A session may be dropped while its tasks run, so that the client ends it.
+        if not self._closed and not self.client._connection.closed and not sys.is_finalizing():
+            warnings.warn(f"{self!r} was not closed; its objects stay until its client is", ResourceWarning, 2, self)
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""

@@ -229,7 +229,8 @@ class Call:
             return args, {name: loader.load() for name in names}
         except (RainException, InputFailed):
             raise
-        except Exception as error:
+        # Also what a class of the client's raises to leave.
+        except BaseException as error:
             raise RainException(
                 f"The arguments of {self.function.name}() cannot be unpickled: {type(error).__name__}: {error}"
             ) from error
