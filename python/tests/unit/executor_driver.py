@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import msgspec
@@ -22,6 +23,8 @@ class NoClient:
     """The client of a session that is never submitted."""
 
     local = False
+    # As after the end of the connection: nothing is left that has to be closed.
+    _connection = SimpleNamespace(closed=True)
 
 
 class Failed(Exception):

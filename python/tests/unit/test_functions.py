@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import types
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -190,8 +192,6 @@ def test_what_is_large_or_cannot_be_compared_is_not_certain() -> None:
 
 
 def test_watching_keeps_nothing_alive() -> None:
-    import weakref
-
     def make() -> Callable[[], Any]:
         def itself(depth: int = 0) -> Any:
             return itself, Thing, numbers_in_a_list
@@ -203,8 +203,6 @@ def test_watching_keeps_nothing_alive() -> None:
     assert capture.is_of(function)
     gone = weakref.ref(function)
     del function
-    import gc
-
     gc.collect()
     assert gone() is None and capture.is_certain
 
@@ -332,7 +330,6 @@ def test_a_large_function_is_taken_once_for_each_submit(session: Session, server
 
 def test_functions_are_not_kept_by_sessions(session: Session, server: FakeServer) -> None:
     import gc
-    import weakref
 
     gone = []
     for n in range(30):
@@ -346,6 +343,23 @@ def test_functions_are_not_kept_by_sessions(session: Session, server: FakeServer
     del function
     gc.collect()
     assert [reference() for reference in gone] == [None] * 30
+
+
+def test_sessions_are_not_kept_by_functions(client: Client, server: FakeServer) -> None:
+    content = os.urandom(2 * LARGE)
+    functions = [remote()(lambda ctx: b""), remote()(lambda ctx: content), remote()(lambda ctx: str(numbers_in_a_list))]
+    session = client.new_session()
+    with session.bind_only():
+        for function in functions:
+            function()
+            session.submit()
+            function()
+    session.close()
+    gone = weakref.ref(session)
+    del session
+    # Tasks and their session refer to each other.
+    gc.collect()
+    assert gone() is None
 
 
 def test_withdrawn_calls_leave_no_arguments(session: Session, server: FakeServer) -> None:
