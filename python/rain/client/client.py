@@ -71,6 +71,11 @@ class Client:
         """Whether the server is on this machine and data need not go through a socket."""
         return self._connection.local
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed, or its connection broke."""
+        return self._connection.closed
+
     def new_session(self, name: str = "", default: bool = False) -> Session:
         """Make a session.
 

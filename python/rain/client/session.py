@@ -305,7 +305,7 @@ class Session:
 
     def __del__(self) -> None:
         # A session may be dropped while its tasks run, so that the client ends it.
-        if not self._closed and not self.client._connection.closed and not sys.is_finalizing():
+        if not self._closed and not self.client.closed and not sys.is_finalizing():
             warnings.warn(f"{self!r} was not closed; its objects stay until its client is", ResourceWarning, 2, self)
 
     def __reduce__(self) -> Any:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Callable
 
 import msgspec
@@ -23,8 +22,7 @@ class NoClient:
     """The client of a session that is never submitted."""
 
     local = False
-    # As after the end of the connection: nothing is left that has to be closed.
-    _connection = SimpleNamespace(closed=True)
+    closed = True
 
 
 class Failed(Exception):
