@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -9,7 +10,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..common.errors import ConnectionLost, RainException
 from .tcp import connect_tcp
-from .tls import Credentials, connect_tls
+from .tls import Carrier, Credentials, connect_tls
 
 CONNECT_SECONDS = 10.0
 _ACCESS_BYTES_MAX = 1 << 20
@@ -52,6 +53,8 @@ class Reached(NamedTuple):
     """For errors."""
     credentials: Credentials | None = None
     """What was shown there, which governors take, too."""
+    carrier: Carrier | None = None
+    """What carries bytes between `connection` and an encrypted one, if there is one."""
 
 
 def connect(host: str, port: int, access_file: str | None = None) -> Reached:
@@ -73,12 +76,16 @@ def connect(host: str, port: int, access_file: str | None = None) -> Reached:
     try:
         tcp = connect_tcp(host or "localhost", port, CONNECT_SECONDS)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "(close some, or raise the limit: ulimit -n)"
+            raise RainException(f"No connection to {host}:{port} can be made: {error.strerror} {hint}") from None
         raise ConnectionLost(_refused(host, port, error, access, access_file)) from None
     except ValueError:
         raise RainException(f"Not the name of a host: {host!r}") from None
     if access is not None and isinstance(access.get("tls"), dict):
         credentials = Credentials(access["tls"], access_file)
-        return Reached(connect_tls(tcp, credentials, f"{host}:{port}"), None, f"{host}:{port}", credentials)
+        plain, carrier = connect_tls(tcp, credentials, f"{host}:{port}")
+        return Reached(plain, None, f"{host}:{port}", credentials, carrier)
     if access is None:
         return Reached(
             tcp, None, f"{host}:{port} (asked without an access file: see access= of Client, and RAIN_ACCESS)"
@@ -115,7 +122,7 @@ def _read_access(path: str, chosen: bool) -> dict[str, Any] | None:
             access = json.loads(file.read(_ACCESS_BYTES_MAX))
     except FileNotFoundError:
         if chosen:
-            raise RainException(f"There is no access file {path}") from None
+            raise ConnectionLost(f"There is no access file {path}") from None
         return None
     except (OSError, ValueError) as error:
         raise RainException(f"The access file {path} of a Rain server cannot be read: {error}") from None

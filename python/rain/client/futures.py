@@ -18,7 +18,7 @@ from .arguments import Deferred
 from .calls import Calls
 from .client import Client
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
-from .plain import plain_function
+from .plain import PlainOptions
 from .session import Session
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Executor(concurrent.futures.Executor):
             raise RainException(f"An executor works on a client or a session, not on {target!r}")
         self._options = {"outcome": True, "cpus": cpus, "name": name, "env": env, **options}
         # Checks the options now and not at the first call.
-        plain_function(result_of, self._options)
+        PlainOptions.of(self._options)
         own_client = None
         if isinstance(target, Session):
             self.session = target
@@ -240,17 +240,16 @@ class Executor(concurrent.futures.Executor):
         made: dict[TaskFuture[Any], Task] = {}
         with calls.starting(), session._submitting:
             try:
-                remote = session._plain_function(fn, self._options)
+                make = self._maker(fn)
                 for args, kwargs in given:
-                    try:
-                        task = remote._call_in(session, args, kwargs)
-                    except PickleException as error:
+                    task = make(args, kwargs)
+                    if isinstance(task, PickleException):
                         futures.append(TaskFuture(calls, None))
-                        futures[-1].set_exception(_without_frames(error))
-                        continue
-                    task.output.keep()
-                    futures.append(TaskFuture(calls, task))
-                    made[futures[-1]] = task
+                        futures[-1].set_exception(task)
+                    else:
+                        task.output.keep()
+                        futures.append(TaskFuture(calls, task))
+                        made[futures[-1]] = task
                 if made:
                     session.submit()
             except BaseException as error:
@@ -262,6 +261,24 @@ class Executor(concurrent.futures.Executor):
                 raise
             calls.add(made)
         return futures
+
+    def _maker(self, fn: Callable[..., Any]) -> Callable[..., Task | PickleException]:
+        """What makes calls of a function, as it is now, from positional and keyword arguments."""
+        session = self.session
+        try:
+            function = session._plain_function(fn, self._options)
+            sent = function._now(session)
+        except PickleException as error:
+            refused = _without_frames(error)
+            return lambda args, kwargs: refused
+
+        def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task | PickleException:
+            try:
+                return function._call_with(session, sent, args, kwargs)
+            except PickleException as error:
+                return _without_frames(error)
+
+        return make
 
 
 def _results(
@@ -314,7 +331,7 @@ def _rebuilt(failure: Failure, task: Task | None) -> BaseException:
     return error
 
 
-def _without_frames(error: BaseException) -> BaseException:
+def _without_frames(error: PickleException) -> PickleException:
     """An exception without its tracebacks, whose frames refer to arguments."""
     chain: BaseException | None = error
     while chain is not None and chain.__traceback__ is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -15,15 +17,18 @@ from . import active
 from .connection import RequestError
 from .data import DataObject
 from .fetching import Fetching
+from .function_table import FunctionTable, HiddenObject
 from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
 from .submit import Batch, upload_pieces
 from .task import Task
 from .waiting import Item, as_completed, as_items
 
 if TYPE_CHECKING:
+    from .capture import Capture
     from .client import Client
-    from .plain import PlainFunction
+    from .plain import PlainFunction, PlainOptions
     from .remote import Remote
+    from .task_function import TaskFunction
 
 _PLACE = re.compile(r"^task \d+\b.* failed on (governor \d+)$", re.DOTALL)
 
@@ -50,8 +55,16 @@ class Session:
         self._submitted_objects = 0
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
-        self._functions: dict[Remote, Kind] = {}
-        self._plain: dict[Any, PlainFunction] = {}
+        self._kind_count = 0
+        self._functions = FunctionTable(self)
+        # Options for plain functions that were used last, and the same ones checked.
+        self._plain_options: tuple[Any, PlainOptions | None] = (None, None)
+        # Another one for each submit.
+        self._batch = object()
+        # Large functions that were called again since the last submit, and what they were at the first call.
+        self._taken_once: dict[Remote, Capture] = {}
+        # The client's executor processes that the kinds of this session were sent for.
+        self._generation = ""
         # Of what is not submitted: constants, kept objects, tasks whose outputs were looked at, what has a spec.
         self._constants: list[DataObject] = []
         self._kept: list[DataObject] = []
@@ -71,7 +84,8 @@ class Session:
     @property
     def dataobj_count(self) -> int:
         """The number of data objects that are not submitted: constants and outputs of tasks."""
-        return len(self._constants) + sum(task._kind.n_outputs for task in self._new_tasks)
+        constants = sum(not isinstance(constant, HiddenObject) for constant in self._constants)
+        return constants + sum(task._kind.n_outputs for task in self._new_tasks)
 
     @property
     def _tasks(self) -> list[Task]:
@@ -84,6 +98,9 @@ class Session:
         A submit that is refused changes nothing: its tasks and objects are still there, not submitted.
         """
         self._check_open()
+        taken_once, self._taken_once = self._taken_once, {}
+        for remote, captured in taken_once.items():
+            remote._check_taken_once(captured)
         with self._submitting:
             batch = Batch(self)
             try:
@@ -110,6 +127,7 @@ class Session:
             self._new_tasks.clear()
             for pending in (self._constants, self._kept, self._shown, self._specified):
                 pending.clear()
+            self._batch = object()
 
     def _withdraw(self, tasks: list[Task]) -> None:
         """Take out tasks that were made last and not submitted."""
@@ -117,7 +135,10 @@ class Session:
             gone = set(map(id, tasks))
             self._new_tasks[:] = [task for task in self._new_tasks if id(task) not in gone]
             self._shown[:] = [task for task in self._shown if id(task) not in gone]
-            self._kept[:] = [item for item in self._kept if id(item._task) not in gone]
+            hidden = {id(item) for task in tasks for item in task._inputs[len(task._shown_inputs) :]}
+            self._constants[:] = [constant for constant in self._constants if id(constant) not in hidden]
+            self._kept[:] = [item for item in self._kept if id(item._task) not in gone and id(item) not in hidden]
+            self._batch = object()
 
     def wait(self, items: Iterable[Item], progress: bool = False) -> None:
         """Wait until all of some tasks and objects are finished.
@@ -209,7 +230,7 @@ class Session:
                 raise RainException(
                     f"Options of {function!r} are given where it is made: remote({next(iter(options))}=…)"
                 )
-            remote = function
+            remote: TaskFunction = function
         else:
             remote = self._plain_function(function, options)
         if not iterables:
@@ -219,7 +240,7 @@ class Session:
         except TypeError as error:
             raise RainException(f"map() goes through iterables: {error}") from None
         self._check_open()
-        return [remote._call_in(self, args, {}) for args in calls]
+        return remote._calls_in(self, calls)
 
     def fetch(self, dataobj: DataObject) -> DataInstance:
         """The content of an object that is kept; waits until it is finished."""
@@ -282,6 +303,11 @@ class Session:
         active.unbind(self)
         self.close()
 
+    def __del__(self) -> None:
+        # A session may be dropped while its tasks run, so that the client ends it.
+        if not self._closed and not self.client._connection.closed and not sys.is_finalizing():
+            warnings.warn(f"{self!r} was not closed; its objects stay until its client is", ResourceWarning, 2, self)
+
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"<Session {self.session_id}{name}{' closed' if self._closed else ''}>"
@@ -333,18 +359,25 @@ class Session:
             self._kinds[key] = kind
         return kind
 
-    def _plain_function(self, function: Callable[..., Any], options: dict[str, Any]) -> PlainFunction:
-        from .plain import plain_function
+    def _plain_function(self, function: Callable[..., Any], options: Mapping[str, Any]) -> PlainFunction:
+        """A plain function as it is now, for calls with some options; the same dictionary has the same options."""
+        from .plain import PlainFunction, PlainOptions
 
-        key = (function, repr(sorted(options.items())))
-        try:
-            known = self._plain.get(key)
-        except TypeError:
-            # What cannot be hashed is made anew.
-            return plain_function(function, options)
-        if known is None:
-            known = self._plain[key] = plain_function(function, options)
-        return known
+        known, checked = self._plain_options
+        if known is not options or checked is None:
+            checked = PlainOptions.of(options)
+            self._plain_options = (options, checked)
+        return PlainFunction(function, checked)
+
+    def _let_go(self, objects: Iterable[DataObject]) -> None:
+        """Free kept objects, without waiting for the server's answer."""
+        freed = list(objects)
+        for item in freed:
+            item._kept = False
+        # When it fails, so do requests that matter.
+        with contextlib.suppress(RainException):
+            column = to_column(item._oid for item in freed)
+            self._start_request("unkeep", {"objects": column}, lambda reply, error: None)
 
     def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         self._check_open()

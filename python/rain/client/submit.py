@@ -35,6 +35,7 @@ class Batch:
         self.specified: list[Any] = list(session._specified)
         self.new_kinds: dict[Kind, int] = {}
         self.object_count = session._submitted_objects
+        self.generation: str = getattr(session.client, "_generation", "")
         self.uploads: list[tuple[int, bytes]] = []
         # Encoding makes many objects and no garbage; collections would look at all tasks in vain.
         collecting = gc.isenabled()
@@ -68,7 +69,12 @@ class Batch:
         # Another thread may have added to it.
         del session._new_tasks[: len(self.tasks)]
         session._submitted_objects = self.object_count
+        if session._generation != self.generation:
+            session._generation = self.generation
+            session._kind_ids = {kind: number for kind, number in session._kind_ids.items() if not kind.process}
         session._kind_ids.update(self.new_kinds)
+        session._kind_count += len(self.new_kinds)
+        session._batch = object()
         for item in self.specified:
             if item._oid >= 0:
                 item._finish_spec()
@@ -107,7 +113,7 @@ class Batch:
             "session": self.session.session_id,
             "count": len(tasks),
             "kind": column(self._kind_numbers(kinds)),
-            "kinds": [kind.wire() for kind in self.new_kinds],
+            "kinds": [kind.wire(self.generation) for kind in self.new_kinds],
             "input_count": column(list(map(len, inputs))),
             "inputs": to_column([item._oid for items in inputs for item in items]),
             "first_output": column([task._oid if kind.n_outputs else NONE for task, kind in zip(tasks, kinds)]),
@@ -120,9 +126,12 @@ class Batch:
 
     def _kind_numbers(self, kinds: list[Kind]) -> list[int]:
         known = self.session._kind_ids
+        if self.session._generation != self.generation:
+            # Kinds for executor processes of an earlier generation are made known again, for new ones.
+            known = {kind: number for kind, number in known.items() if not kind.process}
         for kind in dict.fromkeys(kinds):
             if kind not in known:
-                self.new_kinds[kind] = len(known) + len(self.new_kinds)
+                self.new_kinds[kind] = self.session._kind_count + len(self.new_kinds)
         numbers = {**known, **self.new_kinds} if self.new_kinds else known
         return [numbers[kind] for kind in kinds]
 

@@ -112,7 +112,8 @@ def cpp_programs() -> Path:
         guide = folder / "myexecutor"
         shutil.copytree(TOP / "cpp" / "tests" / "guide", guide, dirs_exist_ok=True)
         shutil.copytree(TOP / "cpp" / "tasklib", guide / "tasklib", dirs_exist_ok=True)
-        build("cmake", "-S", guide, "-B", guide / "_build")
+        # The guide's example asks for CMake 3.1, which CMake 4 refuses unless it is told that this is all right.
+        build("cmake", "-S", guide, "-B", guide / "_build", "-D", "CMAKE_POLICY_VERSION_MINIMUM=3.5")
         build("cmake", "--build", guide / "_build")
     return folder
 

@@ -101,8 +101,13 @@ fn start(
     let started = Instant::now();
     loop {
         let path = find_program(name, added_path.as_deref()).map_err(|error: LookupError| error.to_string())?;
-        let launch =
-            Launch { program: &path, args, environment: &program.environment, directory: sandbox.fd(), standard };
+        let launch = Launch {
+            program: &path,
+            args,
+            environment: &program.environment,
+            directory: sandbox.fd(),
+            descriptors: &standard,
+        };
         let error = match launch.start() {
             Ok(child) => return Ok(child),
             Err(error) => error,
