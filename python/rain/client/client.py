@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import ConnectionLost, RainException
+from ..common.errors import ConnectionLost, PickleException, RainException
 from .active import set_default
 from .address import access_path, server_of_environment
 from .connection import Connection, RequestError, Taker
@@ -71,6 +71,11 @@ class Client:
         """Whether the server is on this machine and data need not go through a socket."""
         return self._connection.local
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed, or its connection broke."""
+        return self._connection.closed
+
     def new_session(self, name: str = "", default: bool = False) -> Session:
         """Make a session.
 
@@ -118,6 +123,9 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise PickleException("A client cannot be sent to a task; make one there: Client(host, port)")
 
     def __repr__(self) -> str:
         kind = "private server at " if self._private is not None else ""
