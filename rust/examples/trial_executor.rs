@@ -51,6 +51,15 @@ fn add_good_tasks(executor: &mut Executor) {
         }
         Ok(())
     });
+    register_task!(executor, "chatter", [O], |ctx, pid| {
+        // More than a message can have.
+        let line = "d".repeat(1000);
+        for _ in 0..300_000 {
+            ctx.debug(&line);
+        }
+        pid.set_bytes(std::process::id().to_string());
+        Ok(())
+    });
     register_task!(executor, "attributes", [O], |ctx, output| {
         let text: String = ctx.config()?;
         let user: serde_json::Value = serde_json::from_str(&text)?;

@@ -47,8 +47,7 @@ class Capture:
         once: It will hardly be called again, so nothing is remembered for later calls.
 
     Raises:
-        PickleException: It cannot be pickled.
-        RainException: It refers to data objects.
+        PickleException: It cannot be pickled, or refers to data objects.
     """
 
     __slots__ = ("_watch", "code", "digest", "family", "size", "sources")
@@ -79,7 +78,7 @@ class Capture:
         try:
             pickler.dump(called)
         except RainException as error:
-            raise RainException(f"Remote function {name}() cannot be sent: {error}") from None
+            raise PickleException(f"Remote function {name}() cannot be sent: {error}") from None
         except Exception as error:
             from .culprit import culprit
 
@@ -210,8 +209,7 @@ def capture(called: Any, name: str) -> Capture:
     """What something that can be called is now.
 
     Raises:
-        PickleException: It cannot be pickled.
-        RainException: It refers to data objects.
+        PickleException: It cannot be pickled, or refers to data objects.
     """
     if isinstance(called, MethodType):
         # The method itself is made anew each time that it is looked up.

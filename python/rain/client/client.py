@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import ConnectionLost, RainException
+from ..common.errors import ConnectionLost, PickleException, RainException
 from .active import set_default
 from .address import access_path, server_of_environment
 from .connection import Connection, RequestError, Taker
@@ -123,6 +123,9 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise PickleException("A client cannot be sent to a task; make one there: Client(host, port)")
 
     def __repr__(self) -> str:
         kind = "private server at " if self._private is not None else ""

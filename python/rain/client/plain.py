@@ -94,9 +94,9 @@ class PlainFunction(TaskFunction):
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
         name = _name(function)
-        if type(function) is functools.partial and _is_small(function):
-            self._args = function.args
-            self._kwargs = function.keywords
+        while type(function) is functools.partial and _is_small(function):
+            self._args = (*function.args, *self._args)
+            self._kwargs = {**function.keywords, **self._kwargs}
             function = function.func
         super().__init__(function, name, options.template(name), least=0, most=sys.maxsize, special=False)
         self._captured = capture(function, name)

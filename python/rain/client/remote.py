@@ -204,18 +204,13 @@ class Remote(TaskFunction):
             )
         return specs, encode
 
-    def _send(self, session: Session) -> Sent:
-        sent = super()._send(session)
-        captured = self._captured
-        assert captured is not None
-        if captured.can_change:
-            sent.differs = partial(self._differs, captured, session)
-        return sent
+    def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
+        # Without a reference to the session, which this function may outlive.
+        return partial(self._differs, capture, session._taken_once) if capture.can_change else None
 
-    def _differs(self, captured: Capture, session: Session) -> bool:
-        """Whether the function may be another one than when it was captured for an earlier call of the same submit."""
+    def _differs(self, captured: Capture, taken_once: dict[Remote, Capture]) -> bool:
         if captured.size > PICKLED_FOR_EACH_CALL and not captured.is_certain:
-            session._taken_once[self] = captured
+            taken_once[self] = captured
             return False
         return not captured.is_of(self)
 

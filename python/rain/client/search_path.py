@@ -41,11 +41,17 @@ def search_path() -> SearchPath:
     # The import system passes over what is no string.
     names = [entry for entry in given if isinstance(entry, str)]
     directory = _current_directory() if not all(map(os.path.isabs, names)) else None
-    absolute = [os.path.abspath(entry) if directory is not None else os.path.normpath(entry) for entry in names]
+    absolute = [_absolute(entry, directory) for entry in names if directory or os.path.isabs(entry)]
     entries = tuple(map(_wire, absolute))
     digest = hashlib.blake2b(b"\0".join(map(os.fsencode, absolute)), digest_size=12).hexdigest()
     _last = SearchPath(given, entries, directory, digest)
     return _last
+
+
+def _absolute(entry: str, directory: str | None) -> str:
+    if directory is None or os.path.isabs(entry):
+        return entry
+    return os.path.join(directory, entry) if entry else directory
 
 
 def _current_directory() -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
-from ..common.errors import CancelledException, RainException, SessionException, TaskException
+from ..common.errors import CancelledException, PickleException, RainException, SessionException, TaskException
 from . import active
 from .connection import RequestError
 from .data import DataObject
@@ -307,6 +307,9 @@ class Session:
         # A session may be dropped while its tasks run, so that the client ends it.
         if not self._closed and not self.client.closed and not sys.is_finalizing():
             warnings.warn(f"{self!r} was not closed; its objects stay until its client is", ResourceWarning, 2, self)
+
+    def __reduce__(self) -> Any:
+        raise PickleException(f"A session cannot be sent to a task: {self!r}")
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 import msgspec
@@ -13,7 +15,7 @@ from .capture import Capture
 from .data import DataObject
 from .function_table import LARGE, TASK_TYPE, HiddenObject, Sent, Template
 from .kind import Kind
-from .search_path import search_path
+from .search_path import SearchPath, search_path
 from .sendable import Sendable
 from .task import Task, TaskInput, check_input
 
@@ -130,6 +132,10 @@ class TaskFunction(Sendable):
         """The function as it is now, with its pickle."""
         raise NotImplementedError
 
+    def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
+        """What asks before further calls of one submit whether the function may differ from what was captured."""
+        return None
+
     def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         raise NotImplementedError
 
@@ -137,20 +143,30 @@ class TaskFunction(Sendable):
         """Have the function sent as it is now."""
         path = search_path()
         functions = session._functions
-        sent = functions.send(self._template, self._capture(), path)
+        capture = self._capture()
+        sent = functions.send(session, self._template, capture, path)
         if sent is None:
-            sent = functions.send(self._template, self._capture_again(), path)
+            capture = self._capture_again()
+            sent = functions.send(session, self._template, capture, path)
             assert sent is not None, "a new capture has its pickle"
+        sent.differs = self._watch(capture, session)
+        if path.directory is not None:
+            sent.differs = partial(_may_differ, path, sent.differs)
         self._sent = sent
         return sent
+
+
+def _may_differ(path: SearchPath, differs: Callable[[], bool] | None) -> bool:
+    return not path.is_current() or (differs is not None and differs())
 
 
 def make_call(session: Session, sent: Sent, inputs: tuple[TaskInput, ...], config: bytes | None) -> Task:
     """Make a task that calls a function, with `config` as its arguments; what is large goes into objects."""
     hidden: list[HiddenObject] = []
     arguments: bytes | int | None = config
-    if isinstance(sent.function, HiddenObject):
-        hidden.append(sent.function)
+    large = sent.function() if isinstance(sent.function, weakref.ref) else None
+    if large is not None:
+        hidden.append(large)
         if config is not None and len(config) > LARGE:
             hidden.append(HiddenObject.make(session, config))
             arguments = len(inputs) + 1

@@ -59,7 +59,8 @@ class Script:
         Raises:
             AttributeError: It has not come with the function.
         """
-        for names in self._names:
+        # Not its file: processes that multiprocessing starts would run the script from there.
+        for names in self._names if not name.startswith("__") else ():
             if name in names:
                 return names[name]
         for cls in _loaded_classes().values():

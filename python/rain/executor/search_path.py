@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-# What this process was started with: the package itself must be found, whatever the client has.
-_own = list(sys.path)
+# What this process was started with: the package itself must be found, whatever the client has. The directory in which
+# the process was started is no place for modules.
+_own = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 _used: list[str | bytes] = []
 
 

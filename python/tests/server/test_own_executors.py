@@ -299,6 +299,16 @@ class TestBothLanguages:
         for wrong in ('{"a": 1e999}', '{"a": "\\ud800"}', "{"):
             error_of(client, f"{language}/attributes", config=wrong)
 
+    def test_debug_messages_without_end(self, session: Session, language: str) -> None:
+        chatter = own_task(f"{language}/chatter")()
+        chatter.output.keep()
+        session.submit()
+        assert Path(f"/proc/{int(chatter.output.fetch().get_bytes())}").exists()
+        chatter.update()
+        assert chatter.info.debug.startswith("d" * 1000 + "\n" + "d" * 1000)
+        assert chatter.info.debug.endswith("\n[further debug messages are left out]")
+        assert len(chatter.info.debug) < 2_000_000
+
     def test_errors_of_tasks_leave_the_executor_alone(self, client: Client, language: str) -> None:
         # The same process answers: with one cpu at a time, there are as many executors as cpus.
         pids = {run(client, f"{language}/pid") for _ in range(20)}

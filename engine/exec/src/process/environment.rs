@@ -55,10 +55,25 @@ impl Environment {
         true
     }
 
+    /// Adds a variable unless there is one of this name, inherited or added.
+    pub(crate) fn add_default(&mut self, name: &str, value: &str) {
+        let is_there = |known: &OsString| known == name;
+        if !inherited().iter().any(|(known, _)| is_there(known)) && !self.added.iter().any(|(known, _)| is_there(known))
+        {
+            self.added.extend(entry(OsStr::new(name), OsStr::new(value)).map(|entry| (name.into(), entry)));
+        }
+    }
+
     /// The `PATH` that was added, if any.
     pub(crate) fn added_path(&self) -> Option<OsString> {
         let (_, entry) = self.added.iter().find(|(name, _)| name == "PATH")?;
         Some(OsString::from_vec(entry.as_bytes()["PATH=".len()..].to_vec()))
+    }
+
+    /// The name of the longest variable that was added, and the bytes of the whole entry.
+    pub(crate) fn longest(&self) -> Option<(&OsStr, usize)> {
+        let sizes = self.added.iter().map(|(name, entry)| (name.as_os_str(), entry.count_bytes()));
+        sizes.max_by_key(|(_, length)| *length)
     }
 
     /// Pointers to the entries and to `entry`, as `exec` wants them; valid as long as both.

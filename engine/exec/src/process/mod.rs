@@ -6,6 +6,7 @@ mod lookup;
 mod spawn;
 mod table;
 mod tail;
+mod threads;
 mod tree;
 
 pub(crate) use child::{Child, Ending};

@@ -22,8 +22,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) environment: &'a Environment,
     /// The directory to work in.
     pub(crate) directory: BorrowedFd<'a>,
-    /// Standard input, output and error.
-    pub(crate) standard: [BorrowedFd<'a>; 3],
+    /// Standard input, output and error, and further descriptors from 3 on.
+    pub(crate) descriptors: &'a [BorrowedFd<'a>],
 }
 
 /// The null device, for reading and writing.
@@ -103,7 +103,7 @@ impl Launch<'_> {
         // SAFETY: the actions are initialised, and the descriptors are open as they are borrowed.
         unsafe {
             check(libc::posix_spawn_file_actions_addfchdir_np(&mut actions.0, self.directory.as_raw_fd()))?;
-            for (number, fd) in (0..).zip(&self.standard) {
+            for (number, fd) in (0..).zip(self.descriptors) {
                 check(libc::posix_spawn_file_actions_adddup2(&mut actions.0, fd.as_raw_fd(), number))?;
             }
         }
