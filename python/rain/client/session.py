@@ -56,7 +56,7 @@ class Session:
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
         self._kind_count = 0
-        self._functions = FunctionTable(self)
+        self._functions = FunctionTable()
         # Options for plain functions that were used last, and the same ones checked.
         self._plain_options: tuple[Any, PlainOptions | None] = (None, None)
         # Another one for each submit.
