@@ -96,6 +96,9 @@ pub struct CallExtra<'a> {
     pub governor: u32,
     #[serde(default)]
     pub outputs: u32,
+    /// Number of the first task of the submit that the task came with.
+    #[serde(default)]
+    pub submit: u32,
 }
 
 /// A task to be run.

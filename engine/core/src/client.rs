@@ -22,7 +22,7 @@ pub enum Request {
     WaitAll(SessionRef),
     Fetch(Fetch),
     Unkeep(Unkeep),
-    Cancel(Items),
+    Cancel(Cancel),
     Info(Items),
     Status,
     Stop,
@@ -99,6 +99,9 @@ pub struct WireKind {
     pub timeout: Option<f64>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i32,
+    /// Tasks of kinds with different ones are not run by the same executor process.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub process: String,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -190,6 +193,15 @@ pub struct FetchHeader {
 pub struct Unkeep {
     pub session: u32,
     pub objects: ByteBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancel {
+    pub session: u32,
+    pub tasks: ByteBuf,
+    /// Leave tasks alone that have begun.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 /// Why a request was not carried out; what it names is in `message`.

@@ -26,6 +26,7 @@ fn batch(count: u32) -> Batch {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     };
     Batch {
         first: 0,

@@ -20,6 +20,8 @@ pub(crate) struct Session {
     ranks: AtomicBool,
     has_cancelled: AtomicBool,
     cancelled: RwLock<HashSet<u32>>,
+    /// A bit for each task, set when a worker begins it; not for no-ops.
+    begun: Mutex<Vec<u64>>,
     /// Failed attempts of tasks that are run again.
     attempts: Mutex<HashMap<u32, u32>>,
 }
@@ -34,6 +36,7 @@ impl Session {
             ranks: AtomicBool::new(false),
             has_cancelled: AtomicBool::new(false),
             cancelled: RwLock::default(),
+            begun: Mutex::default(),
             attempts: Mutex::default(),
         }
     }
@@ -64,6 +67,46 @@ impl Session {
         self.has_cancelled.store(true, Ordering::Release);
     }
 
+    /// Marks those of the tasks that have not begun as cancelled, and returns them.
+    pub(crate) fn cancel_waiting(&self, mut tasks: Vec<u32>) -> Vec<u32> {
+        // Held until they are marked, so that no worker begins one meanwhile.
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !has_bit(&begun, *task));
+        if !tasks.is_empty() {
+            self.cancel_tasks(&tasks);
+        }
+        tasks
+    }
+
+    /// Marks a task as begun; false if it was cancelled before.
+    #[inline]
+    pub(crate) fn begin(&self, task: u32) -> bool {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_cancelled(task) {
+            return false;
+        }
+        let (word, bit) = place(task);
+        if begun.len() <= word {
+            begun.resize(word + 1, 0);
+        }
+        begun[word] |= bit;
+        true
+    }
+
+    /// A task that was marked as begun has not begun after all.
+    pub(crate) fn put_back(&self, task: u32) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let (word, bit) = place(task);
+        if let Some(word) = begun.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
+    /// Whether a worker has begun this task.
+    pub(crate) fn has_begun(&self, task: u32) -> bool {
+        has_bit(&self.begun.lock().unwrap_or_else(PoisonError::into_inner), task)
+    }
+
     /// Whether this task, or the whole session, is to be stopped.
     #[inline]
     pub(crate) fn is_cancelled(&self, task: u32) -> bool {
@@ -91,6 +134,16 @@ impl Session {
         let position = batches.partition_point(|batch| batch.first <= task);
         batches.get(position.checked_sub(1)?).filter(|batch| batch.tasks().contains(&task)).cloned()
     }
+}
+
+/// Where the bit of a task is: the index of its word, and the bit in it.
+fn place(task: u32) -> (usize, u64) {
+    (task as usize / 64, 1 << (task % 64))
+}
+
+fn has_bit(words: &[u64], task: u32) -> bool {
+    let (word, bit) = place(task);
+    words.get(word).is_some_and(|word| word & bit != 0)
 }
 
 /// Sessions by number. Numbers are never used twice, so a number in a queue can outlive its session harmlessly.
@@ -134,6 +187,26 @@ mod tests {
             config: Column::Same(0),
             user: Default::default(),
         })
+    }
+
+    #[test]
+    fn a_task_has_begun_or_is_cancelled() {
+        let session = Session::new(&OpenSession { session: SessionId(1), python: None });
+        assert!(session.begin(64));
+        assert_eq!(session.cancel_waiting(vec![0, 63, 64, 1000]), [0, 63, 1000]);
+        assert!(session.has_begun(64) && !session.is_cancelled(64));
+        for task in [0, 63, 1000] {
+            assert!(session.is_cancelled(task) && !session.begin(task) && !session.has_begun(task));
+        }
+        // One that is run again has begun before.
+        assert!(session.begin(64) && session.begin(65));
+        session.cancel_tasks(&[65]);
+        assert!(!session.begin(65));
+        assert!(session.cancel_waiting(vec![65]).is_empty());
+        session.put_back(64);
+        session.put_back(100_000);
+        assert!(!session.has_begun(64));
+        assert_eq!(session.cancel_waiting(vec![64]), [64]);
     }
 
     #[test]

@@ -35,6 +35,16 @@ pub enum Event<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// So many running tasks wait for other tasks now.
+    Lending {
+        calls: u32,
+    },
+    /// What `Action::CancelWaiting` has found.
+    CancelledWaiting {
+        session: SessionId,
+        ticket: u64,
+        tasks: Vec<u32>,
+    },
     /// A task has failed.
     Failed {
         session: SessionId,
@@ -81,6 +91,12 @@ pub enum Action<D> {
     /// Stop these tasks, or do not begin them.
     CancelTasks {
         session: SessionId,
+        tasks: Vec<u32>,
+    },
+    /// Do not begin those of these tasks that have not begun, and tell which they are with `Event::CancelledWaiting`.
+    CancelWaiting {
+        session: SessionId,
+        ticket: u64,
         tasks: Vec<u32>,
     },
     /// Take up to `count` tasks that have not begun out of the queues, and tell with `Event::TakenBack`, also of none.
@@ -169,6 +185,12 @@ impl Governor {
                     actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
                 }
             }
+            Event::Lending { calls } => actions.push(to_server(FromGovernor::Lending { tasks: calls })),
+            Event::CancelledWaiting { session, ticket, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::CancelledWaiting { session, ticket, tasks }));
+                }
+            }
             Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
         }
     }
@@ -200,6 +222,11 @@ impl Governor {
             ToGovernor::CancelTasks { session, tasks } => {
                 if self.sessions.contains_key(&session) {
                     actions.push(Action::CancelTasks { session, tasks });
+                }
+            }
+            ToGovernor::CancelWaiting { session, ticket, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::CancelWaiting { session, ticket, tasks });
                 }
             }
             ToGovernor::GiveBack { session, count } => {

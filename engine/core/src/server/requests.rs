@@ -71,6 +71,11 @@ impl<D: Clone> Server<D> {
                 reply(actions, to, Reply::Some { tasks, objects: Vec::new() });
                 self.place(actions);
             }
+            Command::CancelWaiting { session, tasks } => {
+                self.usable_session(to.client, session)?.check_items(&tasks, &[])?;
+                self.cancel_waiting(to, session, tasks, actions);
+                self.place(actions);
+            }
             Command::Info { session, tasks, objects } => {
                 let session = self.usable_session(to.client, session)?;
                 session.check_items(&tasks, &objects)?;

@@ -117,6 +117,7 @@ fn kind_from_wire(wire: crate::client::WireKind) -> Result<Kind, RequestError> {
         retries: wire.retries,
         timeout,
         priority: wire.priority,
+        process: wire.process,
     })
 }
 

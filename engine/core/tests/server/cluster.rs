@@ -160,6 +160,11 @@ impl World {
             }
             Action::Release { objects, .. } => objects.iter().for_each(|object| node.release(*object)),
             Action::CancelTasks { tasks, .. } => node.cancelled.extend(tasks),
+            Action::CancelWaiting { session, ticket, mut tasks } => {
+                tasks.retain(|task| self.ran.get(task) != Some(&number));
+                node.cancelled.extend(&tasks);
+                self.handle(number, Event::CancelledWaiting { session, ticket, tasks }, draw);
+            }
             Action::SendObject { session, object, to: Asker::Governor(to) } => {
                 let is_maker = self.made.get(&object) == Some(&number);
                 let fails = self.unreliable && !is_maker && draw.is_multiple_of(3);
@@ -341,7 +346,7 @@ proptest! {
         kept in proptest::collection::vec(any::<bool>(), 64),
         cpus in proptest::collection::vec(1u32..3, 1..6),
         at_first in 0usize..6,
-        cancels in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
+        cancels in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..4),
         unreliable in any::<bool>(),
         seed in any::<u64>(),
     ) {
@@ -382,11 +387,20 @@ proptest! {
         w.take_server_messages();
         w.steps(&mut draws, 20);
         joined_after.iter().for_each(|cpus| w.join(*cpus));
-        for cancel in &cancels {
+        let mut unbegun = Vec::new();
+        let mut cancelled: BTreeSet<u32> = BTreeSet::new();
+        for (cancel, waiting) in &cancels {
             w.steps(&mut draws, 40);
-            let request = w.h.request(Command::Cancel { session, tasks: vec![cancel.index(tasks.len()) as u32] });
-            let is_answered = matches!(w.h.take_reply(request), Some(Reply::Some { .. }));
-            prop_assert!(is_answered);
+            let chosen = vec![cancel.index(tasks.len()) as u32];
+            if *waiting {
+                unbegun.push(w.h.request(Command::CancelWaiting { session, tasks: chosen }));
+            } else {
+                let request = w.h.request(Command::Cancel { session, tasks: chosen });
+                match w.h.take_reply(request) {
+                    Some(Reply::Some { tasks, .. }) => cancelled.extend(tasks),
+                    other => prop_assert!(false, "not answered at once: {:?}", other),
+                }
+            }
             w.take_server_messages();
         }
         let all = w.h.request(Command::WaitAll { session });
@@ -395,6 +409,18 @@ proptest! {
         if cancels.is_empty() {
             w.assert_nobody_is_stuck();
             prop_assert_eq!(w.ran.len(), tasks.len());
+        }
+        for request in unbegun {
+            match w.h.take_reply(request) {
+                Some(Reply::Some { tasks, .. }) => {
+                    prop_assert!(tasks.iter().all(|task| !w.ran.contains_key(task)), "{:?} ran", tasks);
+                    cancelled.extend(tasks);
+                }
+                other => prop_assert!(false, "not answered: {:?}", other),
+            }
+        }
+        for task in 0..tasks.len() as u32 {
+            prop_assert!(cancelled.contains(&task) || w.ran.contains_key(&task), "task {} is lost", task);
         }
         match w.h.take_reply(all) {
             Some(Reply::Done) => {}

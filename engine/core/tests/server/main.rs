@@ -136,6 +136,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         }
         ToGovernor::CloseSession(session) => format!("close {}", session.0),
         ToGovernor::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
+        ToGovernor::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),
         ToGovernor::Unpin { objects, .. } => format!("unpin {objects:?}"),
         ToGovernor::GiveBack { count, .. } => format!("give back {count}"),
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
@@ -162,6 +163,7 @@ pub fn kind(cpus: u32, outputs: usize) -> Kind {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     }
 }
 

@@ -275,6 +275,7 @@ fn kind(name: &str) -> Arc<Kind> {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     })
 }
 
