@@ -56,7 +56,7 @@ class Session:
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
         self._kind_count = 0
-        self._functions = FunctionTable(self)
+        self._functions = FunctionTable()
         # Options for plain functions that were used last, and the same ones checked.
         self._plain_options: tuple[Any, PlainOptions | None] = (None, None)
         # Another one for each submit.
@@ -98,8 +98,8 @@ class Session:
         A submit that is refused changes nothing: its tasks and objects are still there, not submitted.
         """
         self._check_open()
-        taken_once, self._taken_once = self._taken_once, {}
-        for remote, captured in taken_once.items():
+        while self._taken_once:
+            remote, captured = self._taken_once.popitem()
             remote._check_taken_once(captured)
         with self._submitting:
             batch = Batch(self)
