@@ -316,9 +316,15 @@ def _results(
             if buffersize is not None:
                 _submit_more(futures, executor(), fn, itertools.islice(calls, buffersize - len(futures)))
             yield _take_first(futures, deadline)
-    finally:
+    except GeneratorExit:
+        # Nobody waits here, and it may come from the garbage collector.
         for future in futures:
             future._calls.cancel_unwanted(future)
+        raise
+    except BaseException:
+        for future in futures[0]._calls.cancel(futures, waiting=True):
+            future._cancel()
+        raise
 
 
 def _submit_more(
