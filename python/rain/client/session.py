@@ -107,8 +107,8 @@ class Session:
         submitted, and the rest is still there.
         """
         self._check_open()
-        taken_once, self._taken_once = self._taken_once, {}
-        for remote, captured in taken_once.items():
+        while self._taken_once:
+            remote, captured = self._taken_once.popitem()
             remote._check_taken_once(captured)
         self._locked(self._submit)
 
