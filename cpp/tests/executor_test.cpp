@@ -481,6 +481,50 @@ void paths_of_inputs_pass_the_inputs_on() {
   fs::remove_all(other);
 }
 
+void long_texts_are_cut_and_long_answers_are_errors() {
+  Executor executor("x");
+  executor.add_task("debug", [](Context &ctx, Inputs &, Outputs &) {
+    const std::string line(1000, 'd');
+    for (int i = 0; i < 3000; ++i) ctx.debug(line);
+    if (ctx.config().as_bool()) throw TaskError("ř" + std::string(3 << 20, 'e'));
+  });
+  executor.add_task("exact", [](Context &ctx, Inputs &, Outputs &) {
+    ctx.debug(std::string(detail::kTextBytesMax, 'd'));
+    if (ctx.config().as_bool()) ctx.debug("");
+  });
+  executor.add_task("character", [](Context &ctx, Inputs &, Outputs &) {
+    ctx.debug(std::string(detail::kTextBytesMax - 1, 'd') + "ř");
+  });
+  executor.add_task("answer", [](Context &, Inputs &, Outputs &outputs) {
+    auto instance = std::make_unique<MemDataInstance>("content");
+    instance->set_content_type(std::string(detail::kFrameBytesMax, 't'));
+    outputs.push_back(std::move(instance));
+  });
+  Governor governor(executor);
+  const std::string note = "\n[further debug messages are left out]";
+  const auto debug = governor.define("x/debug", {});
+  const Value done = governor.call(debug, {}, Value(false));
+  CHECK_EQUAL(done[0].as_string(), "done");
+  const std::string &text = done[3]["debug"].as_string();
+  CHECK_EQUAL(text.size(), detail::kTextBytesMax + note.size());
+  CHECK_EQUAL(text.substr(detail::kTextBytesMax), note);
+  const Value failed = governor.call(debug, {}, Value(true));
+  const std::string &message = failed[2]["message"].as_string();
+  const std::string rest = "e\n[the rest is left out: the message had 3145730 bytes]";
+  CHECK_EQUAL(message.size(), detail::kTextBytesMax + rest.size() - 1);
+  CHECK_EQUAL(message.substr(message.size() - rest.size()), rest);
+  CHECK_EQUAL(failed[2]["debug"].as_string(), text);
+
+  const auto exact = governor.define("x/exact", {});
+  CHECK_EQUAL(governor.call(exact, {}, Value(false))[3]["debug"].as_string().size(), detail::kTextBytesMax);
+  CHECK_CONTAINS(governor.call(exact, {}, Value(true))[3]["debug"].as_string(), note);
+  const Value character = governor.call(governor.define("x/character", {}));
+  CHECK_EQUAL(character[3]["debug"].as_string(), std::string(detail::kTextBytesMax - 1, 'd') + note);
+
+  CHECK_CONTAINS(governor.failure(governor.define("x/answer")), "but at most 268435456 can be sent");
+  CHECK_EQUAL(governor.finish(), "");
+}
+
 struct OwnError {};
 
 void exceptions_are_errors_of_the_task() {
@@ -528,5 +572,6 @@ int main() {
   inputs_have_attributes();
   files_and_directories_are_made();
   paths_of_inputs_pass_the_inputs_on();
+  long_texts_are_cut_and_long_answers_are_errors();
   exceptions_are_errors_of_the_task();
 }

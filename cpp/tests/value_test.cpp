@@ -44,6 +44,25 @@ void lengths_are_read_as_they_were_written() {
   }
 }
 
+void what_is_too_long_is_refused() {
+  // The lengths alone: neither is looked at.
+  const char byte = 'x';
+  const std::size_t length = std::size_t{UINT32_MAX} + 1;
+  std::string to;
+  detail::Writer writer(to);
+  CHECK_THROWS(TaskError, writer.text(std::string_view(&byte, length)), "4294967296 bytes or elements");
+  CHECK_THROWS(TaskError, writer.binary(std::string_view(&byte, length)), "4294967296 bytes or elements");
+  CHECK_THROWS(TaskError, writer.array(length), "4294967296 bytes or elements");
+  CHECK_THROWS(TaskError, writer.map(length), "4294967296 bytes or elements");
+  CHECK(to.empty());
+  // Lists whose elements would take far more memory than their bytes; lists in lists are counted together.
+  const std::string nils(std::size_t{1} << 25, '\xc0');
+  const std::string nine("\xdd\x00\x90\x00\x00", 5);
+  CHECK_THROWS(TaskError, Value::decode(std::string("\xdd\x01\x00\x00\x01", 5) + nils), "more than 16777216 elements");
+  CHECK_THROWS(TaskError, Value::decode(std::string("\xdf\x00\x80\x00\x01", 5) + nils), "more than 16777216 elements");
+  CHECK_THROWS(TaskError, Value::decode(nine + nine + nils), "more than 16777216 elements");
+}
+
 void values_say_what_they_are_not() {
   const Value map = Value(Value::Map{{Value(std::string("a")), Value(std::uint64_t{1})}});
   CHECK(map.contains("a") && !map.contains("b") && map == Value::decode(map.encode()));
@@ -98,6 +117,7 @@ void text_becomes_utf8() {
 int main() {
   numbers_are_read_as_they_were_written();
   lengths_are_read_as_they_were_written();
+  what_is_too_long_is_refused();
   values_say_what_they_are_not();
   json_is_checked();
   text_becomes_utf8();

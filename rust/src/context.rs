@@ -2,11 +2,11 @@
 
 use crate::attributes;
 use crate::error::Error;
-use crate::messages::{Call, CallInfo, Kind};
+use crate::messages::{Call, CallInfo, Kind, append_bounded};
 use crate::workspace::Workspace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 use std::path::PathBuf;
 
 /// The task that runs: what the client asked for, and what is left for it beside the outputs.
@@ -16,11 +16,12 @@ pub struct Context<'a> {
     call: &'a Call<'a>,
     workspace: &'a Workspace,
     pub(crate) info: CallInfo,
+    debug_is_full: bool,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(kind: &'a Kind, call: &'a Call<'a>, workspace: &'a Workspace) -> Self {
-        Self { kind, call, workspace, info: CallInfo::default() }
+        Self { kind, call, workspace, info: CallInfo::default(), debug_is_full: false }
     }
 
     /// EXECUTOR/METHOD.
@@ -117,12 +118,20 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    /// Adds a line to the debug messages, which the client can read.
+    /// Adds a line to the debug messages, which the client can read. A task may leave 1 MiB of them; a note at their end
+    /// says when there were more.
     pub fn debug(&mut self, message: impl Display) {
-        match &mut self.info.debug {
-            // Writing to a string cannot fail.
-            Some(text) => drop(write!(text, "\n{message}")),
-            none => *none = Some(message.to_string()),
+        if self.debug_is_full {
+            return;
+        }
+        let line = match &self.info.debug {
+            Some(_) => format!("\n{message}"),
+            None => message.to_string(),
+        };
+        let text = self.info.debug.get_or_insert_default();
+        if !append_bounded(text, &line) {
+            text.push_str("\n[further debug messages are left out]");
+            self.debug_is_full = true;
         }
     }
 

@@ -204,6 +204,40 @@ fn attributes_go_both_ways() {
 }
 
 #[test]
+fn long_texts_are_cut_and_long_answers_are_errors() {
+    let mut executor = Executor::new("x");
+    register_task!(executor, "debug", [], |ctx| {
+        let line = "d".repeat(1000);
+        for _ in 0..3000 {
+            ctx.debug(&line);
+        }
+        if ctx.config()? { Err(format!("ř{}", "e".repeat(3 << 20)).into()) } else { Ok(()) }
+    });
+    register_task!(executor, "exact", [], |ctx| {
+        ctx.debug("d".repeat((1 << 20) - 1) + "ř");
+        Ok(())
+    });
+    register_task!(executor, "answer", [O], |_ctx, output| {
+        output.set_content_type("t".repeat(256 << 20));
+        Ok(())
+    });
+    let note = "\n[further debug messages are left out]";
+    let debug = executor.trial("debug").config(&false).run().unwrap().debug.unwrap();
+    assert_eq!(debug.len(), (1 << 20) + note.len());
+    assert!(debug.ends_with(note));
+    let failed = executor.trial("debug").config(&true).run().unwrap_err();
+    let rain_task::TrialError::Failed { message, debug: failed_debug, .. } = failed else { panic!("{failed}") };
+    let rest = "\n[the rest is left out: the message had 3145730 bytes]";
+    assert_eq!(message.len(), (1 << 20) + rest.len());
+    assert!(message.ends_with(rest));
+    assert_eq!(failed_debug.unwrap(), debug);
+    let exact = executor.trial("exact").run().unwrap().debug.unwrap();
+    assert_eq!(exact, "d".repeat((1 << 20) - 1) + note);
+    let long = executor.trial("answer").output("").run().unwrap_err().to_string();
+    assert!(long.contains("but at most 268435456 can be sent"), "{}", &long[..100]);
+}
+
+#[test]
 fn contents_are_files_and_directories_too() {
     let mut executor = Executor::new("x");
     register_task!(executor, "double", [I O], |_ctx, input, output| {

@@ -66,8 +66,11 @@ const Value &Context::config() const {
 
 void Context::add_debug(std::string_view line) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (debug_) debug_->append("\n").append(line);
-  else debug_ = line;
+  if (debug_is_full_) return;
+  std::string text = debug_ ? "\n" : "";
+  text += line;
+  if (!debug_) debug_.emplace();
+  debug_is_full_ = !detail::append_bounded(*debug_, text, "\n[further debug messages are left out]");
 }
 
 std::unique_ptr<FileDataInstance> Context::create_file(std::size_t size, std::string content_type) {

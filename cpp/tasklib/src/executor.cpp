@@ -22,6 +22,11 @@ namespace tasklib {
 
 namespace {
 
+/// Inputs of a call whose list is kept for the next call.
+constexpr std::size_t kLentInputsMax = 1024;
+/// Bytes of an answer whose memory is kept for the next answer.
+constexpr std::size_t kLentAnswerBytesMax = std::size_t{1} << 20;
+
 std::string readable(const std::type_info &type) {
   int status = 0;
   char *name = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
@@ -114,8 +119,13 @@ void Executor::start() {
                  state_->name.c_str());
     std::exit(2);
   }
-  // Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision.
-  signal(SIGINT, SIG_IGN);
+  // Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision. Programs that a task starts
+  // would inherit an ignored signal, but not a handler.
+  struct sigaction interrupt {};
+  interrupt.sa_handler = [](int) {};
+  interrupt.sa_flags = SA_RESTART;
+  sigemptyset(&interrupt.sa_mask);
+  sigaction(SIGINT, &interrupt, nullptr);
   const int socket = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (socket < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0) {
@@ -172,7 +182,8 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
       answer.clear();
       detail::AnswerInfo info;
       if (context && context->debug_) info.debug = *context->debug_;
-      if (context && is_json_object(context->info_.user)) info.user = context->info_.user;
+      // An error arrives, if need be without attributes that no message can hold.
+      if (context && context->info_.user.size() <= detail::kFrameBytesMax / 2 && is_json_object(context->info_.user)) info.user = context->info_.user;
       detail::append_fail(answer, message.call_id, text, info);
       std::fflush(stdout);
     };
@@ -203,6 +214,11 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
         write_outputs(known.kind);
         detail::append_info(answer, {context->debug_ ? std::string_view(*context->debug_) : std::string_view(), user});
         detail::end_frame(answer, start);
+        const std::size_t bytes = answer.size() - start - detail::kFrameHeadBytes;
+        if (bytes > detail::kFrameBytesMax) {
+          throw TaskError("the answer of the task has " + std::to_string(bytes) + " bytes, but at most " +
+                          std::to_string(detail::kFrameBytesMax) + " can be sent: attributes or content types are too long");
+        }
         done = true;
       }
     } catch (...) {
@@ -213,6 +229,7 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
     outputs.items_.clear();
     workspace.end_call(done);
     connection.send(answer);
+    if (answer.capacity() > kLentAnswerBytesMax) answer = std::string();
     workspace.drop_old_inputs();
   };
 
@@ -220,7 +237,8 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
     detail::FromGovernor message = detail::decode_from_governor(*body, std::move(lent));
     if (auto *called = std::get_if<detail::CallMessage>(&message)) {
       call(*called);
-      lent = std::move(*called);
+      // A list that was long once does not stay.
+      if (called->inputs.capacity() <= kLentInputsMax) lent = std::move(*called);
     } else if (auto *define = std::get_if<detail::DefineMessage>(&message)) {
       state_->define(std::move(*define));
     } else if (const auto *forget = std::get_if<detail::ForgetMessage>(&message)) {

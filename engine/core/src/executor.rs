@@ -26,6 +26,14 @@ pub enum FromExecutor {
         calls: Vec<u64>,
         reason: Option<String>,
     },
+    /// A running call waits for other tasks: its cpus can be used until `Resume` or its answer.
+    Lend {
+        call: u64,
+    },
+    /// A call that has lent its cpus goes on.
+    Resume {
+        call: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +73,9 @@ pub struct CallFailure {
     pub debug: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Where the call's output begins and ends in all that its process has written, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<(u64, u64)>,
 }
 
 /// Where an executor finds the content of an input.
@@ -163,6 +174,8 @@ impl<'de> Deserialize<'de> for ExecutorFrame {
                     },
                     "fail" => FromExecutor::Fail { call: element(&mut seq)?, failure: element(&mut seq)? },
                     "return" => FromExecutor::Return { calls: element(&mut seq)?, reason: element(&mut seq)? },
+                    "lend" => FromExecutor::Lend { call: element(&mut seq)? },
+                    "resume" => FromExecutor::Resume { call: element(&mut seq)? },
                     other => return Err(de::Error::custom(format!("unknown message {other:?}"))),
                 };
                 if seq.next_element::<IgnoredAny>()?.is_some() {
@@ -200,6 +213,11 @@ pub fn append_define(buffer: &mut Vec<u8>, kind_id: u64, kind: &Kind) {
 /// Appends a `forget` frame to `buffer`.
 pub fn append_forget(buffer: &mut Vec<u8>, kind_ids: &[u64]) {
     append_frame(buffer, &("forget", kind_ids));
+}
+
+/// Appends a `lent` frame to `buffer`: nothing was sent after this call that is not ahead of this message.
+pub fn append_lent(buffer: &mut Vec<u8>, call: u64) {
+    append_frame(buffer, &("lent", call));
 }
 
 /// Appends a `call` frame to `buffer`; `task` is session and task number.

@@ -130,6 +130,10 @@ pub enum FromGovernor<D> {
         ticket: u64,
         content: Result<D, String>,
     },
+    /// So many of its tasks wait for other tasks now, and need no cpu meanwhile.
+    Lending {
+        tasks: u32,
+    },
 }
 
 /// Tasks of one session that finished.

@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{Fixture, assert_dies, assert_says, blob, bytes_of, directory, failed, finished, output, text};
+use fixture::{Fixture, assert_says, blob, bytes_of, directory, failed, finished, output, text};
 use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{INLINE_BYTES_MAX, Object};
 use rain_exec::TaskOutcome;
@@ -287,49 +287,78 @@ fn bad_configurations_are_refused() {
     assert_says(&fixture.failure("buildin/execute", &(), &[], &[]), &["malformed"]);
 }
 
-/// Runs a command that writes the ids of its processes into the pipe `$PIDS`, and stops it when they run, if wanted.
-fn run_with_pids(command: &str, stop: bool) -> (TaskOutcome, Vec<u32>) {
+#[test]
+fn a_program_that_a_task_made_can_be_run() {
     let fixture = Fixture::new();
-    let pipe = fixture.outside("pipe");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let config = Execute { env: BTreeMap::from([("PIDS", pipe.to_str().unwrap())]), ..shell(command) };
-    let (outcome, pids, alive) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| config.run(&fixture, &[], &[]));
-        let pids = fs::read_to_string(&pipe).unwrap_or_default();
-        let pids: Vec<u32> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        let alive = pids.iter().all(|pid| fixture::is_alive(*pid));
-        if stop {
-            // An interrupt that is not meant for this task changes nothing.
-            fixture.interrupt.raise();
-            fixture.stop();
-        }
-        (running.join(), pids, alive)
-    });
-    assert!(alive || !stop, "all processes ran before they were stopped");
-    (outcome.unwrap(), pids)
+    for pad in [0, INLINE_BYTES_MAX + 1] {
+        let make =
+            format!("printf '#!/bin/sh\\necho I run; exit 0\\n' >p; head -c {pad} /dev/zero >>p; chmod 755 p; cp p q");
+        let outputs = finished(shell(&make).out("p").run(&fixture, &[], &[blob()]));
+        assert!(outputs[0].is_executable());
+        let run = || Execute { args: vec!["./p"], ..Execute::default() };
+        assert_eq!(run().link("p").stdout_of(&fixture, &outputs), "I run\n");
+        assert_eq!(run().write("p").stdout_of(&fixture, &outputs), "I run\n");
+        let rights = shell("stat -Lc %a p q").link("p").write("q");
+        assert_eq!(rights.stdout_of(&fixture, &[outputs[0].clone(), outputs[0].clone()]), "500\n700\n");
+        let listing = Execute { args: vec!["stat", "-Lc", "%a", "p"], ..Execute::default() };
+        let printed = finished(shell("cat p").link("p").stdout().run(&fixture, &outputs, &[blob()]));
+        assert!(!printed[0].is_executable());
+        assert_eq!(listing.link("p").stdout_of(&fixture, &printed), "400\n");
+    }
 }
 
 #[test]
-fn a_stopped_program_dies_with_everything_it_started() {
-    let command = "trap '' TERM INT; sleep 1000 & a=$!; sleep 1000 & echo $$ $a $! >$PIDS; wait; wait";
-    let (outcome, pids) = run_with_pids(command, true);
-    assert!(matches!(outcome, TaskOutcome::Cancelled), "{outcome:?}");
-    assert_eq!(pids.len(), 3);
-    pids.iter().for_each(|pid| assert_dies(*pid));
-}
-
-#[test]
-fn what_a_program_leaves_running_dies_with_it() {
-    let (outcome, pids) = run_with_pids("sleep 1000 & echo $! >$PIDS", false);
-    assert!(matches!(outcome, TaskOutcome::Finished { .. }), "{outcome:?}");
-    assert_eq!(pids.len(), 1);
-    assert_dies(pids[0]);
-}
-
-#[test]
-fn a_program_stopped_before_it_starts_ends_at_once() {
+fn a_long_command_of_the_shell_runs_from_a_file() {
     let fixture = Fixture::new();
-    fixture.stop();
-    let outcome = shell("sleep 1000").run(&fixture, &[], &[]);
-    assert!(matches!(outcome, TaskOutcome::Cancelled), "{outcome:?}");
+    let words = "word ".repeat(40_000);
+    let command = format!("ls -A; echo \"$0 $#\"; cat; for i in {words}; do :; done; echo it\\'s {words} | wc -w");
+    for command in [command.as_str(), "ls -A; echo \"$0 $#\"; cat; echo 40001"] {
+        let config = Execute { inputs: vec![None], stdin: Some(0), ..shell(command) };
+        assert_eq!(config.stdout_of(&fixture, &[text("input\n")]), "/bin/sh 0\ninput\n40001\n");
+        let failing = format!("{command} >/dev/null; exit 7");
+        assert_says(&shell(&failing).fails(&[], &[]), &["exited with status 7"]);
+    }
+    assert!(fixture.stored().len() <= 1);
+}
+
+#[test]
+fn what_is_too_long_for_the_system_is_named() {
+    let long = "x".repeat(200 << 10);
+    let message = Execute { args: vec!["printf", "a", &long], ..Execute::default() }.fails(&[], &[]);
+    assert_says(&message, &["argument 2 has 204800 bytes", "131071", "as an input"]);
+    let message = Execute { env: BTreeMap::from([("BIG", long.as_str())]), ..shell("true") }.fails(&[], &[]);
+    assert_says(&message, &["\"BIG\"", "204804 bytes", "131071", "as an input"]);
+    let mut args = vec!["echo"];
+    args.extend([&long[..100 << 10]; 100]);
+    let message = Execute { args, ..Execute::default() }.fails(&[], &[]);
+    assert_says(&message, &["10240105 bytes", "ulimit -s", "as an input"]);
+}
+
+#[test]
+fn a_program_that_does_not_find_a_file_or_leaves_some_is_told_of_its_directory() {
+    let message = shell("cat data.csv").fails(&[], &[]);
+    assert_says(&message, &["data.csv", "No such file", "a directory of its own", "as inputs"]);
+    assert!(!shell("echo other >&2; false").fails(&[], &[]).contains("directory"));
+    let fixture = Fixture::new();
+    let debug = |config: Execute<'_>, inputs: &[Arc<Object>], outputs: &[OutputSpec]| {
+        let TaskOutcome::Finished { info, .. } = config.run(&fixture, inputs, outputs) else { panic!("it failed") };
+        info.debug
+    };
+    let said = debug(shell("touch b a; mkdir d; touch d/x"), &[], &[]).unwrap();
+    assert!(said.ends_with(": \"a\", \"b\", \"d\""), "{said}");
+    assert!(debug(shell("touch $(seq 9)").stdout(), &[], &[blob()]).unwrap().ends_with(", ..."));
+    assert_eq!(debug(shell("true"), &[], &[]), None);
+    assert_eq!(debug(shell("touch o x").out("o"), &[], &[blob()]), None);
+    let config = shell("echo more >>in; touch d/x").write("in").write("d/y");
+    assert_eq!(debug(config, &[text("a"), text("b")], &[]), None);
+}
+
+#[test]
+fn absolute_links_into_an_output_directory_become_relative() {
+    let fixture = Fixture::new();
+    let config =
+        shell("mkdir -p d/s; echo 42 >d/a; ln -s $PWD/d/a d/b; ln -s \"$PWD/d/a\" d/s/c; ln -s no d/dangling").out("d");
+    let outputs = finished(config.run(&fixture, &[], &[directory()]));
+    let shown = shell("cat d/b d/s/c; readlink d/b d/s/c d/dangling").link("d").stdout_of(&fixture, &outputs);
+    assert_eq!(shown, "42\n42\na\n../a\nno\n");
 }

@@ -41,7 +41,7 @@ struct Talk {
 impl Talk {
     fn new() -> Self {
         let fixture = Fixture::new();
-        let executor = ExecutorProcess::start(&spec(&["good"]), &fixture.store).unwrap();
+        let executor = ExecutorProcess::start(&spec(&["good"]), &fixture.store, None).unwrap();
         Self { fixture, executor, next: 0 }
     }
 
@@ -163,7 +163,7 @@ fn inputs_are_passed_on_as_they_are() {
     match talk.run("pass", &plain, &inputs, &[blob()]) {
         TaskOutcome::Finished { outputs, info } => {
             assert!(Arc::ptr_eq(&outputs[0], &large));
-            assert_eq!((info.debug.as_deref(), info.user.as_deref()), (Some("said"), Some("[]")));
+            assert_eq!((info.debug.as_deref(), info.user.as_deref()), (Some("said"), Some("{}")));
         }
         other => panic!("{other:?}"),
     }
@@ -207,6 +207,7 @@ fn calls_that_have_not_begun_are_given_back() {
     while talk.executor.in_flight() > 0 {
         talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
     }
+    assert_eq!(talk.executor.knows_from(2), Some(2));
     let returned = events.into_iter().flat_map(|event| match event {
         ExecutorEvent::Returned { calls, reason } => calls.into_iter().map(move |call| (call, reason.clone())),
         other => panic!("not returned: {other:?}"),
@@ -232,7 +233,7 @@ fn many_calls_are_in_flight_and_kinds_are_defined_once() {
         }
         assert!(answers.iter().map(answered).eq(0..CALLS), "round {round}");
         // The script fails on a second definition, unless it was told to forget the first.
-        talk.executor.forget(&[5, 6]);
+        talk.executor.forget(5..=6);
     }
 }
 
@@ -240,7 +241,7 @@ fn many_calls_are_in_flight_and_kinds_are_defined_once() {
 fn an_executor_that_writes_without_reading_does_not_block_us() {
     const CALLS: u64 = 100;
     let fixture = Fixture::new();
-    let mut executor = ExecutorProcess::start(&spec(&["deaf", &CALLS.to_string()]), &fixture.store).unwrap();
+    let mut executor = ExecutorProcess::start(&spec(&["deaf", &CALLS.to_string()]), &fixture.store, None).unwrap();
     let batch = one_task(kind("fake/echo", &(), &[blob()]), 1);
     let input = [text(&"x".repeat(50_000))];
     let mut answers = Vec::new();
@@ -274,7 +275,7 @@ fn waiting_ends_with_the_interrupt_or_the_timeout() {
 #[test]
 fn registration_is_waited_for_until_cancelled() {
     let fixture = Fixture::new();
-    let mut executor = ExecutorProcess::start(&spec(&["silent"]), &fixture.store).unwrap();
+    let mut executor = ExecutorProcess::start(&spec(&["silent"]), &fixture.store, None).unwrap();
     fixture.stop();
     assert!(!executor.wait_registered(&fixture.interrupt, &|| true).unwrap());
     assert!(!executor.is_registered());
@@ -293,7 +294,7 @@ fn executors_that_start_wrongly_are_told_apart() {
     let start = |mode: &str, timeout| {
         let fixture = Fixture::new();
         let spec = ExecutorSpec { start_timeout: timeout, ..spec(&[mode]) };
-        let mut executor = ExecutorProcess::start(&spec, &fixture.store).unwrap();
+        let mut executor = ExecutorProcess::start(&spec, &fixture.store, None).unwrap();
         let error = executor.wait_registered(&fixture.interrupt, &|| false).unwrap_err();
         assert_dies(executor.pid());
         drop(executor);
@@ -320,7 +321,7 @@ fn executors_that_cannot_be_started_say_so() {
         (vec!["a\0b"], "zero byte"),
     ] {
         let spec = ExecutorSpec { command: command.iter().map(Into::into).collect(), ..spec(&[]) };
-        let error = ExecutorProcess::start(&spec, &fixture.store).unwrap_err();
+        let error = ExecutorProcess::start(&spec, &fixture.store, None).unwrap_err();
         assert_says(&error.to_string(), &["cannot be started", says]);
     }
     assert!(fixture.stored().is_empty());
@@ -349,10 +350,76 @@ fn a_chatty_executor_does_not_fill_the_store() {
     for _ in 0..600 {
         finished(talk.run("chatty", &20_000, &[], &[]));
     }
-    let log_bytes: u64 =
-        talk.fixture.stored().iter().map(|dir| dir.join("executor.log").metadata().unwrap().len()).sum();
-    assert!(log_bytes < 8 << 20, "{log_bytes} bytes");
+    for dir in talk.fixture.stored() {
+        assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0, "nothing of it is in a file");
+    }
+    // It does not say where its calls begin, so it is all that was written for this session.
     assert_says(&talk.error("exit").log, &["...", "xxx", "last words"]);
+}
+
+#[test]
+fn output_is_taken_while_a_call_writes() {
+    let mut talk = Talk::new();
+    let bytes = 64 << 20;
+    finished(talk.run("chatty", &bytes, &[], &[]));
+    assert_says(&talk.error("exit").log, &["...xxx", "last words"]);
+}
+
+#[test]
+fn errors_hold_the_output_of_their_own_call() {
+    let mut talk = Talk::new();
+    let calls = ["first", "second", "third"].map(|word| talk.send("says", &word, &[], &[]));
+    let mut events = Vec::new();
+    while talk.executor.in_flight() > 0 {
+        talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
+    }
+    assert!(events.iter().map(answered).eq(calls));
+    let messages: Vec<String> = events
+        .into_iter()
+        .map(|event| match event {
+            ExecutorEvent::Answered { outcome, .. } => failed(outcome).message,
+            other => panic!("not answered: {other:?}"),
+        })
+        .collect();
+    let end = "it failed\n\nThe end of its output:\n";
+    assert_eq!(messages, [format!("{end}first"), "it failed".to_owned(), format!("{end}third")]);
+    finished(talk.run("chatty", &10, &[], &[]));
+    talk.executor.begin_session();
+    let error = talk.error("exit").to_string();
+    assert!(error.ends_with("the end of its output:\nlast words") && !error.contains("xxx"), "{error}");
+}
+
+#[test]
+fn attributes_that_are_no_json_objects_are_the_tasks_failure() {
+    let mut talk = Talk::new();
+    for (user, why) in [("[1]", "map"), ("1e999", "number"), ("{\"a\": \"\\ud800\"}", "escape"), ("{\"a\"", "EOF")] {
+        let output = failed(talk.run("output-user", &user, &[], &[blob()])).message;
+        assert_says(&output, &["info.user of output \"out\" is not a JSON object", why]);
+        let info = failed(talk.run("info-user", &user, &[], &[])).message;
+        assert_says(&info, &["info.user of the task is not a JSON object", why]);
+        let failure = failed(talk.run("fail-user", &user, &[], &[]));
+        assert_says(&failure.message, &["it failed\n", "info.user of the task is not a JSON object"]);
+        assert_eq!(failure.user, None);
+    }
+    assert_eq!(finished(talk.run("output-user", &"{}", &[], &[blob()]))[0].user(), Some("{}"));
+}
+
+#[test]
+fn a_call_lends_its_cpu_and_goes_on() {
+    let mut talk = Talk::new();
+    let calls = ["lend", "echo"].map(|method| talk.send(method, &(), &[], &[]));
+    let mut events = talk.wait().unwrap();
+    assert!(matches!(events[0], ExecutorEvent::Lent { call } if call == calls[0]), "{events:?}");
+    talk.executor.lent(calls[0]);
+    while talk.executor.in_flight() > 0 {
+        talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
+    }
+    // It reads up to the answer to its message, and gives back what was on its way.
+    assert!(matches!(&events[1], ExecutorEvent::Returned { calls: given, reason: None } if given == &calls[1..]));
+    assert!(matches!(events[2], ExecutorEvent::Resumed { call } if call == calls[0]));
+    assert_eq!(answered(&events[3]), calls[0]);
+    assert_eq!(events.len(), 4);
+    assert_eq!(Talk::new().error("lend-another").fault, ExecutorFault::UnknownCall(1001));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use crate::bell::Bell;
 use crate::deadlines::Deadlines;
 use crate::end_of_work::EndOfWork;
+use crate::executors::Executors;
 use crate::link::{link, queue_ready};
 use crate::session::{Session, SessionTable};
-use crate::worker::{Report, Worker, WorkerShared};
+use crate::worker::{LentCalls, Report, Worker, WorkerShared};
 use crossbeam_channel::{Receiver, unbounded};
 use rain_core::governor::{Action, Asker, Event, Governor, To};
 use rain_core::id::{GovernorId, SessionId};
@@ -121,6 +122,8 @@ where
         queues.iter().map(|_| Interrupt::new().map(Arc::new)).collect::<Result<_, _>>()?;
     let (reports_in, reports) = unbounded();
     let (endpoint_in, endpoint) = crossbeam_channel::bounded::<T>(1);
+    let workers = config.cpus.len();
+    let executors = Executors::new(store.clone(), sessions.clone(), &config.executors, &config.python, workers);
     let shared = Arc::new(WorkerShared {
         id,
         sessions,
@@ -128,6 +131,8 @@ where
         config,
         pool: pool.clone(),
         interrupts,
+        executors,
+        lent: LentCalls::default(),
         reports: reports_in,
         bell: bell.clone(),
         deadlines: Deadlines::default(),
@@ -160,6 +165,7 @@ where
 }
 
 fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<Vec<JoinHandle<()>>, std::io::Error> {
+    shared.executors.start(shared.config.prestart, queues.len())?;
     queues
         .into_iter()
         .map(|queue| {
@@ -217,6 +223,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 Report::Failed { session, task, failure } => {
                     Event::Failed { session: SessionId(session), task, failure }
                 }
+                Report::Lending => Event::Lending { calls: self.shared.lent.waiting() },
             });
         }
         loop {
@@ -298,6 +305,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     session.graph.cancel();
                     self.interrupt_workers();
                 }
+                self.shared.executors.session_closed();
             }
             Action::SendObject { session, object, to } => self.send_object(session, object, to),
             Action::Stop => self.stopping = true,
@@ -342,6 +350,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         for interrupt in &self.shared.interrupts {
             interrupt.raise();
         }
+        self.shared.lent.interrupt();
     }
 
     fn shut_down(self) -> GovernorEnd {
@@ -354,6 +363,8 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         for worker in self.workers {
             let _ = worker.join();
         }
+        self.shared.lent.join();
+        self.shared.executors.shut_down();
         self.end
     }
 }

@@ -6,6 +6,7 @@ mod contents;
 mod deadlines;
 pub mod end_of_time;
 mod end_of_work;
+mod executors;
 mod fetched;
 mod governor;
 mod link;

@@ -93,6 +93,15 @@ impl Session {
         true
     }
 
+    /// A task that was marked as begun has not begun after all.
+    pub(crate) fn put_back(&self, task: u32) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let (word, bit) = place(task);
+        if let Some(word) = begun.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
     /// Whether a worker has begun this task.
     pub(crate) fn has_begun(&self, task: u32) -> bool {
         has_bit(&self.begun.lock().unwrap_or_else(PoisonError::into_inner), task)
@@ -194,6 +203,10 @@ mod tests {
         session.cancel_tasks(&[65]);
         assert!(!session.begin(65));
         assert!(session.cancel_waiting(vec![65]).is_empty());
+        session.put_back(64);
+        session.put_back(100_000);
+        assert!(!session.has_begun(64));
+        assert_eq!(session.cancel_waiting(vec![64]), [64]);
     }
 
     #[test]

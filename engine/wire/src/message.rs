@@ -190,6 +190,7 @@ pub fn map_contents<A, B>(
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
             FromGovernor::GaveBack { session, tasks } => FromGovernor::GaveBack { session, tasks },
+            FromGovernor::Lending { tasks } => FromGovernor::Lending { tasks },
             FromGovernor::CancelledWaiting { session, ticket, tasks } => {
                 FromGovernor::CancelledWaiting { session, ticket, tasks }
             }

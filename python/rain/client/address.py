@@ -110,7 +110,8 @@ def _is_local(host: str) -> bool:
 
 def _read_access(path: str, chosen: bool) -> dict[str, Any] | None:
     """The content of an access file; None where there is none, unless it was chosen."""
-    import json
+    # Not the module json: beside the user's script there may be another one.
+    import msgspec
 
     try:
         if not chosen:
@@ -119,12 +120,12 @@ def _read_access(path: str, chosen: bool) -> dict[str, Any] | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(fd, "rb") as file:
             _check_private(path, os.fstat(fd), stat.S_ISREG, "file")
-            access = json.loads(file.read(_ACCESS_BYTES_MAX))
+            access = msgspec.json.decode(file.read(_ACCESS_BYTES_MAX))
     except FileNotFoundError:
         if chosen:
             raise ConnectionLost(f"There is no access file {path}") from None
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, msgspec.DecodeError) as error:
         raise RainException(f"The access file {path} of a Rain server cannot be read: {error}") from None
     if not isinstance(access, dict):
         raise RainException(f"{path} is not the access file of a Rain server")

@@ -38,10 +38,8 @@ class Callbacks:
         """Have callbacks of a future called, in their order."""
         with self._changed:
             self._waiting.append((future, callbacks))
-            spare = len(self._threads) - self._running
-            if spare > 0 or len(self._threads) == THREADS_MAX or self._start():
-                self._changed.notify()
-                return
+            self._ensure_spare()
+            self._changed.notify()
             if self._threads:
                 return
             # No thread can be started while the interpreter ends.
@@ -57,15 +55,16 @@ class Callbacks:
         """Whether a thread runs callbacks of this one."""
         return thread in self._threads
 
-    def _start(self) -> bool:
+    def _ensure_spare(self) -> None:
+        """Have a thread that runs nothing, if one can be started."""
+        if self._running < len(self._threads) or len(self._threads) == THREADS_MAX:
+            return
         thread = threading.Thread(target=self._run, name="rain-callbacks", daemon=True)
         self._threads.add(thread)
         try:
             thread.start()
         except RuntimeError:
             self._threads.discard(thread)
-            return False
-        return True
 
     def _run(self) -> None:
         thread = threading.current_thread()
@@ -77,6 +76,8 @@ class Callbacks:
                 future, callbacks = self._waiting.popleft()
                 self._turn, self._since = thread, time.monotonic()
                 self._running += 1
+                if self._waiting:
+                    self._ensure_spare()
             call_all(future, callbacks)
             # Nothing is kept alive while the thread waits.
             del future, callbacks

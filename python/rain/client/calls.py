@@ -407,7 +407,7 @@ class _Fetchers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = 0
+        self.threads: list[threading.Thread] = []
         self._free = 0
 
     def run(self, job: Callable[[], None]) -> None:
@@ -415,12 +415,12 @@ class _Fetchers:
         with self._lock:
             if self._free > 0:
                 self._free -= 1
-            elif self._threads < FETCHED_AT_ONCE:
+            elif len(self.threads) < FETCHED_AT_ONCE:
+                thread = threading.Thread(target=self._work, name="rain-fetch", daemon=True)
                 with contextlib.suppress(RuntimeError):
-                    threading.Thread(target=self._work, name="rain-fetch", daemon=True).start()
-                    self._threads += 1
-            have_threads = self._threads > 0
-        if have_threads:
+                    thread.start()
+                    self.threads.append(thread)
+        if self.threads:
             self._jobs.put(job)
         else:
             job()
@@ -438,7 +438,7 @@ class _Fetchers:
 
     def end(self) -> None:
         """End the threads when their jobs are done."""
-        for _ in range(self._threads):
+        for _ in self.threads:
             self._jobs.put(None)
 
 

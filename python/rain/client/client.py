@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import ConnectionLost, RainException
+from ..common.errors import ConnectionLost, PickleException, RainException
 from .active import set_default
 from .address import access_path, server_of_environment
 from .connection import Connection, Request, RequestError, Taker, deadline_after
-from .kind import check_name
+from .kind import check_name, whole_number
 from .session import Session
 
 if TYPE_CHECKING:
@@ -42,8 +44,13 @@ class Client:
         access: str | None = None,
     ) -> None:
         self._private: PrivateServer | None = None
-        if cpus is not None and (not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1):
-            raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+        # Another one for each restart(), so that executor processes of before are not used again.
+        self._generation = ""
+        if cpus is not None:
+            number = whole_number(cpus, 1, sys.maxsize)
+            if number is None:
+                raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+            cpus = number
         named = server_of_environment() if address is None and port is None else None
         if named is not None:
             address, port = named
@@ -63,6 +70,11 @@ class Client:
     def local(self) -> bool:
         """Whether the server is on this machine and data need not go through a socket."""
         return self._connection.local
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed, or its connection broke."""
+        return self._connection.closed
 
     def new_session(self, name: str = "", default: bool = False, timeout: float | None = None) -> Session:
         """Make a session.
@@ -110,6 +122,15 @@ class Client:
         """
         return self._call(self._connection.prepare("status", {}), deadline_after(timeout))
 
+    def restart(self) -> None:
+        """Use fresh executor processes for all Python functions that are submitted from now on.
+
+        They import everything anew. What was submitted before goes on in the processes that it has. Edited modules
+        are seen without this; it is for modules in packages that were installed again, and for what tasks have left
+        behind in their processes.
+        """
+        self._generation = f"-{os.urandom(6).hex()}"
+
     def close(self) -> None:
         """Drop the connection; the server closes all sessions of the client."""
         self._connection.close()
@@ -120,6 +141,9 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise PickleException("A client cannot be sent to a task; make one there: Client(host, port)")
 
     def __repr__(self) -> str:
         kind = "private server at " if self._private is not None else ""

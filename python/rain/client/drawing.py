@@ -44,13 +44,13 @@ class Picture:
         if len(tasks) > LARGEST:
             raise RainException(f"A graph of {len(tasks)} tasks is too large for a picture (at most {LARGEST})")
         for task in tasks:
-            for item in task._inputs:
+            for item in task._shown_inputs:
                 if item is not _maker(item) or id(item) in numbers:
                     continue
                 if not _is_task(item):
                     numbers[id(item)] = self._add(item._label or "const", "#ffffff", False)
             number = numbers[id(task)] = self._add(_title(task), _COLOURS.get(task.state, "#ffffff"), True)
-            for item in task._inputs:
+            for item in task._shown_inputs:
                 maker = _maker(item)
                 if id(maker) in numbers:
                     self.arrows.append((numbers[id(maker)], number, _label(item)))
@@ -169,7 +169,7 @@ def tasks_html(tasks: Iterable[Task]) -> str:
             task.name,
             task._kind.task_type,
             task.state or "",
-            len(task._inputs),
+            len(task._shown_inputs),
             task._kind.n_outputs,
             "" if task.info.duration is None else f"{task.info.duration:.3f} s",
             task.origin,

@@ -18,7 +18,7 @@ from .arguments import Deferred
 from .calls import Calls
 from .client import Client
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
-from .plain import plain_function
+from .plain import PlainOptions
 from .session import Session
 
 if TYPE_CHECKING:
@@ -58,16 +58,19 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
         self.task = task
         self._calls = calls
         self._failure: Failure | None = None
+        # Threads that are in cancel() or stop(), and whether the server has said meanwhile that it is cancelled.
+        self._cancelling = 0
+        self._is_cancelled = False
 
     def cancel(self) -> bool:
         """Cancel the call, and all calls that need its result, if it has not begun; False if it runs or is done."""
-        if self._state == PENDING and not self._calls.cancel([self], waiting=True):
+        if self._state == PENDING and not self._cancel_there(waiting=True):
             return False
         return super().cancel()
 
     def stop(self) -> bool:
         """Cancel the call, and all calls that need its result, also while it runs; False if it is done."""
-        if not self.done() and not self._calls.cancel([self], waiting=False):
+        if not self.done() and not self._cancel_there(waiting=False):
             return False
         return self._cancel()
 
@@ -97,6 +100,24 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
             raise RainException(f"A future can be pickled when it has a result: {self!r}")
         return _finished, (None if self.exception() else self.result(), self.exception())
 
+    def _cancel_there(self, waiting: bool) -> bool:
+        """Have the server cancel the call; whether it has done so. Callbacks are called in this thread then."""
+        with self._condition:
+            self._cancelling += 1
+        try:
+            return bool(self._calls.cancel([self], waiting))
+        finally:
+            with self._condition:
+                self._cancelling -= 1
+            if self._is_cancelled:
+                self._cancel()
+                self._notify_cancelled()
+
+    def _notify_cancelled(self) -> None:
+        with self._condition:
+            if self._state == CANCELLED:
+                self.set_running_or_notify_cancel()
+
     def _cancel(self) -> bool:
         """What cancel() of the base class does, also with a call that was stopped while it ran."""
         with self._condition:
@@ -107,14 +128,15 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
     def _finish(self, outcome: tuple[bool, Any] | None, error: RainException | None) -> list[Callable[[Any], object]]:
         """Make the future done; returns the callbacks that are to be called for this."""
         with self._condition:
-            if self._state == CANCELLED:
-                # Its callbacks were called by cancel().
-                self.set_running_or_notify_cancel()
+            self._is_cancelled = isinstance(error, CancelledException)
+            if self._state == CANCELLED or (self._is_cancelled and self._cancelling):
+                # Callbacks are for cancel() to call.
+                self._notify_cancelled()
                 return []
             callbacks, self._done_callbacks = self._done_callbacks, []
-            if isinstance(error, CancelledException):
+            if self._is_cancelled:
                 self._cancel()
-                self.set_running_or_notify_cancel()
+                self._notify_cancelled()
             elif error is not None:
                 self.set_exception(error)
             elif outcome is not None and outcome[0]:
@@ -162,7 +184,7 @@ class Executor(concurrent.futures.Executor):
             raise RainException(f"An executor works on a client or a session, not on {target!r}")
         self._options = {"outcome": True, "cpus": cpus, "name": name, "env": env, **options}
         # Checks the options now and not at the first call.
-        plain_function(result_of, self._options)
+        PlainOptions.of(self._options)
         own_client = None
         if isinstance(target, Session):
             self.session = target
@@ -235,33 +257,53 @@ class Executor(concurrent.futures.Executor):
         return f"<Executor over {self.session!r}, {len(self._calls.pending)} calls pending>"
 
     def _start(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
+        with self._calls.starting():
+            return self.session._submitting.run(self._make_and_submit, fn, given)
+
+    def _make_and_submit(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
         session, calls = self.session, self._calls
         futures: list[TaskFuture[T]] = []
         made: dict[TaskFuture[Any], Task] = {}
-        with calls.starting(), session._submitting:
-            try:
-                remote = session._plain_function(fn, self._options)
-                for args, kwargs in given:
-                    try:
-                        task = remote._call_in(session, args, kwargs)
-                    except PickleException as error:
-                        futures.append(TaskFuture(calls, None))
-                        futures[-1].set_exception(_without_frames(error))
-                        continue
+        try:
+            make = self._maker(fn)
+            for args, kwargs in given:
+                task = make(args, kwargs)
+                if isinstance(task, PickleException):
+                    futures.append(TaskFuture(calls, None))
+                    futures[-1].set_exception(task)
+                else:
                     task.output.keep()
                     futures.append(TaskFuture(calls, task))
                     made[futures[-1]] = task
-                if made:
-                    session.submit()
-            except BaseException as error:
-                session._withdraw([task for task in made.values() if task._oid < 0])
-                # After a Ctrl-C they may be submitted all the same.
-                calls.add({future: task for future, task in made.items() if task._oid >= 0})
-                if isinstance(error, SessionException) and session._failed:
-                    raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
-                raise
-            calls.add(made)
+            if made:
+                session.submit()
+        except BaseException as error:
+            session._withdraw([task for task in made.values() if task._oid < 0])
+            # After a Ctrl-C they may be submitted all the same.
+            calls.add({future: task for future, task in made.items() if task._oid >= 0})
+            if isinstance(error, SessionException) and session._failed:
+                raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
+            raise
+        calls.add(made)
         return futures
+
+    def _maker(self, fn: Callable[..., Any]) -> Callable[..., Task | PickleException]:
+        """What makes calls of a function, as it is now, from positional and keyword arguments."""
+        session = self.session
+        try:
+            function = session._plain_function(fn, self._options)
+            sent = function._now(session)
+        except PickleException as error:
+            refused = _without_frames(error)
+            return lambda args, kwargs: refused
+
+        def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task | PickleException:
+            try:
+                return function._call_with(session, sent, args, kwargs)
+            except PickleException as error:
+                return _without_frames(error)
+
+        return make
 
 
 def _results(
@@ -277,9 +319,15 @@ def _results(
             if buffersize is not None:
                 _submit_more(futures, executor(), fn, itertools.islice(calls, buffersize - len(futures)))
             yield _take_first(futures, deadline)
-    finally:
+    except GeneratorExit:
+        # Nobody waits here, and it may come from the garbage collector.
         for future in futures:
             future._calls.cancel_unwanted(future)
+        raise
+    except BaseException:
+        for future in futures[0]._calls.cancel(futures, waiting=True):
+            future._cancel()
+        raise
 
 
 def _submit_more(
@@ -314,7 +362,7 @@ def _rebuilt(failure: Failure, task: Task | None) -> BaseException:
     return error
 
 
-def _without_frames(error: BaseException) -> BaseException:
+def _without_frames(error: PickleException) -> PickleException:
     """An exception without its tracebacks, whose frames refer to arguments."""
     chain: BaseException | None = error
     while chain is not None and chain.__traceback__ is not None:

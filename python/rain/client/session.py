@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
-from ..common.errors import CancelledException, RainException, SessionException, TaskException
+from ..common.errors import CancelledException, PickleException, RainException, SessionException, TaskException
 from . import active
 from .connection import Request, RequestError, deadline_after
 from .data import DataObject
 from .fetching import Fetching
+from .function_table import FunctionTable, HiddenObject
 from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
 from .locking import Mutex
 from .submit import Batch, batches, upload_pieces
@@ -21,9 +24,11 @@ from .task import Task
 from .waiting import Item, as_completed, as_items, completed
 
 if TYPE_CHECKING:
+    from .capture import Capture
     from .client import Client
-    from .plain import PlainFunction
+    from .plain import PlainFunction, PlainOptions
     from .remote import Remote
+    from .task_function import TaskFunction
 
 # After an interrupt, the reply to a submit is waited for so long; it comes at once from a server that is not stuck.
 SETTLE_SECONDS = 1.0
@@ -53,8 +58,16 @@ class Session:
         self._submitted_objects = 0
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
-        self._functions: dict[Remote, Kind] = {}
-        self._plain: dict[Any, PlainFunction] = {}
+        self._kind_count = 0
+        self._functions = FunctionTable()
+        # Options for plain functions that were used last, and the same ones checked.
+        self._plain_options: tuple[Any, PlainOptions | None] = (None, None)
+        # Another one for each submit.
+        self._batch = object()
+        # Large functions that were called again since the last submit, and what they were at the first call.
+        self._taken_once: dict[Remote, Capture] = {}
+        # The client's executor processes that the kinds of this session were sent for.
+        self._generation = ""
         # Of what is not submitted: constants, kept objects, tasks and objects that have a spec.
         self._constants: list[DataObject] = []
         self._kept: list[DataObject] = []
@@ -78,7 +91,8 @@ class Session:
     @property
     def dataobj_count(self) -> int:
         """The number of data objects that are not submitted: constants and outputs of tasks."""
-        return len(self._constants) + sum(task._kind.n_outputs for task in self._new_tasks)
+        constants = sum(not isinstance(constant, HiddenObject) for constant in self._constants)
+        return constants + sum(task._kind.n_outputs for task in self._new_tasks)
 
     @property
     def _tasks(self) -> list[Task]:
@@ -93,6 +107,9 @@ class Session:
         submitted, and the rest is still there.
         """
         self._check_open()
+        while self._taken_once:
+            remote, captured = self._taken_once.popitem()
+            remote._check_taken_once(captured)
         self._locked(self._submit)
 
     def _submit(self) -> None:
@@ -182,18 +199,25 @@ class Session:
     def _discard(self) -> None:
         for pending in (self._new_tasks, self._constants, self._kept, self._specified):
             pending.clear()
+        self._batch = object()
         self._free_held()
 
     def _withdraw(self, tasks: list[Task]) -> None:
-        """Take out tasks that were made last and not submitted."""
-        self._submitting.run(self._take_out, set(map(id, tasks)))
+        """Take out tasks that were made last and not submitted, with the hidden constants that only they read."""
+        hidden = {id(item) for task in tasks for item in task._inputs[len(task._shown_inputs) :]}
+        self._submitting.run(self._take_out, set(map(id, tasks)), hidden)
 
-    def _take_out(self, gone: set[int]) -> None:
+    def _take_out(self, gone: set[int], hidden: set[int]) -> None:
         # Other threads may add to the ends of these lists.
         count = len(self._new_tasks)
         self._new_tasks[:count] = [task for task in self._new_tasks[:count] if id(task) not in gone]
         count = len(self._kept)
-        self._kept[:count] = [item for item in self._kept[:count] if id(item._task) not in gone]
+        self._kept[:count] = [
+            item for item in self._kept[:count] if id(item._task) not in gone and id(item) not in hidden
+        ]
+        count = len(self._constants)
+        self._constants[:count] = [item for item in self._constants[:count] if id(item) not in hidden]
+        self._batch = object()
 
     def wait(self, items: Iterable[Item], progress: bool = False, timeout: float | None = None) -> None:
         """Wait until all of some tasks and objects are finished.
@@ -301,7 +325,7 @@ class Session:
                 raise RainException(
                     f"Options of {function!r} are given where it is made: remote({next(iter(options))}=…)"
                 )
-            remote = function
+            remote: TaskFunction = function
         else:
             remote = self._plain_function(function, options)
         if not iterables:
@@ -311,7 +335,7 @@ class Session:
         except TypeError as error:
             raise RainException(f"map() goes through iterables: {error}") from None
         self._check_open()
-        return [remote._call_in(self, args, {}) for args in calls]
+        return remote._calls_in(self, calls)
 
     def fetch(self, dataobj: DataObject, timeout: float | None = None) -> DataInstance:
         """The content of an object that is kept; waits until it is finished.
@@ -429,6 +453,9 @@ class Session:
         self.close()
 
     def __del__(self) -> None:
+        # A session may be dropped while its tasks run, so that the client ends it.
+        if not self._closed and not self.client.closed and not sys.is_finalizing():
+            warnings.warn(f"{self!r} was not closed; it is closed when its tasks are done", ResourceWarning, 2, self)
         # Where the end of the interpreter, or of __init__, has left something to do this with.
         with contextlib.suppress(Exception):
             if not self._closed:
@@ -446,6 +473,9 @@ class Session:
             connection.start_request("wait_all", {"session": session_id}, close)
         else:
             close({}, None)
+
+    def __reduce__(self) -> Any:
+        raise PickleException(f"A session cannot be sent to a task: {self!r}")
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
@@ -498,18 +528,25 @@ class Session:
             self._kinds[key] = kind
         return kind
 
-    def _plain_function(self, function: Callable[..., Any], options: dict[str, Any]) -> PlainFunction:
-        from .plain import plain_function
+    def _plain_function(self, function: Callable[..., Any], options: Mapping[str, Any]) -> PlainFunction:
+        """A plain function as it is now, for calls with some options; the same dictionary has the same options."""
+        from .plain import PlainFunction, PlainOptions
 
-        key = (function, repr(sorted(options.items())))
-        try:
-            known = self._plain.get(key)
-        except TypeError:
-            # What cannot be hashed is made anew.
-            return plain_function(function, options)
-        if known is None:
-            known = self._plain[key] = plain_function(function, options)
-        return known
+        known, checked = self._plain_options
+        if known is not options or checked is None:
+            checked = PlainOptions.of(options)
+            self._plain_options = (options, checked)
+        return PlainFunction(function, checked)
+
+    def _let_go(self, objects: Iterable[DataObject]) -> None:
+        """Free kept objects, without waiting for the server's answer."""
+        freed = list(objects)
+        for item in freed:
+            item._kept = False
+        # When it fails, so do requests that matter.
+        with contextlib.suppress(RainException):
+            column = to_column(item._oid for item in freed)
+            self._start_request("unkeep", {"objects": column}, lambda reply, error: None)
 
     def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]:
         self._check_open()

@@ -64,6 +64,8 @@ class Batch:
         self.held = held
         self.first_task = session._submitted_tasks
         self.first_object = self.end_object = session._submitted_objects
+        self.generation: str = getattr(session.client, "_generation", "")
+        self.first_kind = session._kind_count
         self.uploads: list[tuple[int, bytes]] = []
         # Set when there is something to send.
         self.request: Request | None = None
@@ -75,10 +77,13 @@ class Batch:
         self._distinct: dict[bytes | None, int] = dict.fromkeys(self._configs, 0)
         self._has_default = self._distinct.pop(None, None) is not None
         self._new_kinds: dict[Kind, int] = {}
-        known = session._kind_ids
+        self._known_kinds = session._kind_ids
+        if session._generation != self.generation:
+            # Kinds for executor processes of an earlier generation are made known again, for new ones.
+            self._known_kinds = _of_all_generations(session._kind_ids)
         for kind in dict.fromkeys(self._kinds):
-            if kind not in known:
-                self._new_kinds[kind] = len(known) + len(self._new_kinds)
+            if kind not in self._known_kinds:
+                self._new_kinds[kind] = self.first_kind + len(self._new_kinds)
 
     @property
     def size(self) -> int:
@@ -110,7 +115,12 @@ class Batch:
             del session._new_tasks[: len(tasks)]
         session._submitted_tasks = end_task
         session._submitted_objects = self.end_object
+        if session._generation != self.generation:
+            session._kind_ids = _of_all_generations(session._kind_ids)
+            session._generation = self.generation
         session._kind_ids.update(self._new_kinds)
+        session._kind_count = self.first_kind + len(self._new_kinds)
+        session._batch = object()
         session._held.update(item._oid for item in self.held if not _is_kept(item))
         for item in session._specified:
             if item._oid >= 0:
@@ -130,14 +140,14 @@ class Batch:
         if self._has_default:
             # What has none has that of its kind.
             distinct[None] = NONE
-        numbers = self.session._kind_ids
+        numbers = self._known_kinds
         if self._new_kinds:
             numbers = {**numbers, **self._new_kinds}
         return {
             "session": self.session.session_id,
             "count": len(tasks),
             "kind": column([numbers[kind] for kind in kinds]),
-            "kinds": [kind.wire() for kind in self._new_kinds],
+            "kinds": [kind.wire(self.generation) for kind in self._new_kinds],
             "input_count": column(self._input_counts),
             "inputs": to_column([item._oid for items in self._inputs for item in items]),
             "first_output": column([task._oid if kind.n_outputs else NONE for task, kind in zip(tasks, kinds)]),
@@ -305,6 +315,11 @@ def _user_texts(specified: Iterable[Any]) -> UserTexts:
             except (TypeError, ValueError) as error:
                 raise RainException(f"spec.user of {item.describe()} is not JSON-serializable: {error}") from None
     return texts
+
+
+def _of_all_generations(kinds: dict[Kind, int]) -> dict[Kind, int]:
+    """The kinds whose tasks do not care which executor process they run in."""
+    return {kind: number for kind, number in kinds.items() if not kind.process}
 
 
 def _constant_bytes(constant: DataObject) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Union
@@ -14,7 +13,7 @@ from ..common.errors import RainException
 from ..common.ids import DataType
 from .active import active_session
 from .execute import Execute
-from .kind import ONE_BLOB, Kind, OutputSpec, TaskOptions
+from .kind import ONE_BLOB, Kind, OutputSpec, TaskOptions, finite_number
 from .paths import check_absolute, check_disjoint, check_relative
 from .session import Session
 from .task import OutputDefinition, Task, TaskInput, as_inputs, output_specs
@@ -44,6 +43,8 @@ __all__ = [
 ]
 
 Path = Union[str, "os.PathLike[str]"]
+# A path outside of Rain, where names need not be text.
+OuterPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 _encode = msgspec.msgpack.Encoder().encode
 _ONE_DIRECTORY = (OutputSpec("output", DataType.DIRECTORY),)
 _PLAIN_NOOP = Kind("buildin/noop", ONE_BLOB)
@@ -128,7 +129,7 @@ class Load(Task):
 
     def __init__(
         self,
-        path: Path,
+        path: OuterPath,
         *,
         content_type: str | None = None,
         name: str | None = None,
@@ -153,7 +154,7 @@ class LoadDir(Task):
     __slots__ = ()
     TASK_TYPE = "buildin/load_dir"
 
-    def __init__(self, path: Path, *, name: str | None = None, **options: Unpack[TaskOptions]) -> None:
+    def __init__(self, path: OuterPath, *, name: str | None = None, **options: Unpack[TaskOptions]) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "LoadDir")})
         self._place(session, session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name, options=options), (), config)
@@ -173,7 +174,7 @@ class Store(Task):
     TASK_TYPE = "buildin/store"
 
     def __init__(
-        self, dataobj: TaskInput, path: Path, *, name: str | None = None, **options: Unpack[TaskOptions]
+        self, dataobj: TaskInput, path: OuterPath, *, name: str | None = None, **options: Unpack[TaskOptions]
     ) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "Store")})
@@ -197,11 +198,12 @@ class Sleep(Task):
     def __init__(self, dataobj: TaskInput, timeout: float, *, name: str | None = None, priority: int = 0) -> None:
         session = active_session()
         inputs = as_inputs(session, (dataobj,))
-        if not isinstance(timeout, (int, float)) or not math.isfinite(timeout) or timeout < 0:
+        seconds = finite_number(timeout)
+        if seconds is None or seconds < 0:
             raise RainException(f"Sleep takes a number of seconds, not {timeout!r}")
         options: TaskOptions = {"priority": priority} if priority else {}
         kind = _one_output(session, self.TASK_TYPE, inputs[0]._data_type, inputs[0]._content_type, name, options)
-        self._place(session, kind, inputs, _encode({"seconds": float(timeout)}))
+        self._place(session, kind, inputs, _encode({"seconds": seconds}))
 
 
 class MakeDirectory(Task):

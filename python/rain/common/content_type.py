@@ -93,13 +93,13 @@ def decode_value(data: Any, name: str | None) -> Any:
 
 def _encode(value: Any, name: str) -> bytes:
     if name == "pickle":
-        import pickle
+        from .pickling import dump
 
-        return pickle.dumps(value, protocol=5)
+        return dump(value)
     if name == "cloudpickle":
-        import cloudpickle
+        from .by_value import dump_by_value
 
-        return bytes(cloudpickle.dumps(value, protocol=5))
+        return dump_by_value(value)
     if name == "json":
         import json
 

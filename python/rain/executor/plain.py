@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..common import pickling
 from ..common.errors import RainException
 
 if TYPE_CHECKING:
@@ -80,14 +81,9 @@ def failure_of(error: BaseException) -> Failure:
 def dump(value: Any, name: str) -> bytes:
     """Pickle a value, the quick way where this is possible."""
     try:
-        return pickle.dumps(value, protocol=5)
-    except Exception:
-        import cloudpickle
-
-        try:
-            return bytes(cloudpickle.dumps(value, protocol=5))
-        except Exception as error:
-            raise RainException(f"The result of {name}() cannot be pickled: {type(error).__name__}: {error}") from None
+        return pickling.dump(value)
+    except Exception as error:
+        raise RainException(f"The result of {name}() cannot be pickled: {type(error).__name__}: {error}") from None
 
 
 def value_of(instance: DataInstance) -> Any:

@@ -77,7 +77,9 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "cpus": (lambda s: tasks.Noop(cpus=0), "cpus=0"),
     "cpus of a wrong type": (lambda s: tasks.Noop(cpus=[1]), "cpus=\\[1\\]"),  # type: ignore[arg-type]
     "load": (lambda s: tasks.Load("relative"), "must be absolute: 'relative'"),
-    "load, not text": (lambda s: tasks.Load("/\udcff"), "is not usable"),
+    "load, not a name": (lambda s: tasks.Load("/\ud800"), "is not usable"),
+    "load of bytes": (lambda s: tasks.Load(b"\xff"), "must be absolute: '\\\\udcff': governors"),
+    "load with a zero byte": (lambda s: tasks.Load(b"/\xff\0"), "is not usable"),
     "sleep": (lambda s: tasks.Sleep(blob("x"), "1"), "number of seconds, not '1'"),  # type: ignore[arg-type]
     "slice of a blob": (lambda s: tasks.SliceDirectory(blob("x"), "a"), "takes a directory, not a blob"),
     "concat of a directory": (lambda s: tasks.Concat([tasks.MakeDirectory([])]), "takes a blob, not a directory"),
@@ -105,7 +107,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "too few arguments": (lambda s: function(), "missing a required argument: 'a'"),
     "too many arguments": (lambda s: function(1, 2, 3), "too many positional arguments"),
     "lock as argument": (lambda s: function(threading.Lock()), "An argument of function\\(\\) cannot be pickled"),
-    "session as argument": (lambda s: function(s), "cannot be pickled"),
+    "session as argument": (lambda s: function(s), "cannot be sent to a task"),
     "task without a type": (lambda s: Task(), "not of the form EXECUTOR/METHOD"),
     "user attributes": (lambda s: setattr(tasks.Noop().spec, "user", 3), "user is a dictionary, not int"),
     "label of a list": (lambda s: LabeledList([1, 2], ["a", "a"]), "Label 'a' is used twice"),

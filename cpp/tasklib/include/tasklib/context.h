@@ -72,7 +72,8 @@ class Context {
   /// The configuration of the task: nil if the client gave none.
   const Value &config() const;
 
-  /// Adds a line to the debug messages that the client can read: `ctx.debug("read ", n, " lines")`.
+  /// Adds a line to the debug messages that the client can read: `ctx.debug("read ", n, " lines")`. A task may leave 1 MiB
+  /// of them; a note at their end says when there were more.
   template <class... Parts>
   void debug(const Parts &...parts) {
     std::ostringstream line;
@@ -101,6 +102,7 @@ class Context {
   mutable std::optional<Value> config_;
   std::optional<std::string> error_;
   std::optional<std::string> debug_;
+  bool debug_is_full_ = false;
 };
 
 }  // namespace tasklib

@@ -35,6 +35,10 @@ pub enum Event<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// So many running tasks wait for other tasks now.
+    Lending {
+        calls: u32,
+    },
     /// What `Action::CancelWaiting` has found.
     CancelledWaiting {
         session: SessionId,
@@ -181,6 +185,7 @@ impl Governor {
                     actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
                 }
             }
+            Event::Lending { calls } => actions.push(to_server(FromGovernor::Lending { tasks: calls })),
             Event::CancelledWaiting { session, ticket, tasks } => {
                 if self.sessions.get(&session).is_some_and(|session| !session.failed) {
                     actions.push(to_server(FromGovernor::CancelledWaiting { session, ticket, tasks }));

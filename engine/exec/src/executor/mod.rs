@@ -2,6 +2,8 @@
 
 mod answer;
 mod error;
+mod launch;
+mod log;
 mod process;
 mod spec;
 

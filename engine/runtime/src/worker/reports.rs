@@ -87,6 +87,11 @@ impl Reports {
         self.send(Report::Started { session, task, start });
     }
 
+    /// Another number of calls waits for other tasks.
+    pub(super) fn lending(&self) {
+        self.send(Report::Lending);
+    }
+
     /// Reports everything.
     pub(super) fn flush(&mut self) {
         self.oldest = None;
@@ -111,6 +116,7 @@ impl Reports {
 
 /// Start and duration of the worker's tasks; one reading of the clock a task, because a task begins when the one before it
 /// has ended.
+#[derive(Clone)]
 pub(super) struct Clock {
     /// A moment, as both clocks showed it.
     origin: (Instant, f64),
