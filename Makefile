@@ -55,6 +55,10 @@ test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N 
 test-cpp: setup ## the C++ tasklib, with sanitizers
 	cpp/test.sh
 
+.PHONY: fuzz-cpp
+fuzz-cpp: setup ## damaged input for the readers of the C++ tasklib (FUZZ_SECONDS=60 for each of them)
+	cpp/fuzz.sh $${FUZZ_SECONDS:-60}
+
 .PHONY: test-python
 test-python: build ## tests of the Python package, with and without a server; those under mpirun are in test-mpi
 	$(PYTEST) -n 2 --ignore=python/tests/server/test_mpi.py python/tests
@@ -96,7 +100,7 @@ lint: setup ## formatting, clippy, ruff, shellcheck, mypy
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	ruff check python examples bench cpp tests pbs
 	ruff format --check python examples bench cpp tests pbs
-	shellcheck --severity=warning pbs/*.pbs pbs/*.slurm scripts/*.sh tests/batch/config/task-prolog
+	shellcheck --severity=warning pbs/*.pbs pbs/*.slurm scripts/*.sh cpp/*.sh tests/batch/config/task-prolog
 	mypy
 
 .PHONY: format

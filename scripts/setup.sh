@@ -64,6 +64,8 @@ check_system() {
         has mpicc.mpich && has mpirun.mpich || may_use libmpich-dev mpich
         scripts/test-mpi.sh --has-libclang || may_use libclang-dev
     fi
+    # libFuzzer for `make fuzz-cpp`, which has simpler means without it. RAIN_CLANG=no leaves it out.
+    [ "${RAIN_CLANG:-}" = no ] || has clang++ || may_use clang libclang-rt-dev
     has xargs || need findutils "xargs, which the benchmarks compare with"
     if [ ! -x "$venv/bin/python" ] && ! find_python >/dev/null; then
         need python3 "Python 3.9 or newer"
@@ -114,15 +116,16 @@ install_system() {
 }
 
 install_optional() {
-    # Who cannot install them is told by what is left out.
+    # If we cannot install them, the steps that need them print what is missing.
     can_install || return 0
-    echo "setup: installing Debian packages for the transport over MPI: ${optional[*]}"
-    apt_install "${optional[@]}" || echo "setup: that failed; going on without them (RAIN_MPI=no does not try)" >&2
+    echo "setup: installing optional Debian packages (the transport over MPI, fuzzing): ${optional[*]}"
+    apt_install "${optional[@]}" ||
+        echo "setup: that failed; going on without them (RAIN_MPI=no and RAIN_CLANG=no do not try)" >&2
 }
 
 check_rust() {
     has cargo && return
-    echo "Rain is written in Rust; cargo was not found. Install a toolchain (1.85 or newer) from https://rustup.rs" >&2
+    echo "Rain is written in Rust; cargo was not found. Install a toolchain (1.88 or newer) from https://rustup.rs" >&2
     echo "and make sure that cargo is in PATH." >&2
     exit 1
 }

@@ -229,7 +229,7 @@ fn the_engine_reads_what_executors_send() {
                 info: engine::CallInfo { debug, user },
             },
             FromExecutor::Fail(call, Failure { message, debug, user }) => {
-                engine::FromExecutor::Fail { call, failure: engine::CallFailure { message, debug, user } }
+                engine::FromExecutor::Fail { call, failure: engine::CallFailure { message, debug, user, output: None } }
             }
         };
         assert_eq!(engine::decode_from_executor(&golden(name)[4..]).unwrap(), expected, "{name}");
