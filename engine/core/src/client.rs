@@ -23,6 +23,7 @@ pub enum Request {
     Fetch(Fetch),
     Unkeep(Unkeep),
     Cancel(Items),
+    Forget(Forget),
     Info(Items),
     Status,
     Stop,
@@ -192,6 +193,19 @@ pub struct Unkeep {
     pub objects: ByteBuf,
 }
 
+/// What the client will not name again; the columns are little-endian `u32`s.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Forget {
+    pub session: u32,
+    #[serde(default)]
+    pub tasks: ByteBuf,
+    /// Constants.
+    #[serde(default)]
+    pub objects: ByteBuf,
+    #[serde(default)]
+    pub kinds: ByteBuf,
+}
+
 /// Why a request was not carried out; what it names is in `message`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestError {
@@ -310,6 +324,7 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "fetch" => Request::Fetch(body(&mut seq)?),
                     "unkeep" => Request::Unkeep(body(&mut seq)?),
                     "cancel" => Request::Cancel(body(&mut seq)?),
+                    "forget" => Request::Forget(body(&mut seq)?),
                     "info" => Request::Info(body(&mut seq)?),
                     "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
                     "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,

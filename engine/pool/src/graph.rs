@@ -1,23 +1,38 @@
 //! One session's tasks and objects on a governor: who waits for what, and who still needs what.
 
 use crate::chunked::{Chunked, ZeroInit};
-use crate::sync::{AtomicBool, AtomicU32, Ordering, UnsafeCell, fence};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, UnsafeCell, fence, lock};
+use std::ops::Range;
 
-/// End of a list of edges.
-const END: u32 = 0;
+/// The object was not claimed here.
+const UNUSED: u32 = 0;
 /// The object is there: nobody can wait for it any more.
 const CLOSED: u32 = u32::MAX;
+/// Nobody needs the object any more; it was dropped, or will never be made.
+const GONE: u32 = u32::MAX - 1;
+/// End of a list of edges; edges plus one are below it.
+const END: u32 = u32::MAX - 2;
+
+/// The task was linked here.
+const LINKED: u32 = 1 << 31;
+/// The task is not to be begun, or is to be stopped.
+const CANCELLED: u32 = 1 << 30;
+/// Nobody runs the task, nor will; what it had claims on was given up.
+const OVER: u32 = 1 << 29;
+/// The other bits count.
+const COUNT: u32 = OVER - 1;
 
 /// One waiting consumer in the list of an object.
 #[derive(Default)]
 struct Edge {
+    /// Its number plus one; 0: the edge has not been used.
     consumer: AtomicU32,
     next: AtomicU32,
 }
 
 /// An object: who waits for it, how many still need it, and its value.
 struct Slot<T> {
-    /// `END`, `CLOSED`, or the newest edge plus one.
+    /// `UNUSED`, `CLOSED`, `GONE`, `END`, or the newest edge plus one.
     waiting: AtomicU32,
     /// Claims: one of the producer, one a consumer that has not finished, one a pin.
     claims: AtomicU32,
@@ -26,7 +41,7 @@ struct Slot<T> {
 
 #[derive(Default)]
 struct Task {
-    /// Objects that are not there yet, plus one while the task is being linked.
+    /// `LINKED`, `CANCELLED`, `OVER`; and how many objects are not there yet, plus one while the task is being linked.
     unmet: AtomicU32,
 }
 
@@ -60,16 +75,37 @@ pub enum Released {
     Dropped,
 }
 
+/// What became of a task that was to be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It waited and will never be ready: the caller gives up its claims.
+    Waiting,
+    /// It is ready, or somebody runs it: whoever has it gives up its claims, and says that it is over.
+    Begun,
+    /// It is over, or was never linked here.
+    Nothing,
+}
+
 /// Tasks and objects of one session. The governor links tasks in; workers finish them.
 ///
-/// Tasks and objects are numbered as in the session; what this governor has no part in stays untouched memory.
+/// Tasks and objects are numbered as in the session; what this governor has no part in takes no memory. The governor is one
+/// thread: it alone calls what says so.
 pub struct SessionGraph<T> {
     tasks: Chunked<Task>,
     slots: Chunked<Slot<T>>,
     edges: Chunked<Edge>,
-    /// Edges used so far; only the linking thread adds.
-    edge_count: AtomicU32,
     cancelled: AtomicBool,
+    put_off: Mutex<PutOff>,
+}
+
+/// What was forgotten before it could be given back.
+#[derive(Default)]
+struct PutOff {
+    /// Tasks and their edges.
+    tasks: Vec<(u32, Range<u32>)>,
+    objects: Vec<u32>,
+    /// How many were forgotten since these were looked at.
+    since: usize,
 }
 
 // SAFETY: values are handed between threads only through the claim and waiting protocols (README.md), which give
@@ -91,8 +127,8 @@ impl<T: Handle> SessionGraph<T> {
             tasks: Chunked::new(),
             slots: Chunked::new(),
             edges: Chunked::new(),
-            edge_count: AtomicU32::new(0),
             cancelled: AtomicBool::new(false),
+            put_off: Mutex::new(PutOff::default()),
         }
     }
 
@@ -107,44 +143,56 @@ impl<T: Handle> SessionGraph<T> {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Adds a claim on `object`. Only before its producer is linked, or while another claim is certainly held.
+    /// Adds a claim on `object`. Only before its producer is linked, or while another claim is certainly held; the governor only.
     #[inline]
     pub fn claim(&self, object: u32) {
-        self.slots.get(object).claims.fetch_add(1, Ordering::Relaxed);
+        let slot = self.slots.make(object);
+        if slot.claims.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.claim_first(object, slot);
+        }
+    }
+
+    fn claim_first(&self, object: u32, slot: &Slot<T>) {
+        // One that is gone was not needed here for a time; now its content is to come from elsewhere.
+        if slot.waiting.load(Ordering::Acquire) == UNUSED {
+            self.slots.start_using(object);
+        }
+        slot.waiting.store(END, Ordering::Relaxed);
     }
 
     /// Links `task` to its `inputs`, on each of which it must have a claim; true: it is ready now, and the caller must
-    /// queue it. One thread links at a time; it may link a task before or after the producers of its inputs have run.
+    /// queue it. It may be linked before or after the producers of its inputs have run. `first_edge` is the number of its first
+    /// edge, of which it has as many as inputs; no other task has the same. The governor only.
     #[must_use]
-    pub fn link(&self, task: u32, inputs: &[u32]) -> bool {
-        let node = self.tasks.get(task);
-        node.unmet.store(inputs.len() as u32 + 1, Ordering::Relaxed);
+    pub fn link(&self, task: u32, inputs: &[u32], first_edge: u32) -> bool {
+        let node = self.tasks.make(task);
+        self.tasks.start_using(task);
+        node.unmet.store(LINKED | (inputs.len() as u32 + 1), Ordering::Relaxed);
         let mut met = 1;
-        for object in inputs {
-            if !self.wait_for(*object, task) {
+        for (edge, object) in (first_edge..).zip(inputs) {
+            if !self.wait_for(*object, task, edge) {
                 met += 1;
             }
         }
-        node.unmet.fetch_sub(met, Ordering::AcqRel) == met
+        node.unmet.fetch_sub(met, Ordering::AcqRel) == LINKED | met
     }
 
     /// Adds `task` to those waiting for `object`; false when it is there already.
-    fn wait_for(&self, object: u32, task: u32) -> bool {
+    fn wait_for(&self, object: u32, task: u32, edge_index: u32) -> bool {
         let waiting = &self.slots.get(object).waiting;
         let mut head = waiting.load(Ordering::Acquire);
         if head == CLOSED {
             return false;
         }
-        let edge_index = self.edge_count.load(Ordering::Relaxed);
-        let edge = self.edges.get(edge_index);
-        edge.consumer.store(task, Ordering::Relaxed);
+        let edge = self.edges.make(edge_index);
+        if edge.consumer.load(Ordering::Relaxed) == 0 {
+            self.edges.start_using(edge_index);
+        }
+        edge.consumer.store(task + 1, Ordering::Relaxed);
         loop {
             edge.next.store(head, Ordering::Relaxed);
             match waiting.compare_exchange_weak(head, edge_index + 1, Ordering::Release, Ordering::Acquire) {
-                Ok(_) => {
-                    self.edge_count.store(edge_index + 1, Ordering::Relaxed);
-                    return true;
-                }
+                Ok(_) => return true,
                 Err(CLOSED) => return false,
                 Err(now) => head = now,
             }
@@ -159,40 +207,85 @@ impl<T: Handle> SessionGraph<T> {
             // SAFETY: only the producer, which calls once, writes; readers come after the swap below.
             unsafe { *place = Some(value) }
         });
-        let mut edge_index = slot.waiting.swap(CLOSED, Ordering::AcqRel);
-        while edge_index != END && edge_index != CLOSED {
-            let edge = self.edges.get(edge_index - 1);
-            let consumer = edge.consumer.load(Ordering::Relaxed);
-            edge_index = edge.next.load(Ordering::Relaxed);
-            if self.tasks.get(consumer).unmet.fetch_sub(1, Ordering::AcqRel) == 1 {
-                ready(consumer);
-            }
-        }
+        let list = slot.waiting.swap(CLOSED, Ordering::AcqRel);
+        self.count_down(list, &mut ready);
         self.release(object)
     }
 
+    /// Counts down the consumers in a list that was taken out of its object.
+    #[inline]
+    fn count_down(&self, list: u32, ready: &mut impl FnMut(u32)) {
+        let mut edge_index = list;
+        while edge_index < END {
+            let edge = self.edges.get(edge_index - 1);
+            let consumer = edge.consumer.load(Ordering::Relaxed) - 1;
+            let next = edge.next.load(Ordering::Relaxed);
+            self.edges.assert_there(edge_index - 1);
+            let unmet = self.tasks.get(consumer).unmet.fetch_sub(1, Ordering::AcqRel);
+            self.tasks.assert_there(consumer);
+            if unmet == LINKED | 1 {
+                ready(consumer);
+            }
+            edge_index = next;
+        }
+    }
+
     /// Gives up one claim; the last one drops the value at once.
+    #[inline]
     pub fn release(&self, object: u32) -> Released {
+        let (released, value) = self.give_up(object);
+        drop(value);
+        released
+    }
+
+    /// Gives up one claim; the last one gets the value, if there is one.
+    #[inline]
+    pub fn give_up(&self, object: u32) -> (Released, Option<T>) {
         let slot = self.slots.get(object);
-        if slot.claims.fetch_sub(1, Ordering::Release) != 1 {
-            return Released::StillNeeded;
+        let claims = slot.claims.fetch_sub(1, Ordering::Release);
+        self.slots.assert_there(object);
+        if claims != 1 {
+            return (Released::StillNeeded, None);
         }
         fence(Ordering::Acquire);
         let value = slot.value.with_mut(|place| {
             // SAFETY: this was the last claim, and claims are only added by holders of one: nobody else is here.
             unsafe { (*place).take() }
         });
-        drop(value);
-        Released::Dropped
+        if slot.waiting.load(Ordering::Relaxed) == CLOSED {
+            slot.waiting.store(GONE, Ordering::Release);
+            self.slots.assert_there(object);
+        } else {
+            self.abandon(object, slot);
+        }
+        (Released::Dropped, value)
     }
 
-    /// A handle to the value of `object`, for a caller without a claim: only while somebody else has one.
+    /// Gives up one of the server's claims; gets the value if it was the last one. Of an object that nobody claims here nothing is
+    /// done. The governor only.
+    pub fn unpin(&self, object: u32) -> Option<T> {
+        self.slots.find(object).filter(|slot| slot.claims.load(Ordering::Relaxed) > 0)?;
+        self.give_up(object).1
+    }
+
+    /// The last claim on an object was given up that will not be made: who waited for it was cancelled.
+    #[cold]
+    fn abandon(&self, object: u32, slot: &Slot<T>) {
+        let list = slot.waiting.swap(GONE, Ordering::AcqRel);
+        self.slots.assert_there(object);
+        self.count_down(list, &mut |_| {});
+    }
+
+    /// A handle to the value of `object`, for a caller without a claim, from any thread: only while somebody else has one.
     pub fn share(&self, object: u32) -> Option<T>
     where
         T: Clone,
     {
         let one_more = |claims: u32| claims.checked_add(1).filter(|claims| *claims > 1);
-        self.slots.get(object).claims.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
+        let claimed = self
+            .slots
+            .visit(object, |slot| slot?.claims.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok());
+        claimed?;
         let value = self.value(object).cloned();
         self.release(object);
         value
@@ -211,10 +304,276 @@ impl<T: Handle> SessionGraph<T> {
             unsafe { (*place).as_ref() }
         })
     }
+
+    /// Says that a task which was ready is over: the caller has given up its claims, and does not come back to it.
+    #[inline]
+    pub fn set_over(&self, task: u32) {
+        let unmet = &self.tasks.get(task).unmet;
+        if cfg!(loom) {
+            // loom does not know that a compare-and-swap comes right after what it has read, and would let a later load miss
+            // the store below for one of `cancel_task`.
+            unmet.fetch_or(OVER, Ordering::AcqRel);
+        } else {
+            // Who cancels it meanwhile changes a word that counts nothing; that it was cancelled does not matter any more.
+            unmet.store(LINKED | OVER, Ordering::Release);
+        }
+    }
+
+    /// Whether `cancel_task` was called for a task that is not over.
+    #[inline]
+    pub fn task_is_cancelled(&self, task: u32) -> bool {
+        self.tasks.get(task).unmet.load(Ordering::Acquire) & CANCELLED != 0
+    }
+
+    /// Cancels a task. The governor only.
+    pub fn cancel_task(&self, task: u32) -> Cancelled {
+        let Some(node) = self.tasks.find(task) else { return Cancelled::Nothing };
+        let mark = |unmet: u32| match unmet & COUNT {
+            _ if unmet & LINKED == 0 || unmet & OVER != 0 => None,
+            0 => Some(unmet | CANCELLED),
+            _ => Some(unmet | CANCELLED | OVER),
+        };
+        match node.unmet.fetch_update(Ordering::AcqRel, Ordering::Acquire, mark) {
+            Err(_) => Cancelled::Nothing,
+            Ok(unmet) if unmet & COUNT == 0 => Cancelled::Begun,
+            Ok(_) => Cancelled::Waiting,
+        }
+    }
+
+    /// Whether nobody here runs a task or will: it is over, or was never linked, or is not any more. The governor only.
+    pub fn is_done_with(&self, task: u32) -> bool {
+        self.tasks.find(task).is_none_or(|node| {
+            let unmet = node.unmet.load(Ordering::Acquire);
+            unmet & LINKED == 0 || unmet & OVER != 0
+        })
+    }
+
+    /// A ready task that nobody has begun is not to be run here; its claims stay. The governor only, which has it out of the queues.
+    pub fn unlink(&self, task: u32, edges: Range<u32>) {
+        if self.tasks.find(task).is_some_and(|node| node.unmet.load(Ordering::Acquire) & LINKED != 0) {
+            self.give_back_task(task, edges);
+        }
+    }
+
+    /// Gives the memory of tasks, with their edges, and of objects back, or puts it off: until tasks that were cancelled are
+    /// over and nobody comes to them through a list, and until the last claim on an object is given up. What was never here is
+    /// passed over. The governor only.
+    pub fn forget(&self, tasks: impl IntoIterator<Item = (u32, Range<u32>)>, objects: impl IntoIterator<Item = u32>) {
+        let mut put_off = lock(&self.put_off);
+        for (task, edges) in tasks {
+            put_off.since += 1;
+            if !self.forget_task(task, edges.clone()) {
+                put_off.tasks.push((task, edges));
+            }
+        }
+        for object in objects {
+            put_off.since += 1;
+            if !self.forget_object(object) {
+                put_off.objects.push(object);
+            }
+        }
+        // So each item is looked at, on the whole, a constant number of times.
+        if put_off.since >= put_off.tasks.len() + put_off.objects.len() {
+            put_off.since = 0;
+            put_off.tasks.retain(|(task, edges)| !self.forget_task(*task, edges.clone()));
+            put_off.objects.retain(|object| !self.forget_object(*object));
+        }
+    }
+
+    /// Whether nothing of a task is left.
+    fn forget_task(&self, task: u32, edges: Range<u32>) -> bool {
+        let Some(node) = self.tasks.find(task) else { return true };
+        let unmet = node.unmet.load(Ordering::Acquire);
+        if unmet & LINKED == 0 {
+            return true;
+        }
+        let may_go = unmet & OVER != 0 && unmet & COUNT == 0;
+        if may_go {
+            self.give_back_task(task, edges);
+        }
+        may_go
+    }
+
+    fn give_back_task(&self, task: u32, edges: Range<u32>) {
+        for edge_index in edges {
+            if let Some(edge) = self.edges.find(edge_index).filter(|edge| edge.consumer.load(Ordering::Relaxed) != 0) {
+                edge.consumer.store(0, Ordering::Relaxed);
+                self.edges.stop_using(edge_index);
+            }
+        }
+        self.tasks.get(task).unmet.store(0, Ordering::Relaxed);
+        self.tasks.stop_using(task);
+    }
+
+    /// Whether nothing of an object is left.
+    fn forget_object(&self, object: u32) -> bool {
+        let Some(slot) = self.slots.find(object) else { return true };
+        match slot.waiting.load(Ordering::Acquire) {
+            GONE => {
+                slot.waiting.store(UNUSED, Ordering::Relaxed);
+                self.slots.stop_using(object);
+                true
+            }
+            UNUSED => true,
+            _ => false,
+        }
+    }
+
+    /// How many chunks of tasks, objects and edges there are, for tests.
+    #[doc(hidden)]
+    #[cfg(not(loom))]
+    pub fn chunks(&self) -> [usize; 3] {
+        [self.tasks.chunks(), self.slots.chunks(), self.edges.chunks()]
+    }
 }
 
 impl<T> Drop for SessionGraph<T> {
     fn drop(&mut self) {
         fence(Ordering::Acquire);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    type Graph = SessionGraph<Arc<u32>>;
+
+    /// Links task `n`, which reads object `n - 1` and makes object `n`, with as many edges.
+    fn link(graph: &Graph, task: u32) -> bool {
+        graph.claim(task);
+        if task > 0 {
+            graph.claim(task - 1);
+        }
+        let inputs: Vec<u32> = task.checked_sub(1).into_iter().collect();
+        graph.link(task, &inputs, task)
+    }
+
+    fn edges(task: u32) -> Range<u32> {
+        task..task + u32::from(task > 0)
+    }
+
+    /// Runs a task as a worker does; who is ready then.
+    fn run(graph: &Graph, task: u32) -> Vec<u32> {
+        let mut ready = Vec::new();
+        graph.supply(task, Arc::new(task), |consumer| ready.push(consumer));
+        if task > 0 {
+            graph.release(task - 1);
+        }
+        graph.set_over(task);
+        ready
+    }
+
+    #[test]
+    fn a_long_chain_that_is_forgotten_as_it_runs_takes_no_memory() {
+        let graph = Graph::new();
+        // Each is linked before the one before it has run.
+        assert!(link(&graph, 0));
+        for task in 0..50_000 {
+            assert!(!link(&graph, task + 1));
+            assert_eq!(run(&graph, task), [task + 1]);
+            graph.forget([(task, edges(task))], [task]);
+        }
+        assert!(graph.chunks().iter().all(|chunks| *chunks <= 2), "{:?}", graph.chunks());
+    }
+
+    #[test]
+    fn what_is_pending_holds_its_chunk_and_no_more() {
+        let graph = Graph::new();
+        for task in 0..10_000 {
+            graph.claim(task);
+            assert!(graph.link(task, &[], 0));
+        }
+        for task in (0..10_000).filter(|task| *task != 3000) {
+            graph.supply(task, Arc::new(task), |_| {});
+            graph.set_over(task);
+        }
+        let all = || (0..10_000).map(|task| (task, 0..0));
+        graph.forget(all(), 0..10_000);
+        assert_eq!(graph.chunks(), [2, 2, 0], "that of task 3000, and the newest");
+        assert_eq!(graph.value(3000), None);
+        graph.supply(3000, Arc::new(3000), |_| {});
+        graph.set_over(3000);
+        graph.forget(all(), 0..10_000);
+        assert_eq!(graph.chunks(), [1, 1, 0]);
+    }
+
+    #[test]
+    fn cancelled_tasks_are_given_back_when_nobody_comes_to_them_any_more() {
+        let graph = Graph::new();
+        // 2048 tasks make an object; as many read one each, and one that nobody makes here.
+        let never = 9999;
+        graph.claim(never);
+        for task in 0..2048 {
+            graph.claim(task);
+            assert!(graph.link(task, &[], 0));
+        }
+        for task in 2048..4096 {
+            graph.claim(task - 2048);
+            graph.claim(never);
+            assert!(!graph.link(task, &[task - 2048, never], 2 * task));
+        }
+        let readers = || (2048..4096).map(|task| (task, 2 * task..2 * task + 2));
+        for (task, _) in readers() {
+            assert_eq!(graph.cancel_task(task), Cancelled::Waiting);
+            assert_eq!(graph.cancel_task(task), Cancelled::Nothing);
+            assert!(graph.is_done_with(task));
+            graph.release(task - 2048);
+            graph.release(never);
+        }
+        graph.forget(readers(), []);
+        assert_eq!(graph.chunks()[0], 4, "the lists of the objects lead to them");
+        for task in 0..2048 {
+            graph.supply(task, Arc::new(task), |_| panic!("it was cancelled"));
+            graph.set_over(task);
+        }
+        graph.forget(readers(), []);
+        assert_eq!(graph.chunks()[0], 4, "they wait for one more");
+        // Its last claim: it will not be made.
+        assert_eq!(graph.unpin(never), None);
+        assert_eq!(graph.unpin(never), None);
+        graph.forget(readers().chain((0..2048).map(|task| (task, 0..0))), (0..2048).chain([never]));
+        assert_eq!(graph.chunks(), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_begun_task_is_given_back_when_its_worker_says_that_it_is_over() {
+        let graph = Graph::new();
+        assert!(link(&graph, 0));
+        assert!(!link(&graph, 5000));
+        assert_eq!(graph.cancel_task(0), Cancelled::Begun);
+        assert!(graph.task_is_cancelled(0) && !graph.is_done_with(0));
+        graph.forget([(0, edges(0))], [0]);
+        assert_eq!(graph.chunks()[0], 2);
+        graph.release(0);
+        graph.set_over(0);
+        assert!(graph.is_done_with(0));
+        assert_eq!(graph.cancel_task(0), Cancelled::Nothing);
+        graph.forget([(0, edges(0))], [0]);
+        assert_eq!(graph.chunks()[..2], [1, 1], "those of task 5000 and its objects");
+        assert!(graph.is_done_with(0) && graph.is_done_with(1_000_000));
+        assert_eq!(graph.cancel_task(0), Cancelled::Nothing);
+    }
+
+    #[test]
+    fn an_object_that_was_gone_can_come_from_elsewhere() {
+        let graph = Graph::new();
+        assert!(link(&graph, 0));
+        // Its task is given back, and the claims on what it would have made with it.
+        graph.unlink(0, edges(0));
+        assert!(graph.is_done_with(0));
+        assert_eq!(graph.unpin(0), None);
+        // Another governor makes it, and a task here reads it.
+        graph.claim(0);
+        assert!(!link(&graph, 1));
+        let mut ready = Vec::new();
+        graph.supply(0, Arc::new(7), |task| ready.push(task));
+        assert_eq!((ready, graph.value(0).map(|value| **value)), (vec![1], Some(7)));
+        assert_eq!(run(&graph, 1), []);
+        assert_eq!((graph.share(0), graph.share(1), graph.share(77_777)), (None, None, None));
+        link(&graph, 5000);
+        graph.forget([(0, edges(0)), (1, edges(1))], [0, 1]);
+        assert_eq!(graph.chunks()[..2], [1, 1]);
     }
 }

@@ -11,7 +11,7 @@ mod sleep;
 mod sync;
 
 pub use gang::{Gang, GangCall};
-pub use graph::{Released, SessionGraph};
+pub use graph::{Cancelled, Handle, Released, SessionGraph};
 pub use queue::{LocalQueue, Pool};
 pub use sleep::Sleep;
 

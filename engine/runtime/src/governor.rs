@@ -273,7 +273,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             Action::Release { session, objects } => {
                 if let Some(session) = sessions.get(session.0) {
                     for object in objects {
-                        session.graph.release(object);
+                        drop(session.graph.unpin(object));
                     }
                 }
             }
@@ -281,6 +281,17 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 if let Some(session) = sessions.get(session.0) {
                     session.cancel_tasks(&tasks);
                     self.interrupt_workers();
+                }
+            }
+            Action::DropConfigs { session, batches } => {
+                if let Some(session) = sessions.get(session.0) {
+                    session.drop_configs(&batches);
+                }
+            }
+            Action::Forget(forget) => {
+                if let Some(session) = sessions.get(forget.session) {
+                    session.forget(&forget);
+                    self.shared.end.forget_kinds(forget.session, &forget.kinds);
                 }
             }
             Action::EndOfWork { at } => self.shared.end.set(at),
@@ -312,6 +323,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 && !session.is_retried(task.task());
             if is_wanted { taken.push(task.task()) } else { others.push(task) }
         }
+        taken.iter().for_each(|task| session.unlink(*task));
         let woken = others.len();
         others.into_iter().for_each(|task| pool.inject(task));
         pool.wake(woken);

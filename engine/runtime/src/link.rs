@@ -14,7 +14,7 @@ const WAKE_EVERY: usize = 64;
 pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
     let graph = &session.graph;
     let batch = &run.batch;
-    session.add_batch(batch);
+    let edges = session.add_batch(batch);
     // Claims come first: nothing may be dropped between its producer's end and its consumer's linking.
     for (object, _) in &run.constants {
         graph.claim(*object);
@@ -41,7 +41,8 @@ pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
     }
     let mut ready = 0;
     each_task(batch, &run.tasks, |task| {
-        if graph.link(task, batch.inputs(task)) {
+        let inputs = batch.input_range(task);
+        if graph.link(task, &batch.inputs[inputs.clone()], edges + inputs.start as u32) {
             queue(task);
             ready += 1;
             if ready == WAKE_EVERY {

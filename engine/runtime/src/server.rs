@@ -369,6 +369,12 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             Request::Cancel(items) => {
                 Command::Cancel { session: SessionId(items.session), tasks: column(&items.tasks)? }
             }
+            Request::Forget(forget) => Command::Forget {
+                session: SessionId(forget.session),
+                tasks: column(&forget.tasks)?,
+                constants: column(&forget.objects)?,
+                kinds: column(&forget.kinds)?,
+            },
             Request::Info(items) => Command::Info {
                 session: SessionId(items.session),
                 tasks: column(&items.tasks)?,
@@ -425,6 +431,12 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 let places = governors.iter().filter_map(|governor| self.transport.place_of(*governor));
                 let at = places.map(|place| (place.ip.map(|ip| ip.to_string()), place.port)).collect();
                 ok_frame(id, &ElsewhereReply { info: &info, at })
+            }
+            Reply::Forgotten { session, objects } => {
+                if let Some(fetched) = &mut self.fetched {
+                    objects.iter().for_each(|object| fetched.forget(client, session.0, *object));
+                }
+                ok_frame(id, &Empty {})
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),

@@ -1,13 +1,14 @@
 //! Sessions as workers see them.
 
-use rain_core::graph::Batch;
-use rain_core::peer::OpenSession;
+use rain_core::graph::{Batch, Batches};
+use rain_core::peer::{Forget, OpenSession};
 use rain_data::Object;
-use rain_pool::SessionGraph;
-use std::collections::{HashMap, HashSet};
+use rain_pool::{Cancelled, SessionGraph};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A session on this governor.
 pub(crate) struct Session {
@@ -15,13 +16,34 @@ pub(crate) struct Session {
     pub(crate) graph: SessionGraph<Arc<Object>>,
     /// Interpreter for its Python tasks, if the client asked for one.
     pub(crate) python: Option<PathBuf>,
-    batches: RwLock<Vec<Arc<Batch>>>,
+    known: RwLock<Known>,
     /// Some kind has a priority other than 0.
     ranks: AtomicBool,
-    has_cancelled: AtomicBool,
-    cancelled: RwLock<HashSet<u32>>,
     /// Failed attempts of tasks that are run again.
     attempts: Mutex<HashMap<u32, u32>>,
+}
+
+/// What came with batches. Only the governor's thread changes it.
+#[derive(Default)]
+struct Known {
+    /// The batches, each with the number of the first edge of its tasks in the graph.
+    batches: Batches<u32>,
+    kinds: BTreeSet<u32>,
+    /// How many edges batches have.
+    edges: u32,
+    /// Batches to be dropped when this task of theirs, which was cancelled, has ended.
+    dropped_later: Vec<u32>,
+    /// How many were to be dropped since those were looked at.
+    dropped: usize,
+}
+
+impl Known {
+    fn edges_of(&self, task: u32, near: &mut usize) -> Option<(u32, Range<u32>)> {
+        *near = self.batches.place(task, *near)?;
+        let (batch, first) = self.batches.at(*near)?;
+        let inputs = batch.input_range(task);
+        Some((task, first + inputs.start as u32..first + inputs.end as u32))
+    }
 }
 
 impl Session {
@@ -30,26 +52,42 @@ impl Session {
             number: open.session.0,
             graph: SessionGraph::new(),
             python: open.python.as_ref().map(PathBuf::from),
-            batches: RwLock::new(Vec::new()),
+            known: RwLock::default(),
             ranks: AtomicBool::new(false),
-            has_cancelled: AtomicBool::new(false),
-            cancelled: RwLock::default(),
             attempts: Mutex::default(),
         }
     }
 
-    /// Makes a batch known before any of its tasks is queued.
-    pub(crate) fn add_batch(&self, batch: &Arc<Batch>) {
-        let mut batches = self.batches.write().unwrap_or_else(PoisonError::into_inner);
-        // With several governors, tasks of an older batch may come after those of a newer one.
-        let place = batches.partition_point(|other| other.first < batch.first);
-        let is_new = batches.get(place).is_none_or(|other| other.first != batch.first);
-        if batch.count > 0 && is_new {
-            if batch.kinds.iter().any(|kind| kind.priority != 0) {
-                self.ranks.store(true, Ordering::Release);
-            }
-            batches.insert(place, batch.clone());
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a batch known before any of its tasks is queued; the number of the first edge of its tasks.
+    pub(crate) fn add_batch(&self, batch: &Arc<Batch>) -> u32 {
+        let mut known = self.known_mut();
+        if batch.count == 0 {
+            return 0;
         }
+        if let Some((_, edges)) = known.batches.find(batch.first) {
+            return *edges;
+        }
+        if batch.kinds.iter().any(|kind| kind.kind.priority != 0) {
+            self.ranks.store(true, Ordering::Release);
+        }
+        let edges = known.edges;
+        known.edges = edges.wrapping_add(batch.inputs.len() as u32);
+        known.kinds.extend(batch.kinds.iter().map(|kind| kind.number));
+        // With several governors, tasks of an older batch may come after those of a newer one.
+        known.batches.insert(batch, edges);
+        edges
     }
 
     /// Priority of a task whose batch is known.
@@ -58,23 +96,105 @@ impl Session {
         if self.ranks.load(Ordering::Acquire) { self.batch_of(task).map_or(0, |b| b.kind(task).priority) } else { 0 }
     }
 
-    /// Marks tasks that are not to be begun, and to be stopped if they run.
+    /// Sees to it that tasks are not begun, and stopped if they run. Those that wait let go of what they read and would have made.
     pub(crate) fn cancel_tasks(&self, tasks: &[u32]) {
-        self.cancelled.write().unwrap_or_else(PoisonError::into_inner).extend(tasks);
-        self.has_cancelled.store(true, Ordering::Release);
+        for task in tasks.iter().copied() {
+            if self.graph.cancel_task(task) == Cancelled::Waiting
+                && let Some(batch) = self.batch_of(task)
+            {
+                self.release_claims(&batch, task);
+            }
+        }
+    }
+
+    /// A task that was ready will not be run, or was stopped: it lets go of what it read and would have made.
+    pub(crate) fn abandon(&self, batch: &Batch, task: u32) {
+        self.release_claims(batch, task);
+        self.graph.set_over(task);
+    }
+
+    fn release_claims(&self, batch: &Batch, task: u32) {
+        self.release_inputs(batch, task);
+        for object in batch.outputs(task) {
+            self.graph.release(object);
+        }
+    }
+
+    /// Gives up a task's claims on what it reads.
+    pub(crate) fn release_inputs(&self, batch: &Batch, task: u32) {
+        for object in batch.inputs(task) {
+            self.graph.release(*object);
+        }
+    }
+
+    /// A ready task that was taken out of the queues is not run here.
+    pub(crate) fn unlink(&self, task: u32) {
+        let mut near = usize::MAX;
+        if let Some((_, edges)) = self.known().edges_of(task, &mut near) {
+            self.graph.unlink(task, edges);
+        }
     }
 
     /// Whether this task, or the whole session, is to be stopped.
     #[inline]
     pub(crate) fn is_cancelled(&self, task: u32) -> bool {
-        self.graph.is_cancelled()
-            || (self.has_cancelled.load(Ordering::Acquire)
-                && self.cancelled.read().unwrap_or_else(PoisonError::into_inner).contains(&task))
+        self.graph.is_cancelled() || self.graph.task_is_cancelled(task)
+    }
+
+    /// Drops the configurations of batches of which all tasks are over.
+    pub(crate) fn drop_configs(&self, batches: &[u32]) {
+        let mut known = self.known_mut();
+        for first in batches {
+            if let Some((batch, _)) = known.batches.find_mut(*first) {
+                *batch = Arc::new(batch.without_configs());
+            }
+        }
+    }
+
+    /// Gives the memory of what no message will name again back, or does so when tasks that were cancelled have ended and
+    /// objects are not needed any more.
+    pub(crate) fn forget(&self, forget: &Forget) {
+        let mut near = usize::MAX;
+        let known = self.known();
+        let tasks = forget.tasks.iter().filter_map(|task| known.edges_of(*task, &mut near));
+        self.graph.forget(tasks, forget.objects.iter().copied());
+        drop(known);
+        let mut attempts = self.attempts();
+        if !attempts.is_empty() {
+            for task in &forget.tasks {
+                attempts.remove(task);
+            }
+        }
+        drop(attempts);
+        let mut known = self.known_mut();
+        for kind in &forget.kinds {
+            known.kinds.remove(kind);
+        }
+        known.dropped += forget.batches.len();
+        let mut dropped = forget.batches.clone();
+        // So each batch is looked at, on the whole, a constant number of times.
+        if known.dropped >= known.dropped_later.len() {
+            known.dropped = 0;
+            dropped.append(&mut known.dropped_later);
+        }
+        for task in dropped {
+            let Some((batch, _)) = known.batches.find(task) else { continue };
+            // The number is that of a task which had not ended, or of the first: the ones before it have.
+            match (task..batch.tasks().end).find(|task| !self.graph.is_done_with(*task)) {
+                Some(task) => known.dropped_later.push(task),
+                None => drop(known.batches.remove(task)),
+            }
+        }
+    }
+
+    /// Whether batches with this kind may come, or have tasks that are not forgotten.
+    pub(crate) fn has_kind(&self, kind: u32) -> bool {
+        self.known().kinds.contains(&kind)
     }
 
     /// Counts a failed attempt; whether there is another one.
     pub(crate) fn may_retry(&self, task: u32, retries: u32) -> bool {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = self.attempts();
         let failed = attempts.entry(task).or_default();
         *failed += 1;
         *failed <= retries
@@ -82,14 +202,12 @@ impl Session {
 
     /// Whether a task has failed before and is run again.
     pub(crate) fn is_retried(&self, task: u32) -> bool {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&task)
+        self.attempts().contains_key(&task)
     }
 
     /// The batch of a task that was queued.
     pub(crate) fn batch_of(&self, task: u32) -> Option<Arc<Batch>> {
-        let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);
-        let position = batches.partition_point(|batch| batch.first <= task);
-        batches.get(position.checked_sub(1)?).filter(|batch| batch.tasks().contains(&task)).cloned()
+        self.known().batches.find(task).map(|(batch, _)| batch.clone())
     }
 }
 
@@ -112,38 +230,5 @@ impl SessionTable {
 
     pub(crate) fn drain(&self) -> Vec<Arc<Session>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, session)| session).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rain_core::graph::{Column, Offsets};
-    use rain_core::id::SessionId;
-
-    fn batch(first: u32, count: u32) -> Arc<Batch> {
-        Arc::new(Batch {
-            first,
-            count,
-            kinds: Arc::default(),
-            kind: Column::Same(0),
-            input_offsets: Offsets::Every(0),
-            inputs: Vec::new(),
-            first_output: Column::Same(0),
-            configs: Vec::new(),
-            config: Column::Same(0),
-            user: Default::default(),
-        })
-    }
-
-    #[test]
-    fn batches_are_found_in_whatever_order_they_came() {
-        let session = Session::new(&OpenSession { session: SessionId(1), python: None });
-        for (first, count) in [(10, 5), (0, 10), (10, 5), (20, 1)] {
-            session.add_batch(&batch(first, count));
-        }
-        let first_of = |task| session.batch_of(task).map(|batch| batch.first);
-        assert_eq!([0, 9, 10, 14, 20].map(first_of), [Some(0), Some(0), Some(10), Some(10), Some(20)]);
-        assert_eq!([15, 19, 21].map(first_of), [None, None, None]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::session::{Session, TaskState};
 use super::{Action, Server};
-use crate::id::{GovernorId, NONE, SessionId, TaskIndex};
+use crate::id::{GovernorId, SessionId, TaskIndex};
 use crate::peer::{Message, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ impl<D: Clone> Server<D> {
         let only_governor = session.governors.keys().next().copied();
         let mut by_governor: BTreeMap<Option<GovernorId>, Vec<TaskIndex>> = BTreeMap::new();
         for task in &cancelled {
-            session.tasks[*task as usize].state = TaskState::Cancelled;
+            session.tasks[*task].state = TaskState::Cancelled;
             let governor = match &session.spread {
                 Some(spread) => spread.governor_of(*task),
                 None => only_governor,
@@ -42,6 +42,7 @@ impl<D: Clone> Server<D> {
         let cancelled: Vec<TaskIndex> = cancelled.into_iter().collect();
         session.spread_over(&cancelled, actions);
         session.advance_waits(&cancelled, actions);
+        session.drop_configs(&cancelled, actions);
         cancelled
     }
 }
@@ -49,14 +50,14 @@ impl<D: Clone> Server<D> {
 impl<D: Clone> Session<D> {
     /// Those of `tasks` that are not over, and every task that reads, directly or not, what they would make.
     fn followers(&self, tasks: &[TaskIndex]) -> BTreeSet<TaskIndex> {
-        let is_open = |task: TaskIndex| !self.tasks[task as usize].state.is_over();
+        let is_open = |task: TaskIndex| self.state_of(task).is_some_and(|state| !state.is_over());
         let mut found: BTreeSet<TaskIndex> = tasks.iter().copied().filter(|task| is_open(*task)).collect();
         let Some(first) = found.first().copied() else { return found };
         // Tasks are in topological order, so one pass finds all.
-        for batch in self.batches.iter().filter(|batch| batch.tasks().end > first) {
+        for (batch, _) in self.batches.iter().filter(|(batch, _)| batch.tasks().end > first) {
             for task in batch.tasks().filter(|task| *task > first && is_open(*task)) {
-                let producers = batch.inputs(task).iter().map(|object| self.objects[*object as usize].producer);
-                if producers.filter(|producer| *producer != NONE).any(|producer| found.contains(&producer)) {
+                let mut producers = batch.inputs(task).iter().filter_map(|object| self.producer_of(*object));
+                if producers.any(|producer| found.contains(&producer)) {
                     found.insert(task);
                 }
             }

@@ -4,6 +4,7 @@
 
 mod balance;
 mod cancel;
+mod forget;
 mod info;
 mod placement;
 mod requests;
@@ -11,6 +12,7 @@ mod results;
 mod session;
 mod status;
 mod submit;
+mod table;
 mod waits;
 
 use crate::client::RequestError;
@@ -103,6 +105,13 @@ pub enum Command<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// Tasks that are over, constants and kinds, which the client will not name again.
+    Forget {
+        session: SessionId,
+        tasks: Vec<u32>,
+        constants: Vec<u32>,
+        kinds: Vec<u32>,
+    },
     Info {
         session: SessionId,
         tasks: Vec<u32>,
@@ -150,6 +159,11 @@ pub enum Reply<D> {
         info: crate::client::ObjectInfo,
         governors: Vec<GovernorId>,
     },
+    /// These objects are forgotten.
+    Forgotten {
+        session: SessionId,
+        objects: Vec<u32>,
+    },
     Infos {
         tasks: Vec<crate::client::TaskInfo>,
         objects: Vec<crate::client::ObjectInfo>,
@@ -185,6 +199,8 @@ struct PendingFetch {
     to: FetchFor,
     session: SessionId,
     object: u32,
+    /// For a client, which may ask for the object to be forgotten before it comes.
+    info: Option<crate::client::ObjectInfo>,
 }
 
 /// Who wants the content of an object.
@@ -359,7 +375,7 @@ impl<D: Clone> Server<D> {
             FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
             FromGovernor::Fetched { ticket, content } => {
                 if let Some(fetch) = self.fetches.remove(&ticket) {
-                    self.fetched(&fetch, content, actions);
+                    self.fetched(fetch, content, actions);
                 }
             }
         }
@@ -420,8 +436,10 @@ impl<D: Clone> Server<D> {
         self.refuse_fetches(id, &error, actions);
     }
 
-    fn fetched(&mut self, fetch: &PendingFetch, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
-        let Some(session) = self.sessions.get(&fetch.session) else { return };
+    fn fetched(&mut self, fetch: PendingFetch, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
+        if !self.sessions.contains_key(&fetch.session) {
+            return;
+        }
         let refuse = |why| RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object));
         match fetch.to {
             FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, actions),
@@ -430,7 +448,7 @@ impl<D: Clone> Server<D> {
             }
             FetchFor::Client(to) => actions.push(match content {
                 Ok(content) => {
-                    let reply = Reply::Object { info: session.object_info(fetch.object), content };
+                    let reply = Reply::Object { info: fetch.info.unwrap_or_default(), content };
                     Action::Reply { client: to.client, request: to.request, reply }
                 }
                 Err(why) => reply_error(to, refuse(why)),

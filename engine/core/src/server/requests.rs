@@ -71,6 +71,11 @@ impl<D: Clone> Server<D> {
                 reply(actions, to, Reply::Some { tasks, objects: Vec::new() });
                 self.place(actions);
             }
+            Command::Forget { session: id, tasks, constants, kinds } => {
+                let session = self.usable_session(to.client, id)?;
+                let objects = session.forget(tasks, constants, kinds, actions)?;
+                reply(actions, to, Reply::Forgotten { session: id, objects });
+            }
             Command::Info { session, tasks, objects } => {
                 let session = self.usable_session(to.client, session)?;
                 session.check_items(&tasks, &objects)?;
@@ -123,7 +128,7 @@ impl<D: Clone> Server<D> {
         let ClientFetch { to, object, direct } = fetch;
         if direct
             && let Some(session) = self.sessions.get(&id)
-            && session.objects[object as usize].size >= DIRECT_BYTES_MIN
+            && session.size_of(object) >= DIRECT_BYTES_MIN
         {
             let governors: Vec<GovernorId> = session.holders(object).take(HOLDERS_MAX).collect();
             if !governors.is_empty() {
@@ -155,7 +160,8 @@ impl<D: Clone> Server<D> {
         actions: &mut Vec<Action<D>>,
     ) -> bool {
         let Some(session) = self.sessions.get(&id) else { return false };
-        let pending = PendingFetch { to, session: id, object };
+        let info = matches!(to, FetchFor::Client(_)).then(|| session.object_info(object));
+        let pending = PendingFetch { to, session: id, object, info };
         if let Some(governor) = session.holders(object).next() {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
@@ -165,7 +171,7 @@ impl<D: Clone> Server<D> {
             return true;
         }
         let Some(content) = session.constant(object).cloned() else { return false };
-        self.fetched(&pending, Ok(content), actions);
+        self.fetched(pending, Ok(content), actions);
         true
     }
 }

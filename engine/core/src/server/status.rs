@@ -47,8 +47,8 @@ impl<D: Clone> Server<D> {
             id: session.id.0,
             name: session.name.clone(),
             client: session.client.0,
-            tasks: session.tasks.len() as u64,
-            finished: session.tasks.len() as u64 - session.unfinished.min(session.tasks.len() as u64),
+            tasks: u64::from(session.tasks.len()),
+            finished: u64::from(session.tasks.len()).saturating_sub(session.unfinished),
             state: if session.failure.is_some() { "failed" } else { "open" }.to_owned(),
         });
         Status { governors: governors.collect(), clients: self.clients.len() as u64, sessions: sessions.collect() }

@@ -70,7 +70,7 @@ impl<D: Clone> Session<D> {
     fn cancelled_by(&self, item: Item) -> Option<u32> {
         let task = match item {
             Item::Task(task) => task,
-            Item::Object(object) => self.objects.get(object as usize)?.producer,
+            Item::Object(object) => self.producer_of(object)?,
         };
         self.task_is_cancelled(task).then_some(task)
     }
@@ -93,7 +93,7 @@ impl<D: Clone> Session<D> {
         if !self.out_of_time {
             return Ok(());
         }
-        let count = self.tasks.iter().filter(|record| record.state == TaskState::Cancelled).count();
+        let count = self.tasks.iter().filter(|(_, record)| record.state == TaskState::Cancelled).count();
         Err(RequestError {
             kind: ErrorKind::Cancelled,
             session: Some(self.id.0),

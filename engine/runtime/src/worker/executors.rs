@@ -1,6 +1,6 @@
 //! The executors that a worker drives, one process for each kind of executor, and how calls are sent ahead.
 
-use super::{Route, Worker, WorkerShared, has_passed, plain_failure, release_inputs, timed_out};
+use super::{Route, Worker, WorkerShared, has_passed, plain_failure, timed_out};
 use crate::session::Session;
 use rain_core::graph::Batch;
 use rain_core::id::{SessionId, TaskId};
@@ -166,7 +166,7 @@ impl Worker {
 
     fn forget_closed_sessions(&mut self, running: &mut Running) {
         let sessions = &self.shared.sessions;
-        let is_over = |kind: &u64| sessions.get(session_of(*kind)).is_none();
+        let is_over = |kind: &u64| sessions.get(session_of(*kind)).is_none_or(|s| !s.has_kind(*kind as u32));
         let over: Vec<u64> = running.kinds.iter().copied().filter(is_over).collect();
         running.process.forget(&over);
         running.kinds.retain(|kind| !over.contains(kind));
@@ -338,7 +338,7 @@ impl Worker {
         if let Some(task) = calls.next()
             && let Some(batch) = self.batch_for(session, task)
         {
-            release_inputs(session, &batch, task);
+            session.abandon(&batch, task);
         }
         self.requeue(session, calls);
     }

@@ -211,12 +211,13 @@ impl Worker {
         }
         let batch = self.batch.as_ref()?;
         if session.is_cancelled(task.task()) {
-            release_inputs(session, batch, task.task());
+            session.abandon(batch, task.task());
             self.session = None;
             return None;
         }
         let now = self.clock.begin();
         if !self.shared.end.is_far(now) && !self.shared.end.leaves_time(now, kind_id(session, batch, task.task())) {
+            session.abandon(batch, task.task());
             self.reports.withheld(session.number, task.task());
             return None;
         }
@@ -326,7 +327,7 @@ impl Worker {
                 self.finish(session, batch, task);
             }
             TaskOutcome::Failed(failure) => self.fail(session, batch, task, failure),
-            TaskOutcome::Cancelled => release_inputs(session, batch, task),
+            TaskOutcome::Cancelled => session.abandon(batch, task),
         }
     }
 
@@ -355,7 +356,8 @@ impl Worker {
 
     #[inline]
     fn finish(&mut self, session: &Session, batch: &Batch, task: u32) {
-        release_inputs(session, batch, task);
+        session.release_inputs(batch, task);
+        session.graph.set_over(task);
         let times = self.clock.times();
         if self.shared.end.is_known() {
             self.shared.end.learn(kind_id(session, batch, task), f64::from(times.0.duration));
@@ -373,12 +375,6 @@ impl Worker {
         let TaskFailure { message, debug, user } = failure;
         let failure = Failure { message, debug, user, times: Some(self.clock.times().0) };
         self.reports.failed(session.number, task, failure);
-    }
-}
-
-fn release_inputs(session: &Session, batch: &Batch, task: u32) {
-    for object in batch.inputs(task) {
-        session.graph.release(*object);
     }
 }
 
