@@ -95,6 +95,7 @@ fn graph(tasks: u32, shape: Shape, chains: u32) -> Submission<Arc<Object>> {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     };
     let constant = |object| rain_core::server::NewConstant {
         object,

@@ -12,8 +12,14 @@
 
 namespace check {
 
+/// The start of a text that may be long.
+inline std::string shortened(std::string_view text) {
+  constexpr std::size_t kShownMax = 1000;
+  return std::string(text.substr(0, kShownMax)) + (text.size() > kShownMax ? "..." : "");
+}
+
 [[noreturn]] inline void fail(const char *file, int line, const std::string &what) {
-  std::cerr << file << ":" << line << ": " << what << std::endl;
+  std::cerr << file << ":" << line << ": " << shortened(what) << std::endl;
   std::exit(1);
 }
 
@@ -27,7 +33,7 @@ void equal(const A &a, const B &b, const char *text, const char *file, int line)
 
 inline void contains(std::string_view text, std::string_view part, const char *file, int line) {
   if (text.find(part) != std::string_view::npos) return;
-  fail(file, line, "\"" + std::string(text) + "\" does not contain \"" + std::string(part) + "\"");
+  fail(file, line, "\"" + std::string(part) + "\" is not in \"" + std::string(text) + "\"");
 }
 
 /// The text of the exception that `action` throws; empty if it throws none.

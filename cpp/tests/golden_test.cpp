@@ -94,6 +94,15 @@ void frames_of_governors_are_read() {
   const std::string empty_bytes = body("call-empty.bin");
   const auto empty = std::get<CallMessage>(decode_from_governor(empty_bytes, full));
   CHECK(empty.inputs.empty() && !empty.config && empty.user.empty() && empty.governor == 0);
+
+  // What a call leaves out is not that of the call before.
+  std::string bare = "\x97\xa4" "call";
+  for (const char byte : {7, 1}) bare += byte;
+  bare += std::string("\x92\x01\x02\xc0\x90\x80", 6);
+  const auto left_out = std::get<CallMessage>(decode_from_governor(bare, full));
+  CHECK(left_out.call_id == 7 && left_out.kind_id == 1 && left_out.session_id == 1 && left_out.task_id == 2);
+  CHECK(left_out.inputs.empty() && !left_out.config && left_out.user.empty());
+  CHECK(left_out.governor == 0 && left_out.first_output_id == 0);
 }
 
 void frames_of_executors_are_written() {
@@ -108,7 +117,7 @@ void frames_of_executors_are_written() {
   frame.clear();
   std::string long_message;
   for (int i = 0; i < 200; ++i) long_message += "ř";
-  append_fail(frame, 70000, long_message, {"before", "[1, 2]"});
+  append_fail(frame, 70000, long_message, {"before", "{\"steps\": [1, 2]}"});
   CHECK(frame == read_file("fail-full.bin"));
 
   frame.clear();

@@ -90,6 +90,27 @@ void add_good_tasks(Executor &executor) {
     }
     outputs.push_back(std::make_unique<MemDataInstance>(joined));
   });
+  executor.add_task("chatter", [](Context &ctx, auto &, auto &outputs) {
+    // More than a message can have.
+    const std::string line(1000, 'd');
+    for (int i = 0; i < 300000; ++i) ctx.debug(line);
+    outputs.push_back(std::make_unique<MemDataInstance>(std::to_string(getpid())));
+  });
+  executor.add_task("attributes", [](Context &ctx, auto &, auto &outputs) {
+    ctx.info().user = ctx.config().as_string();
+    auto output = std::make_unique<MemDataInstance>("content");
+    output->set_user(ctx.config().as_string());
+    outputs.push_back(std::move(output));
+  });
+  executor.add_task("same_path", [](Context &, auto &inputs, auto &outputs) {
+    // Not moved away, though that is what becomes of other files.
+    const auto path = inputs[0]->path();
+    if (inputs[0]->is_directory()) outputs.push_back(std::make_unique<DirectoryDataInstance>(path));
+    else outputs.push_back(std::make_unique<FileDataInstance>(path));
+  });
+  executor.add_task("part", [](Context &ctx, auto &inputs, auto &outputs) {
+    outputs.push_back(std::make_unique<FileDataInstance>(inputs[0]->path() / ctx.config().as_string()));
+  });
   executor.add_task("pid", [](Context &, auto &, auto &outputs) {
     outputs.push_back(std::make_unique<MemDataInstance>(std::to_string(getpid())));
   });

@@ -44,6 +44,25 @@ void lengths_are_read_as_they_were_written() {
   }
 }
 
+void what_is_too_long_is_refused() {
+  // The lengths alone: neither is looked at.
+  const char byte = 'x';
+  const std::size_t length = std::size_t{UINT32_MAX} + 1;
+  std::string to;
+  detail::Writer writer(to);
+  CHECK_THROWS(TaskError, writer.text(std::string_view(&byte, length)), "4294967296 bytes or elements");
+  CHECK_THROWS(TaskError, writer.binary(std::string_view(&byte, length)), "4294967296 bytes or elements");
+  CHECK_THROWS(TaskError, writer.array(length), "4294967296 bytes or elements");
+  CHECK_THROWS(TaskError, writer.map(length), "4294967296 bytes or elements");
+  CHECK(to.empty());
+  // Lists whose elements would take far more memory than their bytes; lists in lists are counted together.
+  const std::string nils(std::size_t{1} << 25, '\xc0');
+  const std::string nine("\xdd\x00\x90\x00\x00", 5);
+  CHECK_THROWS(TaskError, Value::decode(std::string("\xdd\x01\x00\x00\x01", 5) + nils), "more than 16777216 elements");
+  CHECK_THROWS(TaskError, Value::decode(std::string("\xdf\x00\x80\x00\x01", 5) + nils), "more than 16777216 elements");
+  CHECK_THROWS(TaskError, Value::decode(nine + nine + nils), "more than 16777216 elements");
+}
+
 void values_say_what_they_are_not() {
   const Value map = Value(Value::Map{{Value(std::string("a")), Value(std::uint64_t{1})}});
   CHECK(map.contains("a") && !map.contains("b") && map == Value::decode(map.encode()));
@@ -57,14 +76,29 @@ void values_say_what_they_are_not() {
 }
 
 void json_is_checked() {
-  for (const char *good : {"{}", "[]", " [1, -2.5e+3, 0, true, null, \"\\u00e9\\n\"] ", "{\"a\": {\"b\": []}}", "7", "\"ř\""}) {
+  for (const char *good : {"{}", "[]", " [1, -2.5e+3, 0, true, null, \"\\u00e9\\n\"] ", "{\"a\": {\"b\": []}}", "7", "\"ř\"",
+                           "1e308", "-1.7976931348623157e308", "0e999", "0.0e-0", "1e-99999999999999999999", "\"\\uD83d\\uDe00\""}) {
     if (!is_json(good)) check::fail(__FILE__, __LINE__, good);
   }
   for (const char *bad : {"", "{", "[1,]", "{a: 1}", "{\"a\" 1}", "01", "1.", ".5", "1e", "\"", "\"\\x\"", "\"\\u12g4\"",
-                          "[] []", "nul", "\"\n\"", "\"\xff\"", "-"}) {
+                          "[] []", "nul", "\"\n\"", "\"\xff\"", "-", "-01", "1e+", "0x1", "\"\\u12\"",
+                          // What most readers of JSON do not take, though its grammar has it.
+                          "1e999", "[-1e309]", "1.7976931348623159e308", "1e99999999999999999999", "\"\\ud800\"",
+                          "\"\\udc00\\ud800\"", "\"\\ud800\\n\"", "\"\\ud800\\ud800\""}) {
     if (is_json(bad)) check::fail(__FILE__, __LINE__, bad);
   }
   CHECK(!is_json(std::string(100000, '[')));
+  CHECK(is_json(std::string(127, '[') + std::string(127, ']')));
+  CHECK(!is_json(std::string(128, '[') + std::string(128, ']')));
+  // Long numbers: what counts is their size.
+  CHECK(is_json("1" + std::string(308, '0')) && !is_json("1" + std::string(309, '0')));
+  CHECK(is_json("0." + std::string(400, '0') + "1e700") && !is_json("0." + std::string(400, '0') + "1e710"));
+  for (const char *object : {"{}", " \n{\"a\": [1]}", "{\"\": null}"}) {
+    if (!is_json_object(object)) check::fail(__FILE__, __LINE__, object);
+  }
+  for (const char *other : {"", " ", "[1, 2]", "7", "\"{}\"", "null", "{", "{}{}", "{\"a\": 1e999}"}) {
+    if (is_json_object(other)) check::fail(__FILE__, __LINE__, other);
+  }
   CHECK_EQUAL(json_quote("a\"\\\n\t\r\x01ř"), "\"a\\\"\\\\\\n\\t\\r\\u0001ř\"");
   CHECK(is_json(json_quote("\xff\x00x")));
 }
@@ -83,6 +117,7 @@ void text_becomes_utf8() {
 int main() {
   numbers_are_read_as_they_were_written();
   lengths_are_read_as_they_were_written();
+  what_is_too_long_is_refused();
   values_say_what_they_are_not();
   json_is_checked();
   text_becomes_utf8();

@@ -65,6 +65,8 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     let mut reports = Reports::new(adopt(launch.descriptors.reports).map_err(unusable)?);
     let listener = |launch: &Launch| adopt(launch.descriptors.listener).map_err(unusable);
     let guardian = Guardian::watch(&launch)?;
+    // The supervisor is a subreaper.
+    launch.supervisor_pid.into_iter().for_each(rain_exec::set_reaper);
     let result = match launch.role.clone() {
         Role::Local => listener(&launch).and_then(|listener| serve(&launch, &guardian, listener, &mut reports)),
         Role::Server(role) => listener(&launch)

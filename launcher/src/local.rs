@@ -96,7 +96,8 @@ pub fn try_warm_executors(executors: &[ExecutorConfig], directory: &Path) -> Res
         let place = config.place.clone();
         move |source| WarmError::Executor { place, source: Box::new(source) }
     };
-    let start = |config: &ExecutorConfig| ExecutorProcess::start(&executor(config.clone()), &store).map_err(at(config));
+    let start =
+        |config: &ExecutorConfig| ExecutorProcess::start(&executor(config.clone()), &store, None).map_err(at(config));
     let mut started = warm.iter().map(|config| start(config)).collect::<Result<Vec<_>, _>>()?;
     for (process, config) in started.iter_mut().zip(&warm) {
         process.wait_registered(&interrupt, &|| false).map_err(at(config))?;

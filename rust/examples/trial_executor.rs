@@ -51,6 +51,33 @@ fn add_good_tasks(executor: &mut Executor) {
         }
         Ok(())
     });
+    register_task!(executor, "chatter", [O], |ctx, pid| {
+        // More than a message can have.
+        let line = "d".repeat(1000);
+        for _ in 0..300_000 {
+            ctx.debug(&line);
+        }
+        pid.set_bytes(std::process::id().to_string());
+        Ok(())
+    });
+    register_task!(executor, "attributes", [O], |ctx, output| {
+        let text: String = ctx.config()?;
+        let user: serde_json::Value = serde_json::from_str(&text)?;
+        ctx.set_user(&user)?;
+        output.set_user(&user)?;
+        output.set_bytes("content");
+        Ok(())
+    });
+    register_task!(executor, "same_path", [I O], |_ctx, input, output| {
+        // Not moved away, though that is what becomes of other files.
+        output.set_path(input.path()?)?;
+        Ok(())
+    });
+    register_task!(executor, "part", [I O], |ctx, directory, output| {
+        let name: String = ctx.config()?;
+        output.set_path(directory.path()?.join(name))?;
+        Ok(())
+    });
     register_task!(executor, "pid", [O], |_ctx, pid| {
         pid.set_bytes(std::process::id().to_string());
         Ok(())

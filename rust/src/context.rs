@@ -1,11 +1,12 @@
 //! What a task knows of itself.
 
+use crate::attributes;
 use crate::error::Error;
-use crate::messages::{Call, CallInfo, Kind};
+use crate::messages::{Call, CallInfo, Kind, append_bounded};
 use crate::workspace::Workspace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 use std::path::PathBuf;
 
 /// The task that runs: what the client asked for, and what is left for it beside the outputs.
@@ -15,11 +16,12 @@ pub struct Context<'a> {
     call: &'a Call<'a>,
     workspace: &'a Workspace,
     pub(crate) info: CallInfo,
+    debug_is_full: bool,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(kind: &'a Kind, call: &'a Call<'a>, workspace: &'a Workspace) -> Self {
-        Self { kind, call, workspace, info: CallInfo::default() }
+        Self { kind, call, workspace, info: CallInfo::default(), debug_is_full: false }
     }
 
     /// EXECUTOR/METHOD.
@@ -103,24 +105,33 @@ impl<'a> Context<'a> {
     /// # Errors
     /// If it is not a `T`.
     pub fn user<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
-        self.user_json().map(serde_json::from_str).transpose().map_err(Error::Json)
+        self.user_json().map(attributes::from_json).transpose()
     }
 
-    /// Sets `info.user` of the task, which the client can read, to anything that has a JSON form.
+    /// Sets `info.user` of the task, which the client can read, to anything whose JSON form is an object: a structure, a
+    /// map, `serde_json::json!({...})`.
     ///
     /// # Errors
-    /// If it has none.
+    /// If its JSON form is anything else.
     pub fn set_user<T: Serialize + ?Sized>(&mut self, user: &T) -> Result<(), Error> {
-        self.info.user = Some(serde_json::to_string(user)?);
+        self.info.user = Some(attributes::to_json(user)?);
         Ok(())
     }
 
-    /// Adds a line to the debug messages, which the client can read.
+    /// Adds a line to the debug messages, which the client can read. A task may leave 1 MiB of them; a note at their end
+    /// says when there were more.
     pub fn debug(&mut self, message: impl Display) {
-        match &mut self.info.debug {
-            // Writing to a string cannot fail.
-            Some(text) => drop(write!(text, "\n{message}")),
-            none => *none = Some(message.to_string()),
+        if self.debug_is_full {
+            return;
+        }
+        let line = match &self.info.debug {
+            Some(_) => format!("\n{message}"),
+            None => message.to_string(),
+        };
+        let text = self.info.debug.get_or_insert_default();
+        if !append_bounded(text, &line) {
+            text.push_str("\n[further debug messages are left out]");
+            self.debug_is_full = true;
         }
     }
 

@@ -19,12 +19,19 @@ pub enum Error {
     NotValues { number: usize, bytes: usize, value_bytes: usize },
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "output {path} is not inside of {directory}, and only what is in there is moved away: copy it to a new_path() and \
+         make that the output"
+    )]
+    NotInside { path: PathBuf, directory: PathBuf },
+    #[error("input {number} was written to at {path}: write to a copy and make that the output")]
+    InputChanged { number: usize, path: PathBuf },
     #[error("output {label:?} is declared as a {declared}")]
     WrongDataType { label: String, declared: &'static str },
     #[error("output {0:?} was not made")]
     NotMade(String),
-    #[error("user attributes cannot be read or written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("user attributes {0}")]
+    Attributes(String),
     #[error("the configuration is not what the task expects: {0}")]
     Config(#[from] rmp_serde::decode::Error),
     #[error("{task_type} {what} {wanted}, but {got}")]

@@ -3,10 +3,10 @@
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::{ExecutorError, TaskResult};
-use crate::input::Input;
+use crate::input::{Input, InputPaths};
 use crate::messages::{
-    Call, CallInfo, CallOutput, Failure, FromExecutor, FromGovernor, Kind, PROTOCOL_VERSION, Register, append_frame,
-    decode,
+    Call, CallInfo, CallOutput, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Failure, FromExecutor, FromGovernor, Kind,
+    PROTOCOL_VERSION, Register, append_bounded, append_frame, decode,
 };
 use crate::output::Output;
 use crate::panics;
@@ -21,6 +21,9 @@ use std::path::Path;
 
 /// Contents of outputs in one answer; what is past it goes as files.
 const INLINE_BYTES_PER_ANSWER_MAX: usize = 4 << 20;
+
+/// Bytes of an answer whose memory is kept for the next answer.
+const KEPT_ANSWER_BYTES_MAX: usize = 1 << 20;
 
 type TaskFunction = Box<dyn FnMut(&mut Context<'_>, &[Input<'_>], &mut [Output]) -> TaskResult>;
 
@@ -126,6 +129,8 @@ impl Executor {
             }
             workspace.drop_old_inputs();
             answer.clear();
+            // A buffer that was long once does not stay.
+            answer.shrink_to(KEPT_ANSWER_BYTES_MAX);
             while answer.is_empty() {
                 let Some(body) = connection.receive()? else { return Ok(()) };
                 self.handle(body, &workspace, &mut answer)?;
@@ -141,7 +146,7 @@ impl Executor {
         answer: &mut Vec<u8>,
     ) -> Result<(), ExecutorError> {
         match decode(body)? {
-            FromGovernor::Call(call) => append_frame(answer, &self.call(&call, workspace)),
+            FromGovernor::Call(call) => self.answer(&call, workspace, answer),
             FromGovernor::Define(id, kind) => drop(self.kinds.insert(id, kind)),
             FromGovernor::Forget(ids) => {
                 for id in ids {
@@ -153,10 +158,36 @@ impl Executor {
         Ok(())
     }
 
+    /// Carries out a call and appends its answer.
+    fn answer(&mut self, call: &Call<'_>, workspace: &Workspace, answer: &mut Vec<u8>) {
+        workspace.begin_call(call.task.0);
+        let start = answer.len();
+        let mut message = self.call(call, workspace);
+        append_frame(answer, &message);
+        let bytes = answer.len() - start - FRAME_HEAD_BYTES;
+        if bytes > FRAME_BYTES_MAX {
+            answer.truncate(start);
+            // An error arrives, if need be without attributes that no message can hold.
+            message = match message {
+                FromExecutor::Fail(_, Failure { message, debug, .. }) => {
+                    failure(call, &message, CallInfo { debug, user: None })
+                }
+                FromExecutor::Done(_, _, CallInfo { debug, .. }) => {
+                    let text = format!(
+                        "the answer of the task has {bytes} bytes, but at most {FRAME_BYTES_MAX} can be sent: attributes or \
+                         content types are too long"
+                    );
+                    failure(call, &text, CallInfo { debug, user: None })
+                }
+                register => register,
+            };
+            append_frame(answer, &message);
+        }
+        workspace.end_call(matches!(message, FromExecutor::Done(..)));
+    }
+
     fn call(&mut self, call: &Call<'_>, workspace: &Workspace) -> FromExecutor<'static> {
-        let fail = |message, info: CallInfo| {
-            FromExecutor::Fail(call.id, Failure { message, debug: info.debug, user: info.user })
-        };
+        let fail = |message: String, info| failure(call, &message, info);
         let Some(kind) = self.kinds.get(&call.kind) else {
             return fail(format!("kind {} of tasks was not defined", call.kind), CallInfo::default());
         };
@@ -167,18 +198,23 @@ impl Executor {
             let message = format!("executor {:?} has no task {task_type}; it has {}", self.name, known.join(", "));
             return fail(message, CallInfo::default());
         };
-        workspace.begin_call(call.task.0);
         let mut context = Context::new(kind, call, workspace);
         // What the task has is dropped in there too: that may panic.
         let ended = panics::caught(|| run_task(function, &mut context, kind, call, workspace));
         let info = std::mem::take(&mut context.info);
-        let answer = match ended {
+        match ended {
             Ok(Ok(outputs)) => FromExecutor::Done(call.id, outputs, info),
             Ok(Err(message)) | Err(message) => fail(message, info),
-        };
-        workspace.end_call(matches!(answer, FromExecutor::Done(..)));
-        answer
+        }
     }
+}
+
+fn failure(call: &Call<'_>, text: &str, info: CallInfo) -> FromExecutor<'static> {
+    let mut message = String::new();
+    if !append_bounded(&mut message, text) {
+        message += &format!("\n[the rest is left out: the message had {} bytes]", text.len());
+    }
+    FromExecutor::Fail(call.id, Failure { message, debug: info.debug, user: info.user })
 }
 
 impl std::fmt::Debug for Executor {
@@ -206,7 +242,8 @@ fn run_task(
         kind.outputs.iter().map(|spec| Output::new(spec.clone(), workspace.clone())).collect();
     function(context, &inputs, &mut outputs).map_err(|error| describe(&*error))?;
     let mut inline_left = INLINE_BYTES_PER_ANSWER_MAX;
-    let finished = outputs.into_iter().map(|output| output.finish(&mut inline_left));
+    let paths = InputPaths::new(&inputs);
+    let finished = outputs.into_iter().map(|output| output.finish(&paths, &mut inline_left));
     finished.collect::<Result<_, _>>().map_err(|error| describe(&error))
 }
 

@@ -1,5 +1,6 @@
 //! What a task reads.
 
+use crate::attributes;
 use crate::error::Error;
 use crate::messages::{CallInput, DataType, Source};
 use crate::plain::{self, Plain};
@@ -7,6 +8,8 @@ use crate::workspace::{Workspace, file_error};
 use memmap2::Mmap;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
 use std::io::Write;
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
@@ -79,7 +82,8 @@ impl<'a> Input<'a> {
             Source::Inline(bytes) => bytes,
         };
         if self.path.get().is_none() {
-            let (path, mut file) = self.workspace.new_file()?;
+            // As files of large inputs are: not to be written.
+            let (path, mut file) = self.workspace.new_file(0o400)?;
             file.write_all(bytes).map_err(file_error(&path))?;
             // Another thread may have been faster; both files are removed after the call.
             let _ = self.path.set(path);
@@ -137,6 +141,47 @@ impl<'a> Input<'a> {
     /// # Errors
     /// If it is not a `T`.
     pub fn user<T: DeserializeOwned>(&self) -> Result<Option<T>, Error> {
-        self.user_json().map(serde_json::from_str).transpose().map_err(Error::Json)
+        self.user_json().map(attributes::from_json).transpose()
+    }
+}
+
+/// The real paths of a call's inputs.
+pub(crate) struct InputPaths<'i, 'a> {
+    inputs: &'i [Input<'a>],
+    numbers: OnceLock<HashMap<PathBuf, usize>>,
+}
+
+impl<'i, 'a> InputPaths<'i, 'a> {
+    pub(crate) fn new(inputs: &'i [Input<'a>]) -> Self {
+        Self { inputs, numbers: OnceLock::new() }
+    }
+
+    /// The number of the input whose file or directory is at this real path.
+    ///
+    /// # Errors
+    /// If a small input was written to a file there, which then was changed: that change would be lost.
+    pub(crate) fn number_at(&self, real: &Path) -> Result<Option<usize>, Error> {
+        let Some(number) = self.numbers.get_or_init(|| self.real_paths()).get(real).copied() else { return Ok(None) };
+        match self.inputs[number].message.0 {
+            Source::Inline(bytes) if fs::read(real).map_err(file_error(real))? != bytes => {
+                Err(Error::InputChanged { number, path: real.to_owned() })
+            }
+            _ => Ok(Some(number)),
+        }
+    }
+
+    fn real_paths(&self) -> HashMap<PathBuf, usize> {
+        let mut numbers = HashMap::new();
+        for (number, input) in self.inputs.iter().enumerate() {
+            let path = match input.message.0 {
+                Source::Path(path) => Path::new(path).canonicalize().ok(),
+                // Its directory has no links in its path.
+                Source::Inline(_) => input.path.get().cloned(),
+            };
+            if let Some(path) = path {
+                numbers.entry(path).or_insert(number);
+            }
+        }
+        numbers
     }
 }

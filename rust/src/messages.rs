@@ -7,10 +7,14 @@ use std::fmt;
 
 /// Version of the protocol.
 pub const PROTOCOL_VERSION: u32 = 1;
+/// The length in front of a frame.
+pub const FRAME_HEAD_BYTES: usize = 4;
 /// Longest body of a frame.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 /// Contents up to this size are sent in messages, larger ones as files.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
+/// Error and debug messages of a task; what is past it is left out.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// What came is not what the protocol has.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +92,13 @@ pub struct CallInput<'a>(
 pub struct CallExtra<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
+    #[serde(default)]
     pub governor: u32,
+    #[serde(default)]
     pub outputs: u32,
+    /// Number of the first task of the submit that the task came with.
+    #[serde(default)]
+    pub submit: u32,
 }
 
 /// A task to be run.
@@ -295,13 +304,25 @@ pub fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, FrameError> {
     Ok(T::deserialize(&mut deserializer)?)
 }
 
+/// Appends `text` until `to` has [`TEXT_BYTES_MAX`] bytes; whether that is all of it.
+pub(crate) fn append_bounded(to: &mut String, text: &str) -> bool {
+    let left = TEXT_BYTES_MAX.saturating_sub(to.len());
+    if text.len() <= left {
+        to.push_str(text);
+        return true;
+    }
+    let end = (0..=left).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    to.push_str(&text[..end]);
+    false
+}
+
 /// Appends a whole frame.
 pub fn append_frame<T: Serialize>(buffer: &mut Vec<u8>, message: &T) {
     let start = buffer.len();
-    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
     let mut serializer = rmp_serde::Serializer::new(&mut *buffer).with_struct_map();
     // A Vec takes every write, and no message has a type that MessagePack lacks. Not on the wire, tuples are lists.
     message.serialize(&mut serializer).expect("serialising to memory");
-    let length = (buffer.len() - start - 4) as u32;
-    buffer[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    let length = (buffer.len() - start - FRAME_HEAD_BYTES) as u32;
+    buffer[start..start + FRAME_HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
 }

@@ -1,7 +1,8 @@
 //! What a task makes.
 
+use crate::attributes;
 use crate::error::Error;
-use crate::input::Input;
+use crate::input::{Input, InputPaths};
 use crate::messages::{CallOutput, DataType, INLINE_BYTES_MAX, OutputSource, OutputSpec};
 use crate::plain::{self, Plain};
 use crate::workspace::{Workspace, file_error};
@@ -60,12 +61,13 @@ impl Output {
         self.content_type = Some(content_type.into());
     }
 
-    /// Sets `info.user` of the data object to anything that has a JSON form.
+    /// Sets `info.user` of the data object to anything whose JSON form is an object: a structure, a map,
+    /// `serde_json::json!({...})`.
     ///
     /// # Errors
-    /// If it has none.
+    /// If its JSON form is anything else.
     pub fn set_user<T: Serialize + ?Sized>(&mut self, user: &T) -> Result<(), Error> {
-        self.user = Some(serde_json::to_string(user)?);
+        self.user = Some(attributes::to_json(user)?);
         Ok(())
     }
 
@@ -79,7 +81,7 @@ impl Output {
     /// # Errors
     /// If there is no space for it.
     pub fn create(&mut self, size: usize) -> Result<&mut [u8], Error> {
-        let (path, file) = self.workspace.new_file()?;
+        let (path, file) = self.workspace.new_file(0o600)?;
         allocate(&file, size).map_err(file_error(&path))?;
         let map = if size == 0 {
             None
@@ -113,13 +115,17 @@ impl Output {
         Ok(path)
     }
 
-    /// Makes a file or directory that is somewhere the output; it is moved away after the task.
+    /// Uses an existing file or directory of the working directory as the output; it is moved away after the task. The
+    /// path of an input passes that input on and leaves its file alone.
+    ///
+    /// One that is elsewhere fails the task at its end, as it is nobody's to take: copy it to a
+    /// [`new_path`](crate::Context::new_path) first.
     ///
     /// # Errors
     /// If there is none, or it is not what was declared.
     pub fn set_path(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        let is_dir = path.symlink_metadata().map_err(file_error(path))?.is_dir();
+        let is_dir = path.metadata().map_err(file_error(path))?.is_dir();
         self.check(if is_dir { DataType::Directory } else { DataType::Blob })?;
         self.content = Content::Path(std::path::absolute(path).map_err(file_error(path))?);
         Ok(())
@@ -145,7 +151,7 @@ impl Output {
     }
 
     /// As the answer has it. `inline_left`: how many bytes may still be in the message itself.
-    pub(crate) fn finish(self, inline_left: &mut usize) -> Result<CallOutput, Error> {
+    pub(crate) fn finish(self, inputs: &InputPaths<'_, '_>, inline_left: &mut usize) -> Result<CallOutput, Error> {
         let content_bytes = !matches!(self.content, Content::Path(_) | Content::Input(_));
         if content_bytes && self.spec.1 == DataType::Directory {
             return Err(match self.content {
@@ -160,12 +166,17 @@ impl Output {
                 OutputSource::Inline(bytes)
             }
             Content::Memory(bytes) => {
-                let (path, mut file) = self.workspace.new_file()?;
+                let (path, mut file) = self.workspace.new_file(0o600)?;
                 file.write_all(&bytes).map_err(file_error(&path))?;
-                taken(&self.workspace, &path)?
+                taken(&self.workspace, path)?
             }
-            Content::Written(path, _) | Content::InPlace(path, _) | Content::Path(path) => {
-                taken(&self.workspace, &path)?
+            Content::Written(path, _) | Content::InPlace(path, _) => taken(&self.workspace, path)?,
+            Content::Path(path) => {
+                let real = path.canonicalize().map_err(file_error(&path))?;
+                match inputs.number_at(&real)? {
+                    Some(number) => OutputSource::Input(number as u32),
+                    None => taken(&self.workspace, real)?,
+                }
             }
             Content::Input(number) => OutputSource::Input(number),
         };
@@ -173,8 +184,9 @@ impl Output {
     }
 }
 
-fn taken(workspace: &Workspace, path: &Path) -> Result<OutputSource, Error> {
-    match workspace.take(path)?.into_os_string().into_string() {
+fn taken(workspace: &Workspace, real: PathBuf) -> Result<OutputSource, Error> {
+    workspace.take(&real)?;
+    match real.into_os_string().into_string() {
         Ok(path) => Ok(OutputSource::Path(path)),
         Err(path) => Err(Error::File {
             path: path.into(),
@@ -206,7 +218,7 @@ impl Write for Output {
         if let Content::Memory(content) = &mut self.content
             && content.len() + bytes.len() > INLINE_BYTES_MAX
         {
-            let (path, mut file) = self.workspace.new_file().map_err(io::Error::other)?;
+            let (path, mut file) = self.workspace.new_file(0o600).map_err(io::Error::other)?;
             file.write_all(content)?;
             self.content = Content::Written(path, file);
         }

@@ -177,7 +177,7 @@ impl<'a> Trial<'a> {
             task: (0, 0),
             config: None,
             inputs,
-            extra: CallExtra { user: self.user.as_deref(), governor: 0, outputs: 0 },
+            extra: CallExtra { user: self.user.as_deref(), governor: 0, outputs: 0, submit: 0 },
         };
         let mut frame = Vec::new();
         append_frame(&mut frame, &FromGovernor::Define(KIND, self.kind));

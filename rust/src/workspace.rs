@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use memmap2::Mmap;
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,7 +26,7 @@ struct State {
     mapped_in_call: bool,
     inputs: Vec<MappedInput>,
     /// Paths that were given out in this call, and whether they became outputs.
-    made: Vec<(PathBuf, bool)>,
+    made: HashMap<PathBuf, bool>,
 }
 
 /// A handle; clones are of the same directory.
@@ -68,7 +69,7 @@ impl Workspace {
     /// Removes what was made and did not become an output, or all of it.
     pub(crate) fn end_call(&self, outputs_were_taken: bool) {
         let mut state = self.state();
-        for (path, taken) in state.made.drain(..) {
+        for (path, taken) in state.made.drain() {
             if !taken || !outputs_were_taken {
                 remove_quietly(&path);
             }
@@ -94,13 +95,13 @@ impl Workspace {
         let mut state = self.state();
         state.paths += 1;
         let path = self.directory.join(format!("out-{}", state.paths));
-        state.made.push((path.clone(), false));
+        state.made.insert(path.clone(), false);
         path
     }
 
-    pub(crate) fn new_file(&self) -> Result<(PathBuf, File), Error> {
+    pub(crate) fn new_file(&self, mode: u32) -> Result<(PathBuf, File), Error> {
         let path = self.new_path();
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path);
         let file = file.map_err(file_error(&path))?;
         Ok((path, file))
     }
@@ -129,48 +130,15 @@ impl Workspace {
         Ok(map)
     }
 
-    /// Makes a file or directory that is somewhere an output: its path inside of the directory, moved there if need be.
-    pub(crate) fn take(&self, path: &Path) -> Result<PathBuf, Error> {
-        let wrong = |source| Error::File { path: path.to_owned(), source };
-        let absolute = std::path::absolute(path).map_err(wrong)?;
-        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Err(wrong(io::ErrorKind::InvalidInput.into()));
-        };
-        // The last part is not followed: a link cannot be an output.
-        let real = parent.canonicalize().map_err(wrong)?.join(name);
-        if let Some((_, taken)) = self.state().made.iter_mut().find(|(made, _)| *made == real) {
-            *taken = true;
-            return Ok(real);
+    /// Keeps what is at this real path after the call, as an output that the governor moves away.
+    ///
+    /// # Errors
+    /// If it is not inside of the directory: then it is nobody's to take.
+    pub(crate) fn take(&self, real: &Path) -> Result<(), Error> {
+        if !real.starts_with(&*self.directory) || real == *self.directory {
+            return Err(Error::NotInside { path: real.to_owned(), directory: self.directory.to_path_buf() });
         }
-        let inside = if real.starts_with(&*self.directory) {
-            self.state().made.push((real.clone(), true));
-            return Ok(real);
-        } else {
-            self.new_path()
-        };
-        match fs::rename(&real, &inside) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                copy_tree(&real, &inside).map_err(wrong)?;
-                remove_quietly(&real);
-            }
-            renamed => renamed.map_err(wrong)?,
-        }
-        self.take(&inside)
+        self.state().made.insert(real.to_owned(), true);
+        Ok(())
     }
-}
-
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    let file_type = fs::symlink_metadata(from)?.file_type();
-    if file_type.is_symlink() {
-        return std::os::unix::fs::symlink(fs::read_link(from)?, to);
-    }
-    if !file_type.is_dir() {
-        return fs::copy(from, to).map(drop);
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let name = entry?.file_name();
-        copy_tree(&from.join(&name), &to.join(&name))?;
-    }
-    Ok(())
 }

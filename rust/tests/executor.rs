@@ -3,6 +3,7 @@
 use rain_task::protocol::{Call, CallExtra, CallInput, FromGovernor, Kind, OutputSpec, Source, append_frame, decode};
 use rain_task::{Context, DataType, Executor, ExecutorError, Input, Output, TaskResult, register_task};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -176,10 +177,13 @@ fn attributes_go_both_ways() {
         let colour = wishes.map_or_else(|| "no".into(), |wishes| wishes.colour);
         ctx.debug("one");
         ctx.debug(format_args!("two {}", ctx.task_type()));
-        ctx.set_user(&[1, 2])?;
+        assert!(ctx.set_user(&[1, 2]).unwrap_err().to_string().contains("a JSON object"));
+        ctx.set_user(&BTreeMap::from([("steps", [1, 2])]))?;
         output.pass_on(input)?;
         output.set_content_type("json");
-        output.set_user(&(colour, steps, input.label(), input.content_type(), input.len()))?;
+        let shown = (colour, steps, input.label(), input.content_type(), input.len());
+        assert!(output.set_user(&shown).is_err());
+        output.set_user(&serde_json::json!({"shown": shown}))?;
         Ok(())
     });
     let answer = executor
@@ -191,12 +195,46 @@ fn attributes_go_both_ways() {
         .run()
         .unwrap();
     assert_eq!(answer.debug.unwrap(), "one\ntwo x/show");
-    assert_eq!(answer.user.unwrap(), "[1,2]");
+    assert_eq!(answer.user.unwrap(), r#"{"steps":[1,2]}"#);
     let output = &answer.outputs[0];
     assert_eq!((output.text(), output.content_type.as_deref()), ("[]", Some("json")));
-    assert_eq!(output.user.as_deref(), Some(r#"["red",[3,4],"given","text",2]"#));
+    assert_eq!(output.user.as_deref(), Some(r#"{"shown":["red",[3,4],"given","text",2]}"#));
     let wrong = executor.trial("show").input("").output("").config(&1).user("[").run().unwrap_err();
     assert!(wrong.to_string().contains("JSON"), "{wrong}");
+}
+
+#[test]
+fn long_texts_are_cut_and_long_answers_are_errors() {
+    let mut executor = Executor::new("x");
+    register_task!(executor, "debug", [], |ctx| {
+        let line = "d".repeat(1000);
+        for _ in 0..3000 {
+            ctx.debug(&line);
+        }
+        if ctx.config()? { Err(format!("ř{}", "e".repeat(3 << 20)).into()) } else { Ok(()) }
+    });
+    register_task!(executor, "exact", [], |ctx| {
+        ctx.debug("d".repeat((1 << 20) - 1) + "ř");
+        Ok(())
+    });
+    register_task!(executor, "answer", [O], |_ctx, output| {
+        output.set_content_type("t".repeat(256 << 20));
+        Ok(())
+    });
+    let note = "\n[further debug messages are left out]";
+    let debug = executor.trial("debug").config(&false).run().unwrap().debug.unwrap();
+    assert_eq!(debug.len(), (1 << 20) + note.len());
+    assert!(debug.ends_with(note));
+    let failed = executor.trial("debug").config(&true).run().unwrap_err();
+    let rain_task::TrialError::Failed { message, debug: failed_debug, .. } = failed else { panic!("{failed}") };
+    let rest = "\n[the rest is left out: the message had 3145730 bytes]";
+    assert_eq!(message.len(), (1 << 20) + rest.len());
+    assert!(message.ends_with(rest));
+    assert_eq!(failed_debug.unwrap(), debug);
+    let exact = executor.trial("exact").run().unwrap().debug.unwrap();
+    assert_eq!(exact, "d".repeat((1 << 20) - 1) + note);
+    let long = executor.trial("answer").output("").run().unwrap_err().to_string();
+    assert!(long.contains("but at most 268435456 can be sent"), "{}", &long[..100]);
 }
 
 #[test]
@@ -256,6 +294,56 @@ fn contents_are_files_and_directories_too() {
     assert_eq!(wrong.to_string(), "output \"tiles\" is declared as a blob");
     let wrong = executor.trial("large").output_directory("tiles").run().unwrap_err();
     assert_eq!(wrong.to_string(), "output \"tiles\" is declared as a directory");
+}
+
+#[test]
+fn paths_of_inputs_pass_the_inputs_on() {
+    let other = tempfile::tempdir().unwrap();
+    let file = other.path().join("file");
+    fs::write(&file, "content").unwrap();
+    let mut executor = Executor::new("x");
+    register_task!(executor, "same", [I O], |ctx, input, output| {
+        // By another name than the governor's.
+        let link = ctx.new_path();
+        std::os::unix::fs::symlink(input.path()?, &link)?;
+        output.set_path(link)?;
+        Ok(())
+    });
+    register_task!(executor, "changed", [I O], |_ctx, input, output| {
+        let path = input.path()?;
+        fs::remove_file(path)?;
+        fs::write(path, "changed")?;
+        output.set_path(path)?;
+        Ok(())
+    });
+    register_task!(executor, "part", [I O], |_ctx, input, output| {
+        output.set_path(input.path()?.join("file"))?;
+        Ok(())
+    });
+    let elsewhere = file.clone();
+    register_task!(executor, "elsewhere", [O], move |_ctx, output| {
+        output.set_path(&elsewhere)?;
+        Ok(())
+    });
+    register_task!(executor, "own_directory", [O], |ctx, output| {
+        output.set_path(ctx.new_path().parent().unwrap())?;
+        Ok(())
+    });
+
+    assert_eq!(executor.trial("same").path_input(&file).output("").run().unwrap().outputs[0].text(), "content");
+    assert_eq!(executor.trial("same").input("small").output("").run().unwrap().outputs[0].text(), "small");
+    let tree = executor.trial("same").path_input(other.path()).output_directory("").run().unwrap();
+    assert_eq!(tree.outputs[0].files, [("file".to_owned(), b"content".to_vec())]);
+    let changed = executor.trial("changed").input("small").output("").run().unwrap_err().to_string();
+    assert!(changed.starts_with("input 0 was written to at "), "{changed}");
+    let part = executor.trial("part").path_input(other.path()).output("").run().unwrap_err().to_string();
+    let elsewhere = executor.trial("elsewhere").output("").run().unwrap_err().to_string();
+    for error in [part, elsewhere] {
+        assert!(error.contains("/file is not inside of ") && error.contains("new_path()"), "{error}");
+    }
+    let error = executor.trial("own_directory").output_directory("").run().unwrap_err().to_string();
+    assert!(error.contains(" is not inside of "), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn calls(config: &[u8]) -> [(&'static str, Call<'_>); 3] {
         task: (1, 3),
         config: None,
         inputs: vec![world],
-        extra: CallExtra { user: None, governor: 0, outputs: 20 },
+        extra: CallExtra { user: None, governor: 0, outputs: 20, submit: 3 },
     };
     let full = Call {
         id: 70_000,
@@ -80,7 +80,7 @@ fn calls(config: &[u8]) -> [(&'static str, Call<'_>); 3] {
         task: (1, 70_000),
         config: Some(config),
         inputs: vec![image, masks],
-        extra: CallExtra { user: Some(r#"{"mode": 7}"#), governor: 2, outputs: 70_001 },
+        extra: CallExtra { user: Some(r#"{"mode": 7}"#), governor: 2, outputs: 70_001, submit: 65_536 },
     };
     let empty = Call { id: 0, task: (1, 0), inputs: Vec::new(), extra: CallExtra::default(), ..simple.clone() };
     [("call", simple), ("call-full", full), ("call-empty", empty)]
@@ -128,6 +128,7 @@ fn the_engine_writes_what_governors_send() {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     });
     for (name, id, kind) in [("define", SESSION, &engine_kinds[0]), ("define-full", SESSION + 1, &engine_kinds[1])] {
         let mut written = Vec::new();
@@ -154,8 +155,8 @@ fn the_engine_writes_what_governors_send() {
                 user,
             })
             .collect();
-        let CallExtra { user, governor, outputs } = call.extra;
-        let extra = engine::CallExtra { user, governor, outputs };
+        let CallExtra { user, governor, outputs, submit } = call.extra;
+        let extra = engine::CallExtra { user, governor, outputs, submit };
         let mut written = Vec::new();
         engine::append_call(&mut written, call.id, call.kind, call.task, call.config, &inputs, &extra);
         assert_eq!(written, golden(name), "{name}");
@@ -189,7 +190,10 @@ fn answers() -> Vec<(&'static str, FromExecutor<'static>)> {
         ),
         ("done-empty", FromExecutor::Done(0, Vec::new(), CallInfo::default())),
         ("fail", FromExecutor::Fail(3, failure("example1/hello takes 1 input, but was given 2".into(), None, None))),
-        ("fail-full", FromExecutor::Fail(70_000, failure("ř".repeat(200), some("before"), some("[1, 2]")))),
+        (
+            "fail-full",
+            FromExecutor::Fail(70_000, failure("ř".repeat(200), some("before"), some(r#"{"steps": [1, 2]}"#))),
+        ),
     ]
 }
 
@@ -228,6 +232,22 @@ fn the_engine_reads_what_executors_send() {
                 engine::FromExecutor::Fail { call, failure: engine::CallFailure { message, debug, user } }
             }
         };
+        assert_eq!(engine::decode_from_executor(&golden(name)[4..]).unwrap(), expected, "{name}");
+    }
+}
+
+/// Messages that the tasklib never sends.
+fn messages_of_other_executors() -> Vec<(&'static str, engine::FromExecutor)> {
+    let reason = Some("module helper has changed".to_owned());
+    vec![
+        ("return", engine::FromExecutor::Return { calls: vec![3, 70_000], reason: None }),
+        ("return-last", engine::FromExecutor::Return { calls: vec![70_001], reason }),
+    ]
+}
+
+#[test]
+fn the_engine_reads_what_other_executors_send() {
+    for (name, expected) in messages_of_other_executors() {
         assert_eq!(engine::decode_from_executor(&golden(name)[4..]).unwrap(), expected, "{name}");
     }
 }
@@ -295,7 +315,7 @@ fn all_frames_are_as_the_index_says() {
         assert_eq!(decode::<Notation>(&frame[4..]).unwrap().0, columns[3], "{}", columns[0]);
         seen += 1;
     }
-    assert_eq!(seen, answers().len() + 6);
+    assert_eq!(seen, answers().len() + messages_of_other_executors().len() + 6);
 }
 
 #[test]

@@ -32,7 +32,7 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         "call",
         "governor",
         "content in the message, no configuration",
-        ["call", 3, SESSION, [1, 3], None, [[b"World", None, 0, 5, 17, None]], {"governor": 0, "outputs": 20}],
+        ["call", 3, SESSION, [1, 3], None, [[b"World", None, 0, 5, 17, None]], {"governor": 0, "outputs": 20, "submit": 3}],
     ),
     (
         "call-full",
@@ -48,10 +48,10 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
                 ["/rain/work/41", "image/pgm", 0, 67108864, 40, '{"taken": "today"}'],
                 ["/rain/work/42", None, 1, 5000000000, 300, None],
             ],
-            {"user": '{"mode": 7}', "governor": 2, "outputs": 70001},
+            {"user": '{"mode": 7}', "governor": 2, "outputs": 70001, "submit": 65536},
         ],
     ),
-    ("call-empty", "governor", "no inputs", ["call", 0, SESSION, [1, 0], None, [], {"governor": 0, "outputs": 0}]),
+    ("call-empty", "governor", "no inputs", ["call", 0, SESSION, [1, 0], None, [], {"governor": 0, "outputs": 0, "submit": 0}]),
     ("done", "executor", "content in the message", ["done", 3, [[b"Hello World!", None, None]], {}]),
     (
         "done-full",
@@ -70,7 +70,14 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         "fail-full",
         "executor",
         "an error with debug messages and info.user; the message needs a length of two bytes",
-        ["fail", 70000, {"message": "ř" * 200, "debug": "before", "user": "[1, 2]"}],
+        ["fail", 70000, {"message": "ř" * 200, "debug": "before", "user": '{"steps": [1, 2]}'}],
+    ),
+    ("return", "executor", "calls that have not begun, given back; the process goes on", ["return", [3, 70000], None]),
+    (
+        "return-last",
+        "executor",
+        "calls given back by a process that must not be used again",
+        ["return", [70001], "module helper has changed"],
     ),
 ]
 

@@ -15,7 +15,6 @@ namespace tasklib::detail {
 
 namespace {
 
-constexpr std::size_t kHeadBytes = 4;
 /// Room for many calls at once; larger ones get a larger buffer for a while.
 constexpr std::size_t kBufferBytes = std::size_t{128} << 10;
 
@@ -24,18 +23,18 @@ constexpr std::size_t kBufferBytes = std::size_t{128} << 10;
 Connection::Connection(int socket) : socket_(socket), capacity_(kBufferBytes), buffer_(new char[kBufferBytes]) {}
 
 std::optional<std::string_view> Connection::receive() {
-  std::size_t wanted = kHeadBytes;
+  std::size_t wanted = kFrameHeadBytes;
   while (true) {
     const std::size_t available = end_ - begin_;
-    if (available >= kHeadBytes) {
+    if (available >= kFrameHeadBytes) {
       std::uint32_t length = 0;
-      for (std::size_t byte = kHeadBytes; byte > 0; --byte) {
+      for (std::size_t byte = kFrameHeadBytes; byte > 0; --byte) {
         length = length << 8 | static_cast<std::uint8_t>(buffer_[begin_ + byte - 1]);
       }
       if (length > kFrameBytesMax) throw ProtocolError("a frame of " + std::to_string(length) + " bytes is too long");
-      wanted = kHeadBytes + length;
+      wanted = kFrameHeadBytes + length;
       if (available >= wanted) {
-        const std::string_view body(buffer_.get() + begin_ + kHeadBytes, length);
+        const std::string_view body(buffer_.get() + begin_ + kFrameHeadBytes, length);
         begin_ += wanted;
         return body;
       }

@@ -35,7 +35,18 @@ bool Context::check_n_outputs(std::size_t count) {
   return false;
 }
 
+void Context::set_error(std::string message) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  error_ = std::move(message);
+}
+
+bool Context::has_error() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return error_.has_value();
+}
+
 const TaskSpec &Context::spec() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!spec_) {
     spec_ = TaskSpec{call_.session_id,       call_.task_id,      kind_.type,    kind_.name,
                      kind_.cpus,             std::string(call_.user), kind_.input_labels, kind_.outputs,
@@ -45,6 +56,7 @@ const TaskSpec &Context::spec() const {
 }
 
 const Value &Context::config() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (!config_) {
     const std::string_view bytes = call_.config.value_or(kind_.config);
     config_ = bytes.empty() ? Value() : Value::decode(bytes);
@@ -53,8 +65,12 @@ const Value &Context::config() const {
 }
 
 void Context::add_debug(std::string_view line) {
-  if (debug_) debug_->append("\n").append(line);
-  else debug_ = line;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (debug_is_full_) return;
+  std::string text = debug_ ? "\n" : "";
+  text += line;
+  if (!debug_) debug_.emplace();
+  debug_is_full_ = !detail::append_bounded(*debug_, text, "\n[further debug messages are left out]");
 }
 
 std::unique_ptr<FileDataInstance> Context::create_file(std::size_t size, std::string content_type) {

@@ -4,11 +4,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
+#include "attributes.h"
 #include "mapping.h"
 #include "messages.h"
 #include "msgpack.h"
-#include "tasklib/json.h"
 #include "workspace.h"
 
 namespace tasklib {
@@ -24,6 +25,30 @@ void write_attributes(detail::Writer &writer, const DataInstance &instance) {
 
 }  // namespace
 
+namespace detail {
+
+std::string_view AlignedCopies::get(std::string_view content, std::size_t alignment) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (const Copy &copy : copies_) {
+    if (copy.content == content.data() && copy.alignment == alignment) return copy.aligned;
+  }
+  std::size_t space = content.size() + alignment;
+  auto memory = std::make_unique<std::byte[]>(space);
+  void *aligned = memory.get();
+  std::align(alignment, content.size(), aligned, space);
+  std::memcpy(aligned, content.data(), content.size());
+  const std::string_view view(static_cast<const char *>(aligned), content.size());
+  copies_.push_back({content.data(), alignment, std::move(memory), view});
+  return view;
+}
+
+void AlignedCopies::clear() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  copies_.clear();
+}
+
+}  // namespace detail
+
 DataInstance &DataInstance::set_content_type(std::string content_type) {
   content_type_ = std::move(content_type);
   attributes_set_ = true;
@@ -31,7 +56,7 @@ DataInstance &DataInstance::set_content_type(std::string content_type) {
 }
 
 DataInstance &DataInstance::set_user(std::string json) {
-  if (!is_json(json)) throw TaskError("user attributes have to be JSON text, not: " + json.substr(0, 100));
+  detail::check_attributes(json);
   user_ = std::move(json);
   attributes_set_ = true;
   return *this;
@@ -44,20 +69,13 @@ std::string_view DataInstance::aligned_view(std::size_t alignment, std::size_t s
                     std::to_string(size) + " bytes");
   }
   if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignment == 0) return bytes;
-  const std::size_t space = bytes.size() + alignment;
-  aligned_copy_ = std::make_unique<std::byte[]>(space);
-  void *aligned = aligned_copy_.get();
-  std::size_t left = space;
-  std::align(alignment, bytes.size(), aligned, left);
-  std::memcpy(aligned, bytes.data(), bytes.size());
-  return std::string_view(static_cast<const char *>(aligned), bytes.size());
+  return aligned_copies().get(bytes, alignment);
 }
 
 fs::path MemDataInstance::path() const { throw TaskError("a blob in memory has no path"); }
 
 void MemDataInstance::write_source(detail::Writer &writer, detail::Workspace &workspace) {
-  if (workspace.goes_inline(content_.size())) writer.binary(content_);
-  else writer.text(workspace.take(workspace.write_file(content_)));
+  workspace.write_content(writer, content_);
   write_attributes(writer, *this);
 }
 
@@ -69,21 +87,27 @@ FileDataInstance::FileDataInstance(fs::path path, std::string content_type)
 FileDataInstance::~FileDataInstance() = default;
 
 std::string_view FileDataInstance::view() const {
-  if (!mapping_) mapping_ = std::make_unique<detail::FileMapping>(path_.string(), detail::FileMapping::Access::write);
-  return mapping_->view();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!read_mapping_) {
+    read_mapping_ = std::make_unique<detail::FileMapping>(path_.string(), detail::FileMapping::Access::read);
+  }
+  return read_mapping_->view();
 }
 
 std::size_t FileDataInstance::size() const { return fs::file_size(path_); }
 
 span<std::byte> FileDataInstance::writable() const {
-  view();
-  return span<std::byte>(reinterpret_cast<std::byte *>(mapping_->data()), mapping_->size());
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!write_mapping_) {
+    write_mapping_ = std::make_unique<detail::FileMapping>(path_.string(), detail::FileMapping::Access::write);
+  }
+  return span<std::byte>(reinterpret_cast<std::byte *>(write_mapping_->data()), write_mapping_->size());
 }
 
 void FileDataInstance::resize(std::size_t size) {
-  mapping_.reset();
-  const int fd = open(path_.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) detail::throw_errno("cannot open", path_.string());
+  read_mapping_.reset();
+  write_mapping_.reset();
+  const int fd = detail::open_file(path_.string(), true);
   int error = ftruncate(fd, static_cast<off_t>(size)) == 0 ? 0 : errno;
   // With its space allotted now, a full file system is an error here, not the end of the process at a write.
   if (error == 0 && size > 0) error = posix_fallocate(fd, 0, static_cast<off_t>(size));
@@ -93,8 +117,9 @@ void FileDataInstance::resize(std::size_t size) {
 }
 
 void FileDataInstance::write_source(detail::Writer &writer, detail::Workspace &workspace) {
-  mapping_.reset();
-  writer.text(workspace.take(path_));
+  read_mapping_.reset();
+  write_mapping_.reset();
+  workspace.write_path(writer, path_);
   write_attributes(writer, *this);
 }
 
@@ -110,7 +135,7 @@ std::string_view DirectoryDataInstance::view() const { throw TaskError("a direct
 std::size_t DirectoryDataInstance::size() const { throw TaskError("the size of a new directory is not known"); }
 
 void DirectoryDataInstance::write_source(detail::Writer &writer, detail::Workspace &workspace) {
-  writer.text(workspace.take(path_));
+  workspace.write_path(writer, path_);
   write_attributes(writer, *this);
 }
 
@@ -136,10 +161,10 @@ std::string_view InputDataInstance::view() const {
 }
 
 fs::path InputDataInstance::path() const {
-  if (!inline_content_) return path_;
-  if (written_path_.empty()) written_path_ = workspace_.write_file(*inline_content_);
-  return written_path_;
+  return inline_content_ ? workspace_.input_file(number_, *inline_content_) : path_;
 }
+
+detail::AlignedCopies &InputDataInstance::aligned_copies() const { return workspace_.aligned_copies(); }
 
 void InputDataInstance::write_source(detail::Writer &writer, detail::Workspace &) {
   writer.uint(number_);

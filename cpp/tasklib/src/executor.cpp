@@ -12,6 +12,7 @@
 #include <typeinfo>
 #include <unordered_map>
 
+#include "attributes.h"
 #include "connection.h"
 #include "fault.h"
 #include "messages.h"
@@ -20,6 +21,11 @@
 namespace tasklib {
 
 namespace {
+
+/// Inputs of a call whose list is kept for the next call.
+constexpr std::size_t kLentInputsMax = 1024;
+/// Bytes of an answer whose memory is kept for the next answer.
+constexpr std::size_t kLentAnswerBytesMax = std::size_t{1} << 20;
 
 std::string readable(const std::type_info &type) {
   int status = 0;
@@ -171,13 +177,14 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
       answer.clear();
       detail::AnswerInfo info;
       if (context && context->debug_) info.debug = *context->debug_;
-      if (context && is_json(context->info_.user)) info.user = context->info_.user;
+      // An error arrives, if need be without attributes that no message can hold.
+      if (context && context->info_.user.size() <= detail::kFrameBytesMax / 2 && is_json_object(context->info_.user)) info.user = context->info_.user;
       detail::append_fail(answer, message.call_id, text, info);
       std::fflush(stdout);
     };
     answer.clear();
     const auto kind_found = state_->kinds.find(message.kind_id);
-    workspace.begin_call(message.session_id,
+    workspace.begin_call(message,
                          kind_found == state_->kinds.end() ? nullptr : kind_found->second.kind.type.c_str());
     try {
       const State::KnownKind &known = state_->known(message.kind_id);
@@ -196,14 +203,17 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
         fail(*context->error_);
       } else {
         const std::string &user = context->info_.user;
-        if (!user.empty() && !is_json(user)) {
-          throw TaskError("info().user has to be JSON text, not: " + user.substr(0, 100));
-        }
+        if (!user.empty()) detail::check_attributes(user);
         const std::size_t start = detail::begin_frame(answer);
         detail::append_done_head(answer, message.call_id, outputs.size());
         write_outputs(known.kind);
         detail::append_info(answer, {context->debug_ ? std::string_view(*context->debug_) : std::string_view(), user});
         detail::end_frame(answer, start);
+        const std::size_t bytes = answer.size() - start - detail::kFrameHeadBytes;
+        if (bytes > detail::kFrameBytesMax) {
+          throw TaskError("the answer of the task has " + std::to_string(bytes) + " bytes, but at most " +
+                          std::to_string(detail::kFrameBytesMax) + " can be sent: attributes or content types are too long");
+        }
         done = true;
       }
     } catch (...) {
@@ -214,6 +224,7 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
     outputs.items_.clear();
     workspace.end_call(done);
     connection.send(answer);
+    if (answer.capacity() > kLentAnswerBytesMax) answer = std::string();
     workspace.drop_old_inputs();
   };
 
@@ -221,7 +232,8 @@ void Executor::serve(int socket, const std::filesystem::path &directory) {
     detail::FromGovernor message = detail::decode_from_governor(*body, std::move(lent));
     if (auto *called = std::get_if<detail::CallMessage>(&message)) {
       call(*called);
-      lent = std::move(*called);
+      // A list that was long once does not stay.
+      if (called->inputs.capacity() <= kLentInputsMax) lent = std::move(*called);
     } else if (auto *define = std::get_if<detail::DefineMessage>(&message)) {
       state_->define(std::move(*define));
     } else if (const auto *forget = std::get_if<detail::ForgetMessage>(&message)) {

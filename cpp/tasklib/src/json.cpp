@@ -1,26 +1,62 @@
 #include "tasklib/json.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <optional>
 
+#include "attributes.h"
 #include "msgpack.h"
+#include "tasklib/error.h"
 
 namespace tasklib {
 
 namespace {
 
-/// Follows the grammar of RFC 8259; each function takes what it is named for and says whether it was there.
+constexpr const char *kNoJson = "it is not JSON";
+/// Larger ones decide already.
+constexpr std::int64_t kExponentMax = 1'000'000'000'000;
+
+/// Whether WHOLE.FRACTION times ten to the power of `exponent` is within the range of a double.
+bool is_finite(std::string_view whole, std::string_view fraction, std::int64_t exponent) {
+  constexpr std::int64_t kDigitsMax = 309;
+  std::string digits(whole);
+  digits += fraction;
+  const std::size_t zeros = digits.find_first_not_of('0');
+  if (zeros == std::string::npos) return true;
+  digits.erase(0, zeros);
+  // How many digits the number has before its point.
+  const std::int64_t before = static_cast<std::int64_t>(whole.size()) - static_cast<std::int64_t>(zeros) + exponent;
+  if (before != kDigitsMax) return before < kDigitsMax;
+  // Without a point, which every locale writes in its own way.
+  digits += "e" + std::to_string(before - static_cast<std::int64_t>(digits.size()));
+  return std::isfinite(std::strtod(digits.c_str(), nullptr));
+}
+
+/// Follows the grammar of RFC 8259, and refuses what it allows but readers of JSON do not take; each function takes what it
+/// is named for and says whether it was there.
 class Checker {
  public:
   explicit Checker(std::string_view text) : rest_(text) {}
 
-  bool whole() {
-    if (!value(0)) return false;
+  /// What is wrong with the text; nullptr if it is one value.
+  const char *fault() {
+    if (detail::utf8_prefix(rest_) != rest_.size()) return "it is not UTF-8";
+    if (!value(0)) return fault_;
     space();
-    return rest_.empty();
+    return rest_.empty() ? nullptr : kNoJson;
   }
 
  private:
-  static constexpr unsigned kDepthMax = 512;
+  /// Levels of lists and objects in each other: as many as the engine's reader takes.
+  static constexpr unsigned kDepthMax = 127;
+
+  bool refuse(const char *fault) {
+    fault_ = fault;
+    return false;
+  }
 
   void space() {
     const std::size_t past = rest_.find_first_not_of(" \t\r\n");
@@ -39,12 +75,11 @@ class Checker {
   }
 
   bool value(unsigned depth) {
-    if (depth > kDepthMax) return false;
     space();
     if (rest_.empty()) return false;
     switch (rest_.front()) {
-      case '{': return members('}', depth, true);
-      case '[': return members(']', depth, false);
+      case '{': return members('}', depth + 1, true);
+      case '[': return members(']', depth + 1, false);
       case '"': return text();
       case 't': return take("true");
       case 'f': return take("false");
@@ -54,6 +89,7 @@ class Checker {
   }
 
   bool members(char end, unsigned depth, bool named) {
+    if (depth > kDepthMax) return refuse("it is nested too deeply");
     rest_.remove_prefix(1);
     if (token(end)) return true;
     do {
@@ -61,7 +97,7 @@ class Checker {
         space();
         if (!text() || !token(':')) return false;
       }
-      if (!value(depth + 1)) return false;
+      if (!value(depth)) return false;
     } while (token(','));
     return token(end);
   }
@@ -73,48 +109,83 @@ class Checker {
       rest_.remove_prefix(1);
       if (c == '"') return true;
       if (c < 0x20) return false;
-      if (c != '\\') continue;
-      if (rest_.empty()) return false;
-      const char escape = rest_.front();
-      rest_.remove_prefix(1);
-      if (escape == 'u') {
-        if (rest_.substr(0, 4).find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos ||
-            rest_.size() < 4) {
-          return false;
-        }
-        rest_.remove_prefix(4);
-      } else if (std::string_view("\"\\/bfnrt").find(escape) == std::string_view::npos) {
-        return false;
-      }
+      if (c == '\\' && !escape()) return false;
     }
     return false;
   }
 
-  bool digits() {
+  /// What comes after a backslash.
+  bool escape() {
+    if (rest_.empty()) return false;
+    const char kind = rest_.front();
+    rest_.remove_prefix(1);
+    if (kind != 'u') return std::string_view("\"\\/bfnrt").find(kind) != std::string_view::npos;
+    const std::optional<unsigned> unit = code_unit();
+    if (!unit) return false;
+    if (*unit < 0xd800 || *unit > 0xdfff) return true;
+    if (*unit <= 0xdbff && take("\\u")) {
+      const std::optional<unsigned> second = code_unit();
+      if (!second) return false;
+      if (*second >= 0xdc00 && *second <= 0xdfff) return true;
+    }
+    return refuse("it has half of a surrogate pair");
+  }
+
+  std::optional<unsigned> code_unit() {
+    if (rest_.size() < 4) return std::nullopt;
+    unsigned unit = 0;
+    for (const char c : rest_.substr(0, 4)) {
+      const std::size_t digit = std::string_view("0123456789abcdefABCDEF").find(c);
+      if (digit == std::string_view::npos) return std::nullopt;
+      unit = 16 * unit + static_cast<unsigned>(digit < 16 ? digit : digit - 6);
+    }
+    rest_.remove_prefix(4);
+    return unit;
+  }
+
+  std::string_view digits() {
     const std::size_t past = rest_.find_first_not_of("0123456789");
-    const std::size_t count = past == std::string_view::npos ? rest_.size() : past;
-    rest_.remove_prefix(count);
-    return count > 0;
+    const std::string_view found = rest_.substr(0, past);
+    rest_.remove_prefix(found.size());
+    return found;
   }
 
   bool number() {
     take("-");
-    if (!take("0") && !digits()) return false;
-    if (take(".") && !digits()) return false;
+    const std::string_view whole = digits();
+    if (whole.empty() || (whole.size() > 1 && whole.front() == '0')) return false;
+    std::string_view fraction;
+    if (take(".") && (fraction = digits()).empty()) return false;
+    std::int64_t exponent = 0;
     if (take("e") || take("E")) {
-      if (!take("+")) take("-");
-      return digits();
+      const bool negative = !take("+") && take("-");
+      const std::string_view given = digits();
+      if (given.empty()) return false;
+      for (const char digit : given) exponent = std::min<std::int64_t>(10 * exponent + (digit - '0'), kExponentMax);
+      if (negative) exponent = -exponent;
     }
-    return true;
+    return is_finite(whole, fraction, exponent) || refuse("a number in it is too large");
   }
 
   std::string_view rest_;
+  const char *fault_ = kNoJson;
 };
 
 }  // namespace
 
-bool is_json(std::string_view text) {
-  return detail::utf8_prefix(text) == text.size() && Checker(text).whole();
+bool is_json(std::string_view text) { return Checker(text).fault() == nullptr; }
+
+bool is_json_object(std::string_view text) {
+  return is_json(text) && text[text.find_first_not_of(" \t\r\n")] == '{';
+}
+
+void detail::check_attributes(std::string_view json) {
+  constexpr std::size_t kShownMax = 100;
+  const char *fault = Checker(json).fault();
+  if (fault == nullptr && !is_json_object(json)) fault = "it is JSON, but not an object";
+  if (fault == nullptr) return;
+  throw TaskError("user attributes have to be the text of a JSON object, as {\"unit\": \"m\"}, but " + std::string(fault) +
+                  ": " + std::string(json.substr(0, kShownMax)) + (json.size() > kShownMax ? "..." : ""));
 }
 
 std::string json_quote(std::string_view text) {

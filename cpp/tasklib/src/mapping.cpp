@@ -16,10 +16,21 @@ void throw_errno(const char *what, const std::string &path) {
   throw TaskError(std::string(what) + " " + path + ": " + std::generic_category().message(errno));
 }
 
+int open_file(const std::string &path, bool to_write) {
+  const int fd = open(path.c_str(), (to_write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  if (fd < 0) throw_errno("cannot open", path);
+  struct stat status {};
+  if (to_write && fstat(fd, &status) == 0 && (status.st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0) {
+    close(fd);
+    errno = EACCES;
+    throw_errno("cannot open to write", path);
+  }
+  return fd;
+}
+
 FileMapping::FileMapping(const std::string &path, Access access) {
   const bool writes = access == Access::write;
-  const int fd = open(path.c_str(), (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-  if (fd < 0) throw_errno("cannot open", path);
+  const int fd = open_file(path, writes);
   struct stat status {};
   void *mapped = nullptr;
   const bool known = fstat(fd, &status) == 0;

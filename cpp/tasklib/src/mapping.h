@@ -7,6 +7,10 @@
 
 namespace tasklib::detail {
 
+/// Opens an existing file to read it or to write it, too; throws a TaskError. What nobody has the right to write is not
+/// opened for that by root either: inputs are such files.
+int open_file(const std::string &path, bool to_write);
+
 /// A whole file, mapped. Throws a TaskError if that cannot be done.
 class FileMapping {
  public:

@@ -1,5 +1,7 @@
 #include "messages.h"
 
+#include <algorithm>
+
 #include "msgpack.h"
 
 namespace tasklib::detail {
@@ -77,6 +79,8 @@ void read_call(Reader &reader, CallMessage &call) {
   call.inputs.clear();
   for (std::size_t left = reader.read_array(); left > 0; --left) call.inputs.push_back(read_input(reader));
   call.user = {};
+  call.governor = 0;
+  call.first_output_id = 0;
   for (std::size_t left = reader.read_map(); left > 0; --left) {
     const std::string_view key = reader.read_text();
     if (key == "user") call.user = text_or_empty(reader);
@@ -136,13 +140,13 @@ FromGovernor decode_from_governor(std::string_view body, CallMessage call) {
 
 std::size_t begin_frame(std::string &to) {
   const std::size_t start = to.size();
-  to.append(4, '\0');
+  to.append(kFrameHeadBytes, '\0');
   return start;
 }
 
 void end_frame(std::string &to, std::size_t start) {
-  const std::size_t length = to.size() - start - 4;
-  for (std::size_t byte = 0; byte < 4; ++byte) to[start + byte] = static_cast<char>(length >> (8 * byte));
+  const std::size_t length = to.size() - start - kFrameHeadBytes;
+  for (std::size_t byte = 0; byte < kFrameHeadBytes; ++byte) to[start + byte] = static_cast<char>(length >> (8 * byte));
 }
 
 void append_register(std::string &to, std::string_view name, std::uint32_t pid) {
@@ -160,7 +164,26 @@ void append_register(std::string &to, std::string_view name, std::uint32_t pid) 
   end_frame(to, start);
 }
 
+bool append_bounded(std::string &to, std::string_view text, std::string_view note) {
+  const std::size_t left = kTextBytesMax - std::min(to.size(), kTextBytesMax);
+  if (text.size() <= left) {
+    to += text;
+    return true;
+  }
+  std::size_t end = left;
+  // Not within a character.
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  to.append(text.substr(0, end)).append(note);
+  return false;
+}
+
 void append_fail(std::string &to, std::uint64_t call_id, std::string_view message, const AnswerInfo &info) {
+  std::string shortened;
+  if (message.size() > kTextBytesMax) {
+    const std::string note = "\n[the rest is left out: the message had " + std::to_string(message.size()) + " bytes]";
+    append_bounded(shortened, message, note);
+    message = shortened;
+  }
   const std::size_t start = begin_frame(to);
   Writer writer(to);
   writer.array(3);

@@ -13,11 +13,16 @@
 namespace tasklib::detail {
 
 constexpr std::uint32_t kProtocolVersion = 1;
+/// The length in front of a frame.
+constexpr std::size_t kFrameHeadBytes = 4;
 constexpr std::size_t kFrameBytesMax = std::size_t{256} << 20;
 /// Contents up to this size are sent in messages, larger ones as files.
 constexpr std::size_t kInlineBytesMax = std::size_t{64} << 10;
 /// Contents in one answer; what is past it goes as files.
 constexpr std::size_t kInlineBytesPerAnswerMax = std::size_t{4} << 20;
+
+/// Error and debug messages of a task; what is past it is left out.
+constexpr std::size_t kTextBytesMax = std::size_t{1} << 20;
 
 /// What tasks of a kind have in common.
 struct Kind {
@@ -64,7 +69,7 @@ struct CallMessage {
 
 using FromGovernor = std::variant<DefineMessage, ForgetMessage, CallMessage>;
 
-/// Reads the body of a frame; throws ProtocolError. `call` lends its memory to a call, which makes the next one cheap.
+/// Reads the body of a frame; throws ProtocolError. `call` is reused to avoid allocations; nothing of its values stays.
 FromGovernor decode_from_governor(std::string_view body, CallMessage call = {});
 
 /// Debug messages and user attributes of an answer; empty ones are left out.
@@ -77,7 +82,10 @@ struct AnswerInfo {
 std::size_t begin_frame(std::string &to);
 void end_frame(std::string &to, std::size_t start);
 
-/// Whole frames, appended.
+/// Appends `text` until `to` has kTextBytesMax bytes, and `note` if that is not all of it; whether it was all.
+bool append_bounded(std::string &to, std::string_view text, std::string_view note);
+
+/// Whole frames, appended. An error message is cut to kTextBytesMax.
 void append_register(std::string &to, std::string_view name, std::uint32_t pid);
 void append_fail(std::string &to, std::uint64_t call_id, std::string_view message, const AnswerInfo &info);
 /// A `done` message: the head, then `count` times source, content type and user in a list of three, then the info.

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "tasklib/error.h"
+
 namespace tasklib::detail {
 
 namespace {
@@ -10,6 +12,14 @@ constexpr unsigned kDepthMax = 64;
 
 [[noreturn]] void wrong(const char *wanted) {
   throw ProtocolError(std::string("a MessagePack value is not ") + wanted);
+}
+
+/// The length of something that is written, if it fits into the 32 bits that there are for it.
+std::uint32_t checked(std::size_t length) {
+  if (length > UINT32_MAX) {
+    throw TaskError(std::to_string(length) + " bytes or elements are more than one MessagePack value may have");
+  }
+  return static_cast<std::uint32_t>(length);
 }
 
 }  // namespace
@@ -215,12 +225,14 @@ void Writer::real(double value) {
 }
 
 void Writer::text(std::string_view text) {
+  // Before so much is looked at.
+  checked(text.size());
   if (utf8_prefix(text) != text.size()) return this->text(to_utf8(text));
   const std::size_t size = text.size();
   if (size <= 31) to_.push_back(static_cast<char>(0xa0 | size));
   else if (size <= UINT8_MAX) number(0xd9, size, 1);
   else if (size <= UINT16_MAX) number(0xda, size, 2);
-  else number(0xdb, size, 4);
+  else number(0xdb, checked(size), 4);
   to_.append(text);
 }
 
@@ -230,20 +242,20 @@ void Writer::binary(std::string_view bytes) {
   const std::size_t size = bytes.size();
   if (size <= UINT8_MAX) number(0xc4, size, 1);
   else if (size <= UINT16_MAX) number(0xc5, size, 2);
-  else number(0xc6, size, 4);
+  else number(0xc6, checked(size), 4);
   to_.append(bytes);
 }
 
 void Writer::array(std::size_t size) {
   if (size <= 15) to_.push_back(static_cast<char>(0x90 | size));
   else if (size <= UINT16_MAX) number(0xdc, size, 2);
-  else number(0xdd, size, 4);
+  else number(0xdd, checked(size), 4);
 }
 
 void Writer::map(std::size_t size) {
   if (size <= 15) to_.push_back(static_cast<char>(0x80 | size));
   else if (size <= UINT16_MAX) number(0xde, size, 2);
-  else number(0xdf, size, 4);
+  else number(0xdf, checked(size), 4);
 }
 
 std::size_t utf8_prefix(std::string_view text) {

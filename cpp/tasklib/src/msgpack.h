@@ -52,7 +52,7 @@ class Reader {
   const char *end_;
 };
 
-/// Appends values to a string, each in its shortest encoding.
+/// Appends values to a string, each in its shortest encoding. Throws a TaskError for what is longer than 32 bits can say.
 class Writer {
  public:
   explicit Writer(std::string &to) : to_(to) {}

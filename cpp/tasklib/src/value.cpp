@@ -12,7 +12,20 @@ constexpr unsigned kDepthMax = 64;
 using detail::Reader;
 using detail::Writer;
 
-Value read(Reader &reader, unsigned depth) {
+/// Elements of lists and maps together. A small message can hold very many, each of which takes 40 bytes.
+constexpr std::size_t kElementsMax = std::size_t{1} << 24;
+
+/// Takes `count` elements from what a value may still have.
+std::size_t counted(std::size_t count, std::size_t &left) {
+  if (count > left) {
+    throw detail::ProtocolError("a MessagePack value has more than " + std::to_string(kElementsMax) +
+                                " elements: large data are for inputs, or for bytes in one element");
+  }
+  left -= count;
+  return count;
+}
+
+Value read(Reader &reader, unsigned depth, std::size_t &left) {
   if (depth > kDepthMax) throw detail::ProtocolError("a MessagePack value is nested too deeply");
   switch (reader.peek()) {
     case Reader::Type::nil: reader.take_nil(); return Value();
@@ -24,15 +37,19 @@ Value read(Reader &reader, unsigned depth) {
     case Reader::Type::text: return Value(Value::Content(std::string(reader.read_text())));
     case Reader::Type::binary: return Value(Value::Content(Value::Binary{std::string(reader.read_binary())}));
     case Reader::Type::array: {
+      const std::size_t size = counted(reader.read_array(), left);
       Value::List list;
-      for (std::size_t left = reader.read_array(); left > 0; --left) list.push_back(read(reader, depth + 1));
+      list.reserve(size);
+      for (std::size_t number = 0; number < size; ++number) list.push_back(read(reader, depth + 1, left));
       return Value(Value::Content(std::move(list)));
     }
     case Reader::Type::map: {
+      const std::size_t size = counted(2 * reader.read_map(), left) / 2;
       Value::Map map;
-      for (std::size_t left = reader.read_map(); left > 0; --left) {
-        Value key = read(reader, depth + 1);
-        map.emplace_back(std::move(key), read(reader, depth + 1));
+      map.reserve(size);
+      for (std::size_t number = 0; number < size; ++number) {
+        Value key = read(reader, depth + 1, left);
+        map.emplace_back(std::move(key), read(reader, depth + 1, left));
       }
       return Value(Value::Content(std::move(map)));
     }
@@ -73,7 +90,8 @@ std::string quoted(std::string_view key) { return "\"" + std::string(key) + "\""
 Value Value::decode(std::string_view bytes) {
   try {
     Reader reader(bytes);
-    Value value = read(reader, 0);
+    std::size_t left = kElementsMax;
+    Value value = read(reader, 0, left);
     if (!reader.at_end()) throw detail::ProtocolError("there is more after a MessagePack value");
     return value;
   } catch (const detail::ProtocolError &error) {

@@ -8,7 +8,6 @@
 #include <system_error>
 
 #include "fault.h"
-#include "messages.h"
 #include "tasklib/error.h"
 
 namespace tasklib::detail {
@@ -32,8 +31,8 @@ Workspace::~Workspace() {
   end_call(false);
 }
 
-void Workspace::begin_call(std::uint32_t session_id, const char *task_type) {
-  session_id_ = session_id;
+void Workspace::begin_call(const CallMessage &call, const char *task_type) {
+  call_ = &call;
   inline_bytes_ = 0;
   mapped_in_call_ = false;
   ++calls_;
@@ -41,10 +40,14 @@ void Workspace::begin_call(std::uint32_t session_id, const char *task_type) {
 }
 
 void Workspace::end_call(bool outputs_were_taken) {
-  for (const Made &made : made_) {
-    if (!made.taken || !outputs_were_taken) remove_quietly(made.path);
+  for (const auto &[path, taken] : made_) {
+    if (!taken || !outputs_were_taken) remove_quietly(path);
   }
   made_.clear();
+  input_files_.clear();
+  aligned_copies_.clear();
+  input_paths_.reset();
+  call_ = nullptr;
   set_watched_task(nullptr);
 }
 
@@ -55,15 +58,37 @@ void Workspace::drop_old_inputs() {
   drop_inputs([](const Input &input, std::uint64_t call) { return input.used_in_call == call; }, calls_);
 }
 
-std::string Workspace::new_path() {
+std::string Workspace::make_path() {
   std::string path = directory_ + "/out-" + std::to_string(++paths_);
-  made_.push_back({path, false});
+  made_.emplace(path, false);
   return path;
+}
+
+std::string Workspace::new_path() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return make_path();
 }
 
 std::string Workspace::write_file(std::string_view content) {
   std::string path = new_path();
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  make_file(path, content, 0600);
+  return path;
+}
+
+std::string Workspace::input_file(std::uint32_t number, std::string_view content) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::string &path = input_files_[number];
+  if (path.empty()) {
+    const std::string made = make_path();
+    // As files of large inputs are: not to be written.
+    make_file(made, content, 0400);
+    path = made;
+  }
+  return path;
+}
+
+void Workspace::make_file(const std::string &path, std::string_view content, unsigned mode) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) throw_errno("cannot make", path);
   while (!content.empty()) {
     const ssize_t written = write(fd, content.data(), content.size());
@@ -77,41 +102,64 @@ std::string Workspace::write_file(std::string_view content) {
     content.remove_prefix(static_cast<std::size_t>(written));
   }
   close(fd);
-  return path;
 }
 
-std::string Workspace::take(const fs::path &path) {
+std::optional<std::uint32_t> Workspace::input_at(const std::string &real_path) {
+  for (const auto &[number, path] : input_files_) {
+    if (path == real_path) return number;
+  }
+  if (!input_paths_) {
+    input_paths_.emplace();
+    std::uint32_t number = 0;
+    for (const InputMessage &input : call_->inputs) {
+      std::error_code error;
+      if (!input.content) input_paths_->emplace(fs::canonical(input.path, error).string(), number);
+      ++number;
+    }
+  }
+  const auto found = input_paths_->find(real_path);
+  if (found == input_paths_->end()) return std::nullopt;
+  return found->second;
+}
+
+void Workspace::write_path(Writer &writer, const fs::path &path) {
   std::error_code error;
-  const fs::path absolute = fs::absolute(path);
-  // The last part is not followed: a link cannot be an output.
-  const fs::path parent = fs::canonical(absolute.parent_path(), error);
+  const std::string real = fs::canonical(path, error).string();
   if (error) throw TaskError("output " + path.string() + ": " + error.message());
-  std::string real = (parent / absolute.filename()).string();
-  const auto made = std::find_if(made_.begin(), made_.end(), [&](const Made &m) { return m.path == real; });
-  if (made != made_.end()) {
-    made->taken = true;
-    return real;
+  if (const std::optional<std::uint32_t> number = input_at(real)) {
+    const std::optional<std::string_view> content = call_->inputs[*number].content;
+    // Who could write to it nevertheless has to hear that the change is lost.
+    if (content && FileMapping(real, FileMapping::Access::read).view() != *content) {
+      throw TaskError("input " + std::to_string(*number) + " was written to at " + real +
+                      ": write to a copy and make that the output");
+    }
+    return writer.uint(*number);
   }
-  if (real.size() > directory_.size() && real.compare(0, directory_.size(), directory_) == 0 &&
-      real[directory_.size()] == '/') {
-    made_.push_back({real, true});
-    return real;
+  const bool inside = real.size() > directory_.size() && real.compare(0, directory_.size(), directory_) == 0 &&
+                      real[directory_.size()] == '/';
+  if (!inside) {
+    throw TaskError("output " + real + " is not inside of " + directory_ +
+                    ", and only what is in there is moved away: copy it to ctx.new_path() and make that the output");
   }
-  std::string inside = new_path();
-  fs::rename(real, inside, error);
-  if (error == std::errc::cross_device_link) {
-    error.clear();
-    fs::copy(real, inside, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
-    if (!error) fs::remove_all(real, error);
+  made_[real] = true;
+  writer.text(real);
+}
+
+void Workspace::write_content(Writer &writer, std::string_view content) {
+  if (content.size() <= kInlineBytesMax && inline_bytes_ + content.size() <= kInlineBytesPerAnswerMax) {
+    inline_bytes_ += content.size();
+    return writer.binary(content);
   }
-  if (error) throw TaskError("output " + path.string() + " cannot be moved to " + inside + ": " + error.message());
-  made_.back().taken = true;
-  return inside;
+  const std::string path = write_file(content);
+  made_[path] = true;
+  writer.text(path);
 }
 
 std::string_view Workspace::map_input(const std::string &path, std::uint32_t object_id) {
+  const std::uint32_t session_id = call_->session_id;
+  const std::lock_guard<std::mutex> lock(mutex_);
   for (Input &input : inputs_) {
-    if (input.object_id == object_id && input.session_id == session_id_ && input.path == path) {
+    if (input.object_id == object_id && input.session_id == session_id && input.path == path) {
       input.used_in_call = calls_;
       return input.mapping->view();
     }
@@ -119,7 +167,7 @@ std::string_view Workspace::map_input(const std::string &path, std::uint32_t obj
   auto mapping = std::make_unique<FileMapping>(path, FileMapping::Access::read);
   mapped_in_call_ = true;
   const std::string_view view = mapping->view();
-  inputs_.push_back({path, session_id_, object_id, calls_, std::move(mapping)});
+  inputs_.push_back({path, session_id, object_id, calls_, std::move(mapping)});
   watch_mapping(view.data(), view.size(), object_id);
   return view;
 }
@@ -133,12 +181,6 @@ void Workspace::drop_inputs(bool (*stays)(const Input &, std::uint64_t), std::ui
 
 void Workspace::forget_inputs() {
   drop_inputs([](const Input &, std::uint64_t) { return false; }, calls_);
-}
-
-bool Workspace::goes_inline(std::size_t size) {
-  if (size > kInlineBytesMax || inline_bytes_ + size > kInlineBytesPerAnswerMax) return false;
-  inline_bytes_ += size;
-  return true;
 }
 
 void Workspace::write_output(Writer &writer, DataInstance &instance) {

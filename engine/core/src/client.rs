@@ -1,5 +1,6 @@
 //! Messages between clients and the server as they are on the wire (`docs/protocol.md`).
 
+use crate::cut::quoted;
 use crate::graph::DataType;
 use crate::msgpack::{FrameError, append_value, decode};
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
@@ -22,7 +23,7 @@ pub enum Request {
     WaitAll(SessionRef),
     Fetch(Fetch),
     Unkeep(Unkeep),
-    Cancel(Items),
+    Cancel(Cancel),
     Forget(Forget),
     Info(Items),
     Status,
@@ -100,6 +101,9 @@ pub struct WireKind {
     pub timeout: Option<f64>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i32,
+    /// Tasks of kinds with different ones are not run by the same executor process.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub process: String,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -204,6 +208,15 @@ pub struct Forget {
     pub objects: ByteBuf,
     #[serde(default)]
     pub kinds: ByteBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancel {
+    pub session: u32,
+    pub tasks: ByteBuf,
+    /// Leave tasks alone that have begun.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 /// Why a request was not carried out; what it names is in `message`.
@@ -328,7 +341,7 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "info" => Request::Info(body(&mut seq)?),
                     "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
                     "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,
-                    other => return Err(de::Error::custom(format!("unknown op {other:?}"))),
+                    other => return Err(de::Error::custom(format!("unknown op {}", quoted(other)))),
                 };
                 if seq.next_element::<IgnoredAny>()?.is_some() {
                     return Err(de::Error::custom("more than three elements"));

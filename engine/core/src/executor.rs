@@ -1,6 +1,7 @@
 //! Messages between a governor and an executor as they are on the wire (`docs/protocol.md`).
 
 use crate::client::{WireKind, WireOutput};
+use crate::cut::quoted;
 use crate::graph::Kind;
 use crate::msgpack::{FrameError, append_value, decode};
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
@@ -12,8 +13,28 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromExecutor {
     Register(Register),
-    Done { call: u64, outputs: Vec<CallOutput>, info: CallInfo },
-    Fail { call: u64, failure: CallFailure },
+    Done {
+        call: u64,
+        outputs: Vec<CallOutput>,
+        info: CallInfo,
+    },
+    Fail {
+        call: u64,
+        failure: CallFailure,
+    },
+    /// Calls that have not begun and are given back. With a reason the process must not be given any others.
+    Return {
+        calls: Vec<u64>,
+        reason: Option<String>,
+    },
+    /// A running call waits for other tasks: its cpus can be used until `Resume` or its answer.
+    Lend {
+        call: u64,
+    },
+    /// A call that has lent its cpus goes on.
+    Resume {
+        call: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +74,9 @@ pub struct CallFailure {
     pub debug: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Where the call's output begins and ends in all that its process has written, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<(u64, u64)>,
 }
 
 /// Where an executor finds the content of an input.
@@ -79,6 +103,8 @@ pub struct CallExtra<'a> {
     pub user: Option<&'a str>,
     pub governor: u32,
     pub outputs: u32,
+    /// Number of the first task of the submit that the task came with.
+    pub submit: u32,
 }
 
 impl Serialize for InputSource<'_> {
@@ -148,7 +174,10 @@ impl<'de> Deserialize<'de> for ExecutorFrame {
                         info: element(&mut seq)?,
                     },
                     "fail" => FromExecutor::Fail { call: element(&mut seq)?, failure: element(&mut seq)? },
-                    other => return Err(de::Error::custom(format!("unknown message {other:?}"))),
+                    "return" => FromExecutor::Return { calls: element(&mut seq)?, reason: element(&mut seq)? },
+                    "lend" => FromExecutor::Lend { call: element(&mut seq)? },
+                    "resume" => FromExecutor::Resume { call: element(&mut seq)? },
+                    other => return Err(de::Error::custom(format!("unknown message {}", quoted(other)))),
                 };
                 if seq.next_element::<IgnoredAny>()?.is_some() {
                     return Err(de::Error::custom("too many elements"));
@@ -187,6 +216,11 @@ pub fn append_forget(buffer: &mut Vec<u8>, kind_ids: &[u64]) {
     append_frame(buffer, &("forget", kind_ids));
 }
 
+/// Appends a `lent` frame to `buffer`: nothing was sent after this call that is not ahead of this message.
+pub fn append_lent(buffer: &mut Vec<u8>, call: u64) {
+    append_frame(buffer, &("lent", call));
+}
+
 /// Appends a `call` frame to `buffer`; `task` is session and task number.
 pub fn append_call(
     buffer: &mut Vec<u8>,
@@ -216,6 +250,7 @@ impl From<&Kind> for WireKind {
             retries: kind.retries,
             timeout: kind.timeout.map(|timeout| timeout.as_secs_f64()),
             priority: kind.priority,
+            process: kind.process.clone(),
         }
     }
 }

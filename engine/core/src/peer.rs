@@ -18,6 +18,12 @@ pub enum ToGovernor<D> {
         session: SessionId,
         tasks: Vec<TaskIndex>,
     },
+    /// Do not begin these tasks; those that have begun go on. Answered with `FromGovernor::CancelledWaiting`.
+    CancelWaiting {
+        session: SessionId,
+        ticket: u64,
+        tasks: Vec<TaskIndex>,
+    },
     /// Give back up to `count` tasks that have not begun, for governors that have nothing to do.
     GiveBack {
         session: SessionId,
@@ -128,6 +134,12 @@ pub enum FromGovernor<D> {
         session: SessionId,
         tasks: Vec<TaskIndex>,
     },
+    /// The answer to `ToGovernor::CancelWaiting`: those of its tasks that have not begun, and never will.
+    CancelledWaiting {
+        session: SessionId,
+        ticket: u64,
+        tasks: Vec<TaskIndex>,
+    },
     /// No holder of `Run::remote` could give this input; why.
     InputLost {
         session: SessionId,
@@ -137,6 +149,10 @@ pub enum FromGovernor<D> {
     Fetched {
         ticket: u64,
         content: Result<D, String>,
+    },
+    /// So many of its tasks wait for other tasks now, and need no cpu meanwhile.
+    Lending {
+        tasks: u32,
     },
 }
 

@@ -52,6 +52,7 @@ fn describe(action: Action<Content>) -> String {
             FromGovernor::Failed { task, failure, .. } => format!("tell failed {task}: {}", failure.message),
             FromGovernor::Started { task, .. } => format!("tell started {task}"),
             FromGovernor::GaveBack { tasks, .. } => format!("tell gave back {tasks:?}"),
+            FromGovernor::CancelledWaiting { ticket, tasks, .. } => format!("tell cancelled {tasks:?} for {ticket}"),
             FromGovernor::InputLost { object, why, .. } => format!("tell lost {object} {why}"),
             other => format!("tell {other:?}"),
         },
@@ -67,6 +68,7 @@ fn describe(action: Action<Content>) -> String {
         Action::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
         Action::DropConfigs { batches, .. } => format!("drop configs {batches:?}"),
         Action::Forget(forget) => format!("forget {:?} {:?}", forget.tasks, forget.objects),
+        Action::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),
         Action::TakeBack { count, .. } => format!("take back {count}"),
         Action::CloseSession(session) => format!("close {}", session.0),
         Action::SendObject { object, to: Asker::Server { ticket }, .. } => format!("send {object} for ticket {ticket}"),
@@ -188,6 +190,8 @@ fn questions_and_orders_are_passed_on_while_the_session_is_open() {
     h.peer(2, BetweenGovernors::Want { session: SESSION, object: 1 });
     h.server(ToGovernor::Unpin { session: SESSION, objects: vec![1] });
     h.server(ToGovernor::CancelTasks { session: SESSION, tasks: vec![0] });
+    h.server(ToGovernor::CancelWaiting { session: SESSION, ticket: 9, tasks: vec![5, 6] });
+    h.handle(Event::CancelledWaiting { session: SESSION, ticket: 9, tasks: vec![6] });
     h.server(ToGovernor::GiveBack { session: SESSION, count: 2 });
     h.server(ToGovernor::DropConfigs { session: SESSION, batches: vec![7] });
     h.server(ToGovernor::Forget(Forget { session: SESSION.0, tasks: vec![7], objects: vec![3], ..Forget::default() }));
@@ -201,6 +205,8 @@ fn questions_and_orders_are_passed_on_while_the_session_is_open() {
             "send 1 to 2",
             "release [1]",
             "cancel [0]",
+            "cancel waiting [5, 6]",
+            "tell cancelled [6] for 9",
             "take back 2",
             "drop configs [7]",
             "forget [7] [3]",
@@ -225,6 +231,8 @@ fn nothing_is_done_for_a_session_that_is_closed_or_unknown() {
     h.server(ToGovernor::CancelTasks { session: SESSION, tasks: vec![0] });
     h.server(ToGovernor::DropConfigs { session: SESSION, batches: vec![7] });
     h.server(ToGovernor::Forget(Forget { session: SESSION.0, ..Forget::default() }));
+    h.server(ToGovernor::CancelWaiting { session: SESSION, ticket: 9, tasks: vec![0] });
+    h.handle(Event::CancelledWaiting { session: SESSION, ticket: 9, tasks: vec![0] });
     h.peer(2, BetweenGovernors::Want { session: SESSION, object: 1 });
     h.peer(2, BetweenGovernors::Object { session: SESSION, object: 1, content: Ok(1) });
     h.handle(finished(&[1]));

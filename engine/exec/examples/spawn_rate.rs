@@ -25,6 +25,7 @@ fn batch(count: u32) -> Batch {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     };
     Batch { count, kinds: Arc::new([BatchKind { number: 0, kind: Arc::new(kind) }]), ..Batch::empty(0) }
 }

@@ -11,6 +11,6 @@ mod process;
 
 pub use built_in::{check_built_in, may_block, run_built_in};
 pub use call::{TaskCall, TaskFailure, TaskOutcome};
-pub use executor::{Answer, ExecutorError, ExecutorFault, ExecutorProcess, ExecutorSpec, python_spec};
+pub use executor::{ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, python_spec};
 pub use interrupt::Interrupt;
-pub use process::{LeftOut, leave_out_variables};
+pub use process::{LeftOut, leave_out_variables, set_reaper};

@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{Fixture, assert_dies, assert_says, blob, bytes_of, directory, failed, finished, output, text};
+use fixture::{Fixture, assert_says, blob, bytes_of, directory, failed, finished, output, text};
 use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{INLINE_BYTES_MAX, Object};
 use rain_exec::TaskOutcome;
@@ -285,51 +285,4 @@ fn bad_configurations_are_refused() {
     assert_says(&config.fails(&[fixture.tree(&[])], &[]), &["cannot be the standard input"]);
     assert_says(&fixture.failure("buildin/execute", &"text", &[], &[]), &["malformed"]);
     assert_says(&fixture.failure("buildin/execute", &(), &[], &[]), &["malformed"]);
-}
-
-/// Runs a command that writes the ids of its processes into the pipe `$PIDS`, and stops it when they run, if wanted.
-fn run_with_pids(command: &str, stop: bool) -> (TaskOutcome, Vec<u32>) {
-    let fixture = Fixture::new();
-    let pipe = fixture.outside("pipe");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let config = Execute { env: BTreeMap::from([("PIDS", pipe.to_str().unwrap())]), ..shell(command) };
-    let (outcome, pids, alive) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| config.run(&fixture, &[], &[]));
-        let pids = fs::read_to_string(&pipe).unwrap_or_default();
-        let pids: Vec<u32> = pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        let alive = pids.iter().all(|pid| fixture::is_alive(*pid));
-        if stop {
-            // An interrupt that is not meant for this task changes nothing.
-            fixture.interrupt.raise();
-            fixture.stop();
-        }
-        (running.join(), pids, alive)
-    });
-    assert!(alive || !stop, "all processes ran before they were stopped");
-    (outcome.unwrap(), pids)
-}
-
-#[test]
-fn a_stopped_program_dies_with_everything_it_started() {
-    let command = "trap '' TERM INT; sleep 1000 & a=$!; sleep 1000 & echo $$ $a $! >$PIDS; wait; wait";
-    let (outcome, pids) = run_with_pids(command, true);
-    assert!(matches!(outcome, TaskOutcome::Cancelled), "{outcome:?}");
-    assert_eq!(pids.len(), 3);
-    pids.iter().for_each(|pid| assert_dies(*pid));
-}
-
-#[test]
-fn what_a_program_leaves_running_dies_with_it() {
-    let (outcome, pids) = run_with_pids("sleep 1000 & echo $! >$PIDS", false);
-    assert!(matches!(outcome, TaskOutcome::Finished { .. }), "{outcome:?}");
-    assert_eq!(pids.len(), 1);
-    assert_dies(pids[0]);
-}
-
-#[test]
-fn a_program_stopped_before_it_starts_ends_at_once() {
-    let fixture = Fixture::new();
-    fixture.stop();
-    let outcome = shell("sleep 1000").run(&fixture, &[], &[]);
-    assert!(matches!(outcome, TaskOutcome::Cancelled), "{outcome:?}");
 }

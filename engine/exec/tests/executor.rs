@@ -7,7 +7,7 @@ use fixture::{
 };
 use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{INLINE_BYTES_MAX, Object};
-use rain_exec::{Answer, ExecutorError, ExecutorFault, ExecutorProcess, ExecutorSpec, TaskOutcome, python_spec};
+use rain_exec::{ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, TaskOutcome, python_spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,15 @@ fn spec(args: &[&str]) -> ExecutorSpec {
     ExecutorSpec { name: "fake".into(), command, env: vec![("MARK".into(), "1".into())], start_timeout: LONG, warm: 0 }
 }
 
+/// The call that was answered.
+#[track_caller]
+fn answered(event: &ExecutorEvent) -> u64 {
+    match event {
+        ExecutorEvent::Answered { call, .. } => *call,
+        other => panic!("not answered: {other:?}"),
+    }
+}
+
 struct Talk {
     fixture: Fixture,
     executor: ExecutorProcess,
@@ -32,7 +41,7 @@ struct Talk {
 impl Talk {
     fn new() -> Self {
         let fixture = Fixture::new();
-        let executor = ExecutorProcess::start(&spec(&["good"]), &fixture.store).unwrap();
+        let executor = ExecutorProcess::start(&spec(&["good"]), &fixture.store, None).unwrap();
         Self { fixture, executor, next: 0 }
     }
 
@@ -44,7 +53,7 @@ impl Talk {
         id
     }
 
-    fn wait(&mut self) -> Result<Vec<Answer>, ExecutorError> {
+    fn wait(&mut self) -> Result<Vec<ExecutorEvent>, ExecutorError> {
         let mut answers = Vec::new();
         self.executor.wait(&self.fixture.interrupt, Some(LONG), &mut answers).map(|()| answers)
     }
@@ -57,9 +66,15 @@ impl Talk {
         outputs: &[OutputSpec],
     ) -> TaskOutcome {
         let id = self.send(method, config, inputs, outputs);
-        let mut answers = self.wait().unwrap();
-        assert_eq!((answers.len(), answers[0].call, self.executor.in_flight()), (1, id, 0));
-        answers.remove(0).outcome
+        let mut events = self.wait().unwrap();
+        assert_eq!((events.len(), self.executor.in_flight()), (1, 0));
+        match events.remove(0) {
+            ExecutorEvent::Answered { call, outcome } => {
+                assert_eq!(call, id);
+                outcome
+            }
+            other => panic!("not answered: {other:?}"),
+        }
     }
 
     fn error(&mut self, method: &str) -> ExecutorError {
@@ -82,7 +97,7 @@ fn calls_carry_everything_and_answers_become_objects() {
     assert_eq!(outputs[0].content_type(), Some("text"));
     let expected = "[1, [7, 0], 'configured', ['inline', 'path', 'path'], [['text', 0, 5, 100, '[1]'], \
                     [None, 0, 65537, 101, None], [None, 1, 1, 102, None]], \
-                    {'user': '{\"a\":1}', 'governor': 3, 'outputs': 500}]";
+                    {'user': '{\"a\":1}', 'governor': 3, 'outputs': 500, 'submit': 0}]";
     assert_eq!(String::from_utf8(bytes_of(&outputs[0])).unwrap(), expected);
     assert!(talk.executor.is_registered());
 
@@ -148,7 +163,7 @@ fn inputs_are_passed_on_as_they_are() {
     match talk.run("pass", &plain, &inputs, &[blob()]) {
         TaskOutcome::Finished { outputs, info } => {
             assert!(Arc::ptr_eq(&outputs[0], &large));
-            assert_eq!((info.debug.as_deref(), info.user.as_deref()), (Some("said"), Some("[]")));
+            assert_eq!((info.debug.as_deref(), info.user.as_deref()), (Some("said"), Some("{}")));
         }
         other => panic!("{other:?}"),
     }
@@ -185,6 +200,24 @@ fn failures_are_passed_on() {
 }
 
 #[test]
+fn calls_that_have_not_begun_are_given_back() {
+    let mut talk = Talk::new();
+    let calls = [(); 3].map(|()| talk.send("return", &(), &[], &[]));
+    let mut events = Vec::new();
+    while talk.executor.in_flight() > 0 {
+        talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
+    }
+    assert_eq!(talk.executor.knows_from(2), Some(2));
+    let returned = events.into_iter().flat_map(|event| match event {
+        ExecutorEvent::Returned { calls, reason } => calls.into_iter().map(move |call| (call, reason.clone())),
+        other => panic!("not returned: {other:?}"),
+    });
+    let reason = Some("it is used up".to_owned());
+    assert!(returned.eq(calls.map(|call| (call, reason.clone()))));
+    assert_eq!(Talk::new().error("return-another").fault, ExecutorFault::UnknownCall(1001));
+}
+
+#[test]
 fn many_calls_are_in_flight_and_kinds_are_defined_once() {
     const CALLS: u64 = 2000;
     let mut talk = Talk::new();
@@ -198,9 +231,9 @@ fn many_calls_are_in_flight_and_kinds_are_defined_once() {
         while talk.executor.in_flight() > 0 {
             talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut answers).unwrap();
         }
-        assert!(answers.iter().map(|answer| answer.call).eq(0..CALLS), "round {round}");
+        assert!(answers.iter().map(answered).eq(0..CALLS), "round {round}");
         // The script fails on a second definition, unless it was told to forget the first.
-        talk.executor.forget(&[5, 6]);
+        talk.executor.forget(5..=6);
     }
 }
 
@@ -208,7 +241,7 @@ fn many_calls_are_in_flight_and_kinds_are_defined_once() {
 fn an_executor_that_writes_without_reading_does_not_block_us() {
     const CALLS: u64 = 100;
     let fixture = Fixture::new();
-    let mut executor = ExecutorProcess::start(&spec(&["deaf", &CALLS.to_string()]), &fixture.store).unwrap();
+    let mut executor = ExecutorProcess::start(&spec(&["deaf", &CALLS.to_string()]), &fixture.store, None).unwrap();
     let batch = one_task(kind("fake/echo", &(), &[blob()]), 1);
     let input = [text(&"x".repeat(50_000))];
     let mut answers = Vec::new();
@@ -242,7 +275,7 @@ fn waiting_ends_with_the_interrupt_or_the_timeout() {
 #[test]
 fn registration_is_waited_for_until_cancelled() {
     let fixture = Fixture::new();
-    let mut executor = ExecutorProcess::start(&spec(&["silent"]), &fixture.store).unwrap();
+    let mut executor = ExecutorProcess::start(&spec(&["silent"]), &fixture.store, None).unwrap();
     fixture.stop();
     assert!(!executor.wait_registered(&fixture.interrupt, &|| true).unwrap());
     assert!(!executor.is_registered());
@@ -253,7 +286,7 @@ fn answers_that_come_while_registration_is_waited_for_are_kept() {
     let mut talk = Talk::new();
     let call = talk.send("echo", &(), &[], &[]);
     assert!(talk.executor.wait_registered(&talk.fixture.interrupt, &|| false).unwrap());
-    assert_eq!(talk.wait().unwrap()[0].call, call);
+    assert_eq!(answered(&talk.wait().unwrap()[0]), call);
 }
 
 #[test]
@@ -261,7 +294,7 @@ fn executors_that_start_wrongly_are_told_apart() {
     let start = |mode: &str, timeout| {
         let fixture = Fixture::new();
         let spec = ExecutorSpec { start_timeout: timeout, ..spec(&[mode]) };
-        let mut executor = ExecutorProcess::start(&spec, &fixture.store).unwrap();
+        let mut executor = ExecutorProcess::start(&spec, &fixture.store, None).unwrap();
         let error = executor.wait_registered(&fixture.interrupt, &|| false).unwrap_err();
         assert_dies(executor.pid());
         drop(executor);
@@ -288,7 +321,7 @@ fn executors_that_cannot_be_started_say_so() {
         (vec!["a\0b"], "zero byte"),
     ] {
         let spec = ExecutorSpec { command: command.iter().map(Into::into).collect(), ..spec(&[]) };
-        let error = ExecutorProcess::start(&spec, &fixture.store).unwrap_err();
+        let error = ExecutorProcess::start(&spec, &fixture.store, None).unwrap_err();
         assert_says(&error.to_string(), &["cannot be started", says]);
     }
     assert!(fixture.stored().is_empty());
@@ -317,10 +350,76 @@ fn a_chatty_executor_does_not_fill_the_store() {
     for _ in 0..600 {
         finished(talk.run("chatty", &20_000, &[], &[]));
     }
-    let log_bytes: u64 =
-        talk.fixture.stored().iter().map(|dir| dir.join("executor.log").metadata().unwrap().len()).sum();
-    assert!(log_bytes < 8 << 20, "{log_bytes} bytes");
+    for dir in talk.fixture.stored() {
+        assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0, "nothing of it is in a file");
+    }
+    // It does not say where its calls begin, so it is all that was written for this session.
     assert_says(&talk.error("exit").log, &["...", "xxx", "last words"]);
+}
+
+#[test]
+fn output_is_taken_while_a_call_writes() {
+    let mut talk = Talk::new();
+    let bytes = 64 << 20;
+    finished(talk.run("chatty", &bytes, &[], &[]));
+    assert_says(&talk.error("exit").log, &["...xxx", "last words"]);
+}
+
+#[test]
+fn errors_hold_the_output_of_their_own_call() {
+    let mut talk = Talk::new();
+    let calls = ["first", "second", "third"].map(|word| talk.send("says", &word, &[], &[]));
+    let mut events = Vec::new();
+    while talk.executor.in_flight() > 0 {
+        talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
+    }
+    assert!(events.iter().map(answered).eq(calls));
+    let messages: Vec<String> = events
+        .into_iter()
+        .map(|event| match event {
+            ExecutorEvent::Answered { outcome, .. } => failed(outcome).message,
+            other => panic!("not answered: {other:?}"),
+        })
+        .collect();
+    let end = "it failed\n\nThe end of its output:\n";
+    assert_eq!(messages, [format!("{end}first"), "it failed".to_owned(), format!("{end}third")]);
+    finished(talk.run("chatty", &10, &[], &[]));
+    talk.executor.begin_session();
+    let error = talk.error("exit").to_string();
+    assert!(error.ends_with("the end of its output:\nlast words") && !error.contains("xxx"), "{error}");
+}
+
+#[test]
+fn attributes_that_are_no_json_objects_are_the_tasks_failure() {
+    let mut talk = Talk::new();
+    for (user, why) in [("[1]", "map"), ("1e999", "number"), ("{\"a\": \"\\ud800\"}", "escape"), ("{\"a\"", "EOF")] {
+        let output = failed(talk.run("output-user", &user, &[], &[blob()])).message;
+        assert_says(&output, &["info.user of output \"out\" is not a JSON object", why]);
+        let info = failed(talk.run("info-user", &user, &[], &[])).message;
+        assert_says(&info, &["info.user of the task is not a JSON object", why]);
+        let failure = failed(talk.run("fail-user", &user, &[], &[]));
+        assert_says(&failure.message, &["it failed\n", "info.user of the task is not a JSON object"]);
+        assert_eq!(failure.user, None);
+    }
+    assert_eq!(finished(talk.run("output-user", &"{}", &[], &[blob()]))[0].user(), Some("{}"));
+}
+
+#[test]
+fn a_call_lends_its_cpu_and_goes_on() {
+    let mut talk = Talk::new();
+    let calls = ["lend", "echo"].map(|method| talk.send(method, &(), &[], &[]));
+    let mut events = talk.wait().unwrap();
+    assert!(matches!(events[0], ExecutorEvent::Lent { call } if call == calls[0]), "{events:?}");
+    talk.executor.lent(calls[0]);
+    while talk.executor.in_flight() > 0 {
+        talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
+    }
+    // It reads up to the answer to its message, and gives back what was on its way.
+    assert!(matches!(&events[1], ExecutorEvent::Returned { calls: given, reason: None } if given == &calls[1..]));
+    assert!(matches!(events[2], ExecutorEvent::Resumed { call } if call == calls[0]));
+    assert_eq!(answered(&events[3]), calls[0]);
+    assert_eq!(events.len(), 4);
+    assert_eq!(Talk::new().error("lend-another").fault, ExecutorFault::UnknownCall(1001));
 }
 
 #[test]

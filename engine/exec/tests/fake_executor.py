@@ -1,10 +1,13 @@
 """An executor for tests: does what the configuration of a call says. Standard library only."""
 
+import fcntl
+import mmap
 import os
 import socket
 import struct
 import subprocess
 import sys
+import termios
 import time
 
 
@@ -68,6 +71,16 @@ def unpack(data, at=0):
     raise ValueError(f"byte {byte:#x}")
 
 
+def written():
+    """How much was written to the log."""
+    page = mmap.mmap(int(os.environ["RAIN_EXECUTOR_LOG"]), 4096)
+    while True:
+        taken, _, moving = struct.unpack("=QQQ", page[:24])
+        unread = struct.unpack("i", fcntl.ioctl(1, termios.FIONREAD, b"    "))[0]
+        if struct.unpack("=QQQ", page[:24])[2] == moving and not moving & 1:
+            return taken + unread
+
+
 class Connection:
     def __init__(self):
         self.socket = socket.socket(fileno=os.dup(0))
@@ -108,7 +121,7 @@ def run(connection, kinds, call, kind, task, config, inputs, extra):
         sources = ["inline" if isinstance(i[0], bytes) else "path" for i in inputs]
         done([repr([kind, task, argument, sources, [i[1:] for i in inputs], extra]).encode(), "text", None])
     elif method == "pass":
-        done([argument["input"], argument.get("content_type"), argument.get("user")], debug="said", user="[]")
+        done([argument["input"], argument.get("content_type"), argument.get("user")], debug="said", user="{}")
     elif method == "file":
         with open(os.path.join(here, "result"), "wb") as file:
             file.write(b"f" * argument["size"])
@@ -126,6 +139,33 @@ def run(connection, kinds, call, kind, task, config, inputs, extra):
         done(*([b"", None, None] for _ in range(argument)))
     elif method == "fail":
         connection.send(["fail", call, {"message": "it failed", "debug": "why", "user": "{}"}])
+    elif method == "says":  # fails, and writes its argument unless that is "second"
+        start = written()
+        if argument != "second":
+            print(argument, flush=True)
+        output = {} if argument == "second" else {"output": [start, written()]}
+        connection.send(["fail", call, {"message": "it failed", **output}])
+    elif method == "output-user":
+        done([b"x", None, argument])
+    elif method == "info-user":
+        done(user=argument)
+    elif method == "fail-user":
+        connection.send(["fail", call, {"message": "it failed", "user": argument}])
+    elif method == "lend":  # returns what is on its way, as executors do, before it waits
+        connection.send(["lend", call])
+        returned = []
+        while (message := connection.receive())[0] != "lent":
+            if message[0] == "call":
+                returned.append(message[1])
+        connection.send(["return", returned, None])
+        connection.send(["resume", call])
+        done()
+    elif method == "lend-another":
+        connection.send(["lend", call + 1000])
+    elif method == "return":
+        connection.send(["return", [call], "it is used up"])
+    elif method == "return-another":
+        connection.send(["return", [call + 1000], None])
     elif method == "exit":
         print("last words", file=sys.stderr, flush=True)
         os._exit(7)

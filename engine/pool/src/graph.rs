@@ -19,8 +19,10 @@ const LINKED: u32 = 1 << 31;
 const CANCELLED: u32 = 1 << 30;
 /// Nobody runs the task, nor will; what it had claims on was given up.
 const OVER: u32 = 1 << 29;
+/// The task, which was ready, has begun.
+const BEGUN: u32 = 1 << 28;
 /// The other bits count.
-const COUNT: u32 = OVER - 1;
+const COUNT: u32 = BEGUN - 1;
 
 /// One waiting consumer in the list of an object.
 #[derive(Default)]
@@ -41,7 +43,7 @@ struct Slot<T> {
 
 #[derive(Default)]
 struct Task {
-    /// `LINKED`, `CANCELLED`, `OVER`; and how many objects are not there yet, plus one while the task is being linked.
+    /// `LINKED`, `CANCELLED`, `OVER`, `BEGUN`; and how many objects are not there yet, plus one while the task is being linked.
     unmet: AtomicU32,
 }
 
@@ -80,10 +82,14 @@ pub enum Released {
 pub enum Cancelled {
     /// It waited and will never be ready: the caller gives up its claims.
     Waiting,
-    /// It is ready, or somebody runs it: whoever has it gives up its claims, and says that it is over.
+    /// It is ready: whoever takes it out of the queues gives up its claims, and says that it is over.
+    Ready,
+    /// Somebody runs it: whoever does gives up its claims, and says that it is over.
     Begun,
-    /// It is over, or was never linked here.
-    Nothing,
+    /// It is over.
+    Over,
+    /// It was never linked here, or is not any more.
+    Unknown,
 }
 
 /// Tasks and objects of one session. The governor links tasks in; workers finish them.
@@ -325,19 +331,40 @@ impl<T: Handle> SessionGraph<T> {
         self.tasks.get(task).unmet.load(Ordering::Acquire) & CANCELLED != 0
     }
 
-    /// Cancels a task. The governor only.
-    pub fn cancel_task(&self, task: u32) -> Cancelled {
-        let Some(node) = self.tasks.find(task) else { return Cancelled::Nothing };
-        let mark = |unmet: u32| match unmet & COUNT {
-            _ if unmet & LINKED == 0 || unmet & OVER != 0 => None,
-            0 => Some(unmet | CANCELLED),
-            _ => Some(unmet | CANCELLED | OVER),
+    /// Says that a ready task begins; false when it was cancelled before.
+    #[inline]
+    pub fn begin(&self, task: u32) -> bool {
+        self.tasks.get(task).unmet.fetch_or(BEGUN, Ordering::AcqRel) & CANCELLED == 0
+    }
+
+    /// A task that was said to begin has not begun after all.
+    pub fn put_back(&self, task: u32) {
+        self.tasks.get(task).unmet.fetch_and(!BEGUN, Ordering::AcqRel);
+    }
+
+    /// Whether a task that is linked here has begun.
+    pub fn has_begun(&self, task: u32) -> bool {
+        self.tasks.find(task).is_some_and(|node| node.unmet.load(Ordering::Acquire) & BEGUN != 0)
+    }
+
+    /// Cancels a task, with `unbegun` only if it has not begun. The governor only.
+    pub fn cancel_task(&self, task: u32, unbegun: bool) -> Cancelled {
+        let Some(node) = self.tasks.find(task) else { return Cancelled::Unknown };
+        let state = |unmet: u32| match unmet & COUNT {
+            _ if unmet & LINKED == 0 => Cancelled::Unknown,
+            _ if unmet & OVER != 0 => Cancelled::Over,
+            0 if unmet & BEGUN != 0 => Cancelled::Begun,
+            0 => Cancelled::Ready,
+            _ => Cancelled::Waiting,
         };
-        match node.unmet.fetch_update(Ordering::AcqRel, Ordering::Acquire, mark) {
-            Err(_) => Cancelled::Nothing,
-            Ok(unmet) if unmet & COUNT == 0 => Cancelled::Begun,
-            Ok(_) => Cancelled::Waiting,
-        }
+        let mark = |unmet: u32| match state(unmet) {
+            Cancelled::Waiting => Some(unmet | CANCELLED | OVER),
+            Cancelled::Ready => Some(unmet | CANCELLED),
+            Cancelled::Begun if !unbegun => Some(unmet | CANCELLED),
+            Cancelled::Begun | Cancelled::Over | Cancelled::Unknown => None,
+        };
+        let (Ok(before) | Err(before)) = node.unmet.fetch_update(Ordering::AcqRel, Ordering::Acquire, mark);
+        state(before)
     }
 
     /// Whether nobody here runs a task or will: it is over, or was never linked, or is not any more. The governor only.
@@ -516,8 +543,8 @@ mod tests {
         }
         let readers = || (2048..4096).map(|task| (task, 2 * task..2 * task + 2));
         for (task, _) in readers() {
-            assert_eq!(graph.cancel_task(task), Cancelled::Waiting);
-            assert_eq!(graph.cancel_task(task), Cancelled::Nothing);
+            assert_eq!(graph.cancel_task(task, true), Cancelled::Waiting);
+            assert_eq!(graph.cancel_task(task, false), Cancelled::Over);
             assert!(graph.is_done_with(task));
             graph.release(task - 2048);
             graph.release(never);
@@ -542,18 +569,23 @@ mod tests {
         let graph = Graph::new();
         assert!(link(&graph, 0));
         assert!(!link(&graph, 5000));
-        assert_eq!(graph.cancel_task(0), Cancelled::Begun);
+        assert!(graph.begin(0) && graph.has_begun(0));
+        assert_eq!(graph.cancel_task(0, true), Cancelled::Begun);
+        assert!(!graph.task_is_cancelled(0));
+        graph.put_back(0);
+        assert_eq!(graph.cancel_task(0, true), Cancelled::Ready);
+        assert!(!graph.begin(0));
         assert!(graph.task_is_cancelled(0) && !graph.is_done_with(0));
         graph.forget([(0, edges(0))], [0]);
         assert_eq!(graph.chunks()[0], 2);
         graph.release(0);
         graph.set_over(0);
         assert!(graph.is_done_with(0));
-        assert_eq!(graph.cancel_task(0), Cancelled::Nothing);
+        assert_eq!(graph.cancel_task(0, false), Cancelled::Over);
         graph.forget([(0, edges(0))], [0]);
         assert_eq!(graph.chunks()[..2], [1, 1], "those of task 5000 and its objects");
         assert!(graph.is_done_with(0) && graph.is_done_with(1_000_000));
-        assert_eq!(graph.cancel_task(0), Cancelled::Nothing);
+        assert_eq!(graph.cancel_task(0, false), Cancelled::Unknown);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod sync;
 
 pub use gang::{Gang, GangCall};
 pub use graph::{Cancelled, Handle, Released, SessionGraph};
-pub use queue::{LocalQueue, Pool};
+pub use queue::{LocalQueue, Pool, Queueing};
 pub use sleep::Sleep;
 
 /// A task in a ready queue: its session in the high half, its number there in the low half.

@@ -77,6 +77,9 @@ mod deque {
     }
 }
 
+/// Sleeping workers are woken for ready tasks in groups of this size while more are being queued.
+const WAKE_EVERY: usize = 64;
+
 /// What the workers of a governor share.
 pub struct Pool {
     injector: Injector<ReadyTask>,
@@ -114,14 +117,13 @@ impl Pool {
         (pool, queues)
     }
 
-    /// Adds a ready task from outside the workers; call `wake` after the last of several.
-    #[inline]
-    pub fn inject(&self, task: ReadyTask) {
-        self.injector.push(task);
+    /// Begins to queue ready tasks.
+    pub fn queueing(&self) -> Queueing<'_> {
+        Queueing { pool: self, queued: 0 }
     }
 
     /// Takes a ready task that no worker has begun out of the queues, the oldest of those that came from outside first; those
-    /// with a priority stay. Who puts it back with `inject` calls `wake`.
+    /// with a priority stay.
     pub fn take_back(&self) -> Option<ReadyTask> {
         loop {
             let mut retry = false;
@@ -137,17 +139,6 @@ impl Pool {
                 return None;
             }
         }
-    }
-
-    /// Wakes up to `count` sleeping workers, after work was made visible to them.
-    #[inline]
-    pub fn wake(&self, count: usize) {
-        self.sleep.wake(count);
-    }
-
-    /// Adds a ready task with a priority other than 0, from any thread; call `wake` after the last of several.
-    pub fn inject_ranked(&self, task: ReadyTask, priority: i32) {
-        self.ranked.push(task, priority);
     }
 
     /// Adds a ready task that takes `cpus` workers; it goes before narrow ones.
@@ -180,6 +171,55 @@ impl Pool {
     }
 }
 
+/// Ready tasks that are being queued. Sleeping workers are woken for them in groups, and when this is dropped: so a wake-up
+/// cannot be forgotten.
+#[must_use]
+pub struct Queueing<'a> {
+    pool: &'a Pool,
+    /// Tasks for which nobody was woken.
+    queued: usize,
+}
+
+impl Queueing<'_> {
+    /// Queues a ready task behind those that wait, from any thread; one of a priority other than 0 by that.
+    #[inline]
+    pub fn add(&mut self, task: ReadyTask, priority: i32) {
+        match priority {
+            0 => self.pool.injector.push(task),
+            priority => self.pool.ranked.push(task, priority),
+        }
+        self.note();
+    }
+
+    /// Queues a task that a worker made ready, which will be the next one that it takes.
+    #[inline]
+    pub fn add_own(&mut self, queue: &LocalQueue, task: ReadyTask) {
+        queue.deque.push(task);
+        self.note();
+    }
+
+    #[inline]
+    fn note(&mut self) {
+        self.queued += 1;
+        if self.queued == WAKE_EVERY {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        self.pool.sleep.wake(std::mem::take(&mut self.queued));
+    }
+}
+
+impl Drop for Queueing<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.queued > 0 {
+            self.wake();
+        }
+    }
+}
+
 impl LocalQueue {
     /// This worker's number.
     pub fn index(&self) -> usize {
@@ -191,16 +231,9 @@ impl LocalQueue {
         &self.pool
     }
 
-    /// Queues a task that this worker made ready; call `Pool::wake` when others should help.
-    #[inline]
-    pub fn push(&self, task: ReadyTask) {
-        self.deque.push(task);
-    }
-
     /// Queues a task that this worker will not come to soon.
     pub fn leave(&self, task: ReadyTask) {
-        self.deque.push(task);
-        self.pool.wake(1);
+        self.pool.queueing().add_own(self, task);
     }
 
     /// The newest task of this worker's own.
@@ -229,7 +262,7 @@ impl LocalQueue {
         let found = self.steal()?;
         // What came along was for a moment in no queue: a worker that looked then may have gone to sleep.
         if !self.deque.is_empty() {
-            self.pool.wake(1);
+            self.pool.sleep.wake(1);
         }
         Some(found)
     }

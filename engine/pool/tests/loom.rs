@@ -302,7 +302,7 @@ fn a_task_that_is_cancelled_while_it_gets_ready_is_given_back_once() {
                 ready
             })
         };
-        let cancelled = graph.cancel_task(3);
+        let cancelled = graph.cancel_task(3, false);
         if cancelled == Cancelled::Waiting {
             graph.release(0);
         }
@@ -312,7 +312,7 @@ fn a_task_that_is_cancelled_while_it_gets_ready_is_given_back_once() {
         forget(&graph, 0..1);
         assert_eq!(drops.load(std::sync::atomic::Ordering::SeqCst), 1);
         // Both are as if they had never been there.
-        assert_eq!(graph.cancel_task(3), Cancelled::Nothing);
+        assert_eq!(graph.cancel_task(3, false), Cancelled::Unknown);
         graph.claim(0);
         graph.claim(0);
         assert!(!graph.link(3, &[0], 0));
@@ -330,7 +330,7 @@ fn of_the_claims_on_an_object_that_is_not_made_the_last_counts_down_who_waited()
             let graph = graph.clone();
             thread::spawn(move || graph.release(0))
         };
-        assert_eq!(graph.cancel_task(3), Cancelled::Waiting);
+        assert_eq!(graph.cancel_task(3, false), Cancelled::Waiting);
         let released = graph.release(0);
         forget(&graph, 0..1);
         assert_ne!(released, producer.join().unwrap());

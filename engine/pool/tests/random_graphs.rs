@@ -68,12 +68,11 @@ impl Run {
         assert_eq!(self.runs[task as usize].fetch_add(1, Ordering::SeqCst), 0, "task {task} runs once");
         self.cpus_in_use.fetch_sub(cpus, Ordering::SeqCst);
         self.live.fetch_add(1, Ordering::SeqCst);
-        let mut pushed = 0;
+        let mut queueing = queue.pool().queueing();
         self.graph.supply(task, Arc::new(AtomicU32::new(task + 1)), |ready| {
-            queue.push(ReadyTask::new(0, ready));
-            pushed += 1;
+            queueing.add_own(queue, ReadyTask::new(0, ready));
         });
-        queue.pool().wake(pushed);
+        drop(queueing);
         for input in &self.plan.inputs[task as usize] {
             self.graph.release(*input);
         }
@@ -137,14 +136,14 @@ fn check(plan: Plan, workers: usize, batches: usize, forget: bool) {
             }
             for task in batch {
                 if run.graph.link(*task, &run.plan.inputs[*task as usize], run.edges[*task as usize]) {
-                    pool.inject(ReadyTask::new(0, *task));
-                    pool.wake(1);
+                    pool.queueing().add(ReadyTask::new(0, *task), 0);
                 }
             }
             // As a governor does that is asked for tasks and puts back those of other sessions.
             let back: Vec<ReadyTask> = (0..5).map_while(|_| pool.take_back()).collect();
-            back.iter().for_each(|task| pool.inject(*task));
-            pool.wake(back.len());
+            let mut queueing = pool.queueing();
+            back.iter().for_each(|task| queueing.add(*task, 0));
+            drop(queueing);
             if forget {
                 // What later batches read stays pinned until the last one is linked.
                 run.forget();

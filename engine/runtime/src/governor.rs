@@ -3,9 +3,10 @@
 use crate::bell::Bell;
 use crate::deadlines::Deadlines;
 use crate::end_of_work::EndOfWork;
+use crate::executors::Executors;
 use crate::link::{link, queue_ready};
 use crate::session::{Session, SessionTable};
-use crate::worker::{Report, Worker, WorkerShared};
+use crate::worker::{LentCalls, Report, Worker, WorkerShared};
 use crossbeam_channel::{Receiver, unbounded};
 use rain_core::governor::{Action, Asker, Event, Governor, To};
 use rain_core::id::{GovernorId, SessionId};
@@ -121,6 +122,8 @@ where
         queues.iter().map(|_| Interrupt::new().map(Arc::new)).collect::<Result<_, _>>()?;
     let (reports_in, reports) = unbounded();
     let (endpoint_in, endpoint) = crossbeam_channel::bounded::<T>(1);
+    let workers = config.cpus.len();
+    let executors = Executors::new(store.clone(), sessions.clone(), &config.executors, &config.python, workers);
     let shared = Arc::new(WorkerShared {
         id,
         sessions,
@@ -128,9 +131,12 @@ where
         config,
         pool: pool.clone(),
         interrupts,
+        executors,
+        lent: LentCalls::default(),
         reports: reports_in,
         bell: bell.clone(),
         deadlines: Deadlines::default(),
+        reaper: Arc::default(),
         end: EndOfWork::default(),
     });
     let driver_bell = bell.clone();
@@ -160,6 +166,7 @@ where
 }
 
 fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<Vec<JoinHandle<()>>, std::io::Error> {
+    shared.executors.start(shared.config.prestart, queues.len())?;
     queues
         .into_iter()
         .map(|queue| {
@@ -217,6 +224,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 Report::Failed { session, task, failure } => {
                     Event::Failed { session: SessionId(session), task, failure }
                 }
+                Report::Lending => Event::Lending { calls: self.shared.lent.waiting() },
             });
         }
         loop {
@@ -254,7 +262,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 };
                 self.transport.send(to, message);
             }
-            Action::OpenSession(open) => sessions.insert(Arc::new(Session::new(&open))),
+            Action::OpenSession(open) => sessions.insert(Arc::new(Session::new(&open, self.shared.reaper.clone()))),
             Action::Link(run) => {
                 if let Some(session) = sessions.get(run.session.0) {
                     link(&session, &self.shared.pool, run);
@@ -262,18 +270,17 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             }
             Action::Supply { session, object, content } => {
                 if let Some(session) = sessions.get(session.0) {
-                    let mut ready = 0;
-                    session.graph.supply(object, content, |task| {
-                        queue_ready(&session, &self.shared.pool, task);
-                        ready += 1;
-                    });
-                    self.shared.pool.wake(ready);
+                    let mut queueing = self.shared.pool.queueing();
+                    session.graph.supply(object, content, |task| queue_ready(&session, &mut queueing, task));
                 }
             }
             Action::Release { session, objects } => {
                 if let Some(session) = sessions.get(session.0) {
-                    for object in objects {
-                        drop(session.graph.unpin(object));
+                    let mut dropped: Vec<_> =
+                        objects.iter().filter_map(|object| session.graph.unpin(*object)).collect();
+                    dropped.retain(|object| object.file_path().is_some());
+                    if !dropped.is_empty() {
+                        self.shared.reaper.take(dropped);
                     }
                 }
             }
@@ -294,6 +301,10 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     self.shared.end.forget_kinds(forget.session, &forget.kinds);
                 }
             }
+            Action::CancelWaiting { session, ticket, tasks } => {
+                let tasks = sessions.get(session.0).map(|session| session.cancel_waiting(tasks)).unwrap_or_default();
+                self.taken_back.push_back(Event::CancelledWaiting { session, ticket, tasks });
+            }
             Action::EndOfWork { at } => self.shared.end.set(at),
             Action::TakeBack { session, count } => {
                 let tasks = sessions.get(session.0).map(|session| self.take_back(&session, count)).unwrap_or_default();
@@ -305,6 +316,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                     session.graph.cancel();
                     self.interrupt_workers();
                 }
+                self.shared.executors.session_closed();
             }
             Action::SendObject { session, object, to } => self.send_object(session, object, to),
             Action::Stop => self.stopping = true,
@@ -320,13 +332,13 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             let Some(task) = pool.take_back() else { break };
             let is_wanted = task.session() == session.number
                 && !session.is_cancelled(task.task())
+                && !session.graph.has_begun(task.task())
                 && !session.is_retried(task.task());
             if is_wanted { taken.push(task.task()) } else { others.push(task) }
         }
         taken.iter().for_each(|task| session.unlink(*task));
-        let woken = others.len();
-        others.into_iter().for_each(|task| pool.inject(task));
-        pool.wake(woken);
+        let mut queueing = pool.queueing();
+        others.into_iter().for_each(|task| queueing.add(task, 0));
         taken
     }
 
@@ -349,6 +361,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         for interrupt in &self.shared.interrupts {
             interrupt.raise();
         }
+        self.shared.lent.interrupt();
     }
 
     fn shut_down(self) -> GovernorEnd {
@@ -361,6 +374,9 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         for worker in self.workers {
             let _ = worker.join();
         }
+        self.shared.lent.join();
+        self.shared.executors.shut_down();
+        self.shared.reaper.finish();
         self.end
     }
 }

@@ -366,8 +366,13 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 }
                 Command::Unkeep { session: SessionId(unkeep.session), objects }
             }
-            Request::Cancel(items) => {
-                Command::Cancel { session: SessionId(items.session), tasks: column(&items.tasks)? }
+            Request::Cancel(cancel) => {
+                let (session, tasks) = (SessionId(cancel.session), column(&cancel.tasks)?);
+                if cancel.waiting {
+                    Command::CancelWaiting { session, tasks }
+                } else {
+                    Command::Cancel { session, tasks }
+                }
             }
             Request::Forget(forget) => Command::Forget {
                 session: SessionId(forget.session),

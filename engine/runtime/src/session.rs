@@ -1,5 +1,6 @@
 //! Sessions as workers see them.
 
+use crate::reaper::Reaper;
 use rain_core::graph::{Batch, Batches};
 use rain_core::peer::{Forget, OpenSession};
 use rain_data::Object;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// A session on this governor.
+/// A session on this governor. Whoever drops it last leaves its objects to the reaper.
 pub(crate) struct Session {
     pub(crate) number: u32,
     pub(crate) graph: SessionGraph<Arc<Object>>,
@@ -21,6 +22,14 @@ pub(crate) struct Session {
     ranks: AtomicBool,
     /// Failed attempts of tasks that are run again.
     attempts: Mutex<HashMap<u32, u32>>,
+    reaper: Arc<Reaper>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let known = self.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.reaper.take((std::mem::take(&mut self.graph), std::mem::take(&mut known.batches)));
+    }
 }
 
 /// What came with batches. Only the governor's thread changes it.
@@ -47,7 +56,7 @@ impl Known {
 }
 
 impl Session {
-    pub(crate) fn new(open: &OpenSession) -> Self {
+    pub(crate) fn new(open: &OpenSession, reaper: Arc<Reaper>) -> Self {
         Self {
             number: open.session.0,
             graph: SessionGraph::new(),
@@ -55,6 +64,7 @@ impl Session {
             known: RwLock::default(),
             ranks: AtomicBool::new(false),
             attempts: Mutex::default(),
+            reaper,
         }
     }
 
@@ -99,12 +109,24 @@ impl Session {
     /// Sees to it that tasks are not begun, and stopped if they run. Those that wait let go of what they read and would have made.
     pub(crate) fn cancel_tasks(&self, tasks: &[u32]) {
         for task in tasks.iter().copied() {
-            if self.graph.cancel_task(task) == Cancelled::Waiting
-                && let Some(batch) = self.batch_of(task)
-            {
-                self.release_claims(&batch, task);
-            }
+            self.cancel_task(task, false);
         }
+    }
+
+    /// The same for those of the tasks that have not begun; returns these, and what is not linked here.
+    pub(crate) fn cancel_waiting(&self, mut tasks: Vec<u32>) -> Vec<u32> {
+        tasks.retain(|task| !matches!(self.cancel_task(*task, true), Cancelled::Begun | Cancelled::Over));
+        tasks
+    }
+
+    fn cancel_task(&self, task: u32, unbegun: bool) -> Cancelled {
+        let cancelled = self.graph.cancel_task(task, unbegun);
+        if cancelled == Cancelled::Waiting
+            && let Some(batch) = self.batch_of(task)
+        {
+            self.release_claims(&batch, task);
+        }
+        cancelled
     }
 
     /// A task that was ready will not be run, or was stopped: it lets go of what it read and would have made.
@@ -192,12 +214,12 @@ impl Session {
         self.known().kinds.contains(&kind)
     }
 
-    /// Counts a failed attempt; whether there is another one.
-    pub(crate) fn may_retry(&self, task: u32, retries: u32) -> bool {
+    /// Counts a failed attempt; how many have failed, if there is another one.
+    pub(crate) fn may_retry(&self, task: u32, retries: u32) -> Option<u32> {
         let mut attempts = self.attempts();
         let failed = attempts.entry(task).or_default();
-        *failed += 1;
-        *failed <= retries
+        *failed = failed.saturating_add(1);
+        (*failed <= retries).then_some(*failed)
     }
 
     /// Whether a task has failed before and is run again.

@@ -32,15 +32,25 @@ pub fn pin_current_thread(cpus: &[CpuId]) -> Result<(), TopologyError> {
     pin(0, cpus, || "a thread".to_owned())
 }
 
-/// Lets the main thread of another process, and what it starts from now on, run on `cpus` only.
+/// Lets all threads of another process, and what they start from now on, run on `cpus` only.
 ///
 /// # Errors
 /// When there are no such cpus or no such process, or it is somebody else's.
 pub fn pin_process(pid: u32, cpus: &[CpuId]) -> Result<(), TopologyError> {
-    match libc::pid_t::try_from(pid) {
-        Ok(pid) if pid > 0 => pin(pid, cpus, || format!("process {pid}")),
-        _ => Err(pin_error(format!("process {pid}"), cpus, io::Error::from_raw_os_error(libc::ESRCH))),
+    let what = || format!("process {pid}");
+    let main = match libc::pid_t::try_from(pid) {
+        Ok(main) if main > 0 => main,
+        _ => return Err(pin_error(what(), cpus, io::Error::from_raw_os_error(libc::ESRCH))),
+    };
+    // First the one that starts the others.
+    pin(main, cpus, what)?;
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for thread in threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|thread| *thread != main)
+    {
+        // One that has ended meanwhile runs nowhere.
+        let _ = pin(thread, cpus, what);
     }
+    Ok(())
 }
 
 fn pin(pid: libc::pid_t, cpus: &[CpuId], what: impl Fn() -> String) -> Result<(), TopologyError> {

@@ -215,6 +215,9 @@ pub fn map_contents<A, B>(
             ToGovernor::OpenSession(open) => ToGovernor::OpenSession(open),
             ToGovernor::CloseSession(session) => ToGovernor::CloseSession(session),
             ToGovernor::CancelTasks { session, tasks } => ToGovernor::CancelTasks { session, tasks },
+            ToGovernor::CancelWaiting { session, ticket, tasks } => {
+                ToGovernor::CancelWaiting { session, ticket, tasks }
+            }
             ToGovernor::GiveBack { session, count } => ToGovernor::GiveBack { session, count },
             ToGovernor::Unpin { session, objects } => ToGovernor::Unpin { session, objects },
             ToGovernor::DropConfigs { session, batches } => ToGovernor::DropConfigs { session, batches },
@@ -233,6 +236,10 @@ pub fn map_contents<A, B>(
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
             FromGovernor::GaveBack { session, tasks } => FromGovernor::GaveBack { session, tasks },
+            FromGovernor::Lending { tasks } => FromGovernor::Lending { tasks },
+            FromGovernor::CancelledWaiting { session, ticket, tasks } => {
+                FromGovernor::CancelledWaiting { session, ticket, tasks }
+            }
             FromGovernor::InputLost { session, object, why } => FromGovernor::InputLost { session, object, why },
         }),
         Message::BetweenGovernors(message) => Message::BetweenGovernors(match message {
@@ -251,9 +258,12 @@ pub(crate) fn held_bytes(message: &Message<u32>) -> usize {
             let tasks = if let TaskSet::Some(tasks) = tasks { tasks.len() } else { 0 };
             size_of::<u32>() * (tasks + pins.len() + 2 * (constants.len() + remote.len()))
         }
-        Message::ToGovernor(ToGovernor::CancelTasks { tasks: list, .. } | ToGovernor::Unpin { objects: list, .. }) => {
-            size_of_val(list.as_slice())
-        }
+        Message::ToGovernor(
+            ToGovernor::CancelTasks { tasks: list, .. }
+            | ToGovernor::CancelWaiting { tasks: list, .. }
+            | ToGovernor::Unpin { objects: list, .. },
+        )
+        | Message::FromGovernor(FromGovernor::CancelledWaiting { tasks: list, .. }) => size_of_val(list.as_slice()),
         Message::ToGovernor(ToGovernor::Forget(Forget { tasks, objects, batches, kinds, .. })) => {
             size_of::<u32>() * (tasks.len() + objects.len() + batches.len() + kinds.len())
         }

@@ -12,7 +12,16 @@ b'Hello world!'
 
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import CancelledException, RainException, RainWarning, SessionException, TaskException
+from ..common.errors import (
+    CancelledException,
+    ConnectionLost,
+    PickleException,
+    RainException,
+    RainTimeout,
+    RainWarning,
+    SessionException,
+    TaskException,
+)
 from . import tasks
 from .client import Client
 from .data import DataObject, blob, directory, pickled
@@ -26,22 +35,26 @@ from .task import Task
 from .waiting import as_completed
 
 if TYPE_CHECKING:
-    from .futures import BrokenExecutor, Executor, TaskFuture
+    from .futures import BrokenExecutor, Executor, RemoteException, TaskFuture
 
 __all__ = [
     "BrokenExecutor",
     "CancelledException",
     "Client",
+    "ConnectionLost",
     "DataObject",
     "Executor",
     "Input",
     "InputDir",
     "Output",
     "OutputDir",
+    "PickleException",
     "Program",
     "RainException",
+    "RainTimeout",
     "RainWarning",
     "Remote",
+    "RemoteException",
     "Session",
     "SessionException",
     "StoredResult",
@@ -59,7 +72,7 @@ __all__ = [
 ]
 
 # Imported when they are used: they need concurrent.futures and logging.
-_IN_FUTURES = ("BrokenExecutor", "Executor", "TaskFuture")
+_IN_FUTURES = ("BrokenExecutor", "Executor", "RemoteException", "TaskFuture")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from typing import Any, NamedTuple
+import stat
+from typing import Any, Callable, NamedTuple
 
-from ..common.errors import RainException
-from .tls import Credentials, connect_tls
+from ..common.errors import ConnectionLost, RainException
+from .tcp import connect_tcp
+from .tls import Carrier, Credentials, connect_tls
 
 CONNECT_SECONDS = 10.0
+_ACCESS_BYTES_MAX = 1 << 20
 _LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", ""))
 
 
@@ -20,7 +24,7 @@ def runtime_directory() -> str:
     # Batch systems hand the variable on to machines where that directory is not.
     if os.path.isdir(os.environ.get("XDG_RUNTIME_DIR", "")):
         return os.path.join(os.environ["XDG_RUNTIME_DIR"], "rain")
-    return f"/tmp/rain-{os.getuid()}"
+    return f"/tmp/rain-{os.geteuid()}"
 
 
 def access_path(port: int) -> str:
@@ -49,6 +53,8 @@ class Reached(NamedTuple):
     """For errors."""
     credentials: Credentials | None = None
     """What was shown there, which governors take, too."""
+    carrier: Carrier | None = None
+    """What carries bytes between `connection` and an encrypted one, if there is one."""
 
 
 def connect(host: str, port: int, access_file: str | None = None) -> Reached:
@@ -68,15 +74,18 @@ def connect(host: str, port: int, access_file: str | None = None) -> Reached:
                 # A server that was killed leaves its files; whoever has the port now may answer there.
                 pass
     try:
-        tcp = socket.create_connection((host or "localhost", port), timeout=CONNECT_SECONDS)
+        tcp = connect_tcp(host or "localhost", port, CONNECT_SECONDS)
     except OSError as error:
-        raise RainException(_refused(host, port, error, access, access_file)) from None
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "(close some, or raise the limit: ulimit -n)"
+            raise RainException(f"No connection to {host}:{port} can be made: {error.strerror} {hint}") from None
+        raise ConnectionLost(_refused(host, port, error, access, access_file)) from None
     except ValueError:
         raise RainException(f"Not the name of a host: {host!r}") from None
-    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if access is not None and isinstance(access.get("tls"), dict):
         credentials = Credentials(access["tls"], access_file)
-        return Reached(connect_tls(tcp, credentials, f"{host}:{port}"), None, f"{host}:{port}", credentials)
+        plain, carrier = connect_tls(tcp, credentials, f"{host}:{port}")
+        return Reached(plain, None, f"{host}:{port}", credentials, carrier)
     if access is None:
         return Reached(
             tcp, None, f"{host}:{port} (asked without an access file: see access= of Client, and RAIN_ACCESS)"
@@ -100,25 +109,43 @@ def _is_local(host: str) -> bool:
 
 
 def _read_access(path: str, chosen: bool) -> dict[str, Any] | None:
-    import json
+    """The content of an access file; None where there is none, unless it was chosen."""
+    # Not the module json: beside the user's script there may be another one.
+    import msgspec
 
     try:
-        with open(path, encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            if mode & 0o077:
-                raise RainException(
-                    f"The access file {path} is open to other users (mode {mode:03o}); run: chmod go-rwx {path}"
-                )
-            access = json.load(file)
+        if not chosen:
+            # In /tmp, somebody else could have made the directory, for a server of their own.
+            _check_private(os.path.dirname(path), os.lstat(os.path.dirname(path)), stat.S_ISDIR, "directory")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, "rb") as file:
+            _check_private(path, os.fstat(fd), stat.S_ISREG, "file")
+            access = msgspec.json.decode(file.read(_ACCESS_BYTES_MAX))
     except FileNotFoundError:
         if chosen:
-            raise RainException(f"There is no access file {path}") from None
+            raise ConnectionLost(f"There is no access file {path}") from None
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, msgspec.DecodeError) as error:
         raise RainException(f"The access file {path} of a Rain server cannot be read: {error}") from None
     if not isinstance(access, dict):
         raise RainException(f"{path} is not the access file of a Rain server")
     return access
+
+
+def _check_private(path: str, status: os.stat_result, is_right: Callable[[int], bool], what: str) -> None:
+    """Check that a file or directory was made by this user, and that nobody else may open it."""
+    if not is_right(status.st_mode):
+        raise RainException(f"The access file of a Rain server cannot be read: {path} is not a {what}")
+    if status.st_uid != os.geteuid():
+        raise RainException(
+            f"{path}, which is to tell how to reach a Rain server, belongs to user {status.st_uid}, not to you: "
+            "it is not safe to use"
+        )
+    mode = status.st_mode & 0o777
+    if mode & 0o077:
+        raise RainException(
+            f"The access {what} {path} is open to other users (mode {mode:03o}); run: chmod go-rwx {path}"
+        )
 
 
 def _refused(host: str, port: int, error: OSError, access: dict[str, Any] | None, path: str) -> str:

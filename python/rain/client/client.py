@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from ..common.errors import RainException
+from ..common.errors import ConnectionLost, PickleException, RainException
 from .active import set_default
 from .address import access_path, server_of_environment
 from .connection import Connection, RequestError, Taker
-from .kind import check_name
+from .kind import check_name, whole_number
 from .session import Session
 
 if TYPE_CHECKING:
@@ -42,8 +44,13 @@ class Client:
         access: str | None = None,
     ) -> None:
         self._private: PrivateServer | None = None
-        if cpus is not None and (not isinstance(cpus, int) or isinstance(cpus, bool) or cpus < 1):
-            raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+        # Another one for each restart(), so that executor processes of before are not used again.
+        self._generation = ""
+        if cpus is not None:
+            number = whole_number(cpus, 1, sys.maxsize)
+            if number is None:
+                raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+            cpus = number
         named = server_of_environment() if address is None and port is None else None
         if named is not None:
             address, port = named
@@ -92,6 +99,15 @@ class Client:
         """What the server says of itself, its governors and sessions, as ``rain status --json`` prints it."""
         return self._ask("status", {})
 
+    def restart(self) -> None:
+        """Use fresh executor processes for all Python functions that are submitted from now on.
+
+        They import everything anew. What was submitted before goes on in the processes that it has. Edited modules
+        are seen without this; it is for modules in packages that were installed again, and for what tasks have left
+        behind in their processes.
+        """
+        self._generation = f"-{os.urandom(6).hex()}"
+
     def close(self) -> None:
         """Drop the connection; the server closes all sessions of the client."""
         self._connection.close()
@@ -103,6 +119,9 @@ class Client:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __reduce__(self) -> Any:
+        raise PickleException("A client cannot be sent to a task; make one there: Client(host, port)")
+
     def __repr__(self) -> str:
         kind = "private server at " if self._private is not None else ""
         return f"<Client of {kind}{self._connection.name}{' closed' if self._connection.closed else ''}>"
@@ -111,24 +130,23 @@ class Client:
         from . import private
 
         while True:
-            server, is_new = private.acquire(cpus)
+            server, is_new = private.acquire(cpus, self)
             try:
-                connection = Connection("127.0.0.1", server.port, access_path(server.port))
-            except BaseException as error:
-                private.discard(server)
-                # One that was started before may have died just now.
-                if is_new or not isinstance(error, RainException):
-                    raise
-            else:
                 self._private = server
-                return connection
+                return Connection("127.0.0.1", server.port, access_path(server.port))
+            except BaseException as error:
+                # Others may be content with the server.
+                self._release()
+                # One that was started before may have died just now; then there is to be another one.
+                if is_new or not isinstance(error, ConnectionLost) or not server.has_ended():
+                    raise
 
     def _release(self) -> None:
-        server, self._private = self._private, None
-        if server is not None:
+        if self._private is not None:
             from . import private
 
-            private.release(server)
+            private.release(self._private, self)
+            self._private = None
 
     def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._connection.request(operation, body)

@@ -6,9 +6,7 @@ import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from ..common.attributes import ObjectInfo, ObjectSpec
+from ..common.attributes import ObjectInfo, ObjectSpec, read_user
 from ..common.content_type import check_content_type, encode_value, text_encoding
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException
@@ -202,14 +200,14 @@ class DataObject:
         self._spec.freeze()
 
     def _set_info(self, info: dict[str, Any]) -> None:
-        user = info.get("user")
+        user, fault = read_user(info.get("user"))
         self._state = info.get("state", "")
         self._info = ObjectInfo(
             error=info.get("error") or "",
             size=info.get("size"),
             content_type=info.get("content_type"),
-            debug=info.get("debug") or "",
-            user=msgspec.json.decode(user) if user else None,
+            debug="\n".join(filter(None, (info.get("debug"), fault))),
+            user=user,
         )
         if self._state != "unfinished":
             self._info.freeze()

@@ -44,13 +44,13 @@ class Picture:
         if len(tasks) > LARGEST:
             raise RainException(f"A graph of {len(tasks)} tasks is too large for a picture (at most {LARGEST})")
         for task in tasks:
-            for item in task._inputs:
+            for item in task._shown_inputs:
                 if item is not _maker(item) or id(item) in numbers:
                     continue
                 if not _is_task(item):
                     numbers[id(item)] = self._add(item._label or "const", "#ffffff", False)
             number = numbers[id(task)] = self._add(_title(task), _COLOURS.get(task.state, "#ffffff"), True)
-            for item in task._inputs:
+            for item in task._shown_inputs:
                 maker = _maker(item)
                 if id(maker) in numbers:
                     self.arrows.append((numbers[id(maker)], number, _label(item)))
@@ -151,13 +151,14 @@ class Picture:
 def session_html(session: Session) -> str:
     """A session for a notebook: what it is, its graph, its tasks."""
     name = f" “{html.escape(session.name)}”" if session.name else ""
-    state = "closed" if session.closed else f"{len(session._tasks)} tasks, {session.task_count} not submitted"
+    tasks = session._tasks
+    state = "closed" if session.closed else f"{len(tasks)} tasks, {session.task_count} not submitted"
     head = f"<p><b>Session {session.session_id}</b>{name}: {state}</p>"
-    if not session._tasks:
+    if not tasks:
         return head
-    if len(session._tasks) > LARGEST:
-        return head + tasks_html(session._tasks[:20]) + f"<p>… and {len(session._tasks) - 20} more tasks</p>"
-    return head + Picture(session).svg() + tasks_html(session._tasks)
+    if len(tasks) > LARGEST:
+        return head + tasks_html(tasks[:20]) + f"<p>… and {len(tasks) - 20} more tasks</p>"
+    return head + Picture(session).svg() + tasks_html(tasks)
 
 
 def tasks_html(tasks: Iterable[Task]) -> str:
@@ -168,7 +169,7 @@ def tasks_html(tasks: Iterable[Task]) -> str:
             task.name,
             task._kind.task_type,
             task.state or "",
-            len(task._inputs),
+            len(task._shown_inputs),
             task._kind.n_outputs,
             "" if task.info.duration is None else f"{task.info.duration:.3f} s",
             task.origin,

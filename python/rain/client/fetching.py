@@ -39,10 +39,14 @@ class Fetching:
         """Whether :meth:`take` fetches content and waits for it."""
         return "at" in reply
 
-    def take(self, reply: dict[str, Any]) -> DataInstance | None:
-        """Take the reply to the last request; the content, or None if there is another request to make."""
+    def take(self, reply: dict[str, Any], deadline: float | None = None) -> DataInstance | None:
+        """Take the reply to the last request; the content, or None if there is another request to make.
+
+        Raises:
+            RainTimeout: Content has not come until the deadline, a time of :func:`time.monotonic`.
+        """
         if "at" in reply:
-            return self._fetch_directly(reply)
+            return self._fetch_directly(reply, deadline)
         first = self._first
         if first is None:
             first = self._first = reply
@@ -63,9 +67,9 @@ class Fetching:
         self.body = {**self.body, "map": False, "offset": len(self._data)}
         return None
 
-    def _fetch_directly(self, reply: dict[str, Any]) -> DataInstance | None:
+    def _fetch_directly(self, reply: dict[str, Any], deadline: float | None) -> DataInstance | None:
         dataobj = self.dataobj
-        found = self._direct and self._direct.fetch(reply["at"], dataobj._session.session_id, dataobj._oid)
+        found = self._direct and self._direct.fetch(reply["at"], dataobj._session.session_id, dataobj._oid, deadline)
         if found:
             header, content = found
             return self._instance({**header, "info": reply["info"]}, data=content)

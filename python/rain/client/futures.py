@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures
-import functools
+import itertools
 import pickle
-import threading
 import time
-from array import array
+import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures._base import CANCELLED, PENDING, RUNNING
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from ..common.errors import CancelledException, RainException, TaskException
-from ..executor.plain import result_of
+from ..common.errors import CancelledException, PickleException, RainException, SessionException
+from ..executor.plain import Failure, failure_of, result_of
 from .arguments import Deferred
+from .calls import Calls
 from .client import Client
-from .fetching import Fetching
+from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
+from .plain import PlainOptions
 from .session import Session
 
 if TYPE_CHECKING:
@@ -24,63 +27,102 @@ if TYPE_CHECKING:
     from .kind import TaskOptions
     from .task import Task
 
+__all__ = [
+    "BrokenByCall",
+    "BrokenExecutor",
+    "Executor",
+    "ExecutorShutdown",
+    "RemoteException",
+    "RemoteTraceback",
+    "TaskFuture",
+]
+
 T = TypeVar("T")
-
-# So many results are freed on the server with one request.
-FREE_AT_ONCE = 256
-# So many large results come from governors at the same time.
-FETCHED_AT_ONCE = 4
-
-
-class BrokenExecutor(RainException, concurrent.futures.BrokenExecutor):
-    """The session of an executor has failed: a process that ran a call died, or a call took too long."""
-
-
-class RemoteTraceback(RainException):
-    """The cause of an exception that was raised in a call: the traceback there."""
-
-    def __str__(self) -> str:
-        return f"\n\n{self.args[0]}"
-
-
-class ExecutorShutdown(RainException, RuntimeError):
-    """The executor was shut down and takes no more calls."""
+# Positional and keyword arguments of a call.
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class TaskFuture(concurrent.futures.Future[T], Deferred):
     """The result of a call that :meth:`Executor.submit` has sent.
 
     It is a :class:`concurrent.futures.Future`: the result is fetched once and stays here. As an argument of another
-    call it stands for its result, also before that is there. Once it is done, it can be pickled.
+    call it stands for its result, also before that is there. Once it is done, it can be pickled. Callbacks are called
+    in threads of their own; they may wait for other futures.
     """
 
-    def __init__(self, task: Task, executor: Executor | None) -> None:
+    _done_callbacks: list[Callable[[Any], object]]
+
+    def __init__(self, calls: Calls, task: Task | None) -> None:
         super().__init__()
+        # None if it could not be sent.
         self.task = task
-        self._executor = executor
+        self._calls = calls
+        self._failure: Failure | None = None
 
     def cancel(self) -> bool:
-        """Stop the call, also while it runs; False if it has finished."""
-        executor = self._executor
-        if not super().cancel():
+        """Cancel the call, and all calls that need its result, if it has not begun; False if it runs or is done."""
+        if self._state == PENDING and not self._calls.cancel([self], waiting=True):
             return False
-        if executor is not None:
-            executor._cancel(self)
-        return True
+        return super().cancel()
 
-    def as_argument(self) -> tuple[Any, ...]:
-        """How it travels as an argument of another call."""
-        if not self.done() and self.task.output._kept:
-            return result_of, (self.task.output,)
-        error = self.exception()
+    def stop(self) -> bool:
+        """Cancel the call, and all calls that need its result, also while it runs; False if it is done."""
+        if not self.done() and not self._calls.cancel([self], waiting=False):
+            return False
+        return self._cancel()
+
+    def running(self) -> bool:
+        """Whether the call is being run now. This asks the server, which knows it of calls that are not quick."""
+        if self._state == PENDING and self._calls.has_begun(self):
+            with self._condition:
+                if self._state == PENDING:
+                    self._state = RUNNING
+        return super().running()
+
+    def as_argument(self, session: Session | None) -> tuple[Any, ...]:
+        """How it travels as an argument of another call: by reference, if its result is on the server."""
+        task = self.task
+        if task is not None and (not self.done() or (session is task._session and self._calls.refer(task))):
+            return result_of, (task.output,)
+        try:
+            error = self.exception()
+        except concurrent.futures.CancelledError as cancelled:
+            error = cancelled
         if error is None:
-            return _same, (self.result(),)
-        return result_of, ((None, error, str(error.__cause__ or error).strip()),)
+            return result_of, ((True, self.result()),)
+        return result_of, ((False, self._failure or failure_of(error)),)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not self.done() or self.cancelled():
             raise RainException(f"A future can be pickled when it has a result: {self!r}")
         return _finished, (None if self.exception() else self.result(), self.exception())
+
+    def _cancel(self) -> bool:
+        """What cancel() of the base class does, also with a call that was stopped while it ran."""
+        with self._condition:
+            if self._state == RUNNING:
+                self._state = PENDING
+        return super().cancel()
+
+    def _finish(self, outcome: tuple[bool, Any] | None, error: RainException | None) -> list[Callable[[Any], object]]:
+        """Make the future done; returns the callbacks that are to be called for this."""
+        with self._condition:
+            if self._state == CANCELLED:
+                # Its callbacks were called by cancel().
+                self.set_running_or_notify_cancel()
+                return []
+            callbacks, self._done_callbacks = self._done_callbacks, []
+            if isinstance(error, CancelledException):
+                self._cancel()
+                self.set_running_or_notify_cancel()
+            elif error is not None:
+                self.set_exception(error)
+            elif outcome is not None and outcome[0]:
+                self.set_result(outcome[1])
+            elif outcome is not None:
+                self._failure = outcome[1]
+                self.set_exception(_rebuilt(outcome[1], self.task))
+            return callbacks
 
 
 class Executor(concurrent.futures.Executor):
@@ -93,6 +135,9 @@ class Executor(concurrent.futures.Executor):
     Functions need not know of Rain: they get values and return a value. Futures, and data objects of the executor's
     session, may stand among the arguments. A call that raises is no failure of the session: the exception comes with
     the future.
+
+    An executor that nobody refers to any more is shut down when its calls are done, and at the end of the interpreter
+    pending calls are finished.
 
     Args:
         target: A client, for which a session is made; or a session, which is left open in the end; None starts a
@@ -116,193 +161,183 @@ class Executor(concurrent.futures.Executor):
         if not (target is None or isinstance(target, (Client, Session))):
             raise RainException(f"An executor works on a client or a session, not on {target!r}")
         self._options = {"outcome": True, "cpus": cpus, "name": name, "env": env, **options}
-        # What is wrong with them is said here and not at the first call.
-        from .plain import plain_function
-
-        plain_function(_same, self._options)
-        self._own_client: Client | None = None
-        self._owns_session = not isinstance(target, Session)
+        # Checks the options now and not at the first call.
+        PlainOptions.of(self._options)
+        own_client = None
         if isinstance(target, Session):
             self.session = target
         else:
             if target is None:
-                target = self._own_client = Client()
+                target = own_client = Client()
             self.session = target.new_session(name or "executor")
-        self._lock = threading.RLock()
-        self._pending: set[TaskFuture[Any]] = set()
-        self._finished: list[int] = []
-        self._broken: RainException | None = None
-        self._shut = False
-        self._fetchers: concurrent.futures.ThreadPoolExecutor | None = None
+        try:
+            self._calls = Calls(self.session, not isinstance(target, Session), own_client)
+        except RuntimeError:
+            if not isinstance(target, Session):
+                self.session.close()
+            if own_client is not None:
+                own_client.close()
+            raise
+        weakref.finalize(self, self._calls.shut_down).atexit = False
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
-        """Call a function on Rain; returns a future at once."""
-        with self._lock:
-            return self._start(fn, [(args, kwargs)])[0]
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
+        """Call a function on Rain; returns a future at once.
+
+        What cannot be pickled is an outcome of the call, as all else that goes wrong with it.
+        """
+        return self._start(fn, [(args, kwargs)])[0]
 
     def map(
-        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[T]:
-        """Call a function for each item; the results in order. `chunksize` is accepted and has no effect."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            futures = self._start(fn, [(args, {}) for args in zip(*iterables)])
-        return _results(futures, deadline)
+        """Call a function for each item; the results in order.
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; the session ends when those that were taken are done."""
-        with self._lock:
-            self._shut = True
-            pending = list(self._pending)
-        if cancel_futures:
-            for future in pending:
-                future.cancel()
+        Args:
+            fn: The function.
+            iterables: As many arguments as it takes.
+            timeout: Seconds from now on for all results together.
+            chunksize: Checked, and without effect: calls travel together anyway.
+            buffersize: So many calls are submitted ahead of the result that was taken last (default: all).
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        calls: Iterator[Arguments] = ((args, {}) for args in zip(*iterables))
+        futures = deque(self._start(fn, itertools.islice(calls, buffersize)))
+        # The results do not keep the executor.
+        return _results(futures, deadline, weakref.ref(self), fn, calls, buffersize)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, stop: bool = False) -> None:
+        """Take no more calls; the session ends when those that were taken are done.
+
+        Args:
+            wait: Return when all calls are done, their callbacks have returned, and the session is closed.
+            cancel_futures: Cancel calls that have not begun.
+            stop: Cancel all calls, also those that run.
+        """
+        self._calls.shut_down()
+        if cancel_futures or stop:
+            for future in self._calls.cancel(self._calls.pending, waiting=not stop):
+                future._cancel()
         if wait:
-            concurrent.futures.wait(pending)
-        self._close_if_done()
+            self._calls.wait()
 
     def __repr__(self) -> str:
-        return f"<Executor over {self.session!r}, {len(self._pending)} calls pending>"
+        return f"<Executor over {self.session!r}, {len(self._calls.pending)} calls pending>"
 
-    def _start(self, fn: Callable[..., T], calls: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[TaskFuture[T]]:
-        if self._shut:
-            raise ExecutorShutdown("The executor was shut down and takes no more calls")
-        if self._broken is not None:
-            raise BrokenExecutor(f"The executor cannot be used any more: {self._broken}")
-        session = self.session
-        remote = session._plain_function(fn, self._options)
-        tasks: list[Task] = []
-        try:
-            for args, kwargs in calls:
-                task = remote._call_in(session, args, kwargs)
-                tasks.append(task)
-                task.output.keep()
-            session.submit()
-        except RainException:
-            session._withdraw(tasks)
-            raise
-        futures = [TaskFuture[T](task, self) for task in tasks]
-        self._pending.update(futures)
-        for future in futures:
-            self._fetch(future, Fetching(future.task.output, self.session.client._connection))
+    def _start(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
+        session, calls = self.session, self._calls
+        futures: list[TaskFuture[T]] = []
+        made: dict[TaskFuture[Any], Task] = {}
+        with calls.starting(), session._submitting:
+            try:
+                make = self._maker(fn)
+                for args, kwargs in given:
+                    task = make(args, kwargs)
+                    if isinstance(task, PickleException):
+                        futures.append(TaskFuture(calls, None))
+                        futures[-1].set_exception(task)
+                    else:
+                        task.output.keep()
+                        futures.append(TaskFuture(calls, task))
+                        made[futures[-1]] = task
+                if made:
+                    session.submit()
+            except BaseException as error:
+                session._withdraw([task for task in made.values() if task._oid < 0])
+                # After a Ctrl-C they may be submitted all the same.
+                calls.add({future: task for future, task in made.items() if task._oid >= 0})
+                if isinstance(error, SessionException) and session._failed:
+                    raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
+                raise
+            calls.add(made)
         return futures
 
-    def _fetch(self, future: TaskFuture[Any], fetching: Fetching) -> None:
-        """Ask for a result; the server answers when it is there."""
+    def _maker(self, fn: Callable[..., Any]) -> Callable[..., Task | PickleException]:
+        """What makes calls of a function, as it is now, from positional and keyword arguments."""
+        session = self.session
         try:
-            self.session._start_request("fetch", fetching.body, functools.partial(self._take, future, fetching))
-        except RainException as error:
-            self._settle(future, None, error)
+            function = session._plain_function(fn, self._options)
+            sent = function._now(session)
+        except PickleException as error:
+            refused = _without_frames(error)
+            return lambda args, kwargs: refused
 
-    def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
-        """For what takes long, while others hand out replies."""
-        with self._lock:
-            if self._fetchers is None:
-                self._fetchers = concurrent.futures.ThreadPoolExecutor(FETCHED_AT_ONCE, "rain-fetch")
-            return self._fetchers
-
-    def _take(
-        self,
-        future: TaskFuture[Any],
-        fetching: Fetching,
-        reply: dict[str, Any],
-        error: RainException | None,
-        in_thread: bool = False,
-    ) -> None:
-        outcome = None
-        if error is None:
+        def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task | PickleException:
             try:
-                if fetching.takes_long(reply) and not in_thread:
-                    self._threads().submit(self._take, future, fetching, reply, None, in_thread=True)
-                    return
-                instance = fetching.take(reply)
-                if instance is None:
-                    self._fetch(future, fetching)
-                    return
-                outcome = pickle.loads(instance.get_view())
-            except RainException as caught:
-                error = caught
-            except Exception as caught:
-                error = RainException(
-                    f"The result of {future.task.describe()} cannot be unpickled: {type(caught).__name__}: {caught}"
-                )
-        self._settle(future, outcome, error)
+                return function._call_with(session, sent, args, kwargs)
+            except PickleException as error:
+                return _without_frames(error)
 
-    def _settle(self, future: TaskFuture[Any], outcome: Any, error: RainException | None) -> None:
-        with self._lock:
-            self._pending.discard(future)
-            if error is not None and not isinstance(error, CancelledException) and self.session._failed:
-                self._broken = self._broken or error
-            self._free(future)
-            future._executor = None
-        if isinstance(error, CancelledException):
-            concurrent.futures.Future.cancel(future)
-        if future.set_running_or_notify_cancel():
-            if error is not None:
-                if self._broken is not None and not (isinstance(error, TaskException) and error.task is future.task):
-                    error = BrokenExecutor(f"The executor's session has failed: {error}")
-                future.set_exception(error)
-            else:
-                result, raised, traceback = outcome
-                if raised is None:
-                    future.set_result(result)
-                else:
-                    raised.__cause__ = RemoteTraceback(f"{traceback}\n\nThe call is {future.task.describe()}")
-                    future.set_exception(raised)
-        self._close_if_done()
-
-    def _free(self, future: TaskFuture[Any]) -> None:
-        """Let go of a result on the server, and of the arguments here."""
-        task = future.task
-        task._inputs = ()
-        task._config = None
-        if self.session.closed or self._broken is not None:
-            return
-        task.output._kept = False
-        self._finished.append(task._oid)
-        if len(self._finished) >= FREE_AT_ONCE or not self._pending:
-            numbers, self._finished = array("I", self._finished), []
-            self._tell("unkeep", {"objects": numbers.tobytes()})
-
-    def _cancel(self, future: TaskFuture[Any]) -> None:
-        self._tell("cancel", {"tasks": array("I", [future.task._id]).tobytes()})
-
-    def _tell(self, operation: str, body: dict[str, Any]) -> None:
-        """Send a request whose reply does not matter: when it fails, so do those that matter."""
-        try:
-            self.session._start_request(operation, body, lambda reply, error: None)
-        except RainException:
-            return
-
-    def _close_if_done(self) -> None:
-        with self._lock:
-            if not self._shut or self._pending:
-                return
-            session, client = self.session, self._own_client
-            self._own_client = None
-            close_session, self._owns_session = self._owns_session, False
-            if self._fetchers is not None:
-                self._fetchers.shutdown(wait=False)
-        # In whatever thread: a thread that hands out replies can also wait for one.
-        if close_session:
-            session.close()
-        if client is not None:
-            client.close()
+        return make
 
 
-def _results(futures: list[TaskFuture[T]], deadline: float | None) -> Iterator[T]:
+def _results(
+    futures: deque[TaskFuture[T]],
+    deadline: float | None,
+    executor: weakref.ref[Executor],
+    fn: Callable[..., T],
+    calls: Iterator[Arguments],
+    buffersize: int | None,
+) -> Iterator[T]:
     try:
-        futures.reverse()
         while futures:
-            # Popped, so that results can be freed as they are used.
-            yield futures.pop().result(None if deadline is None else deadline - time.monotonic())
+            if buffersize is not None:
+                _submit_more(futures, executor(), fn, itertools.islice(calls, buffersize - len(futures)))
+            yield _take_first(futures, deadline)
     finally:
         for future in futures:
-            future.cancel()
+            future._calls.cancel_unwanted(future)
 
 
-def _same(value: Any) -> Any:
-    return value
+def _submit_more(
+    futures: deque[TaskFuture[T]], executor: Executor | None, fn: Callable[..., T], calls: Iterator[Arguments]
+) -> None:
+    if executor is not None:
+        futures.extend(executor._start(fn, calls))
+
+
+def _take_first(futures: deque[TaskFuture[T]], deadline: float | None) -> T:
+    # Taken out when it is done, so that the result is not kept; one that does not come in time is cancelled.
+    result = futures[0].result(None if deadline is None else deadline - time.monotonic())
+    futures.popleft()
+    return result
+
+
+def _rebuilt(failure: Failure, task: Task | None) -> BaseException:
+    """The exception that a call has raised."""
+    error: BaseException | None = None
+    if failure.pickled is not None:
+        try:
+            loaded, args = pickle.loads(failure.pickled)
+            # Its constructor may have made other ones of those that it was given.
+            loaded.args = args
+            error = loaded if isinstance(loaded, BaseException) else None
+        except BaseException:
+            error = None
+    if error is None:
+        error = RemoteException(failure.name, failure.text)
+    call = f"\n\nThe call is {task.describe()}" if task is not None else ""
+    error.__cause__ = RemoteTraceback(f"{failure.traceback}{call}")
+    return error
+
+
+def _without_frames(error: PickleException) -> PickleException:
+    """An exception without its tracebacks, whose frames refer to arguments."""
+    chain: BaseException | None = error
+    while chain is not None and chain.__traceback__ is not None:
+        chain.__traceback__ = None
+        chain = chain.__cause__ or chain.__context__
+    return error
 
 
 def _finished(result: Any, error: BaseException | None) -> concurrent.futures.Future[Any]:

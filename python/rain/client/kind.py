@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -48,9 +49,12 @@ NO_LIMITS = Limits()
 
 
 class Kind:
-    """Task type, configuration, resources, labels and outputs of tasks. Kinds are told apart by identity."""
+    """Task type, configuration, resources, labels and outputs of tasks. Kinds are told apart by identity.
 
-    __slots__ = ("config", "cpus", "input_labels", "limits", "n_outputs", "name", "outputs", "task_type")
+    `process` tells executor processes apart that must not run each other's tasks; empty where it does not matter.
+    """
+
+    __slots__ = ("config", "cpus", "input_labels", "limits", "n_outputs", "name", "outputs", "process", "task_type")
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Kind:
         config: bytes = b"",
         input_labels: Sequence[str] = (),
         limits: Limits = NO_LIMITS,
+        process: str = "",
     ) -> None:
         self.task_type = task_type
         self.outputs = tuple(outputs)
@@ -71,10 +76,11 @@ class Kind:
         self.config = config
         self.input_labels = tuple(input_labels)
         self.limits = limits
+        self.process = process
 
-    def wire(self) -> dict[str, Any]:
-        """The kind as the protocol has it."""
-        kind = {
+    def wire(self, generation: str = "") -> dict[str, Any]:
+        """The kind as the protocol has it, for executor processes of a generation: the client's."""
+        kind: dict[str, Any] = {
             "type": self.task_type,
             "cpus": self.cpus,
             "name": self.name,
@@ -83,16 +89,19 @@ class Kind:
             "outputs": [(label, data_type.wire, content_type) for label, data_type, content_type in self.outputs],
         }
         if self.limits is not NO_LIMITS:
-            # What is not limited is left out.
+            # Omit default limits.
             kind.update((name, value) for name, value in self.limits._asdict().items() if value)
+        if self.process:
+            kind["process"] = self.process + generation
         return kind
 
 
 def check_cpus(cpus: Any) -> int:
     """Check the number of cpus a task asks for."""
-    if not isinstance(cpus, int) or isinstance(cpus, bool) or not 1 <= cpus <= 0xFFFF_FFFF:
+    number = whole_number(cpus, 1, 0xFFFF_FFFF)
+    if number is None:
         raise RainException(f"A task runs on at least one cpu, a whole number: cpus={cpus!r}")
-    return cpus
+    return number
 
 
 def check_options(options: Mapping[str, Any]) -> Limits:
@@ -103,24 +112,41 @@ def check_options(options: Mapping[str, Any]) -> Limits:
     if unknown:
         raise RainException(f"There is no option {unknown[0]!r}; there are {', '.join(Limits._fields)}")
     limits = Limits(**options)
-    if not _is_whole(limits.retries, 0, 0xFFFF_FFFF):
+    retries = whole_number(limits.retries, 0, 0xFFFF_FFFF)
+    if retries is None:
         raise RainException(f"A task is run again a whole number of times: retries={limits.retries!r}")
-    if not _is_whole(limits.priority, -(1 << 31), (1 << 31) - 1):
+    priority = whole_number(limits.priority, -(1 << 31), (1 << 31) - 1)
+    if priority is None:
         raise RainException(f"The priority of a task is a whole number of 32 bits: priority={limits.priority!r}")
-    if limits.timeout is None:
-        return limits
-    if (
-        not isinstance(limits.timeout, (int, float))
-        or isinstance(limits.timeout, bool)
-        or not math.isfinite(limits.timeout)
-        or limits.timeout <= 0
-    ):
-        raise RainException(f"A timeout is a number of seconds, more than 0, or None: timeout={limits.timeout!r}")
-    return limits._replace(timeout=float(limits.timeout))
+    timeout = limits.timeout
+    if timeout is not None:
+        seconds = finite_number(timeout)
+        if seconds is None or seconds <= 0:
+            raise RainException(f"A timeout is a number of seconds, more than 0, or None: timeout={timeout!r}")
+        timeout = seconds
+    return Limits(retries, timeout, priority)
 
 
-def _is_whole(number: Any, least: int, most: int) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and least <= number <= most
+def whole_number(value: Any, least: int, most: int) -> int | None:
+    """A whole number of any type, NumPy's too, as an int; None if it is none, or out of range."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return number if least <= number <= most else None
+
+
+def finite_number(value: Any) -> float | None:
+    """A number of any type, NumPy's too, as a float; None if it is none, or not finite."""
+    if isinstance(value, (bool, str, bytes, bytearray)):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def check_name(name: Any) -> str:

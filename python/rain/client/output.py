@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from ..common.content_type import check_content_type
 from ..common.errors import RainException
 from ..common.ids import DataType
-from .kind import OutputSpec
+from .kind import OutputSpec, whole_number
 
 if TYPE_CHECKING:
     from .data import DataObject
@@ -123,6 +124,9 @@ def _check_label(label: str | None) -> str | None:
 
 
 def _check_size(size: int | None) -> int | None:
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+    if size is None:
+        return None
+    number = whole_number(size, 0, sys.maxsize)
+    if number is None:
         raise RainException(f"size_hint= is a number of bytes: {size!r}")
-    return size
+    return number

@@ -2,89 +2,145 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..common.errors import RainException
-from .arguments import pickle_arguments, pickle_callable, pickle_function
+from .arguments import PLAIN_TYPES, pickle_arguments
+from .capture import Capture, capture
 from .execute import check_environment
-from .kind import Kind, OutputSpec, check_cpus, check_name, check_options
-from .remote import LARGE_ARGUMENTS, TASK_TYPE, Remote, _Call, encode_options
+from .function_table import Sent, Template
+from .kind import Limits, OutputSpec, check_cpus, check_name, check_options
+from .remote import function_options
+from .task_function import TaskFunction, make_call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .session import Session
     from .task import Task
 
 _OWN_OPTIONS = ("outcome", "cpus", "name", "env")
 _ONE_PICKLE = (OutputSpec("output", content_type="pickle"),)
+# Arguments of a partial function that are added to those of each call; larger ones travel once, with the function.
+_SMALL = 1 << 10
+# Templates of one set of options before they are made anew.
+_TEMPLATES = 1000
 
 
-class PlainFunction(Remote):
-    """A function that was not written for Rain, made into one that makes tasks.
+class PlainOptions(NamedTuple):
+    """Options for calls of plain functions, checked."""
+
+    outcome: bool
+    cpus: int
+    name: str
+    env: dict[str, str]
+    limits: Limits
+    # By name of the function.
+    templates: dict[str, Template]
+
+    @staticmethod
+    def of(options: Mapping[str, Any]) -> PlainOptions:
+        """Check options of all sorts in one dictionary.
+
+        Args:
+            options: ``outcome`` lets the task succeed also when the function raises; the result is a pair then, see
+                :mod:`rain.executor.plain`. ``cpus``, ``name`` and ``env`` are as for remote functions. The rest:
+                see :class:`~rain.client.TaskOptions`.
+
+        Raises:
+            RainException: One of them is wrong.
+        """
+        return PlainOptions(
+            options.get("outcome", False),
+            check_cpus(options.get("cpus", 1)),
+            check_name(options.get("name")),
+            check_environment(options.get("env")),
+            check_options({name: value for name, value in options.items() if name not in _OWN_OPTIONS}),
+            {},
+        )
+
+    def template(self, name: str) -> Template:
+        """What calls of functions of this name have in common."""
+        template = self.templates.get(name)
+        if template is None:
+            if len(self.templates) >= _TEMPLATES:
+                self.templates.clear()
+            mode = "outcome" if self.outcome else "value"
+            options = function_options(name, env=self.env, plain=mode)
+            template = Template.make(options, _ONE_PICKLE, self.cpus, self.name or name, self.limits)
+            self.templates[name] = template
+        return template
+
+
+class PlainFunction(TaskFunction):
+    """A function that was not written for Rain, as it is now, made into one that makes tasks.
 
     It is called without a context. Data objects among its arguments arrive as values: loaded by their content type, or
     bytes if they have none. Its result is pickled.
 
     Args:
         function: Anything that can be called and pickled.
-        outcome: Let the task succeed also when the function raises; the result is a pair then, see
-            :mod:`rain.executor.plain`.
-        cpus: How many cpus a call needs.
-        name: A name for people.
-        env: Variables of the environment that are set during a call.
-        options: See :class:`~rain.client.TaskOptions`.
+        options: How it is called.
+
+    Raises:
+        RainException: It cannot be called, or cannot be pickled.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        outcome: bool = False,
-        cpus: int = 1,
-        name: str | None = None,
-        env: Mapping[str, str] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], options: PlainOptions) -> None:
         if not callable(function):
             raise RainException(f"A function is needed, not {type(function).__name__}: {function!r}")
-        self.function = function
-        self.__name__ = getattr(function, "__name__", None) or type(function).__name__
-        self.__qualname__ = getattr(function, "__qualname__", self.__name__)
-        self.__module__ = getattr(function, "__module__", None) or ""
-        self.__doc__ = function.__doc__
-        self._mode = "outcome" if outcome else "value"
-        self._name = check_name(name) or self.__name__
-        self._cpus = check_cpus(cpus)
-        self._limits = check_options(options or {})
-        self._env = check_environment(env)
-        self._least = 0
-        self._most = sys.maxsize
-        self._special = False
-        self._outputs = _ONE_PICKLE
+        # Arguments that were given before.
+        self._args: tuple[Any, ...] = ()
+        self._kwargs: dict[str, Any] = {}
+        name = _name(function)
+        while type(function) is functools.partial and _is_small(function):
+            self._args = (*function.args, *self._args)
+            self._kwargs = {**function.keywords, **self._kwargs}
+            function = function.func
+        super().__init__(function, name, options.template(name), least=0, most=sys.maxsize, special=False)
+        self._captured = capture(function, name)
 
-    def _make_kind(self, session: Session) -> Kind:
-        if isinstance(self.function, FunctionType):
-            code = pickle_function(self.function, False)
-        else:
-            code = pickle_callable(self.function, self.__name__)
-        config = encode_options(self.__name__, code, env=self._env, plain=self._mode)
-        kind = Kind(TASK_TYPE, self._outputs, cpus=self._cpus, name=self._name, config=config, limits=self._limits)
-        session._functions[self] = kind
-        return kind
+    def _call_with(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        if self._args or self._kwargs:
+            args = (*self._args, *args)
+            kwargs = {**self._kwargs, **kwargs}
+        return super()._call_with(session, sent, args, kwargs)
 
-    def _general_call(self, session: Session, kind: Kind, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _capture(self) -> Capture:
+        return self._captured
+
+    def _capture_again(self) -> Capture:
+        self._captured = Capture(self.function, self.__name__, True)
+        return self._captured
+
+    def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         count = len(args) + len(kwargs)
         config, inputs = pickle_arguments(session, args, kwargs, [0] * count, self.__name__)
-        if len(config) > LARGE_ARGUMENTS:
-            self._warn(len(config))
-        return _Call(session, kind, inputs, config)
+        return make_call(session, sent, inputs, config)
+
+
+def _name(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__name__
+
+
+def _is_small(partial: functools.partial[Any]) -> bool:
+    """Whether the arguments of a partial function cannot change and are small."""
+    if partial.__dict__ or len(partial.args) + len(partial.keywords) > 8:
+        return False
+    for value in (*partial.args, *partial.keywords.values()):
+        if type(value) not in PLAIN_TYPES or (isinstance(value, (str, bytes)) and len(value) > _SMALL):
+            return False
+    return True
 
 
 def plain_function(function: Callable[..., Any], options: Mapping[str, Any]) -> PlainFunction:
-    """A plain function with options of all sorts in one dictionary."""
-    own = {name: value for name, value in options.items() if name in _OWN_OPTIONS}
-    rest = {name: value for name, value in options.items() if name not in _OWN_OPTIONS}
-    return PlainFunction(function, **own, options=rest)
+    """A plain function with options of all sorts in one dictionary.
+
+    Raises:
+        RainException: An option is wrong, or the function cannot be called or pickled.
+    """
+    return PlainFunction(function, PlainOptions.of(options))

@@ -9,14 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
+import weakref
 
 from ..common.errors import RainException
+from .forking import watch_forks
+from .locking import Mutex
 
 STOP_SECONDS = 15.0
-
-_lock = threading.Lock()
-_servers: dict[int | None, PrivateServer] = {}
+END_SECONDS = 5.0
 
 
 class PrivateServer:
@@ -28,7 +28,8 @@ class PrivateServer:
 
     def __init__(self, cpus: int | None) -> None:
         self.cpus = cpus
-        self.clients = 0
+        # The clients that need it. One that is dropped without being closed does not count.
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
         program = find_program()
         wanted = "--simple" if cpus is None else f"--local-governors=[{cpus}]"
         try:
@@ -43,6 +44,7 @@ class PrivateServer:
         except OSError as error:
             raise RainException(f"{program} cannot be started: {error.strerror}") from None
         try:
+            watch_forks(self)
             self.port = self._read_port(program)
         except BaseException:
             self.stop()
@@ -75,13 +77,12 @@ class PrivateServer:
             if stream is not None:
                 stream.close()
 
-    def disown(self) -> None:
-        """In a forked child: let go of what belongs to the parent."""
+    def _forked(self, why: str) -> None:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-        # Its end is not this process's business.
+        # The parent waits for its end, not this process.
         self._process.returncode = 0
 
     @property
@@ -89,38 +90,69 @@ class PrivateServer:
         """Whether the process runs."""
         return self._process.poll() is None
 
+    def has_ended(self) -> bool:
+        """Whether the process ends within some seconds, as one does that cannot be connected to."""
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
-def acquire(cpus: int | None) -> tuple[PrivateServer, bool]:
-    """The private server of this process for a number of cpus (None: all), and whether it was started only now."""
-    with _lock:
-        server = _servers.get(cpus)
+
+class _Servers:
+    """The private servers of this process, by their numbers of cpus (None: all)."""
+
+    def __init__(self) -> None:
+        self._mutex = Mutex()
+        self._all: dict[int | None, PrivateServer] = {}
+        watch_forks(self)
+        atexit.register(self.stop_all)
+
+    def acquire(self, cpus: int | None, user: object) -> tuple[PrivateServer, bool]:
+        return self._mutex.run(self._acquire, cpus, user)
+
+    def _acquire(self, cpus: int | None, user: object) -> tuple[PrivateServer, bool]:
+        server = self._all.get(cpus)
         is_new = server is None or not server.alive
-        if server is None or not server.alive:
-            if server is not None:
-                server.stop()
-            if not _servers:
-                atexit.register(_stop_all)
-            server = _servers[cpus] = PrivateServer(cpus)
-        server.clients += 1
+        if server is not None and is_new:
+            server.stop()
+        if server is None or is_new:
+            server = self._all[cpus] = PrivateServer(cpus)
+        server.users.add(user)
         return server, is_new
 
+    def release(self, server: PrivateServer, user: object) -> None:
+        if self._mutex.run(self._release, server, user):
+            server.stop()
 
-def discard(server: PrivateServer) -> None:
-    """A server cannot be used: stop it, and let the next client start another one."""
-    with _lock:
-        if _servers.get(server.cpus) is server:
-            del _servers[server.cpus]
-    server.stop()
+    def _release(self, server: PrivateServer, user: object) -> bool:
+        server.users.discard(user)
+        if server.users or self._all.get(server.cpus) is not server:
+            return False
+        del self._all[server.cpus]
+        return True
+
+    def stop_all(self) -> None:
+        servers, self._all = list(self._all.values()), {}
+        for server in servers:
+            server.stop()
+
+    def _forked(self, why: str) -> None:
+        self._mutex = Mutex()
+        self._all = {}
 
 
-def release(server: PrivateServer) -> None:
+_servers = _Servers()
+
+
+def acquire(cpus: int | None, user: object) -> tuple[PrivateServer, bool]:
+    """The private server of this process for a number of cpus (None: all), and whether it was started only now."""
+    return _servers.acquire(cpus, user)
+
+
+def release(server: PrivateServer, user: object) -> None:
     """A client does not need its server any more; with the last one it is stopped."""
-    with _lock:
-        server.clients -= 1
-        if server.clients > 0 or _servers.get(server.cpus) is not server:
-            return
-        del _servers[server.cpus]
-    server.stop()
+    _servers.release(server, user)
 
 
 def find_program() -> str:
@@ -148,22 +180,3 @@ def find_program() -> str:
         "The program 'rain', which Client() without an address starts, was not found: it is installed with "
         "'pip install .' in Rain's repository; or set RAIN_BIN to its path, or give the address of a running server"
     )
-
-
-def _stop_all() -> None:
-    with _lock:
-        servers = list(_servers.values())
-        _servers.clear()
-    for server in servers:
-        server.stop()
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
-    for server in _servers.values():
-        server.disown()
-    _servers.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

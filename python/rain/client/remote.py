@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import inspect
-import os
+import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Callable, overload
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Callable, cast, overload
 
 from ..common.content_type import check_content_type
 from ..common.errors import RainException, RainWarning
 from ..common.ids import DataType
-from ..executor.functions import plain_function
 from .active import active_session
-from .arguments import PLAIN_TYPES, pickle_arguments, pickle_function
+from .arguments import PLAIN_TYPES, pickle_arguments
+from .capture import Capture
 from .data import DataObject
 from .execute import check_environment, check_object
-from .kind import Kind, OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
+from .function_table import Sent, Template
+from .kind import OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
 from .output import Input, Output
-from .task import OutputDefinition, Task, TaskInput, as_outputs, check_input, output_specs
+from .task import OutputDefinition, Task, as_outputs, output_specs
+from .task_function import TaskFunction, make_call
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .session import Session
 
-TASK_TYPE = "py/run"
-LARGE_ARGUMENTS = 1 << 20
-
-_encode = msgspec.msgpack.Encoder().encode
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+# An annotation that sets something for Rain.
+_SETTING = re.compile(r"\b(?:Input|Output)(?:Dir)?\s*\(")
+# A larger function is pickled once for each submit, not for each call, where it can change unseen.
+PICKLED_FOR_EACH_CALL = 256 << 10
 
 
-class _Call(Task):
-    """A call of a remote function."""
-
-    __slots__ = ()
-    TASK_TYPE = TASK_TYPE
-
-    def __init__(self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None) -> None:
-        self._place(session, kind, inputs, config, 4)
-
-
-class Remote:
+class Remote(TaskFunction):
     """A function that makes a task when it is called; :func:`remote` turns functions into such ones.
 
     Args:
@@ -76,102 +67,118 @@ class Remote:
     ) -> None:
         if not isinstance(function, FunctionType):
             raise RainException(f"remote() takes a Python function, not {type(function).__name__}: {function!r}")
-        self.function: Callable[..., Any] = function
         self._function = function
-        self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
-        self._auto_load = auto_load
-        self._name = check_name(name) or function.__name__
-        self._cpus = check_cpus(cpus)
-        self._limits = check_options(options)
-        self._env = check_environment(env)
-        self._set_parameters(inputs)
-        self._set_outputs(outputs, check_content_type(auto_encode))
+        name = check_name(name) or function.__name__
+        cpus = check_cpus(cpus)
+        limits = check_options(options)
+        env = check_environment(env)
+        self._signature = inspect.signature(function)
+        parameters = self._check_parameters()
+        settings = self._read_settings(parameters, inputs)
+        specs, encode = self._read_outputs(outputs, check_content_type(auto_encode))
+        template = Template.make(
+            function_options(
+                function.__name__,
+                load=auto_load,
+                encode=encode if any(encode) else None,
+                parameters=settings if any(settings) else None,
+                env=env,
+            ),
+            specs,
+            cpus,
+            name,
+            limits,
+        )
+        required = [p for p in parameters if p.kind in _POSITIONAL and p.default is p.empty]
+        variable = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+        # Defaults with data objects in them must travel as arguments.
+        self._send_defaults = any(p.default is not p.empty and type(p.default) not in PLAIN_TYPES for p in parameters)
+        keyword_only = any(p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is p.empty for p in parameters)
+        super().__init__(
+            function,
+            function.__name__,
+            template,
+            least=len(required),
+            most=sys.maxsize if variable else sum(p.kind in _POSITIONAL for p in parameters),
+            special=self._send_defaults or keyword_only or any(self._settings),
+        )
+        self._captured: Capture | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Task:
         """Make a task in the active session that calls the function with these arguments."""
-        return self._call_in(active_session(), args, kwargs)
-
-    def _call_in(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
-        kind = session._functions.get(self) or self._make_kind(session)
-        count = len(args)
-        if kwargs or not self._least <= count <= self._most or self._special:
-            return self._general_call(session, kind, args, kwargs)
-        values = []
-        positions = []
-        inputs = []
-        for arg in args:
-            if type(arg) in PLAIN_TYPES:
-                values.append(arg)
-            elif isinstance(arg, (DataObject, Task)):
-                check_input(session, arg)
-                positions.append(len(values))
-                inputs.append(arg)
-                values.append(None)
-            else:
-                return self._general_call(session, kind, args, kwargs)
-        if not values:
-            return _Call(session, kind, (), None)
         try:
-            config = _encode((values, positions))
-        except (OverflowError, UnicodeEncodeError):
-            return self._general_call(session, kind, args, kwargs)
-        if len(config) > LARGE_ARGUMENTS:
-            self._warn(len(config))
-        return _Call(session, kind, tuple(inputs), config)
+            session = active_session()
+        except RainException:
+            # In an executor, where the module was imported: another function of the module calls this one.
+            if _is_context(args):
+                return cast("Task", self.function(*args, **kwargs))
+            raise
+        # As _now() does it, which would take longer.
+        sent = self._sent
+        if (
+            sent is None
+            or sent.batch is not session._batch
+            or sent.path != sys.path
+            or (sent.differs is not None and sent.differs())
+        ):
+            sent = self._send(session)
+        return self._call_with(session, sent, args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self
         raise RainException(f"{self.__qualname__}() is a method; only plain functions can be remote")
 
-    def __reduce__(self) -> Any:
-        # As a global of other functions: what it was made of, so that it can be used like the function itself.
-        return plain_function, (self.function,)
-
     def __repr__(self) -> str:
         return f"<Remote {self.__module__}.{self.__qualname__}>"
 
-    def _set_parameters(self, inputs: Mapping[str, Input] | None) -> None:
-        self._signature = inspect.signature(self.function)
+    def _check_parameters(self) -> list[inspect.Parameter]:
+        """The parameters after the context."""
+        name = self._function.__name__
         parameters = list(self._signature.parameters.values())
         if not parameters or parameters[0].kind not in (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL):
-            raise RainException(f"Remote function {self.__name__}() needs a first parameter for the context (ctx)")
+            raise RainException(f"Remote function {name}() needs a first parameter for the context (ctx)")
         if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-            raise RainException(
-                f"Remote function {self.__name__}() needs a named first parameter for the context (ctx)"
-            )
-        parameters = parameters[1:]
-        self._call_signature = self._signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+            raise RainException(f"Remote function {name}() needs a named first parameter for the context (ctx)")
+        self._call_signature = self._signature.replace(
+            parameters=parameters[1:], return_annotation=inspect.Signature.empty
+        )
+        return parameters[1:]
+
+    def _read_settings(
+        self, parameters: list[inspect.Parameter], inputs: Mapping[str, Input] | None
+    ) -> list[list[Any] | None]:
+        """The settings of the parameters, as the executor reads them."""
+        name = self._function.__name__
         try:
             settings = dict(inputs or {})
         except (TypeError, ValueError):
-            raise RainException(f"inputs= of {self.__name__}() is a dictionary, not {inputs!r}") from None
+            raise RainException(f"inputs= of {name}() is a dictionary, not {inputs!r}") from None
         self._settings: list[Input | None] = []
         for parameter in parameters:
             hint = _evaluate(parameter.annotation, self._function)
             setting = settings.pop(parameter.name, None) or (hint if isinstance(hint, Input) else None)
             if setting is not None and not isinstance(setting, Input):
-                raise RainException(f"inputs= of {self.__name__}() takes instances of Input, not {setting!r}")
+                raise RainException(f"inputs= of {name}() takes instances of Input, not {setting!r}")
             if setting is not None and setting.dataobj is not None:
                 raise RainException(f"An Input of a remote function has no data object: {setting!r}")
             self._settings.append(setting)
         if settings:
-            raise RainException(f"{self.__name__}() has no parameter named {next(iter(settings))!r}")
+            raise RainException(f"{name}() has no parameter named {next(iter(settings))!r}")
         self._numbers = {parameter.name: number for number, parameter in enumerate(parameters)}
-        required = [p for p in parameters if p.kind in _POSITIONAL and p.default is p.empty]
-        variable = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
-        self._least = len(required)
-        self._most = sys.maxsize if variable else sum(p.kind in _POSITIONAL for p in parameters)
-        # Defaults with data objects in them must travel as arguments.
-        self._send_defaults = any(p.default is not p.empty and type(p.default) not in PLAIN_TYPES for p in parameters)
-        keyword_only = any(p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is p.empty for p in parameters)
-        self._special = self._send_defaults or keyword_only or any(self._settings)
+        return [
+            None if setting is None else [setting.load, setting.content_type, setting.data_type.wire]
+            for setting in self._settings
+        ]
 
-    def _set_outputs(self, outputs: OutputDefinition | None, auto_encode: str | None) -> None:
+    def _read_outputs(
+        self, outputs: OutputDefinition | None, auto_encode: str | None
+    ) -> tuple[tuple[OutputSpec, ...], list[str | None]]:
+        """The outputs, and what each is to be encoded with."""
         if outputs is None:
             hint = _evaluate(self._signature.return_annotation, self._function)
             if isinstance(hint, Output) or (
@@ -180,13 +187,13 @@ class Remote:
                 outputs = hint
             else:
                 outputs = 1
-        if isinstance(outputs, int):
-            specs = output_specs(outputs)
-            encode: list[str | None] = [None] * len(specs)
-        else:
+        if isinstance(outputs, (str, Output, Iterable)):
             defined = as_outputs(outputs)
             specs = check_labels([output.spec() for output in defined])
             encode = [output.encode for output in defined]
+        else:
+            specs = output_specs(outputs)
+            encode = [None] * len(specs)
         if auto_encode is not None:
             for number, spec in enumerate(specs):
                 if encode[number] is None and spec.data_type is DataType.BLOB:
@@ -195,27 +202,40 @@ class Remote:
                 OutputSpec(spec.label, spec.data_type, spec.content_type or wanted)
                 for spec, wanted in zip(specs, encode)
             )
-        self._outputs = specs
-        self._encode = encode
+        return specs, encode
 
-    def _make_kind(self, session: Session) -> Kind:
-        parameters = [
-            None if setting is None else [setting.load, setting.content_type, setting.data_type.wire]
-            for setting in self._settings
-        ]
-        config = encode_options(
-            self.__name__,
-            pickle_function(self._function, self._send_defaults),
-            load=self._auto_load,
-            encode=self._encode if any(self._encode) else None,
-            parameters=parameters if any(self._settings) else None,
-            env=self._env,
-        )
-        kind = Kind(TASK_TYPE, self._outputs, cpus=self._cpus, name=self._name, config=config, limits=self._limits)
-        session._functions[self] = kind
-        return kind
+    def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
+        return partial(self._differs, capture, session) if capture.can_change else None
 
-    def _general_call(self, session: Session, kind: Kind, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _differs(self, captured: Capture, session: Session) -> bool:
+        if captured.size > PICKLED_FOR_EACH_CALL and not captured.is_certain:
+            session._taken_once[self] = captured
+            return False
+        return not captured.is_of(self)
+
+    def _check_taken_once(self, captured: Capture) -> None:
+        """Warn if a function that was taken once for many calls is another one by now."""
+        if Capture(self, self.__name__, not self._send_defaults).digest != captured.digest:
+            warnings.warn(
+                f"{self.__name__}() refers to {captured.size >> 10} KiB of data, which was changed after a call. So "
+                "much is taken once for each submit: all calls get it as it was at the first of them. Submit before "
+                "changing it, or pass it as an argument",
+                RainWarning,
+                stacklevel=3,
+            )
+
+    def _capture(self) -> Capture:
+        captured = self._captured
+        return captured if captured is not None and captured.is_of(self) else self._capture_again()
+
+    def _capture_again(self) -> Capture:
+        self._captured = Capture(self, self.__name__, not self._send_defaults)
+        return self._captured
+
+    def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        if _is_context(args):
+            # In a task that has a client of its own: another function of the module calls this one.
+            return cast("Task", self.function(*args, **kwargs))
         try:
             bound = self._call_signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -236,10 +256,10 @@ class Remote:
                 keyword_numbers.append(number)
             else:
                 numbers.append(number)
-        config, inputs = pickle_arguments(session, bound.args, bound.kwargs, numbers + keyword_numbers, self.__name__)
-        if len(config) > LARGE_ARGUMENTS:
-            self._warn(len(config))
-        return _Call(session, kind, inputs, config)
+        config, inputs = pickle_arguments(
+            session, bound.args, bound.kwargs, numbers + keyword_numbers, self.__name__, tuple(self._numbers)
+        )
+        return make_call(session, sent, inputs, config)
 
     def _check_static(self, number: int, value: Any) -> None:
         setting = self._settings[number]
@@ -256,39 +276,32 @@ class Remote:
             if isinstance(item, DataObject) or (isinstance(item, Task) and item._kind.n_outputs == 1):
                 check_object(setting, item)
 
-    def _warn(self, size: int) -> None:
-        warnings.warn(
-            f"The arguments of a call of {self.__name__}() have {size >> 20} MiB; "
-            "pass large values as data objects: blob() or pickled()",
-            RainWarning,
-            stacklevel=4,
-        )
 
-
-def encode_options(
+def function_options(
     name: str,
-    function: bytes,
     *,
     load: bool = False,
     encode: list[str | None] | None = None,
     parameters: list[Any] | None = None,
     env: Mapping[str, str] | None = None,
     plain: str | None = None,
-) -> bytes:
-    """The configuration of a kind of task that calls a pickled function, as the executor reads it."""
-    options: dict[str, Any] = {
-        "name": name,
-        "function": function,
-        "path": [os.path.abspath(entry) for entry in sys.path],
-        "load": load,
-        "encode": encode,
-        "parameters": parameters,
-    }
+) -> dict[str, Any]:
+    """The configuration of a kind of task that calls a function, as the executor reads it, without the function."""
+    options: dict[str, Any] = {"name": name, "load": load, "encode": encode, "parameters": parameters}
     if env:
         options["env"] = env
     if plain:
         options["plain"] = plain
-    return _encode(options)
+    return options
+
+
+def _is_context(args: tuple[Any, ...]) -> bool:
+    """Whether the first argument is what a running task works with."""
+    if not args or type(args[0]).__name__ != "Context":
+        return False
+    from ..executor.context import Context
+
+    return isinstance(args[0], Context)
 
 
 @overload
@@ -326,12 +339,16 @@ def remote(
 
 
 def _evaluate(annotation: Any, function: FunctionType) -> Any:
-    """An annotation as a value, also where annotations are strings."""
-    if isinstance(annotation, str) and ("Input" in annotation or "Output" in annotation):
-        try:
-            return eval(annotation, function.__globals__)
-        except Exception as error:
-            raise RainException(
-                f"The annotation {annotation!r} of {function.__name__}() cannot be evaluated: {error}"
-            ) from None
-    return annotation
+    """An annotation as a value, also where annotations are strings; a string that sets nothing for Rain stays one."""
+    if not isinstance(annotation, str):
+        return annotation
+    names = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+    try:
+        return eval(annotation, function.__globals__, {name: cell.cell_contents for name, cell in names.items()})
+    except Exception as error:
+        # Many annotations are for type checkers only.
+        if _SETTING.search(annotation) is None:
+            return annotation
+        raise RainException(
+            f"The annotation {annotation!r} of {function.__name__}() cannot be evaluated: {error}"
+        ) from None

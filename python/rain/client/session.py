@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import threading
-from array import array
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
-from ..common.errors import CancelledException, RainException, SessionException, TaskException
+from ..common.errors import CancelledException, PickleException, RainException, SessionException, TaskException
 from . import active
 from .connection import RequestError
 from .data import DataObject
 from .fetching import Fetching
+from .function_table import FunctionTable, HiddenObject
 from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
 from .submit import Batch, upload_pieces
 from .task import Task
 from .waiting import Item, as_completed, as_items
 
 if TYPE_CHECKING:
+    from .capture import Capture
     from .client import Client
-    from .plain import PlainFunction
+    from .plain import PlainFunction, PlainOptions
     from .remote import Remote
+    from .task_function import TaskFunction
 
 _PLACE = re.compile(r"^task \d+\b.* failed on (governor \d+)$", re.DOTALL)
 
@@ -42,14 +47,24 @@ class Session:
         self._closed = False
         self._failed = False
         self._submitting = threading.RLock()
-        # All tasks, by id; those from _submitted_tasks on are not submitted.
-        self._tasks: list[Task] = []
+        # Tasks that are not submitted, and the others by id, without those that are forgotten.
+        self._new_tasks: list[Task] = []
+        self._submitted: dict[int, Task] = {}
+        # How many ids were given away.
         self._submitted_tasks = 0
         self._submitted_objects = 0
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
-        self._functions: dict[Remote, Kind] = {}
-        self._plain: dict[Any, PlainFunction] = {}
+        self._kind_count = 0
+        self._functions = FunctionTable(self)
+        # Options for plain functions that were used last, and the same ones checked.
+        self._plain_options: tuple[Any, PlainOptions | None] = (None, None)
+        # Another one for each submit.
+        self._batch = object()
+        # Large functions that were called again since the last submit, and what they were at the first call.
+        self._taken_once: dict[Remote, Capture] = {}
+        # The client's executor processes that the kinds of this session were sent for.
+        self._generation = ""
         # Of what is not submitted: constants, kept objects, tasks whose outputs were looked at, what has a spec.
         self._constants: list[DataObject] = []
         self._kept: list[DataObject] = []
@@ -64,13 +79,18 @@ class Session:
     @property
     def task_count(self) -> int:
         """The number of tasks that are not submitted."""
-        return len(self._tasks) - self._submitted_tasks
+        return len(self._new_tasks)
 
     @property
     def dataobj_count(self) -> int:
         """The number of data objects that are not submitted: constants and outputs of tasks."""
-        tasks = self._tasks[self._submitted_tasks :]
-        return len(self._constants) + sum(task._kind.n_outputs for task in tasks)
+        constants = sum(not isinstance(constant, HiddenObject) for constant in self._constants)
+        return constants + sum(task._kind.n_outputs for task in self._new_tasks)
+
+    @property
+    def _tasks(self) -> list[Task]:
+        """All tasks that are not forgotten, in the order of their ids."""
+        return [*self._submitted.values(), *self._new_tasks]
 
     def submit(self) -> None:
         """Send what was added since the last submit to the server, where it starts to run.
@@ -78,6 +98,9 @@ class Session:
         A submit that is refused changes nothing: its tasks and objects are still there, not submitted.
         """
         self._check_open()
+        taken_once, self._taken_once = self._taken_once, {}
+        for remote, captured in taken_once.items():
+            remote._check_taken_once(captured)
         with self._submitting:
             batch = Batch(self)
             try:
@@ -101,18 +124,21 @@ class Session:
     def discard(self) -> None:
         """Drop all tasks and objects that are not submitted, as after a submit that was refused."""
         with self._submitting:
-            del self._tasks[self._submitted_tasks :]
+            self._new_tasks.clear()
             for pending in (self._constants, self._kept, self._shown, self._specified):
                 pending.clear()
+            self._batch = object()
 
     def _withdraw(self, tasks: list[Task]) -> None:
         """Take out tasks that were made last and not submitted."""
         with self._submitting:
             gone = set(map(id, tasks))
-            start = self._submitted_tasks
-            self._tasks[start:] = [task for task in self._tasks[start:] if id(task) not in gone]
+            self._new_tasks[:] = [task for task in self._new_tasks if id(task) not in gone]
             self._shown[:] = [task for task in self._shown if id(task) not in gone]
-            self._kept[:] = [item for item in self._kept if id(item._task) not in gone]
+            hidden = {id(item) for task in tasks for item in task._inputs[len(task._shown_inputs) :]}
+            self._constants[:] = [constant for constant in self._constants if id(constant) not in hidden]
+            self._kept[:] = [item for item in self._kept if id(item._task) not in gone and id(item) not in hidden]
+            self._batch = object()
 
     def wait(self, items: Iterable[Item], progress: bool = False) -> None:
         """Wait until all of some tasks and objects are finished.
@@ -133,7 +159,7 @@ class Session:
         if not listed:
             return []
         reply = self._request("wait_some", self._columns(listed, "wait for"))
-        tasks, objects = (set(array("I", reply[name])) for name in ("tasks", "objects"))
+        tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
         return [item for item in listed if (item._id in tasks if isinstance(item, Task) else item._oid in objects)]
 
     def wait_all(self, progress: bool = False) -> None:
@@ -143,7 +169,7 @@ class Session:
             progress: Show a progress bar (needs the package tqdm).
         """
         if progress:
-            self._watch(list(self._tasks[: self._submitted_tasks]))
+            self._watch(list(self._submitted.values()))
         self._request("wait_all", {})
 
     def as_completed(self, items: Iterable[Item] | None = None, progress: bool = False) -> Iterator[Item]:
@@ -153,7 +179,7 @@ class Session:
             items: The tasks and objects (default: all tasks that are submitted).
             progress: Show a progress bar (needs the package tqdm).
         """
-        chosen = list(self._tasks[: self._submitted_tasks]) if items is None else as_items(items, "wait for")
+        chosen = list(self._submitted.values()) if items is None else as_items(items, "wait for")
         self._check_items(chosen, "wait for")
         return as_completed(chosen, progress)
 
@@ -170,7 +196,7 @@ class Session:
             The tasks that were cancelled; those that had finished before are not among them.
         """
         if tasks is None:
-            chosen = array("I", range(self._submitted_tasks)).tobytes()
+            chosen = to_column(list(self._submitted))
         else:
             listed = as_items(tasks, "cancel")
             for item in listed:
@@ -180,7 +206,9 @@ class Session:
         if not chosen:
             return []
         reply = self._request("cancel", {"tasks": chosen})
-        return [self._tasks[number] for number in array("I", reply["tasks"])]
+        # Calls of an executor may be forgotten meanwhile.
+        found = map(self._submitted.get, from_column(reply["tasks"]))
+        return [task for task in found if task is not None]
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
         """Make a task for each item of an iterable; several iterables give a function as many arguments.
@@ -202,7 +230,7 @@ class Session:
                 raise RainException(
                     f"Options of {function!r} are given where it is made: remote({next(iter(options))}=…)"
                 )
-            remote = function
+            remote: TaskFunction = function
         else:
             remote = self._plain_function(function, options)
         if not iterables:
@@ -212,7 +240,7 @@ class Session:
         except TypeError as error:
             raise RainException(f"map() goes through iterables: {error}") from None
         self._check_open()
-        return [remote._call_in(self, args, {}) for args in calls]
+        return remote._calls_in(self, calls)
 
     def fetch(self, dataobj: DataObject) -> DataInstance:
         """The content of an object that is kept; waits until it is finished."""
@@ -232,7 +260,7 @@ class Session:
                 raise RainException(f"Only data objects can be freed; use unkeep_outputs() of {dataobj!r}")
             if not dataobj._kept:
                 raise RainException(f"{dataobj!r} is not kept")
-        self._request("unkeep", {"objects": array("I", [dataobj._oid for dataobj in listed]).tobytes()})
+        self._request("unkeep", {"objects": to_column(dataobj._oid for dataobj in listed)})
         for dataobj in listed:
             assert isinstance(dataobj, DataObject)
             dataobj._kept = False
@@ -274,6 +302,14 @@ class Session:
     def __exit__(self, *exception: object) -> None:
         active.unbind(self)
         self.close()
+
+    def __del__(self) -> None:
+        # A session may be dropped while its tasks run, so that the client ends it.
+        if not self._closed and not self.client._connection.closed and not sys.is_finalizing():
+            warnings.warn(f"{self!r} was not closed; its objects stay until its client is", ResourceWarning, 2, self)
+
+    def __reduce__(self) -> Any:
+        raise PickleException(f"A session cannot be sent to a task: {self!r}")
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
@@ -326,18 +362,25 @@ class Session:
             self._kinds[key] = kind
         return kind
 
-    def _plain_function(self, function: Callable[..., Any], options: dict[str, Any]) -> PlainFunction:
-        from .plain import plain_function
+    def _plain_function(self, function: Callable[..., Any], options: Mapping[str, Any]) -> PlainFunction:
+        """A plain function as it is now, for calls with some options; the same dictionary has the same options."""
+        from .plain import PlainFunction, PlainOptions
 
-        key = (function, repr(sorted(options.items())))
-        try:
-            known = self._plain.get(key)
-        except TypeError:
-            # What cannot be hashed is made anew.
-            return plain_function(function, options)
-        if known is None:
-            known = self._plain[key] = plain_function(function, options)
-        return known
+        known, checked = self._plain_options
+        if known is not options or checked is None:
+            checked = PlainOptions.of(options)
+            self._plain_options = (options, checked)
+        return PlainFunction(function, checked)
+
+    def _let_go(self, objects: Iterable[DataObject]) -> None:
+        """Free kept objects, without waiting for the server's answer."""
+        freed = list(objects)
+        for item in freed:
+            item._kept = False
+        # When it fails, so do requests that matter.
+        with contextlib.suppress(RainException):
+            column = to_column(item._oid for item in freed)
+            self._start_request("unkeep", {"objects": column}, lambda reply, error: None)
 
     def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
         self._check_open()
@@ -366,10 +409,16 @@ class Session:
         for _ in as_completed(items, progress=True):
             pass
 
+    def _task(self, number: int) -> Task | None:
+        """The task with an id, also that of a submit that was refused; None if it is forgotten."""
+        task = self._submitted.get(number)
+        new = number - self._submitted_tasks
+        return self._new_tasks[new] if task is None and 0 <= new < len(self._new_tasks) else task
+
     def _exception(self, error: dict[str, Any]) -> RainException:
         message = error.get("message") or "unknown error"
         number = error.get("task")
-        task = self._tasks[number] if number is not None and number < len(self._tasks) else None
+        task = self._task(number) if number is not None else None
         if error.get("kind") in ("task", "session"):
             self._failed = True
         if error.get("kind") == "task":
@@ -396,7 +445,7 @@ class Session:
         self._check_items(listed, action)
         tasks = [item._id for item in listed if isinstance(item, Task)]
         objects = [item._oid for item in listed if isinstance(item, DataObject)]
-        return {"tasks": array("I", tasks).tobytes(), "objects": array("I", objects).tobytes()}
+        return {"tasks": to_column(tasks), "objects": to_column(objects)}
 
     def _check_items(self, items: Iterable[Any], action: str) -> None:
         self._check_open()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..common.columns import to_column
 from ..common.errors import RainException
 from .kind import Kind
 
@@ -29,12 +29,13 @@ class Batch:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.tasks: list[Task] = session._tasks[session._submitted_tasks :]
+        self.tasks: list[Task] = list(session._new_tasks)
         self.constants: list[DataObject] = list(session._constants)
         self.kept: list[DataObject] = list(session._kept)
         self.specified: list[Any] = list(session._specified)
         self.new_kinds: dict[Kind, int] = {}
         self.object_count = session._submitted_objects
+        self.generation: str = getattr(session.client, "_generation", "")
         self.uploads: list[tuple[int, bytes]] = []
         # Encoding makes many objects and no garbage; collections would look at all tasks in vain.
         collecting = gc.isenabled()
@@ -62,9 +63,18 @@ class Batch:
     def commit(self) -> None:
         """The submit was carried out."""
         session = self.session
+        first = session._submitted_tasks
         session._submitted_tasks += len(self.tasks)
+        session._submitted.update(zip(range(first, session._submitted_tasks), self.tasks))
+        # Another thread may have added to it.
+        del session._new_tasks[: len(self.tasks)]
         session._submitted_objects = self.object_count
+        if session._generation != self.generation:
+            session._generation = self.generation
+            session._kind_ids = {kind: number for kind, number in session._kind_ids.items() if not kind.process}
         session._kind_ids.update(self.new_kinds)
+        session._kind_count += len(self.new_kinds)
+        session._batch = object()
         for item in self.specified:
             if item._oid >= 0:
                 item._finish_spec()
@@ -103,22 +113,25 @@ class Batch:
             "session": self.session.session_id,
             "count": len(tasks),
             "kind": column(self._kind_numbers(kinds)),
-            "kinds": [kind.wire() for kind in self.new_kinds],
+            "kinds": [kind.wire(self.generation) for kind in self.new_kinds],
             "input_count": column(list(map(len, inputs))),
-            "inputs": array("I", [item._oid for items in inputs for item in items]).tobytes(),
+            "inputs": to_column([item._oid for items in inputs for item in items]),
             "first_output": column([task._oid if kind.n_outputs else NONE for task, kind in zip(tasks, kinds)]),
             "configs": configs,
             "config": column(config),
             "user": self._user(),
             "consts": self._consts(),
-            "keep": array("I", [kept._oid for kept in self.kept if kept._oid >= 0]).tobytes(),
+            "keep": to_column([kept._oid for kept in self.kept if kept._oid >= 0]),
         }
 
     def _kind_numbers(self, kinds: list[Kind]) -> list[int]:
         known = self.session._kind_ids
+        if self.session._generation != self.generation:
+            # Kinds for executor processes of an earlier generation are made known again, for new ones.
+            known = {kind: number for kind, number in known.items() if not kind.process}
         for kind in dict.fromkeys(kinds):
             if kind not in known:
-                self.new_kinds[kind] = len(known) + len(self.new_kinds)
+                self.new_kinds[kind] = self.session._kind_count + len(self.new_kinds)
         numbers = {**known, **self.new_kinds} if self.new_kinds else known
         return [numbers[kind] for kind in kinds]
 
@@ -174,4 +187,4 @@ def column(numbers: list[int]) -> bytes:
     """A column of the protocol: one number if all are equal."""
     if numbers and numbers.count(numbers[0]) == len(numbers):
         numbers = numbers[:1]
-    return array("I", numbers).tobytes()
+    return to_column(numbers)

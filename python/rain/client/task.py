@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 import msgspec
 
-from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput
+from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput, read_user
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
 from .active import active_session
 from .data import DataObject
-from .kind import Kind, OutputSpec, TaskOptions, check_labels
+from .kind import Kind, OutputSpec, TaskOptions, check_labels, whole_number
 from .output import Output
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Task:
     )
 
     TASK_TYPE: ClassVar[str] = ""
+    # How many of the inputs, at their end, the client has added itself: they hold arguments or a function.
+    _hidden: int = 0
 
     _session: Session
     _kind: Kind
@@ -130,7 +132,7 @@ class Task:
             code = frame.f_code
         self._code = code
         self._instruction = frame.f_lasti
-        session._tasks.append(self)
+        session._new_tasks.append(self)
 
     @property
     def session(self) -> Session:
@@ -151,8 +153,9 @@ class Task:
     def inputs(self) -> LabeledList[DataObject]:
         """The data objects that the task reads."""
         labels = [label or None for label in self._kind.input_labels]
-        labels += [None] * (len(self._inputs) - len(labels))
-        return LabeledList([as_object(item) for item in self._inputs], labels)
+        inputs = self._shown_inputs
+        labels += [None] * (len(inputs) - len(labels))
+        return LabeledList([as_object(item) for item in inputs], labels)
 
     @property
     def outputs(self) -> LabeledList[DataObject]:
@@ -180,7 +183,7 @@ class Task:
             return self._spec
         except AttributeError:
             pass
-        labels = self._kind.input_labels + ("",) * (len(self._inputs) - len(self._kind.input_labels))
+        labels = self._kind.input_labels + ("",) * (len(self._shown_inputs) - len(self._kind.input_labels))
         self._spec = TaskSpec(
             None,
             self._kind.task_type,
@@ -275,6 +278,11 @@ class Task:
         raise RainException(f"A task can only be passed to other tasks as an argument: {self.describe()}")
 
     @property
+    def _shown_inputs(self) -> tuple[TaskInput, ...]:
+        """The inputs that the user has given."""
+        return self._inputs[: len(self._inputs) - self._hidden] if self._hidden else self._inputs
+
+    @property
     def _data_type(self) -> DataType:
         return self._kind.outputs[0].data_type
 
@@ -292,13 +300,13 @@ class Task:
         session_id = self._session.session_id
         spec = self._spec
         spec.id = ID(session_id, self._id)
-        for spec_input, item in zip(spec.inputs, self._inputs):
+        for spec_input, item in zip(spec.inputs, self._shown_inputs):
             spec_input.id = ID(session_id, item._oid)
         spec.outputs = [ID(session_id, self._oid + index) for index in range(self._kind.n_outputs)]
         spec.freeze()
 
     def _set_info(self, info: dict[str, Any]) -> None:
-        user = info.get("user")
+        user, fault = read_user(info.get("user"))
         started = info.get("start_time")
         self._state = info.get("state", "")
         self._info = TaskInfo(
@@ -306,8 +314,8 @@ class Task:
             start_time=None if started is None else datetime.fromtimestamp(started, timezone.utc),
             duration=info.get("duration"),
             governor=info.get("governor"),
-            debug=info.get("debug") or "",
-            user=msgspec.json.decode(user) if user else None,
+            debug="\n".join(filter(None, (info.get("debug"), fault))),
+            user=user,
         )
         if self._state in ("finished", "failed", "cancelled"):
             self._info.freeze()
@@ -353,10 +361,11 @@ def as_object(item: TaskInput) -> DataObject:
 
 def output_specs(outputs: OutputDefinition) -> tuple[OutputSpec, ...]:
     """The outputs that a definition in one of the allowed forms means."""
-    if isinstance(outputs, int) and not isinstance(outputs, bool):
-        if outputs < 0:
-            raise RainException(f"A task cannot have {outputs} outputs")
-        return (OutputSpec("output"),) if outputs == 1 else (OutputSpec(),) * outputs
+    count = whole_number(outputs, -sys.maxsize, sys.maxsize)
+    if count is not None:
+        if count < 0:
+            raise RainException(f"A task cannot have {count} outputs")
+        return (OutputSpec("output"),) if count == 1 else (OutputSpec(),) * count
     return check_labels([output.spec() for output in as_outputs(outputs)])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Union
@@ -14,7 +13,7 @@ from ..common.errors import RainException
 from ..common.ids import DataType
 from .active import active_session
 from .execute import Execute
-from .kind import ONE_BLOB, Kind, OutputSpec, TaskOptions
+from .kind import ONE_BLOB, Kind, OutputSpec, TaskOptions, finite_number
 from .paths import check_absolute, check_disjoint, check_relative
 from .session import Session
 from .task import OutputDefinition, Task, TaskInput, as_inputs, output_specs
@@ -197,11 +196,12 @@ class Sleep(Task):
     def __init__(self, dataobj: TaskInput, timeout: float, *, name: str | None = None, priority: int = 0) -> None:
         session = active_session()
         inputs = as_inputs(session, (dataobj,))
-        if not isinstance(timeout, (int, float)) or not math.isfinite(timeout) or timeout < 0:
+        seconds = finite_number(timeout)
+        if seconds is None or seconds < 0:
             raise RainException(f"Sleep takes a number of seconds, not {timeout!r}")
         options: TaskOptions = {"priority": priority} if priority else {}
         kind = _one_output(session, self.TASK_TYPE, inputs[0]._data_type, inputs[0]._content_type, name, options)
-        self._place(session, kind, inputs, _encode({"seconds": float(timeout)}))
+        self._place(session, kind, inputs, _encode({"seconds": seconds}))
 
 
 class MakeDirectory(Task):

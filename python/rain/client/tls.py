@@ -44,11 +44,45 @@ class Credentials:
         return context
 
 
-def connect_tls(tcp: socket.socket, credentials: Credentials, name: str) -> socket.socket:
-    """Shake hands over a connected socket; a plain socket whose bytes travel encrypted.
+class Carrier:
+    """A thread that has an encrypted socket and carries bytes between it and a plain one.
 
     An ``ssl.SSLSocket`` must not be read and written by two threads at once, and an interrupted call may lose bytes.
     So one thread in the background has it, and the client uses one end of a socket pair as it uses any other socket.
+    """
+
+    def __init__(self, encrypted: ssl.SSLSocket, plain: socket.socket) -> None:
+        encrypted.setblocking(False)
+        plain.setblocking(False)
+        self._encrypted = encrypted
+        self._plain = plain
+        self._selector = selectors.DefaultSelector()
+        # What the encrypted connection broke with; empty if it did not, or was closed by the other side.
+        self.trouble = ""
+        threading.Thread(target=self._run, name="rain-tls", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            with self._encrypted, self._plain, self._selector:
+                try:
+                    _carry_all(self._encrypted, self._plain, self._selector)
+                except OSError as error:
+                    # Told before the plain socket is closed.
+                    self.trouble = error.strerror or str(error)
+        except OSError:
+            return
+
+    def forked(self) -> None:
+        """In a child: let go of the sockets, on which the parent's thread goes on."""
+        for ours in (self._encrypted, self._plain, self._selector):
+            with contextlib.suppress(OSError):
+                ours.close()
+
+
+def connect_tls(tcp: socket.socket, credentials: Credentials, name: str) -> tuple[socket.socket, Carrier]:
+    """Shake hands over a connected socket; a plain socket whose bytes travel encrypted, and what carries them.
+
+    The carrier ends when the plain socket is closed, or when nobody has it any more.
     """
     try:
         encrypted = credentials.context(_PROTOCOL).wrap_socket(tcp, server_hostname=_SERVER_NAME)
@@ -59,11 +93,8 @@ def connect_tls(tcp: socket.socket, credentials: Credentials, name: str) -> sock
             f"The server at {name} and the access file {credentials.path} do not belong together, "
             f"or it is no Rain server: {reason}"
         ) from None
-    encrypted.setblocking(False)
     ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    threading.Thread(target=_pump, args=(encrypted, theirs), name="rain-tls", daemon=True).start()
-    return ours
+    return ours, Carrier(encrypted, theirs)
 
 
 class _Way:
@@ -75,24 +106,23 @@ class _Way:
         self.ended = False
 
 
-def _pump(encrypted: ssl.SSLSocket, plain: socket.socket) -> None:
+def _carry_all(encrypted: ssl.SSLSocket, plain: socket.socket, selector: selectors.BaseSelector) -> None:
     """Carry bytes both ways until either side ends."""
     up, down = _Way(), _Way()
-    with contextlib.suppress(OSError), selectors.DefaultSelector() as selector, encrypted, plain:
-        selector.register(encrypted, selectors.EVENT_READ)
-        selector.register(plain, selectors.EVENT_READ)
-        while not down.ended or down.bytes:
-            moved = _carry(encrypted, plain, down)
-            moved = _carry(plain, encrypted, up) or moved
-            if up.ended and not up.bytes:
-                return
-            if not moved:
-                # TLS may have to read in order to write, and the other way round: it is woken too often then.
-                for end, in_way, out_way in ((encrypted, down, up), (plain, up, down)):
-                    events = selectors.EVENT_READ if not in_way.bytes and not in_way.ended else 0
-                    events |= selectors.EVENT_WRITE if out_way.bytes else 0
-                    selector.modify(end, events or selectors.EVENT_READ)
-                selector.select()
+    selector.register(encrypted, selectors.EVENT_READ)
+    selector.register(plain, selectors.EVENT_READ)
+    while not down.ended or down.bytes:
+        moved = _carry(encrypted, plain, down)
+        moved = _carry(plain, encrypted, up) or moved
+        if up.ended and not up.bytes:
+            return
+        if not moved:
+            # TLS may have to read in order to write, and the other way round: select() may return too often.
+            for end, in_way, out_way in ((encrypted, down, up), (plain, up, down)):
+                events = selectors.EVENT_READ if not in_way.bytes and not in_way.ended else 0
+                events |= selectors.EVENT_WRITE if out_way.bytes else 0
+                selector.modify(end, events or selectors.EVENT_READ)
+            selector.select()
 
 
 def _carry(source: socket.socket, target: socket.socket, way: _Way) -> bool:

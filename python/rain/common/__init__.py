@@ -4,8 +4,10 @@ from . import attributes, content_type
 from .data_instance import DataInstance
 from .errors import (
     CancelledException,
+    ConnectionLost,
     LabelException,
     RainException,
+    RainTimeout,
     RainWarning,
     SessionException,
     TaskException,
@@ -16,11 +18,13 @@ from .labeled_list import LabeledList
 __all__ = [
     "ID",
     "CancelledException",
+    "ConnectionLost",
     "DataInstance",
     "DataType",
     "LabelException",
     "LabeledList",
     "RainException",
+    "RainTimeout",
     "RainWarning",
     "SessionException",
     "TaskException",

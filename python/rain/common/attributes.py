@@ -2,15 +2,107 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
 
 from .errors import RainException
 from .ids import ID, DataType
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+
+class FrozenException(RainException, TypeError):
+    """What cannot be changed was to be changed."""
+
+
+def _refuse_change(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    raise FrozenException("Attributes that are final cannot be changed; copy.deepcopy() makes a copy that can be")
+
+
+class FrozenDict(dict[Any, Any]):
+    """A dictionary that cannot be changed, nor anything in it; copies of it can."""
+
+    __slots__ = ()
+
+    __setitem__ = __delitem__ = __ior__ = _refuse_change
+    clear = pop = popitem = setdefault = update = _refuse_change
+
+    def __copy__(self) -> dict[Any, Any]:
+        return dict(self)
+
+    copy = __copy__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return _thawed(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen, (_thawed(self),)
+
+
+class FrozenList(list[Any]):
+    """A list that cannot be changed, nor anything in it; copies of it can."""
+
+    __slots__ = ()
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse_change
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse_change
+
+    def __copy__(self) -> list[Any]:
+        return list(self)
+
+    copy = __copy__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return _thawed(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen, (_thawed(self),)
+
+
+def frozen(value: Any) -> Any:
+    """A value of the kind that JSON can hold, with all that is in it, so that nothing can be changed."""
+    if isinstance(value, (FrozenDict, FrozenList)):
+        return value
+    if isinstance(value, Mapping):
+        return FrozenDict((name, frozen(item)) for name, item in value.items())
+    if isinstance(value, tuple):
+        return tuple(map(frozen, value))
+    return FrozenList(map(frozen, value)) if isinstance(value, list) else value
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, FrozenDict):
+        return {name: _thawed(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_thawed, value))
+    return [_thawed(item) for item in value] if isinstance(value, FrozenList) else value
+
+
+def read_user(text: str | None, *, final: bool = True) -> tuple[dict[str, Any], str]:
+    """What is in the text of ``user`` attributes; if it is not a JSON object: nothing, and what is wrong with it.
+
+    Executors in any language write these attributes. A fault in them must not hide the content that they belong to.
+
+    Args:
+        text: What came; None or empty where there are no attributes.
+        final: Whether the result is one that cannot be changed.
+    """
+    if not text:
+        return {}, ""
+    try:
+        user = msgspec.json.decode(text)
+        if isinstance(user, dict):
+            return (frozen(user) if final else user), ""
+    except (ValueError, RecursionError) as error:
+        why = f"they are not JSON that can be read: {error}"
+    else:
+        why = f"they are a JSON value of type {type(user).__name__}, and not an object"
+    shown = text if len(text) <= 200 else f"{text[:200]}..."
+    return {}, f"The user attributes that came with this were dropped, because {why}: {shown!a}"
 
 
 class Attributes:
@@ -27,8 +119,24 @@ class Attributes:
 
     def freeze(self) -> None:
         """Refuse changes from now on."""
-        self.user = MappingProxyType(self.user)
+        self.user = frozen(self.user)
         self._frozen = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("_frozen", *self._fields)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # What is final stays so in the copy: only `user` by itself becomes something that can be changed.
+        clone = object.__new__(type(self))
+        memo[id(self)] = clone
+        clone.__setstate__({name: copy.deepcopy(value, memo) for name, value in self.__getstate__().items()})
+        if self._frozen:
+            object.__setattr__(clone, "user", frozen(clone.user))
+        return clone
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The debug log may be added to at any time.
@@ -39,8 +147,10 @@ class Attributes:
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields if getattr(self, name))
-        return f"{type(self).__name__}({shown})"
+        values = ((name, getattr(self, name)) for name in self._fields)
+        # Numbers are shown also when they are 0, which is the name of a governor.
+        shown = (f"{name}={value!r}" for name, value in values if value is not None and (value or value == 0))
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class TaskSpecInput:

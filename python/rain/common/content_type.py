@@ -93,13 +93,13 @@ def decode_value(data: Any, name: str | None) -> Any:
 
 def _encode(value: Any, name: str) -> bytes:
     if name == "pickle":
-        import pickle
+        from .pickling import dump
 
-        return pickle.dumps(value, protocol=5)
+        return dump(value)
     if name == "cloudpickle":
-        import cloudpickle
+        from .by_value import dump_by_value
 
-        return bytes(cloudpickle.dumps(value, protocol=5))
+        return dump_by_value(value)
     if name == "json":
         import json
 
@@ -107,7 +107,9 @@ def _encode(value: Any, name: str) -> bytes:
     if name == "cbor":
         return bytes(_optional("cbor2", "cbor").dumps(value))
     if name == "arrow":
-        return _encode_arrow(value)
+        from .arrow import encode_arrow
+
+        return encode_arrow(_optional("pyarrow", "arrow"), value)
     if name == "text" or name.startswith("text-"):
         if not isinstance(value, str):
             raise RainException(f"Only a str can be encoded as {name!r}, not {type(value).__name__}")
@@ -127,27 +129,14 @@ def _decode(data: Any, name: str | None) -> Any:
     if name == "cbor":
         return _optional("cbor2", "cbor").loads(bytes(data))
     if name == "arrow":
-        ipc = _optional("pyarrow", "arrow").ipc
-        return ipc.open_stream(data).read_all()
+        from .arrow import decode_arrow
+
+        return decode_arrow(_optional("pyarrow", "arrow"), data)
     if name == "text" or (name and name.startswith("text-")):
         return str(data, text_encoding(name))
     if not name:
         raise RainException("An object without a content type cannot be loaded; use get_bytes()")
     raise RainException(f"Rain does not know how to load content type {name!r}; use get_bytes()")
-
-
-def _encode_arrow(value: Any) -> bytes:
-    arrow = _optional("pyarrow", "arrow")
-    if isinstance(value, arrow.RecordBatch):
-        value = arrow.Table.from_batches([value])
-    elif isinstance(value, dict):
-        value = arrow.table(value)
-    elif not isinstance(value, arrow.Table):
-        value = arrow.Table.from_pandas(value)
-    sink = arrow.BufferOutputStream()
-    with arrow.ipc.new_stream(sink, value.schema) as stream:
-        stream.write_table(value)
-    return bytes(sink.getvalue())
 
 
 def _optional(module: str, name: str) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import msgspec
-
-from .attributes import ObjectInfo, ObjectSpec
+from .attributes import ObjectInfo, ObjectSpec, read_user
 from .content_type import check_content_type, decode_value, text_encoding
 from .errors import RainException
 from .ids import ID, DataType
@@ -71,8 +69,8 @@ class DataInstance:
     def info(self) -> ObjectInfo:
         """The attributes of the content; ``info.user`` may be filled in an instance that a remote function returns."""
         if self._info is None:
-            user = msgspec.json.decode(self._user_json) if self._user_json else None
-            self._info = ObjectInfo(size=self._size, content_type=self.content_type, user=user)
+            user, fault = read_user(self._user_json, final=False)
+            self._info = ObjectInfo(size=self._size, content_type=self.content_type, debug=fault, user=user)
         return self._info
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 
@@ -31,6 +32,18 @@ class TaskException(SessionException):
         self.task = task
         self.error = error
         self.debug = debug
+
+
+class RainTimeout(RainException, TimeoutError):
+    """The ``timeout=`` of a wait or a request is over. What was waited for goes on, and so can the session."""
+
+
+class ConnectionLost(RainException, ConnectionError):
+    """There is no connection to the server: it cannot be reached, or the connection to it broke."""
+
+
+class PickleException(RainException, pickle.PicklingError):
+    """A function or an argument cannot be pickled, so it cannot be sent."""
 
 
 class CancelledException(RainException):

@@ -1,72 +1,97 @@
-"""A file that is read through a memory mapping, or into bytes."""
+"""A file that is read into bytes, or through a memory mapping where it is large."""
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 
 from .errors import RainException
 from .large_bytes import LARGE, read_large
+from .mapping import map_file
+
+# Reading a smaller file is quicker than mapping it, and a process can have some 65,000 mappings only.
+MAPPED_BYTES_MIN = 256 << 10
 
 
 class MappedFile:
-    """A read-only file: mapped when it is first looked at, copied into bytes at most once.
+    """A read-only file: read when it is first looked at, as a mapping if it is large; copied into bytes at most once.
 
-    Once it was opened, the content stays there also when the file is removed.
+    Any number of threads may look at it, and any number of such files may be there: none has a descriptor between two
+    calls. Once it was read, the content stays there also when the file is removed.
     """
 
-    __slots__ = ("_bytes", "_fd", "_view", "path")
+    __slots__ = ("_bytes", "_view", "path")
 
     def __init__(self, path: str) -> None:
         self.path: str | None = path
-        self._fd = -1
+        # Threads that are here at the same time may both set these; the contents are equal.
         self._view: memoryview | None = None
         self._bytes: bytes | None = None
 
-    def open(self) -> int:
-        """Open the file, if it is not open; returns the file descriptor."""
-        if self._fd < 0:
-            assert self.path is not None
-            try:
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise RainException(f"The data in {self.path} cannot be read: {error.strerror}") from None
-        return self._fd
-
     def detach(self) -> None:
-        """Open the file and forget its path, where it need not stay."""
-        self.open()
+        """Read or map the file and forget its path, where it need not stay."""
+        self.view()
         self.path = None
 
     def view(self) -> memoryview:
-        """The content of the file, without a copy."""
+        """The content of the file, without a copy if it is large."""
         if self._view is None:
-            fd = self.open()
-            size = os.fstat(fd).st_size
-            self._view = memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ) if size else b"")
-            self._close()
+            self._load(MAPPED_BYTES_MIN)
+            assert self._view is not None
         return self._view
 
     def bytes(self) -> bytes:
         """The content of the file as bytes."""
         if self._bytes is None:
             if self._view is None:
-                fd = self.open()
-                size = os.fstat(fd).st_size
-                if size >= LARGE:
-                    self._bytes = read_large(fd, size)
-            if self._bytes is None:
-                self._bytes = bytes(self.view())
-            elif self._view is None:
-                # One copy is enough for both.
-                self._view = memoryview(self._bytes)
-                self._close()
+                # One copy is enough for both, and reading is quicker than copying from a mapping.
+                self._load(None)
+            else:
+                self._bytes = bytes(self._view)
+            assert self._bytes is not None
         return self._bytes
 
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+    def _load(self, mapped_from: int | None) -> None:
+        """Map the file if it has that many bytes, else read it."""
+        path = self.path
+        assert path is not None
+        try:
+            with open(path, "rb", buffering=0) as file:
+                fd = file.fileno()
+                size = os.fstat(fd).st_size
+                view = _map(fd, size) if mapped_from is not None and size >= mapped_from else None
+                if view is None:
+                    content = _read(fd, size)
+                    self._bytes = content
+                    view = memoryview(content)
+                self._view = view
+        except OSError as error:
+            hint = ""
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                hint = " (close some, or raise the limit: ulimit -n)"
+            raise RainException(f"The data in {path} cannot be read: {error.strerror or error}{hint}") from None
 
-    def __del__(self) -> None:
-        self._close()
+
+def _map(fd: int, size: int) -> memoryview | None:
+    """The file as a mapping; None where it has to be read instead."""
+    try:
+        return map_file(fd, size)
+    except OSError as error:
+        # There are as many mappings as a process can have.
+        if error.errno == errno.ENOMEM:
+            return None
+        raise
+
+
+def _read(fd: int, size: int) -> bytes:
+    content = read_large(fd, size) if size >= LARGE else None
+    if content is not None:
+        return content
+    pieces = []
+    position = 0
+    while position < size:
+        pieces.append(os.pread(fd, size - position, position))
+        if not pieces[-1]:
+            raise OSError(f"it has become shorter while it was read: {position} of {size} bytes")
+        position += len(pieces[-1])
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -28,8 +28,10 @@ def main() -> int:
 
     if absent:
         del sys.modules["typing_extensions"]
+    from . import main_module
     from .executor import Executor
 
+    main_module.install()
     Executor(fd, directory).run()
     return 0
 

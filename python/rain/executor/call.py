@@ -24,6 +24,11 @@ from .workdir import Workdir, remove
 
 INLINE_OUTPUT = 64 << 10
 
+# First bytes of configurations: of maps of MessagePack, up to those of arrays, and of pickles.
+_MAP = 0x81
+_ARRAY = 0x90
+_PICKLE = 0x80
+
 _decode = msgspec.msgpack.Decoder().decode
 
 
@@ -93,17 +98,10 @@ class Call:
         return self._run()
 
     def _run(self) -> list[Any]:
-        config = self.config
         if self.function.plain is not None:
             return [(self._source(run_plain(self)), None, None)]
-        if not config:
-            result = self.function.call(self.context)
-        elif config[0] == 0x80:
-            args, kwargs = self._unpickle(config)
-            result = self.function.call(self.context, *args, **kwargs)
-        else:
-            args = self._decode(config)
-            result = self.function.call(self.context, *args)
+        args, kwargs = self.arguments()
+        result = self.function.call(self.context, *args, **kwargs)
         if self.function.simple and type(result) is bytes and len(result) <= INLINE_OUTPUT:
             return [(result, None, None)]
         taken = [self._output(value, number) for number, value in enumerate(self._results(result))]
@@ -115,13 +113,42 @@ class Call:
         return taken
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """The positional and the keyword arguments, with data where data objects were passed."""
-        config = self.config
+        """Load the function; returns positional and keyword arguments, with data where data objects were passed."""
+        config: bytes | memoryview | None = self.config
+        if config and _MAP <= config[0] < _ARRAY:
+            config = self._open(config)
+        else:
+            self.function.prepare()
         if not config:
             return [], {}
-        return self._unpickle(config) if config[0] == 0x80 else (self._decode(config), {})
+        return self._unpickle(config) if config[0] == _PICKLE else (self._decode(config), {})
 
-    def _decode(self, config: bytes) -> list[Any]:
+    def _open(self, config: bytes | memoryview) -> bytes | memoryview | None:
+        """Load the function, and return the arguments, where one of them has come in a way of its own.
+
+        The configuration is a map then: ``args`` and ``function`` are bytes, or the number of the input that has them.
+        These inputs come after those that the user has given.
+        """
+        options = _decode(config)
+        given = self.inputs
+        numbers = [item for item in (options.get("args"), options.get("function")) if type(item) is int]
+        if numbers:
+            self.inputs = given[: min(numbers)]
+        args: bytes | memoryview | int | None = options.get("args")
+        if type(args) is int:
+            args = _content(given[args])
+        assert not isinstance(args, int)
+        code = options.get("function")
+        if code is not None:
+            take = (lambda: _content(given[code])) if type(code) is int else (lambda: code)
+            self.function.prepare_with(take, options.get("digest"))
+        elif args and _MAP <= args[0] < _ARRAY:
+            return self._open(args)
+        else:
+            self.function.prepare()
+        return args
+
+    def _decode(self, config: bytes | memoryview) -> list[Any]:
         args: list[Any]
         args, positions = _decode(config)
         for number, position in enumerate(positions):
@@ -194,15 +221,16 @@ class Call:
             self.instances[number] = instance
         return instance
 
-    def _unpickle(self, config: bytes) -> tuple[list[Any], dict[str, Any]]:
-        loader = _ArgumentUnpickler(io.BytesIO(config), self)
+    def _unpickle(self, config: bytes | memoryview) -> tuple[list[Any], dict[str, Any]]:
+        loader = _ArgumentUnpickler(io.BytesIO(config) if isinstance(config, bytes) else _Reader(config), self)
         try:
             count, names = loader.load()
             args = [loader.load() for _ in range(count)]
             return args, {name: loader.load() for name in names}
         except (RainException, InputFailed):
             raise
-        except Exception as error:
+        # Also what a class of the client's raises to leave.
+        except BaseException as error:
             raise RainException(
                 f"The arguments of {self.function.name}() cannot be unpickled: {type(error).__name__}: {error}"
             ) from error
@@ -282,8 +310,40 @@ class Call:
         return bytes(data) if size <= INLINE_OUTPUT else self.workdir.write(data)
 
 
+def _content(given: list[Any]) -> bytes | memoryview:
+    """The content of an input that the user does not see; a large one is mapped."""
+    source = given[0]
+    return source if type(source) is bytes else MappedFile(source).view()
+
+
+class _Reader:
+    """Reads a buffer like a file, without copying it first."""
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer = buffer
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        start = self._position
+        self._position += size
+        return bytes(self._buffer[start : self._position])
+
+    def readinto(self, target: Any) -> int:
+        """Fill a buffer with the next bytes."""
+        start = self._position
+        part = self._buffer[start : start + len(target)]
+        target[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+    def readline(self) -> bytes:
+        """The next line; only the oldest form of pickles has lines."""
+        raise RainException("This is not a pickle of a current protocol")
+
+
 class _ArgumentUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, call: Call) -> None:
+    def __init__(self, file: io.BytesIO | _Reader, call: Call) -> None:
         super().__init__(file)
         self._call = call
 

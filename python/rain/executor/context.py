@@ -59,7 +59,8 @@ class Context:
     @property
     def function(self) -> Callable[..., Any]:
         """The function that is running."""
-        return self._call.function.call
+        function: Callable[..., Any] = self._call.function.call
+        return function
 
     def debug(self, message: Any, *args: Any) -> None:
         """Write a message to the debug stream of the task; arguments are put in as :meth:`str.format` does,

@@ -111,6 +111,8 @@ class Executor:
         if kind is None:
             raise RainException(f"Kind {kind_id} is not defined")
         function = self._functions[kind_id] = Function(kind)
+        # The function has what is needed of it.
+        del self._kinds[kind_id]
         return function
 
     def _failure(self, call: Call | None, error: BaseException) -> dict[str, str]:

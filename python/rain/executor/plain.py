@@ -1,14 +1,15 @@
 """Calls of plain functions, which know nothing of Rain: values in, a pickled value out.
 
-With the mode ``"value"`` the output is the pickled result. With ``"outcome"`` the task does not fail with the function:
-the output is the pickle of ``(result, None, "")``, or of ``(None, exception, traceback)``.
+With the mode ``"value"`` the output is the pickled result, and the task fails with the function. With ``"outcome"`` it
+never does: the output is the pickle of an outcome, ``(True, result)`` or ``(False, failure)``.
 """
 
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..common import pickling
 from ..common.errors import RainException
 
 if TYPE_CHECKING:
@@ -16,13 +17,28 @@ if TYPE_CHECKING:
     from .call import Call
 
 
+class Failure(NamedTuple):
+    """An exception on its way to who waits for it: what can always be read, and itself where it can be pickled.
+
+    Attributes:
+        name: The name of its type.
+        text: Its message.
+        traceback: Type, message and traceback, for people.
+        pickled: The pickle of the exception and its ``args``; None if they cannot be pickled.
+    """
+
+    name: str
+    text: str
+    traceback: str
+    pickled: bytes | None
+
+
 class InputFailed(Exception):
     """A call that this one gets its argument from has raised."""
 
-    def __init__(self, error: BaseException, traceback: str) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.traceback = traceback
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
 def run_plain(call: Call) -> bytes:
@@ -33,34 +49,41 @@ def run_plain(call: Call) -> bytes:
         return dump(function.call(*args, **kwargs), function.name)
     try:
         args, kwargs = call.arguments()
-        outcome: tuple[Any, BaseException | None, str] = (function.call(*args, **kwargs), None, "")
-        return dump(outcome, function.name)
-    except Exception as caught:
-        from .executor import describe_error
+        return dump((True, function.call(*args, **kwargs)), function.name)
+    except InputFailed as caught:
+        failure = caught.failure
+    # SystemExit and the like, too, are what this one call has come to.
+    except BaseException as caught:
+        failure = failure_of(caught)
+    return pickle.dumps((False, failure), protocol=5)
 
-        error: BaseException = caught
-        if isinstance(caught, InputFailed):
-            error, text = caught.error, caught.traceback
-        else:
-            text = describe_error(caught)
-        try:
-            return dump((None, error, text), function.name)
-        except RainException:
-            # An exception that cannot be pickled is told in words.
-            return dump((None, RainException(text.partition("\n")[0]), text), function.name)
+
+def failure_of(error: BaseException) -> Failure:
+    """An exception in the form in which it travels."""
+    from .executor import describe_error
+
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException:
+        text = "(the text of the error cannot be shown)"
+    try:
+        traceback = describe_error(error)
+    except BaseException:
+        traceback = f"{name}: {text}"
+    try:
+        pickled = dump((error, error.args), name)
+    except BaseException:
+        pickled = None
+    return Failure(name, text, traceback, pickled)
 
 
 def dump(value: Any, name: str) -> bytes:
     """Pickle a value, the quick way where this is possible."""
     try:
-        return pickle.dumps(value, protocol=5)
-    except Exception:
-        import cloudpickle
-
-        try:
-            return bytes(cloudpickle.dumps(value, protocol=5))
-        except Exception as error:
-            raise RainException(f"The result of {name}() cannot be pickled: {type(error).__name__}: {error}") from None
+        return pickling.dump(value)
+    except Exception as error:
+        raise RainException(f"The result of {name}() cannot be pickled: {type(error).__name__}: {error}") from None
 
 
 def value_of(instance: DataInstance) -> Any:
@@ -68,9 +91,9 @@ def value_of(instance: DataInstance) -> Any:
     return instance.load() if instance.content_type else instance.get_bytes()
 
 
-def result_of(outcome: tuple[Any, BaseException | None, str]) -> Any:
+def result_of(outcome: tuple[bool, Any]) -> Any:
     """The result of another call that is passed as an argument."""
-    result, error, traceback = outcome
-    if error is not None:
-        raise InputFailed(error, traceback)
+    succeeded, result = outcome
+    if not succeeded:
+        raise InputFailed(result)
     return result

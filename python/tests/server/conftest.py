@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from gates import Gate
 from real_cluster import Cluster, new_cluster, new_hosts
 from real_server import RainServer, running_server
 
@@ -43,3 +45,8 @@ def cluster() -> Iterator[Cluster]:
 def hosts() -> Iterator[list[str]]:
     with new_hosts() as names:
         yield names
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ import msgspec
 import pytest
 from real_cluster import PATIENCE, Cluster, joined, new_cluster, run
 
-from rain.client import Client, Executor, RainException, Session, Task, blob, directory, remote, tasks
+from rain.client import Client, Executor, RainException, RainTimeout, Session, Task, blob, directory, remote, tasks
 from rain.client.direct import DirectFetch
 from rain.client.tls import Credentials
 
@@ -355,6 +356,73 @@ def test_what_ends_too_early_is_asked_of_the_server(cluster: Cluster, tmp_path: 
             direct._shunned.clear()
         header, data = direct.fetch([governor.place], 1, 7)
         assert (header["size"], data) == (4, b"good")
+
+
+GOOD_HEADER = {"size": 4, "length": 4, "data_type": 0, "content_type": None}
+MALFORMED: list[Any] = [
+    None,
+    "ok",
+    ["ok", 0],
+    ["ok", 0, {}, 1],
+    ["ok", 0, None],
+    ["ok", 0, {}],
+    *(
+        ["ok", 0, {**GOOD_HEADER, "size": size, "length": size}]
+        for size in (-1, 2**62, 2**63, 2**64 - 1, "4", True, 4.0)
+    ),
+    ["ok", 0, {**GOOD_HEADER, "size": 5}],
+    ["ok", 0, {"size": 4, "length": 4}],
+]
+
+
+def test_malformed_answers_mean_that_the_server_is_asked(cluster: Cluster, tmp_path: Path) -> None:
+    answers = list(MALFORMED)
+
+    def say_next(client: ssl.SSLSocket) -> None:
+        body = msgspec.msgpack.encode(answers[0])
+        client.sendall(len(body).to_bytes(4, "little") + body + b"more")
+
+    with fake_governor(cluster, tmp_path, say_next) as (governor, direct):
+        while answers:
+            assert direct.fetch([governor.place], 1, 7) is None, answers[0]
+            del answers[0]
+            direct._shunned.clear()
+        assert governor.clients == len(MALFORMED)
+        answers = [["ok", 0, GOOD_HEADER]]
+        assert direct.fetch([governor.place], 1, 7) == (GOOD_HEADER, b"more")
+
+
+@pytest.mark.parametrize("said", [b"", b"half"], ids=["silent", "in the middle"])
+def test_who_does_not_answer_is_not_waited_for_without_end(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    over = threading.Event()
+
+    def stall(client: ssl.SSLSocket) -> None:
+        if said:
+            say(client, 1000, said)
+        over.wait(PATIENCE)
+
+    tls = credentials(cluster)
+    governor = FakeGovernor(tls, tmp_path, stall)
+    # As the place of the server, of which more is to be expected.
+    monkeypatch.setattr("rain.client.direct._SERVER_NAME", "governor.rain")
+    direct = DirectFetch(("127.0.0.1", governor.place[1]), Credentials(tls, str(cluster.access)))
+    try:
+        with pytest.raises(RainTimeout):
+            direct.fetch([], 1, 7, time.monotonic() + 0.2)
+        # It was the user who did not want to wait longer.
+        assert direct._shunned == {}
+        over.set()
+        over.clear()
+        monkeypatch.setattr("rain.client.direct._BROUGHT_SECONDS", 0.2)
+        monkeypatch.setattr("rain.client.direct._STALLED_SECONDS", 0.5)
+        assert direct.fetch([], 1, 7) is None
+        assert list(direct._shunned) == [("127.0.0.1", governor.place[1])]
+    finally:
+        over.set()
+        direct.close()
+        governor.close()
 
 
 def test_an_interrupted_fetch_leaves_nothing_behind(cluster: Cluster, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from real_server import PROGRAM, runtime_directory
 
-from rain.client import Client, Executor, RainException, blob, tasks
+from rain.client import Client, ConnectionLost, Executor, RainException, blob, tasks
+from rain.client import client as client_module
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f"There is no program {PROGRAM}")
 
@@ -161,6 +163,74 @@ def test_a_killed_server(runtime: Path) -> None:
         # Another client gets another server.
         with Client(cpus=1) as other:
             assert work(other) == b"at work"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KeyboardInterrupt, KeyboardInterrupt),
+        (ConnectionLost("no answer"), ConnectionLost),
+        (RainException("wrong"), RainException),
+        (MemoryError, MemoryError),
+    ],
+    ids=["interrupt", "connection", "other", "memory"],
+)
+def test_a_client_that_fails_leaves_the_server_of_others_alone(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, error: Any, kind: type[BaseException]
+) -> None:
+    monkeypatch.setattr("rain.client.private.END_SECONDS", 0.1)
+    connect = client_module.Connection
+
+    def fail(*arguments: object) -> NoReturn:
+        raise error
+
+    with Client(cpus=1) as first:
+        server = first._private
+        assert server is not None
+        monkeypatch.setattr(client_module, "Connection", fail)
+        with pytest.raises(kind):
+            Client(cpus=1)
+        assert list(server.users) == [first] and server.alive
+        assert work(first) == b"at work"
+        monkeypatch.setattr(client_module, "Connection", connect)
+        with Client(cpus=1) as second:
+            assert second._private is server
+        assert work(first) == b"at work"
+    assert not server.alive
+    assert list(runtime.iterdir()) == []
+    # A server that was started for the client that fails ends with it.
+    monkeypatch.setattr(client_module, "Connection", fail)
+    with pytest.raises(kind):
+        Client(cpus=1)
+    assert list(runtime.iterdir()) == []
+
+
+FEW_DESCRIPTORS = """
+import resource
+from rain.client import Client, RainException
+from test_private import work
+with Client(cpus=1) as first:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    try:
+        Client(cpus=1)
+    except RainException as error:
+        print(error)
+    print(work(first))
+"""
+
+
+def test_a_client_without_a_descriptor(runtime: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    said, worked = ran.stdout.splitlines() or [ran.stderr, ""]
+    assert "Too many open files" in said and worked == "b'at work'", ran.stderr
+    assert list(runtime.iterdir()) == []
 
 
 def test_the_first_example_of_the_documentation(runtime: Path, tmp_path: Path) -> None:

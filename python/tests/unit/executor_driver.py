@@ -14,6 +14,9 @@ from fake_server import frame
 
 from rain.client import Remote, Session, remote
 
+# A governor gives larger content as a file.
+INLINE = 64 << 10
+
 
 class NoClient:
     """The client of a session that is never submitted."""
@@ -79,8 +82,18 @@ class Driver:
             kind_id = self.kinds[task._kind] = len(self.kinds)
             self.send(["define", kind_id, task._kind.wire()])
         self.calls += 1
+        # What the client has put into objects.
+        hidden = [self._content(item) for item in task._inputs[len(task._shown_inputs) :]]
         extra = {"governor": 3, "outputs": 100, **({"user": user} if user else {})}
-        self.send(["call", self.calls, kind_id, [5, 40 + self.calls], task._config, inputs or [], extra])
+        self.send(["call", self.calls, kind_id, [5, 40 + self.calls], task._config, [*(inputs or []), *hidden], extra])
+
+    def _content(self, item: Any) -> list[Any]:
+        content = item._content
+        if len(content) <= INLINE:
+            return [content, None, 0, len(content), 0, None]
+        path = self.directory.parent / f"content-{id(item)}"
+        path.write_bytes(content)
+        return [str(path), None, 0, len(content), 0, None]
 
     def finish(self) -> tuple[list[Any], dict[str, str]]:
         """Outputs and info of the next answer."""

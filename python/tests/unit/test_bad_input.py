@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "too few arguments": (lambda s: function(), "missing a required argument: 'a'"),
     "too many arguments": (lambda s: function(1, 2, 3), "too many positional arguments"),
     "lock as argument": (lambda s: function(threading.Lock()), "An argument of function\\(\\) cannot be pickled"),
-    "session as argument": (lambda s: function(s), "cannot be pickled"),
+    "session as argument": (lambda s: function(s), "cannot be sent to a task"),
     "task without a type": (lambda s: Task(), "not of the form EXECUTOR/METHOD"),
     "user attributes": (lambda s: setattr(tasks.Noop().spec, "user", 3), "user is a dictionary, not int"),
     "label of a list": (lambda s: LabeledList([1, 2], ["a", "a"]), "Label 'a' is used twice"),

@@ -239,19 +239,13 @@ def test_exits_are_failures(driver: Driver, error: BaseException) -> None:
         driver.call(function, error)
 
 
-def test_function_that_cannot_be_loaded(driver: Driver) -> None:
+def test_function_that_cannot_be_loaded(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     import fake_server
 
     # Not importable there: its folder is on no path that the executor is given.
     path = str(Path(fake_server.__file__).parent)
     function = remote()(lambda ctx: fake_server.numbers(b""))
-    with driver.session.bind_only():
-        kept = list(sys.path)
-        sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != path]
-        try:
-            function()
-        finally:
-            sys.path[:] = kept
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if os.path.abspath(entry) != path])
     with pytest.raises(Failed, match=r"cannot be loaded: ModuleNotFoundError: .*fake_server.*executor: .*python"):
         driver.call(function)
 

@@ -356,12 +356,22 @@ def test_function_that_cannot_be_pickled(session: Session) -> None:
         remote(lambda ctx: obj)()
 
 
-def test_large_arguments_warn(session: Session) -> None:
-    from rain.client import RainWarning
-
-    with pytest.warns(RainWarning, match="have 2 MiB") as caught:
-        remote(lambda ctx, a: b"")(b"x" * (2 << 20))
-    assert caught[0].filename == __file__
+def test_large_arguments_are_objects_that_nobody_sees(session: Session, server: FakeServer) -> None:
+    large = remote(lambda ctx, a, b: b"")
+    const = blob("x")
+    task = large(b"x" * (64 << 10), const)
+    small = large(b"x" * 1000, const)
+    assert list(task.inputs) == [const] == list(small.inputs)
+    assert len(task.spec.inputs) == 1 and session.dataobj_count == 3
+    session.submit()
+    (body,) = server.bodies("submit")
+    assert numbers(body["input_count"]) == [2, 1]
+    shown, hidden = body["consts"]
+    assert numbers(body["inputs"]) == [shown[0], hidden[0], shown[0]]
+    assert msgspec.msgpack.decode(body["configs"][0]) == {"args": 1}
+    args, positions = msgspec.msgpack.decode(hidden[3])
+    assert args == [b"x" * (64 << 10), None] and positions == [1]
+    assert [given.id for given in task.spec.inputs] == [const.id]
 
 
 def test_objects_of_other_sessions(session: Session, client: Any) -> None:

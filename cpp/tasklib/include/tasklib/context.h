@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -31,7 +32,7 @@ struct TaskSpec {
   /// The name that the client gave it for people; may be empty.
   std::string name;
   std::uint32_t cpus = 1;
-  /// `spec.user`, JSON text; empty if there is none.
+  /// `spec.user`, the text of a JSON object; empty if there is none.
   std::string user;
   std::vector<std::string> input_labels;
   std::vector<OutputSpec> outputs;
@@ -43,10 +44,11 @@ struct TaskSpec {
 struct TaskInfo {
   /// The number of the governor.
   std::uint32_t governor = 0;
-  /// `info.user` for the client: set it to JSON text.
+  /// `info.user` for the client: set it to the text of a JSON object. The task fails at its end if it is anything else.
   std::string user;
 };
 
+/// The members but info() may be called by several threads of the task at the same time.
 class Context {
  public:
   /// Made by the executor for each call.
@@ -60,17 +62,18 @@ class Context {
   bool check_n_outputs(std::size_t count);
 
   /// Fails the task with this message, when its function has returned.
-  void set_error(std::string message) { error_ = std::move(message); }
-  bool has_error() const { return error_.has_value(); }
+  void set_error(std::string message);
+  bool has_error() const;
 
   /// The specification of the task.
   const TaskSpec &spec() const;
-  /// What is known of the execution; set `info().user` to leave JSON text for the client.
+  /// What is known of the execution; set `info().user` to leave a JSON object for the client.
   TaskInfo &info() { return info_; }
   /// The configuration of the task: nil if the client gave none.
   const Value &config() const;
 
-  /// Adds a line to the debug messages that the client can read: `ctx.debug("read ", n, " lines")`.
+  /// Adds a line to the debug messages that the client can read: `ctx.debug("read ", n, " lines")`. A task may leave 1 MiB
+  /// of them; a note at their end says when there were more.
   template <class... Parts>
   void debug(const Parts &...parts) {
     std::ostringstream line;
@@ -94,10 +97,12 @@ class Context {
   const detail::Kind &kind_;
   detail::Workspace &workspace_;
   TaskInfo info_;
+  mutable std::mutex mutex_;
   mutable std::optional<TaskSpec> spec_;
   mutable std::optional<Value> config_;
   std::optional<std::string> error_;
   std::optional<std::string> debug_;
+  bool debug_is_full_ = false;
 };
 
 }  // namespace tasklib

@@ -3,13 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <deque>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "tasklib/error.h"
@@ -22,12 +24,35 @@ class Writer;
 class Workspace;
 class FileMapping;
 struct InputMessage;
+
+/// Copies of contents at aligned addresses, one for each content and alignment. Each stays as long as this object.
+class AlignedCopies {
+ public:
+  /// The copy of `content` at a multiple of `alignment`, made at the first call. Several threads may call this.
+  std::string_view get(std::string_view content, std::size_t alignment);
+  void clear();
+
+ private:
+  struct Copy {
+    const char *content;
+    std::size_t alignment;
+    std::unique_ptr<std::byte[]> memory;
+    std::string_view aligned;
+  };
+
+  std::mutex mutex_;
+  std::vector<Copy> copies_;
+};
+
 }  // namespace detail
 
 enum class DataType : std::uint8_t { blob = 0, directory = 1 };
 
 /// A blob or a directory. Inputs are instances that can be read; an instance given to `outputs` becomes a data object.
 /// An input given to `outputs` is passed on as it is, without a copy: `outputs.push_back(std::move(inputs[0]))`.
+///
+/// Several threads of a task may call the const members of one instance at the same time. The others, and those of
+/// Outputs, need a lock of the task's own when another thread uses the same object.
 class DataInstance {
  public:
   DataInstance(const DataInstance &) = delete;
@@ -37,14 +62,16 @@ class DataInstance {
   DataType data_type() const { return data_type_; }
   bool is_directory() const { return data_type_ == DataType::directory; }
 
-  /// The content of a blob without a copy. The view of an input is good until the task has ended, that of another
-  /// instance as long as the instance.
+  /// The content of a blob without a copy. All views of an input are good until the task has ended, also when the
+  /// input was moved to the outputs; views of another instance are good as long as the instance.
   virtual std::string_view view() const = 0;
 
-  /// The content of a blob as values of type T, without a copy (but for a small one that is not aligned for T).
+  /// The content of a blob as values of type T; good as long as view(). Nothing is copied but a small content that is
+  /// not aligned for T, once.
   template <class T>
   span<const T> view_as() const {
     static_assert(std::is_trivially_copyable_v<T>, "only types that are plain bytes can be viewed");
+    static_assert(alignof(T) <= 4096, "files are mapped at multiples of 4096 bytes");
     const std::string_view bytes = aligned_view(alignof(T), sizeof(T));
     return span<const T>(reinterpret_cast<const T *>(bytes.data()), bytes.size() / sizeof(T));
   }
@@ -62,9 +89,9 @@ class DataInstance {
   const std::string &content_type() const { return content_type_; }
   DataInstance &set_content_type(std::string content_type);
 
-  /// `info.user` of the object, JSON text; empty if there is none.
+  /// `info.user` of the object, the text of a JSON object; empty if there is none.
   const std::string &user() const { return user_; }
-  /// Throws a TaskError if this is not JSON.
+  /// Throws a TaskError if this is not a JSON object (is_json_object()).
   DataInstance &set_user(std::string json);
 
  protected:
@@ -75,13 +102,15 @@ class DataInstance {
   friend class detail::Workspace;
 
   std::string_view aligned_view(std::size_t alignment, std::size_t size) const;
+  /// Where copies for aligned_view() are kept as long as views of this instance have to be good.
+  virtual detail::AlignedCopies &aligned_copies() const { return aligned_copies_; }
   virtual void write_source(detail::Writer &writer, detail::Workspace &workspace) = 0;
 
   DataType data_type_;
   bool attributes_set_ = false;
   std::string content_type_;
   std::string user_;
-  mutable std::unique_ptr<std::byte[]> aligned_copy_;
+  mutable detail::AlignedCopies aligned_copies_;
 
  protected:
   /// Whether content type or user were set by the task.
@@ -118,7 +147,9 @@ class MemDataInstance : public DataInstance {
   std::string content_;
 };
 
-/// A blob in a file, which is moved away when it becomes an output. A relative path begins at the working directory.
+/// A blob in a file of the working directory, which is moved away when it becomes an output; the path of an input passes
+/// that input on and leaves its file alone. A file elsewhere is an error of the task when it becomes an output, as it is
+/// nobody's to take: copy it to Context::new_path() first. A relative path begins at the working directory.
 class FileDataInstance : public DataInstance {
  public:
   /// An existing file.
@@ -145,10 +176,13 @@ class FileDataInstance : public DataInstance {
   void write_source(detail::Writer &writer, detail::Workspace &workspace) override;
 
   std::filesystem::path path_;
-  mutable std::unique_ptr<detail::FileMapping> mapping_;
+  mutable std::mutex mutex_;
+  /// For view() and for writable(), so that looking at a file needs no right to write it.
+  mutable std::unique_ptr<detail::FileMapping> read_mapping_;
+  mutable std::unique_ptr<detail::FileMapping> write_mapping_;
 };
 
-/// A directory, which is moved away when it becomes an output.
+/// A directory; what becomes of it as an output is as with FileDataInstance.
 class DirectoryDataInstance : public DataInstance {
  public:
   /// An existing directory.
@@ -180,6 +214,7 @@ class InputDataInstance final : public DataInstance {
   std::uint32_t object_id() const { return object_id_; }
 
  private:
+  detail::AlignedCopies &aligned_copies() const override;
   void write_source(detail::Writer &writer, detail::Workspace &workspace) override;
 
   std::uint32_t number_;
@@ -188,7 +223,6 @@ class InputDataInstance final : public DataInstance {
   std::string label_;
   std::optional<std::string_view> inline_content_;
   std::string path_;
-  mutable std::string written_path_;
   detail::Workspace &workspace_;
 };
 
@@ -221,7 +255,7 @@ struct OutputSpec {
   std::string content_type;
 };
 
-/// The outputs of a task: pushed one after the other, or put at their number or label.
+/// The outputs of a task: pushed one after the other, or put at their number or label. References to places stay good.
 class Outputs {
  public:
   /// How many there are so far.
@@ -240,7 +274,8 @@ class Outputs {
  private:
   friend class Executor;
 
-  std::vector<DataInstancePtr> items_;
+  /// A deque, as references to its elements stay good when it grows.
+  std::deque<DataInstancePtr> items_;
   const std::vector<OutputSpec> *declared_ = nullptr;
 };
 

@@ -27,7 +27,8 @@ class Value {
   Value() = default;
   Value(Content content) : content_(std::move(content)) {}
 
-  /// Reads the one value that `bytes` hold; throws a TaskError if they are not exactly that.
+  /// Reads the one value that `bytes` hold; throws a TaskError if they are not exactly that, or have lists and maps with
+  /// more than 16,777,216 elements in all.
   static Value decode(std::string_view bytes);
   /// The value in its shortest encoding.
   std::string encode() const;

@@ -35,6 +35,16 @@ pub enum Event<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// So many running tasks wait for other tasks now.
+    Lending {
+        calls: u32,
+    },
+    /// What `Action::CancelWaiting` has found.
+    CancelledWaiting {
+        session: SessionId,
+        ticket: u64,
+        tasks: Vec<u32>,
+    },
     /// A task has failed.
     Failed {
         session: SessionId,
@@ -81,6 +91,12 @@ pub enum Action<D> {
     /// Stop these tasks, or do not begin them.
     CancelTasks {
         session: SessionId,
+        tasks: Vec<u32>,
+    },
+    /// Do not begin those of these tasks that have not begun, and tell which they are with `Event::CancelledWaiting`.
+    CancelWaiting {
+        session: SessionId,
+        ticket: u64,
         tasks: Vec<u32>,
     },
     /// Drop the configurations of these batches, named by their first task.
@@ -176,6 +192,12 @@ impl Governor {
                     actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
                 }
             }
+            Event::Lending { calls } => actions.push(to_server(FromGovernor::Lending { tasks: calls })),
+            Event::CancelledWaiting { session, ticket, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::CancelledWaiting { session, ticket, tasks }));
+                }
+            }
             Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
         }
     }
@@ -217,6 +239,11 @@ impl Governor {
             ToGovernor::Forget(forget) => {
                 if self.sessions.contains_key(&SessionId(forget.session)) {
                     actions.push(Action::Forget(forget));
+                }
+            }
+            ToGovernor::CancelWaiting { session, ticket, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::CancelWaiting { session, ticket, tasks });
                 }
             }
             ToGovernor::GiveBack { session, count } => {

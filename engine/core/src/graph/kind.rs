@@ -59,6 +59,8 @@ pub struct Kind {
     pub timeout: Option<Duration>,
     /// Ready tasks of a higher priority go first.
     pub priority: i32,
+    /// Tasks of kinds with different ones are not run by the same executor process; "" if that does not matter.
+    pub process: String,
 }
 
 impl Kind {

@@ -32,7 +32,7 @@ impl<D: Clone> Server<D> {
         let (mut count, mut free) = (0, 0);
         for governor in alive {
             count += 1;
-            free += u64::from(governor.cpus).saturating_sub(governor.outstanding);
+            free += u64::from(governor.cpus).saturating_sub(governor.load());
         }
         if count < 2 || free == 0 {
             return;

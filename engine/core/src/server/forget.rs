@@ -168,6 +168,7 @@ mod tests {
                     retries: 0,
                     timeout: None,
                     priority: 0,
+                    process: String::new(),
                 };
                 let data = NewConstant { object: 2 * task, content_type: Some("text".into()), size: 5, data: 0 };
                 let submission = Submission {

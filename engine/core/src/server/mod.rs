@@ -112,6 +112,11 @@ pub enum Command<D> {
         constants: Vec<u32>,
         kinds: Vec<u32>,
     },
+    /// Cancel those of the tasks that have not begun.
+    CancelWaiting {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
     Info {
         session: SessionId,
         tasks: Vec<u32>,
@@ -179,7 +184,16 @@ pub(crate) struct Governor {
     pub alive: bool,
     /// Tasks sent there that have not come back.
     pub outstanding: u64,
+    /// How many of them wait for other tasks and need no cpu.
+    pub lending: u64,
     pub finished: u64,
+}
+
+impl Governor {
+    /// Tasks that need its cpus, now or later.
+    fn load(&self) -> u64 {
+        self.outstanding.saturating_sub(self.lending)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -336,7 +350,7 @@ impl<D: Clone> Server<D> {
     fn governor_message(&mut self, id: GovernorId, message: FromGovernor<D>, actions: &mut Vec<Action<D>>) {
         match message {
             FromGovernor::Joined { cpus } => {
-                self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, finished: 0 });
+                self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, lending: 0, finished: 0 });
                 if let Some(at) = self.end_of_work {
                     let message = Message::ToGovernor(ToGovernor::EndOfWork { at });
                     actions.push(Action::Send { governor: id, message });
@@ -372,7 +386,14 @@ impl<D: Clone> Server<D> {
                 session.take_back(id, governor, &tasks, actions);
                 self.to_place.insert(session.id);
             }
+            FromGovernor::CancelledWaiting { session, ticket, tasks } => {
+                self.cancelled_waiting(id, session, ticket, tasks, actions);
+            }
             FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
+            FromGovernor::Lending { tasks } => {
+                let Some(governor) = self.governors.get_mut(&id) else { return };
+                governor.lending = u64::from(tasks);
+            }
             FromGovernor::Fetched { ticket, content } => {
                 if let Some(fetch) = self.fetches.remove(&ticket) {
                     self.fetched(fetch, content, actions);

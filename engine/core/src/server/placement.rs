@@ -590,10 +590,10 @@ fn choose<D: Clone>(
     governors
         .iter()
         .filter(|(_, governor)| governor.alive && governor.cpus >= cpus)
-        .filter(|(_, governor)| governor.outstanding < spread.window(governor.cpus))
+        .filter(|(_, governor)| governor.load() < spread.window(governor.cpus))
         .min_by(|(a_id, a), (b_id, b)| {
-            let load = |governor: &Governor| governor.outstanding as f64 / f64::from(governor.cpus);
-            let busy = |governor: &Governor| governor.outstanding >= u64::from(governor.cpus);
+            let load = |governor: &Governor| governor.load() as f64 / f64::from(governor.cpus);
+            let busy = |governor: &Governor| governor.load() >= u64::from(governor.cpus);
             let by_locality = held(b_id).cmp(&held(a_id));
             busy(a).cmp(&busy(b)).then(by_locality).then(load(a).total_cmp(&load(b))).then(a_id.cmp(b_id))
         })

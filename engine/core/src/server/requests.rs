@@ -1,6 +1,7 @@
 //! Requests of clients.
 
 use super::session::Session;
+use super::submit::check_name;
 use super::waits::{ClientFetch, Item};
 use super::{Action, Client, Command, FetchFor, PendingFetch, Reply, ReplyTo, Server, reply_error};
 use crate::client::RequestError;
@@ -76,6 +77,11 @@ impl<D: Clone> Server<D> {
                 let objects = session.forget(tasks, constants, kinds, actions)?;
                 reply(actions, to, Reply::Forgotten { session: id, objects });
             }
+            Command::CancelWaiting { session, tasks } => {
+                self.usable_session(to.client, session)?.check_items(&tasks, &[])?;
+                self.cancel_waiting(to, session, tasks, actions);
+                self.place(actions);
+            }
             Command::Info { session, tasks, objects } => {
                 let session = self.usable_session(to.client, session)?;
                 session.check_items(&tasks, &objects)?;
@@ -89,6 +95,7 @@ impl<D: Clone> Server<D> {
     }
 
     fn new_session(&mut self, client_id: ClientId, name: String) -> Result<SessionId, RequestError> {
+        check_name("the name of the session", &name)?;
         let client: &mut Client = self
             .clients
             .get_mut(&client_id)

@@ -2,6 +2,7 @@
 
 use super::session::{BatchNote, ObjectRecord, Session, TaskRecord, TaskState, Unplaced};
 use crate::client::{RequestError, Submit};
+use crate::cut::{cut_owned, quoted};
 use crate::graph::{Batch, BatchKind, Column, ColumnError, DataType, Kind, Offsets, OutputSpec, decode_column};
 use crate::id::{NONE, ObjectIndex, TaskIndex};
 use std::collections::BTreeMap;
@@ -13,6 +14,11 @@ const UNPRODUCED: u32 = u32::MAX - 1;
 
 /// Tasks, and objects, of one submit: columns of one number could otherwise make a small frame ask for any amount of memory.
 const ITEMS_MAX: u64 = 1 << 26;
+
+/// Longest name of a session or a kind of tasks, bytes.
+const NAME_BYTES_MAX: usize = 1 << 10;
+/// Longest text that says what is wrong with a task's configuration, bytes.
+const WHY_BYTES_MAX: usize = 4 << 10;
 
 /// Says what is wrong with a built-in task, from its kind, its configuration and the number of its inputs.
 pub type CheckTask = fn(&Kind, &[u8], usize) -> Result<(), String>;
@@ -117,6 +123,7 @@ fn kind_from_wire(wire: crate::client::WireKind) -> Result<Kind, RequestError> {
         retries: wire.retries,
         timeout,
         priority: wire.priority,
+        process: wire.process,
     })
 }
 
@@ -355,20 +362,33 @@ impl<D: Clone> Session<D> {
 fn check_kinds(kinds: &[Kind], cpus_max: Option<u32>) -> Result<(), RequestError> {
     for kind in kinds {
         if !kind.task_type.contains('/') {
-            return refuse(format!("task type {:?} is not of the form EXECUTOR/METHOD", kind.task_type));
+            let task_type = quoted(&kind.task_type);
+            return refuse(format!("task type {task_type} is not of the form EXECUTOR/METHOD"));
+        }
+        for (what, text) in [("name", &kind.name), ("type", &kind.task_type), ("process", &kind.process)] {
+            check_name(&format!("the {what} of a kind of tasks"), text)?;
         }
         if kind.cpus == 0 {
-            return refuse(format!("{} asks for 0 cpus; a task takes at least 1", kind.display_name()));
+            return refuse(format!("{} asks for 0 cpus; a task takes at least 1", quoted(kind.display_name())));
         }
         if let Some(cpus_max) = cpus_max.filter(|cpus_max| kind.cpus > *cpus_max) {
             return refuse(format!(
                 "{} asks for {} cpus, but the largest governor has {cpus_max}",
-                kind.display_name(),
+                quoted(kind.display_name()),
                 kind.cpus
             ));
         }
     }
     Ok(())
+}
+
+/// Refuses names that are too long for tables and messages.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), RequestError> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("{what} has {} bytes, but {NAME_BYTES_MAX} at most: {}", name.len(), quoted(name));
+    Err(RequestError::request(message))
 }
 
 /// The numbers of a column, each once, in ascending order.
@@ -405,6 +425,7 @@ fn check_built_in_tasks(batch: &Batch, configs: &[serde_bytes::ByteBuf], check: 
         if *checked != Some((config, inputs)) {
             let bytes = if config == NONE { &kind.config } else { configs[config as usize].as_slice() };
             check(kind, bytes, inputs)
+                .map_err(|why| cut_owned(why, WHY_BYTES_MAX))
                 .map_err(|why| RequestError { task: Some(task), ..RequestError::request(why) })?;
             *checked = Some((config, inputs));
         }

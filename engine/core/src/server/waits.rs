@@ -1,5 +1,6 @@
 //! Clients that wait for tasks and objects.
 
+use super::cancel::Cancelling;
 use super::requests::reply;
 use super::session::{Session, TaskState};
 use super::{Action, Reply, ReplyTo, reply_error};
@@ -45,6 +46,8 @@ pub(super) struct Waits {
     watched: BTreeMap<Item, Vec<u64>>,
     all: Vec<ReplyTo>,
     due_fetches: Vec<ClientFetch>,
+    /// By ticket.
+    pub(super) cancelling: BTreeMap<u64, Cancelling>,
 }
 
 impl Waits {
@@ -225,7 +228,9 @@ impl<D: Clone> Session<D> {
         let waiting = waits.waits.into_values().map(|wait| match wait {
             Wait::Every { to, .. } | Wait::Any { to, .. } | Wait::Fetch(ClientFetch { to, .. }) => to,
         });
-        for to in waiting.chain(waits.all).chain(waits.due_fetches.into_iter().map(|fetch| fetch.to)) {
+        let fetching = waits.due_fetches.into_iter().map(|fetch| fetch.to);
+        let cancelling = waits.cancelling.into_values().map(|cancelling| cancelling.to);
+        for to in waiting.chain(waits.all).chain(fetching).chain(cancelling) {
             actions.push(reply_error(to, error.clone()));
         }
     }

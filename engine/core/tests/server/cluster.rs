@@ -121,8 +121,6 @@ pub struct World {
     made: BTreeMap<ObjectIndex, u32>,
     /// Tasks that were given back.
     given_back: usize,
-    /// Tasks that the server said it has cancelled.
-    cancelled: BTreeSet<TaskIndex>,
     forgotten_tasks: BTreeSet<TaskIndex>,
     forgotten_objects: BTreeSet<ObjectIndex>,
     /// Inputs that governors said they could not get.
@@ -145,7 +143,6 @@ impl World {
             ran,
             made,
             given_back: 0,
-            cancelled: BTreeSet::new(),
             forgotten_tasks: BTreeSet::new(),
             forgotten_objects: BTreeSet::new(),
             lost: Vec::new(),
@@ -246,6 +243,11 @@ impl World {
             Action::CancelTasks { tasks, .. } => node.cancel(tasks),
             Action::Forget(forget) => node.forget(&forget),
             Action::DropConfigs { .. } => {}
+            Action::CancelWaiting { session, ticket, mut tasks } => {
+                tasks.retain(|task| self.ran.get(task) != Some(&number));
+                node.cancel(tasks.clone());
+                self.handle(number, Event::CancelledWaiting { session, ticket, tasks }, draw);
+            }
             Action::SendObject { session, object, to: Asker::Governor(to) } => {
                 let is_maker = self.made.get(&object) == Some(&number);
                 let fails = self.unreliable && !is_maker && draw.is_multiple_of(3);
@@ -427,7 +429,7 @@ proptest! {
         kept in proptest::collection::vec(any::<bool>(), 64),
         cpus in proptest::collection::vec(1u32..3, 1..6),
         at_first in 0usize..6,
-        cancels in proptest::collection::vec(any::<prop::sample::Index>(), 0..3),
+        cancels in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..4),
         forgets in 0usize..4,
         unreliable in any::<bool>(),
         seed in any::<u64>(),
@@ -469,13 +471,21 @@ proptest! {
         w.take_server_messages();
         w.steps(&mut draws, 20);
         joined_after.iter().for_each(|cpus| w.join(*cpus));
-        for cancel in &cancels {
+        let mut unbegun = Vec::new();
+        let mut cancelled: BTreeSet<u32> = BTreeSet::new();
+        for (cancel, waiting) in &cancels {
             w.steps(&mut draws, 40);
-            let request = w.h.request(Command::Cancel { session, tasks: vec![cancel.index(tasks.len()) as u32] });
+            let chosen = vec![cancel.index(tasks.len()) as u32];
+            let command = match waiting {
+                true => Command::CancelWaiting { session, tasks: chosen },
+                false => Command::Cancel { session, tasks: chosen },
+            };
+            let request = w.h.request(command);
             match w.h.take_reply(request) {
-                Some(Reply::Some { tasks, .. }) => w.cancelled.extend(tasks),
+                Some(Reply::Some { tasks, .. }) => cancelled.extend(tasks),
                 Some(Reply::Error(error)) if error.message.contains("was forgotten") => {}
-                other => prop_assert!(false, "{:?}", other),
+                None if *waiting => unbegun.push(request),
+                other => prop_assert!(false, "not answered at once: {:?}", other),
             }
             w.take_server_messages();
             for _ in 0..forgets {
@@ -489,6 +499,18 @@ proptest! {
         w.assert_nobody_is_stuck();
         if cancels.is_empty() {
             prop_assert_eq!(w.ran.len(), tasks.len());
+        }
+        for request in unbegun {
+            match w.h.take_reply(request) {
+                Some(Reply::Some { tasks, .. }) => {
+                    prop_assert!(tasks.iter().all(|task| !w.ran.contains_key(task)), "{:?} ran", tasks);
+                    cancelled.extend(tasks);
+                }
+                other => prop_assert!(false, "not answered: {:?}", other),
+            }
+        }
+        for task in 0..tasks.len() as u32 {
+            prop_assert!(cancelled.contains(&task) || w.ran.contains_key(&task), "task {} is lost", task);
         }
         match w.h.take_reply(all) {
             Some(Reply::Done) => {}

@@ -277,3 +277,40 @@ fn tasks_that_were_cancelled_before_a_governor_came_are_not_run() {
         }
     }
 }
+
+#[test]
+fn names_are_bounded_and_refusals_quote_little() {
+    let mut h = Harness::new(&[2]);
+    let long = "\u{1}".repeat(70_000);
+    let message = h.refused(Command::NewSession { name: long.clone() });
+    assert!(message.contains("has 70000 bytes, but 1024 at most") && message.len() < 2000, "{message}");
+    let session = h.new_session();
+    for (change, expected) in [
+        (0, "the name of a kind of tasks has 70000 bytes"),
+        (1, "is not of the form EXECUTOR/METHOD"),
+        (2, "the type of a kind of tasks has 70002 bytes"),
+    ] {
+        let mut submission = submission(&[(&[], 0)], &[], &[]);
+        match change {
+            0 => submission.kinds[1].name = long.clone(),
+            1 => submission.kinds[1].task_type = long.clone(),
+            _ => submission.kinds[1].task_type = format!("a/{long}"),
+        }
+        let message = h.refused(Command::Submit { session, submission });
+        assert!(message.contains(expected) && message.len() < 2000, "{message}");
+    }
+    h.assert_nothing_left();
+}
+
+#[test]
+fn a_status_lists_so_many_sessions_and_counts_all() {
+    let mut h = Harness::new(&[2]);
+    for _ in 0..1003 {
+        h.new_session();
+    }
+    let request = h.request(Command::Status);
+    match h.take_reply(request) {
+        Some(Reply::Status(status)) => assert_eq!((status.sessions.len(), status.sessions_open), (1000, 1003)),
+        other => panic!("{other:?}"),
+    }
+}

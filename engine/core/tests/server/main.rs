@@ -138,6 +138,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         }
         ToGovernor::CloseSession(session) => format!("close {}", session.0),
         ToGovernor::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
+        ToGovernor::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),
         ToGovernor::Unpin { objects, .. } => format!("unpin {objects:?}"),
         ToGovernor::DropConfigs { batches, .. } => format!("drop configs {batches:?}"),
         ToGovernor::Forget(forget) => {
@@ -169,6 +170,7 @@ pub fn kind(cpus: u32, outputs: usize) -> Kind {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     }
 }
 

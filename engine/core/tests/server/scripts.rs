@@ -3,7 +3,7 @@
 use crate::{CLIENT, Harness, kind, submission};
 use rain_core::client::ErrorKind;
 use rain_core::id::{GovernorId, NONE};
-use rain_core::peer::{Failure, FromGovernor, ObjectDetails, TaskDetails};
+use rain_core::peer::{Failure, FromGovernor, ObjectDetails, TaskDetails, ToGovernor};
 use rain_core::server::{Command, Event, Reply};
 
 #[test]
@@ -483,6 +483,61 @@ fn cancelling_takes_followers_along_and_leaves_the_rest() {
             other => panic!("{other:?}"),
         }
         h.done(Command::Submit { session, submission: submission(&[(&[3], 5)], &[], &[]) });
+    }
+}
+
+#[test]
+fn only_what_has_not_begun_is_cancelled_where_that_is_asked_for() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    let tasks: [(&[u32], u32); 4] = [(&[], 0), (&[], 1), (&[1], 2), (&[], 3)];
+    h.done(Command::Submit { session, submission: submission(&tasks, &[], &[2]) });
+    h.take_messages();
+    h.finish(0, session, &[3], &[3]);
+    let fetch = h.request(Command::Fetch { session, object: 2, direct: false });
+    let cancel = h.request(Command::CancelWaiting { session, tasks: vec![0, 1, 3] });
+    let messages = h.take_messages();
+    let [(0, ToGovernor::CancelWaiting { ticket, tasks, .. })] = messages.as_slice() else { panic!("{messages:?}") };
+    assert_eq!(tasks, &[0, 1]);
+    assert!(h.take_reply(cancel).is_none() && h.take_reply(fetch).is_none());
+    h.governor(0, FromGovernor::CancelledWaiting { session, ticket: *ticket, tasks: vec![1] });
+    assert!(matches!(h.take_reply(cancel), Some(Reply::Some { tasks, .. }) if tasks == [1, 2]));
+    assert!(matches!(h.take_reply(fetch), Some(Reply::Error(error)) if error.kind == ErrorKind::Cancelled));
+    assert_eq!(h.take_message_texts(), ["0: cancel [1, 2]"]);
+    // What is over, or was cancelled before, is not asked for.
+    let again = h.request(Command::CancelWaiting { session, tasks: vec![1, 3] });
+    assert!(matches!(h.take_reply(again), Some(Reply::Some { tasks, .. }) if tasks.is_empty()));
+    let text = h.refused(Command::CancelWaiting { session, tasks: vec![4] });
+    assert!(text.contains("task 4 does not exist"), "{text}");
+    h.assert_nothing_left();
+}
+
+#[test]
+fn tasks_without_a_governor_have_not_begun() {
+    let mut h = Harness::new(&[]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[], 1)], &[], &[]) });
+    let cancel = h.request(Command::CancelWaiting { session, tasks: vec![1] });
+    assert!(matches!(h.take_reply(cancel), Some(Reply::Some { tasks, .. }) if tasks == [1]));
+    h.assert_nothing_left();
+}
+
+#[test]
+fn the_end_of_a_session_answers_who_cancels() {
+    for fails in [false, true] {
+        let mut h = Harness::new(&[2]);
+        let session = h.new_session();
+        h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[]) });
+        let cancel = h.request(Command::CancelWaiting { session, tasks: vec![0] });
+        if fails {
+            h.governor(0, FromGovernor::Failed { session, task: 0, failure: Failure::default() });
+        } else {
+            h.done(Command::CloseSession { session });
+        }
+        assert!(matches!(h.take_reply(cancel), Some(Reply::Error(_))));
+        h.take_messages();
+        h.governor(0, FromGovernor::CancelledWaiting { session, ticket: 1, tasks: vec![0] });
+        h.assert_nothing_left();
     }
 }
 

@@ -1,18 +1,26 @@
 //! What an executor answered, made into objects.
 
 use crate::call::{TaskFailure, TaskOutcome, checked_content_type, pass_on};
-use rain_core::executor::{CallInfo, CallOutput, OutputSource};
+use rain_core::executor::{CallFailure, CallInfo, CallOutput, OutputSource};
 use rain_core::graph::{DataType, Kind, OutputSpec};
 use rain_data::{Object, Store};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How a call ended.
+/// What an executor says of its calls.
 #[derive(Debug)]
-pub struct Answer {
-    pub call: u64,
-    pub outcome: TaskOutcome,
+pub enum ExecutorEvent {
+    /// A call has ended.
+    Answered { call: u64, outcome: TaskOutcome },
+    /// Calls have not begun and are for another process, or for this one later. With a reason this process is not to be
+    /// used again.
+    Returned { calls: Vec<u64>, reason: Option<String> },
+    /// A running call waits for other tasks, and its cpus are free until it is resumed or answered. The executor waits for
+    /// [`super::ExecutorProcess::lent`].
+    Lent { call: u64 },
+    /// A call that has lent its cpus goes on.
+    Resumed { call: u64 },
 }
 
 /// A call that was sent and is not answered.
@@ -34,10 +42,23 @@ pub(super) struct Places<'a> {
 impl InFlight {
     /// The outcome of a call that was answered with `outputs`. Wrong outputs are the task's failure, not the executor's.
     pub(super) fn finish(self, outputs: Vec<CallOutput>, info: CallInfo, places: &Places<'_>) -> TaskOutcome {
-        match self.objects(outputs, places) {
+        let wrong_info = check_user(info.user.as_deref(), "info.user of the task");
+        match wrong_info.and_then(|()| self.objects(outputs, places)) {
             Ok(outputs) => TaskOutcome::Finished { outputs, info },
-            Err(message) => TaskOutcome::Failed(TaskFailure { message, debug: info.debug, user: info.user }),
+            Err(message) => self.fail(CallFailure { message, debug: info.debug, user: info.user, output: None }),
         }
+    }
+
+    /// The outcome of a call that has failed.
+    pub(super) fn fail(self, failure: CallFailure) -> TaskOutcome {
+        let CallFailure { mut message, debug, mut user, .. } = failure;
+        if let Err(wrong) = check_user(user.as_deref(), "info.user of the task") {
+            user = None;
+            if wrong != message {
+                message = format!("{message}\n{wrong}");
+            }
+        }
+        TaskOutcome::Failed(TaskFailure { message, debug, user })
     }
 
     fn objects(&self, outputs: Vec<CallOutput>, places: &Places<'_>) -> Result<Vec<Arc<Object>>, String> {
@@ -53,6 +74,7 @@ impl InFlight {
         let CallOutput(source, content_type, user) = output;
         let (content_type, user) = (content_type.as_deref(), user.as_deref());
         let wrong = |why: &dyn std::fmt::Display| format!("output {:?}: {why}", spec.label);
+        check_user(user, &format!("info.user of output {:?}", spec.label))?;
         let object = match source {
             OutputSource::Input(number) => {
                 return match self.inputs.get(number as usize) {
@@ -91,4 +113,11 @@ impl InFlight {
         };
         object.map_err(|error| error.to_string())
     }
+}
+
+/// Refuses attributes that clients could not show.
+fn check_user(user: Option<&str>, what: &str) -> Result<(), String> {
+    let Some(user) = user else { return Ok(()) };
+    let read: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(user);
+    read.map(drop).map_err(|error| format!("{what} is not a JSON object: {error}"))
 }

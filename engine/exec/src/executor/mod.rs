@@ -2,10 +2,12 @@
 
 mod answer;
 mod error;
+mod launch;
+mod log;
 mod process;
 mod spec;
 
-pub use answer::Answer;
+pub use answer::ExecutorEvent;
 pub use error::{ExecutorError, ExecutorFault};
 pub use process::ExecutorProcess;
 pub use spec::{ExecutorSpec, python_spec};

@@ -1,47 +1,52 @@
 //! The process of an executor, and the conversation with it.
 
-use super::answer::{Answer, InFlight, Places};
+use super::answer::{ExecutorEvent, InFlight, Places};
+use super::launch::{Launched, cannot_start, launch};
+use super::log::Log;
 use super::{ExecutorError, ExecutorFault, ExecutorSpec};
 use crate::Interrupt;
-use crate::call::{TaskCall, TaskFailure, TaskOutcome};
-use crate::process::{Child, Ending, Environment, Launch, Tail, c_string, find_program};
+use crate::call::{TaskCall, TaskFailure};
+use crate::process::{Child, Ending};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{MsgFlags, recv, send};
 use rain_core::executor::{
-    CallExtra, CallInput, FromExecutor, InputSource, append_call, append_define, append_forget, decode_from_executor,
+    CallExtra, CallFailure, CallInput, FromExecutor, InputSource, append_call, append_define, append_forget,
+    append_lent, decode_from_executor,
 };
 use rain_core::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameBuffer, PROTOCOL_VERSION};
 use rain_data::{INLINE_BYTES_MAX, ScratchDir, Store};
-use std::collections::{HashSet, VecDeque};
-use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-const LOG_NAME: &str = "executor.log";
-/// How much of the log goes into messages.
-const LOG_TAIL_BYTES: usize = 4 * 1024;
-/// A log longer than this is emptied, so that chatty tasks do not fill the store.
-const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Answers between two looks at the length of the log.
-const ANSWERS_PER_LOG_CHECK: u32 = 256;
 /// Content of inputs in one call; what is past it goes as paths.
 const INLINE_BYTES_PER_CALL_MAX: usize = 4 * 1024 * 1024;
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// How long an executor that closed its connection may take to end by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A running executor. Dropping it kills its process group and removes its directory.
+/// What a look at everything that may happen has found.
+struct Polled {
+    /// The socket has something to read, or was closed.
+    readable: bool,
+    /// The process has ended.
+    ended: bool,
+    interrupted: bool,
+    /// Something was written to standard output or error.
+    written: bool,
+}
+
+/// A running executor. Dropping it kills it with everything it has started, and removes its directory.
 #[derive(Debug)]
 pub struct ExecutorProcess {
     name: String,
     // Before the directory, so that nobody uses that any more when it is removed.
     child: Child,
     socket: OwnedFd,
-    log: File,
+    log: Log,
     directory: ScratchDir,
     store: Store,
     registered: bool,
@@ -53,36 +58,21 @@ pub struct ExecutorProcess {
     incoming: FrameBuffer,
     receive_buffer: Box<[u8]>,
     /// Ids of kinds that the executor knows.
-    defined: HashSet<u64>,
+    defined: BTreeSet<u64>,
     in_flight: VecDeque<InFlight>,
-    /// Answers that came while only the registration was waited for.
-    early: Vec<Answer>,
-    answers_since_log_check: u32,
+    /// What came while only the registration was waited for.
+    early: Vec<ExecutorEvent>,
     broken: Option<ExecutorError>,
 }
 
-fn cannot_start(spec: &ExecutorSpec, why: impl std::fmt::Display) -> ExecutorError {
-    ExecutorError {
-        name: spec.name.clone(),
-        fault: ExecutorFault::Start(why.to_string()),
-        ending: None,
-        log: String::new(),
-    }
-}
-
 impl ExecutorProcess {
-    /// Starts an executor; it registers later.
-    pub fn start(spec: &ExecutorSpec, store: &Store) -> Result<Self, ExecutorError> {
-        let wrong = |error: io::Error| cannot_start(spec, error);
+    /// Starts an executor, for tasks of so many cpus if this is known already; it registers later.
+    pub fn start(spec: &ExecutorSpec, store: &Store, cpus: Option<u32>) -> Result<Self, ExecutorError> {
         if store.root().to_str().is_none() {
             return Err(cannot_start(spec, "the path of the working directory is not UTF-8"));
         }
-        let directory = store.scratch_dir().map_err(wrong)?;
-        let log_path = directory.path().join(LOG_NAME);
-        let log = OpenOptions::new().read(true).append(true).create_new(true).open(log_path).map_err(wrong)?;
-        let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
-            .map_err(|errno| wrong(errno.into()))?;
-        let child = launch(spec, &directory, &log, &theirs)?;
+        let directory = store.scratch_dir().map_err(|error| cannot_start(spec, error))?;
+        let Launched { child, socket, log } = launch(spec, &directory, cpus)?;
         Ok(Self {
             name: spec.name.clone(),
             child,
@@ -97,10 +87,9 @@ impl ExecutorProcess {
             sent: 0,
             incoming: FrameBuffer::new(),
             receive_buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
-            defined: HashSet::new(),
+            defined: BTreeSet::new(),
             in_flight: VecDeque::new(),
             early: Vec::new(),
-            answers_since_log_check: 0,
             broken: None,
         })
     }
@@ -137,9 +126,9 @@ impl ExecutorProcess {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<bool, ExecutorError> {
         while !self.registered {
-            let mut answers = std::mem::take(&mut self.early);
-            let waited = self.converse(interrupt, None, &mut answers, true);
-            self.early = answers;
+            let mut events = std::mem::take(&mut self.early);
+            let waited = self.converse(interrupt, None, &mut events, true);
+            self.early = events;
             waited?;
             if !self.registered && cancelled() {
                 return Ok(false);
@@ -154,7 +143,12 @@ impl ExecutorProcess {
         let (batch, task) = (call.batch, call.task.index);
         let inputs =
             call_inputs(call).map_err(|error| TaskFailure { message: error.to_string(), ..TaskFailure::default() })?;
-        let extra = CallExtra { user: batch.user(task), governor: call.governor.0, outputs: batch.outputs(task).start };
+        let extra = CallExtra {
+            user: batch.user(task),
+            governor: call.governor.0,
+            outputs: batch.outputs(task).start,
+            submit: batch.first,
+        };
         if self.defined.insert(kind_id) {
             append_define(&mut self.outgoing, kind_id, call.kind());
         }
@@ -164,12 +158,42 @@ impl ExecutorProcess {
         Ok(())
     }
 
+    /// The first kind from `kind_id` on that the executor knows.
+    pub fn knows_from(&self, kind_id: u64) -> Option<u64> {
+        self.defined.range(kind_id..).next().copied()
+    }
+
+    /// How many kinds the executor knows.
+    pub fn kinds_known(&self) -> usize {
+        self.defined.len()
+    }
+
     /// Lets the executor forget kinds that will not be used again.
-    pub fn forget(&mut self, kind_ids: &[u64]) {
-        let known: Vec<u64> = kind_ids.iter().copied().filter(|id| self.defined.remove(id)).collect();
+    pub fn forget(&mut self, kind_ids: RangeInclusive<u64>) {
+        let known: Vec<u64> = self.defined.range(kind_ids).copied().collect();
         if !known.is_empty() {
+            self.defined.retain(|id| known.binary_search(id).is_err());
             append_forget(&mut self.outgoing, &known);
         }
+    }
+
+    /// The same for those kinds of which `is_over` says so.
+    pub fn forget_if(&mut self, is_over: impl Fn(u64) -> bool) {
+        let over: Vec<u64> = self.defined.iter().copied().filter(|id| is_over(*id)).collect();
+        if !over.is_empty() {
+            self.defined.retain(|id| over.binary_search(id).is_err());
+            append_forget(&mut self.outgoing, &over);
+        }
+    }
+
+    /// Calls of another session follow: what was written to standard output and error before is none of theirs.
+    pub fn begin_session(&mut self) {
+        self.log.begin_session();
+    }
+
+    /// Tells the executor that its call has lent its cpus, so that no other call is on its way to it.
+    pub fn lent(&mut self, call: u64) {
+        append_lent(&mut self.outgoing, call);
     }
 
     /// Sends as much of what is in line as the executor takes without blocking.
@@ -194,40 +218,43 @@ impl ExecutorProcess {
         Ok(())
     }
 
-    /// Sends what is in line and waits until there is at least one answer, the interrupt is raised (and taken down), or
-    /// `timeout` is over. All answers that have come are appended to `answers`.
+    /// Sends what is in line and waits until the executor has said something, the interrupt is raised (and taken down), or
+    /// `timeout` is over. Everything that it has said is appended to `events`.
     pub fn wait(
         &mut self,
         interrupt: &Interrupt,
         timeout: Option<Duration>,
-        answers: &mut Vec<Answer>,
+        events: &mut Vec<ExecutorEvent>,
     ) -> Result<(), ExecutorError> {
         if !self.early.is_empty() {
-            answers.append(&mut self.early);
+            events.append(&mut self.early);
             return self.flush();
         }
-        self.converse(interrupt, timeout, answers, false)
+        self.converse(interrupt, timeout, events, false)
     }
 
     fn converse(
         &mut self,
         interrupt: &Interrupt,
         timeout: Option<Duration>,
-        answers: &mut Vec<Answer>,
+        events: &mut Vec<ExecutorEvent>,
         until_registered: bool,
     ) -> Result<(), ExecutorError> {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let answers_before = answers.len();
+        let events_before = events.len();
         loop {
             self.flush()?;
-            let (readable, ended, interrupted) = self.poll(interrupt, end)?;
+            let Polled { readable, ended, interrupted, written } = self.poll(interrupt, end)?;
+            if written {
+                self.log.take(&mut self.receive_buffer);
+            }
             if readable || ended {
-                let open = self.receive(answers)?;
-                // Answers first: the end shows again at the next call.
-                if (!open || ended) && answers.len() == answers_before {
+                let open = self.receive(events)?;
+                // Events first: the end shows again at the next call.
+                if (!open || ended) && events.len() == events_before {
                     return Err(self.fail(if ended { ExecutorFault::Ended } else { ExecutorFault::Closed }));
                 }
-                if answers.len() > answers_before || (until_registered && self.registered) {
+                if events.len() > events_before || (until_registered && self.registered) {
                     return Ok(());
                 }
             }
@@ -244,8 +271,7 @@ impl ExecutorProcess {
         }
     }
 
-    /// Whether the socket is readable, the process has ended, and the interrupt is raised.
-    fn poll(&mut self, interrupt: &Interrupt, end: Option<Instant>) -> Result<(bool, bool, bool), ExecutorError> {
+    fn poll(&mut self, interrupt: &Interrupt, end: Option<Instant>) -> Result<Polled, ExecutorError> {
         let start_end = if self.registered { None } else { self.started.checked_add(self.start_timeout) };
         let end = [end, start_end].into_iter().flatten().min();
         let timeout = match end {
@@ -262,18 +288,23 @@ impl ExecutorProcess {
             PollFd::new(self.socket.as_fd(), wanted),
             PollFd::new(self.child.pidfd(), PollFlags::POLLIN),
             PollFd::new(interrupt.fd(), PollFlags::POLLIN),
+            PollFd::new(self.log.pipe(), PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(self.fail(ExecutorFault::Connection(errno.to_string()))),
         }
         let events = fds.each_ref().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let readable = events[0].intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR);
-        Ok((readable, !events[1].is_empty(), !events[2].is_empty()))
+        Ok(Polled {
+            readable: events[0].intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR),
+            ended: !events[1].is_empty(),
+            interrupted: !events[2].is_empty(),
+            written: events[3].contains(PollFlags::POLLIN),
+        })
     }
 
     /// Reads everything that has come; false if the executor has closed the connection.
-    fn receive(&mut self, answers: &mut Vec<Answer>) -> Result<bool, ExecutorError> {
+    fn receive(&mut self, events: &mut Vec<ExecutorEvent>) -> Result<bool, ExecutorError> {
         loop {
             let length = match recv(self.socket.as_raw_fd(), &mut self.receive_buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Ok(false),
@@ -284,14 +315,14 @@ impl ExecutorProcess {
                 Err(errno) => return Err(self.fail(ExecutorFault::Connection(errno.to_string()))),
             };
             self.incoming.extend(&self.receive_buffer[..length]);
-            self.take_messages(answers)?;
+            self.take_messages(events)?;
             if length < self.receive_buffer.len() {
                 return Ok(true);
             }
         }
     }
 
-    fn take_messages(&mut self, answers: &mut Vec<Answer>) -> Result<(), ExecutorError> {
+    fn take_messages(&mut self, events: &mut Vec<ExecutorEvent>) -> Result<(), ExecutorError> {
         loop {
             let max = if self.registered { FRAME_BYTES_MAX } else { FRAME_BYTES_MAX_BEFORE_HELLO };
             let message = match self.incoming.next_frame(max) {
@@ -300,18 +331,14 @@ impl ExecutorProcess {
                 Err(error) => Err(error),
             };
             match message {
-                Ok(message) => self.take_message(message, answers).map_err(|fault| self.fail(fault))?,
+                Ok(message) => self.take_message(message, events).map_err(|fault| self.fail(fault))?,
                 Err(error) => return Err(self.fail(ExecutorFault::BadMessage(error))),
             }
-        }
-        if self.answers_since_log_check >= ANSWERS_PER_LOG_CHECK {
-            self.answers_since_log_check = 0;
-            self.shorten_log();
         }
         Ok(())
     }
 
-    fn take_message(&mut self, message: FromExecutor, answers: &mut Vec<Answer>) -> Result<(), ExecutorFault> {
+    fn take_message(&mut self, message: FromExecutor, events: &mut Vec<ExecutorEvent>) -> Result<(), ExecutorFault> {
         match message {
             FromExecutor::Register(_) if self.registered => return Err(ExecutorFault::RegisteredTwice),
             FromExecutor::Register(register) if register.version != PROTOCOL_VERSION => {
@@ -325,22 +352,56 @@ impl ExecutorProcess {
             FromExecutor::Done { call, outputs, info } => {
                 let in_flight = self.take_call(call)?;
                 let places = Places { store: &self.store, directory: self.directory.path() };
-                answers.push(Answer { call, outcome: in_flight.finish(outputs, info, &places) });
+                events.push(ExecutorEvent::Answered { call, outcome: in_flight.finish(outputs, info, &places) });
             }
             FromExecutor::Fail { call, failure } => {
-                self.take_call(call)?;
-                let failure = TaskFailure { message: failure.message, debug: failure.debug, user: failure.user };
-                answers.push(Answer { call, outcome: TaskOutcome::Failed(failure) });
+                let in_flight = self.take_call(call)?;
+                let failure = self.with_output(failure);
+                events.push(ExecutorEvent::Answered { call, outcome: in_flight.fail(failure) });
+            }
+            FromExecutor::Return { calls, reason } => {
+                for call in &calls {
+                    self.take_call(*call)?;
+                }
+                events.push(ExecutorEvent::Returned { calls, reason });
+            }
+            FromExecutor::Lend { call } => {
+                self.check_runs(call)?;
+                events.push(ExecutorEvent::Lent { call });
+            }
+            FromExecutor::Resume { call } => {
+                self.check_runs(call)?;
+                events.push(ExecutorEvent::Resumed { call });
             }
         }
         Ok(())
     }
 
     fn take_call(&mut self, call: u64) -> Result<InFlight, ExecutorFault> {
-        self.answers_since_log_check += 1;
         // Calls are answered in order, so this is the first one.
         let place = self.in_flight.iter().position(|in_flight| in_flight.call == call);
         place.and_then(|place| self.in_flight.remove(place)).ok_or(ExecutorFault::UnknownCall(call))
+    }
+
+    /// Kills everything that the executor has started, but not the executor itself: what its calls have left running.
+    pub fn end_started(&mut self) {
+        self.child.end_started();
+    }
+
+    /// Calls begin in the order in which they were sent, so the first one is the only one that can run.
+    fn check_runs(&self, call: u64) -> Result<(), ExecutorFault> {
+        if self.first_in_flight() == Some(call) { Ok(()) } else { Err(ExecutorFault::UnknownCall(call)) }
+    }
+
+    /// The failure with the end of what its call has written, if the executor says where that is.
+    fn with_output(&mut self, mut failure: CallFailure) -> CallFailure {
+        if let Some((start, end)) = failure.output {
+            let written = self.log.between(start, end);
+            if !written.is_empty() {
+                failure.message = format!("{}\n\nThe end of its output:\n{written}", failure.message);
+            }
+        }
+        failure
     }
 
     /// Kills the executor and everything it started.
@@ -361,7 +422,7 @@ impl ExecutorProcess {
             name: self.name.clone(),
             fault,
             ending: (ended_itself && ending != Ending::Unknown).then(|| ending.to_string()),
-            log: self.log_tail().into_text(),
+            log: self.log.last_words(),
         };
         self.broken = Some(error.clone());
         error
@@ -371,29 +432,6 @@ impl ExecutorProcess {
         let mut fds = [PollFd::new(self.child.pidfd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
         poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
-    }
-
-    fn log_tail(&mut self) -> Tail {
-        let mut tail = Tail::new(LOG_TAIL_BYTES);
-        let mut bytes = Vec::new();
-        // One byte more shows whether there is something before.
-        let wanted = LOG_TAIL_BYTES as u64 + 1;
-        let read = self.log.metadata().and_then(|metadata| {
-            self.log.seek(SeekFrom::Start(metadata.len().saturating_sub(wanted)))?;
-            (&self.log).take(wanted).read_to_end(&mut bytes)
-        });
-        match read {
-            Ok(_) => tail.push(&bytes),
-            Err(error) => tail.push(format!("(its log cannot be read: {error})").as_bytes()),
-        }
-        tail
-    }
-
-    fn shorten_log(&mut self) {
-        if self.log.metadata().is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX) {
-            // Everybody appends, so the log goes on from its new end.
-            let _ = self.log.set_len(0);
-        }
     }
 }
 
@@ -423,38 +461,4 @@ fn call_inputs<'a>(call: &TaskCall<'a>) -> io::Result<Vec<CallInput<'a>>> {
         });
     }
     Ok(inputs)
-}
-
-fn launch(spec: &ExecutorSpec, directory: &ScratchDir, log: &File, socket: &OwnedFd) -> Result<Child, ExecutorError> {
-    let wrong = |error: io::Error| cannot_start(spec, error);
-    let mut environment = Environment::default();
-    let own = (OsStr::new("RAIN_EXECUTOR_DIR"), directory.path().as_os_str());
-    for (name, value) in spec.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())).chain([own]) {
-        if !environment.add(name, value) {
-            return Err(cannot_start(spec, format_args!("{name:?} cannot be a variable with this value")));
-        }
-    }
-    let Some(name) = spec.command.first() else { return Err(cannot_start(spec, "its command is empty")) };
-    let program = if name.as_bytes().contains(&b'/') {
-        // The child is in its own directory when it is executed.
-        let absolute = std::path::absolute(name).map_err(wrong)?;
-        c_string(&absolute).ok_or_else(|| cannot_start(spec, "its command contains a zero byte"))?
-    } else {
-        find_program(name, environment.added_path().as_deref()).map_err(|error| cannot_start(spec, error))?
-    };
-    let args = spec
-        .command
-        .iter()
-        .map(|arg| c_string(arg).ok_or_else(|| cannot_start(spec, "its command contains a zero byte")))
-        .collect::<Result<Vec<_>, _>>()?;
-    let home = File::open(directory.path()).map_err(wrong)?;
-    Launch {
-        program: &program,
-        args: &args,
-        environment: &environment,
-        directory: home.as_fd(),
-        standard: [socket.as_fd(), log.as_fd(), log.as_fd()],
-    }
-    .start()
-    .map_err(|error| cannot_start(spec, format_args!("{}: {error}", program.to_string_lossy())))
 }

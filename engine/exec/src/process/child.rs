@@ -1,18 +1,22 @@
-//! A running child and its process group.
+//! A running child and what it has started.
 
+use super::tree::{Root, Tree, pidfd_open};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::ffi::CString;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A child that leads a process group of its own. Dropping it kills the group.
+/// A child that leads a session of its own. Dropping it kills it and everything it has started.
 #[derive(Debug)]
 pub(crate) struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    tree: Tree,
     reaped: bool,
 }
 
@@ -36,19 +40,17 @@ impl fmt::Display for Ending {
 }
 
 impl Child {
-    /// Takes charge of a child that was just started as the leader of a group.
-    pub(crate) fn new(pid: Pid) -> io::Result<Self> {
-        // SAFETY: pidfd_open takes a pid and flags and touches no memory of ours.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-        if fd < 0 {
-            let error = io::Error::last_os_error();
-            let _ = killpg(pid, Signal::SIGKILL);
-            let _ = reap(pid);
-            return Err(error);
+    /// Takes charge of a child that was just started as the leader of a session, with `entry` in its environment.
+    pub(super) fn new(pid: Pid, entry: CString) -> io::Result<Self> {
+        let mut tree = Tree::new(pid, entry);
+        match pidfd_open(pid.as_raw()) {
+            Ok(pidfd) => Ok(Self { pid, pidfd, tree, reaped: false }),
+            Err(error) => {
+                tree.end(Root::Ends);
+                reap(pid);
+                Err(error)
+            }
         }
-        // SAFETY: the kernel just made this descriptor for us.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        Ok(Self { pid, pidfd, reaped: false })
     }
 
     /// The process id.
@@ -61,15 +63,27 @@ impl Child {
         self.pidfd.as_fd()
     }
 
-    /// Kills whatever is left of the group and waits for the child's end.
+    /// Kills the child, if it has not ended, and everything it has started, and waits for their end.
     pub(crate) fn finish(&mut self) -> Ending {
         if self.reaped {
             return Ending::Unknown;
         }
-        // Before reaping: until then the group's number cannot be another group's.
-        let _ = killpg(self.pid, Signal::SIGKILL);
+        // Before reaping: until then the child's pid cannot be another's.
+        self.tree.end(if self.has_ended() { Root::Ended } else { Root::Ends });
         self.reaped = true;
         reap(self.pid)
+    }
+
+    /// Kills everything that the child has started, but not the child itself.
+    pub(crate) fn end_started(&mut self) {
+        if !self.reaped {
+            self.tree.end(Root::Stays);
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.pidfd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 }
 

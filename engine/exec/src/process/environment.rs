@@ -1,6 +1,7 @@
 //! The environment of child processes.
 
-use std::ffi::{CString, OsStr, OsString, c_char};
+use super::tree::VARIABLE;
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::OnceLock;
 
@@ -24,8 +25,8 @@ pub fn leave_out_variables(left_out: LeftOut) {
 fn inherited() -> &'static [(OsString, CString)] {
     static INHERITED: OnceLock<Vec<(OsString, CString)>> = OnceLock::new();
     INHERITED.get_or_init(|| {
-        // A child has a directory of its own, so these would lie.
-        let lies = |name: &OsStr| name == "PWD" || name == "OLDPWD";
+        // A child has a directory of its own, so these would lie; and each child has its own value of the last one.
+        let lies = |name: &OsStr| name == "PWD" || name == "OLDPWD" || name == VARIABLE;
         std::env::vars_os()
             .filter(|(name, _)| !lies(name) && !LEFT_OUT.get().is_some_and(|left_out| left_out(name)))
             .filter_map(|(name, value)| entry(&name, &value).map(|entry| (name, entry)))
@@ -45,9 +46,22 @@ impl Environment {
     #[must_use]
     pub(crate) fn add(&mut self, name: &OsStr, value: &OsStr) -> bool {
         let Some(entry) = entry(name, value) else { return false };
+        if name == VARIABLE {
+            // Who is started by a task, as a Rain within it, may pass on what it has.
+            return true;
+        }
         self.added.retain(|(known, _)| known != name);
         self.added.push((name.to_owned(), entry));
         true
+    }
+
+    /// Adds a variable unless there is one of this name, inherited or added.
+    pub(crate) fn add_default(&mut self, name: &str, value: &str) {
+        let is_there = |known: &OsString| known == name;
+        if !inherited().iter().any(|(known, _)| is_there(known)) && !self.added.iter().any(|(known, _)| is_there(known))
+        {
+            self.added.extend(entry(OsStr::new(name), OsStr::new(value)).map(|entry| (name.into(), entry)));
+        }
     }
 
     /// The `PATH` that was added, if any.
@@ -56,14 +70,14 @@ impl Environment {
         Some(OsString::from_vec(entry.as_bytes()["PATH=".len()..].to_vec()))
     }
 
-    /// Pointers to the entries, as `exec` wants them; valid as long as `self`.
-    pub(crate) fn pointers(&self) -> Vec<*const c_char> {
+    /// Pointers to the entries and to `entry`, as `exec` wants them; valid as long as both.
+    pub(super) fn pointers(&self, entry: &CStr) -> Vec<*const c_char> {
         let inherited = inherited();
-        let mut pointers = Vec::with_capacity(inherited.len() + self.added.len() + 1);
+        let mut pointers = Vec::with_capacity(inherited.len() + self.added.len() + 2);
         let replaced = |name: &OsString| self.added.iter().any(|(added, _)| added == name);
         pointers.extend(inherited.iter().filter(|(name, _)| !replaced(name)).map(|(_, entry)| entry.as_ptr()));
         pointers.extend(self.added.iter().map(|(_, entry)| entry.as_ptr()));
-        pointers.push(std::ptr::null());
+        pointers.extend([entry.as_ptr(), std::ptr::null()]);
         pointers
     }
 }

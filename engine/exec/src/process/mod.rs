@@ -4,7 +4,10 @@ mod child;
 mod environment;
 mod lookup;
 mod spawn;
+mod table;
 mod tail;
+mod threads;
+mod tree;
 
 pub(crate) use child::{Child, Ending};
 pub(crate) use environment::Environment;
@@ -12,3 +15,4 @@ pub use environment::{LeftOut, leave_out_variables};
 pub(crate) use lookup::{LookupError, find_program, forget_program};
 pub(crate) use spawn::{Launch, c_string, dev_null};
 pub(crate) use tail::Tail;
+pub use tree::set_reaper;

@@ -3,6 +3,7 @@
 //! `std::process::Command` copies the whole environment for every child and, with a `PATH` of the child's own, forks;
 //! a fork copies the page tables of the whole server. `posix_spawn` shares memory with the child until it executes.
 
+use super::tree::new_entry;
 use super::{Child, Environment};
 use nix::unistd::Pid;
 use std::ffi::{CStr, CString, OsStr, c_char};
@@ -21,8 +22,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) environment: &'a Environment,
     /// The directory to work in.
     pub(crate) directory: BorrowedFd<'a>,
-    /// Standard input, output and error.
-    pub(crate) standard: [BorrowedFd<'a>; 3],
+    /// Standard input, output and error, and further descriptors from 3 on.
+    pub(crate) descriptors: &'a [BorrowedFd<'a>],
 }
 
 /// The null device, for reading and writing.
@@ -66,24 +67,22 @@ impl Drop for FileActions {
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
-    /// A group of its own, no blocked signals, and the signals that Rain ignores or handles as they are by default.
+    /// A session of its own, no blocked signals, and all signals as they are by default, whatever those who started Rain have ignored.
     fn new() -> io::Result<Self> {
         let mut raw = MaybeUninit::uninit();
         // SAFETY: the call initialises what it is given.
         check(unsafe { libc::posix_spawnattr_init(raw.as_mut_ptr()) })?;
         // SAFETY: it succeeded.
         let mut attributes = Self(unsafe { raw.assume_init() });
-        let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        let flags = i32::from(libc::POSIX_SPAWN_SETSID) | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let mut signals = MaybeUninit::uninit();
-        // SAFETY: `attributes` is initialised; `signals` is initialised by sigemptyset before it is read.
+        // SAFETY: `attributes` is initialised; `signals` is initialised by sigemptyset before it is read, and is a set of bits.
         unsafe {
             check(libc::posix_spawnattr_setflags(&mut attributes.0, flags as libc::c_short))?;
-            check(libc::posix_spawnattr_setpgroup(&mut attributes.0, 0))?;
             libc::sigemptyset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(&mut attributes.0, signals.as_ptr()))?;
-            for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD] {
-                libc::sigaddset(signals.as_mut_ptr(), signal);
-            }
+            // Not `sigfillset`: it leaves out signals that the C library uses, and `posix_spawn` has those ignored then.
+            signals.as_mut_ptr().write_bytes(0xff, 1);
             check(libc::posix_spawnattr_setsigdefault(&mut attributes.0, signals.as_ptr()))?;
         }
         Ok(attributes)
@@ -98,19 +97,20 @@ impl Drop for Attributes {
 }
 
 impl Launch<'_> {
-    /// Starts the child as the leader of a process group.
+    /// Starts the child as the leader of a session.
     pub(crate) fn start(&self) -> io::Result<Child> {
         let mut actions = FileActions::new()?;
         // SAFETY: the actions are initialised, and the descriptors are open as they are borrowed.
         unsafe {
             check(libc::posix_spawn_file_actions_addfchdir_np(&mut actions.0, self.directory.as_raw_fd()))?;
-            for (number, fd) in (0..).zip(&self.standard) {
+            for (number, fd) in (0..).zip(self.descriptors) {
                 check(libc::posix_spawn_file_actions_adddup2(&mut actions.0, fd.as_raw_fd(), number))?;
             }
         }
         let attributes = Attributes::new()?;
         let args: Vec<*const c_char> = self.args.iter().map(|arg| arg.as_ptr()).chain([std::ptr::null()]).collect();
-        let environment = self.environment.pointers();
+        let entry = new_entry();
+        let environment = self.environment.pointers(&entry);
         let mut pid = 0;
         // SAFETY: both arrays end with a null pointer and point to strings that `self` keeps; nothing of them is
         // written to, whatever the signature says; the actions and attributes are initialised.
@@ -124,6 +124,6 @@ impl Launch<'_> {
                 environment.as_ptr().cast(),
             )
         })?;
-        Child::new(Pid::from_raw(pid))
+        Child::new(Pid::from_raw(pid), entry)
     }
 }

@@ -1,24 +1,31 @@
 //! A worker: one cpu slot. It runs built-in tasks in place, and waits for the program or executor that it drives.
 
-mod executors;
+mod driving;
+mod lending;
 mod reports;
+mod settling;
 
 use crate::bell::Bell;
 use crate::deadlines::{Deadline, Deadlines};
 use crate::end_of_work::EndOfWork;
+use crate::executors::{ExecutorKey, Executors};
 use crate::governor::GovernorConfig;
+use crate::reaper::Reaper;
 use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
-use executors::{Executors, kind_id};
+use driving::Durations;
 use rain_core::graph::{Batch, Kind};
 use rain_core::id::{GovernorId, SessionId, TaskId};
 use rain_core::peer::{Failure, Finished};
 use rain_data::{Object, Store};
-use rain_exec::{ExecutorSpec, Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
+use rain_exec::{Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
 use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
 use rain_topology::CpuId;
 use reports::{Clock, Reports};
+use settling::{Queue, Settling, timed_out};
 use std::sync::Arc;
+
+pub(crate) use lending::LentCalls;
 
 /// What workers tell their governor.
 #[derive(Debug)]
@@ -40,6 +47,8 @@ pub(crate) enum Report {
         task: u32,
         failure: Failure,
     },
+    /// Another number of calls waits for other tasks.
+    Lending,
 }
 
 /// What the workers of a governor share.
@@ -50,9 +59,12 @@ pub(crate) struct WorkerShared {
     pub(crate) config: GovernorConfig,
     pub(crate) pool: Arc<Pool>,
     pub(crate) interrupts: Vec<Arc<Interrupt>>,
+    pub(crate) executors: Executors,
+    pub(crate) lent: LentCalls,
     pub(crate) reports: Sender<Report>,
     pub(crate) bell: Bell,
     pub(crate) deadlines: Deadlines,
+    pub(crate) reaper: Arc<Reaper>,
     pub(crate) end: EndOfWork,
 }
 
@@ -62,7 +74,7 @@ enum Route {
     /// Outputs are empty blobs: not worth a call.
     Noop,
     BuiltIn,
-    Executor(Arc<ExecutorSpec>),
+    Executor(Arc<ExecutorKey>),
     Unknown,
 }
 
@@ -76,7 +88,7 @@ pub(crate) struct Worker {
     session: Option<Arc<Session>>,
     batch: Option<Arc<Batch>>,
     route: Option<(Arc<Kind>, Route)>,
-    executors: Executors,
+    durations: Durations,
     reports: Reports,
     clock: Clock,
     empty_blob: Arc<Object>,
@@ -92,7 +104,7 @@ impl Worker {
             session: None,
             batch: None,
             route: None,
-            executors: Executors::new(&shared),
+            durations: Durations::default(),
             reports,
             clock: Clock::new(),
             empty_blob: Arc::new(Object::inline(Vec::new(), None)),
@@ -106,7 +118,6 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let cpu = self.shared.config.cpus[self.queue.index()];
         self.pin(&cpu.into_iter().collect::<Vec<_>>());
-        self.executors.prestart(&self.shared, self.queue.index());
         while !self.shared.pool.is_shut_down() {
             if self.shared.pool.gang().is_wanted() {
                 self.join_gang();
@@ -184,7 +195,7 @@ impl Worker {
             return self.shared.pool.inject_wide(task, kind.cpus as usize);
         }
         match self.route(&session, kind) {
-            Route::Executor(spec) => self.run_on_executor(&spec, &session, &batch, task, &[]),
+            Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, &[]),
             route => self.run_in_place(route, &session, &batch, task),
         }
     }
@@ -192,7 +203,7 @@ impl Worker {
     fn run_as_leader(&mut self, task: ReadyTask, cpus: &[CpuId]) {
         let Some((session, batch)) = self.locate(task) else { return };
         match self.route(&session, batch.kind(task.task())) {
-            Route::Executor(spec) => self.run_on_executor(&spec, &session, &batch, task, cpus),
+            Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, cpus),
             route => self.run_in_place(route, &session, &batch, task),
         }
         self.reports.flush();
@@ -236,8 +247,8 @@ impl Worker {
                 _ => Route::BuiltIn,
             }
         } else {
-            match self.executors.spec(&self.shared, kind.executor(), session.python.as_deref()) {
-                Some(spec) => Route::Executor(spec),
+            match self.shared.executors.spec(kind.executor(), session.python.as_deref()) {
+                Some(spec) => Route::Executor(Arc::new(ExecutorKey::new(spec, kind))),
                 None => Route::Unknown,
             }
         };
@@ -251,23 +262,24 @@ impl Worker {
             Route::Noop => {
                 for object in batch.outputs(task) {
                     let value = self.empty_blob.clone();
-                    self.supply(session, object, value);
+                    self.settling().supply(session, object, value);
                 }
                 self.clock.lap();
-                return self.finish(session, batch, task);
+                return self.settling().finish(session, batch, task);
             }
+            Route::BuiltIn if !session.graph.begin(task) => return session.abandon(batch, task),
             Route::BuiltIn => {}
             Route::Executor(_) | Route::Unknown => {
                 let name = batch.kind(task).executor();
                 let message = format!(
                     "no executor {name:?} is registered on this governor; register it in the governor's configuration"
                 );
-                return self.fail(session, batch, task, plain_failure(message));
+                return self.settling().fail(session, batch, task, plain_failure(message));
             }
         }
         let deadline = match self.set_deadline(batch, task) {
             Ok(deadline) => deadline,
-            Err(failure) => return self.fail(session, batch, task, failure),
+            Err(failure) => return self.settling().fail(session, batch, task, failure),
         };
         self.collect_inputs(session, batch, task);
         let call = TaskCall {
@@ -287,9 +299,9 @@ impl Worker {
         self.clock.lap();
         match outcome {
             TaskOutcome::Cancelled if !session.is_cancelled(task) && has_passed(deadline.as_ref()) => {
-                self.fail(session, batch, task, timed_out(batch, task));
+                self.settling().fail(session, batch, task, timed_out(batch, task));
             }
-            outcome => self.take_outcome(session, batch, task, outcome),
+            outcome => self.settling().take_outcome(session, batch, task, outcome),
         }
     }
 
@@ -307,74 +319,13 @@ impl Worker {
         self.inputs.extend(batch.inputs(task).iter().filter_map(|object| session.graph.value(*object).cloned()));
     }
 
-    fn take_outcome(&mut self, session: &Arc<Session>, batch: &Arc<Batch>, task: u32, outcome: TaskOutcome) {
-        match outcome {
-            TaskOutcome::Finished { outputs, info } => {
-                let objects = batch.outputs(task);
-                if outputs.len() != objects.len() {
-                    let message = format!("{} outputs were made instead of {}", outputs.len(), objects.len());
-                    let failure = TaskFailure { message, debug: info.debug, user: None };
-                    return self.fail(session, batch, task, failure);
-                }
-                for (index, (object, value)) in objects.zip(outputs).enumerate() {
-                    let declared = batch.kind(task).outputs[index].content_type.as_deref();
-                    self.reports.object(session.number, object, &value, declared);
-                    self.supply(session, object, value);
-                }
-                if info.debug.is_some() || info.user.is_some() {
-                    self.reports.details(session.number, task, info);
-                }
-                self.finish(session, batch, task);
-            }
-            TaskOutcome::Failed(failure) => self.fail(session, batch, task, failure),
-            TaskOutcome::Cancelled => session.abandon(batch, task),
+    fn settling(&mut self) -> Settling<'_> {
+        Settling {
+            shared: &self.shared,
+            reports: &mut self.reports,
+            clock: &self.clock,
+            queue: Queue::Worker { next: &mut self.next, own: &self.queue },
         }
-    }
-
-    /// Hands an output to its consumers; the first one that gets ready is this worker's next task.
-    #[inline]
-    fn supply(&mut self, session: &Session, object: u32, value: Arc<Object>) {
-        let mut pushed = 0;
-        let (next, queue) = (&mut self.next, &self.queue);
-        session.graph.supply(object, value, |consumer| {
-            let priority = session.priority(consumer);
-            let consumer = ReadyTask::new(session.number, consumer);
-            if priority != 0 {
-                queue.pool().inject_ranked(consumer, priority);
-                pushed += 1;
-            } else if next.is_none() {
-                *next = Some(consumer);
-            } else {
-                queue.push(consumer);
-                pushed += 1;
-            }
-        });
-        if pushed > 0 {
-            self.shared.pool.wake(pushed);
-        }
-    }
-
-    #[inline]
-    fn finish(&mut self, session: &Session, batch: &Batch, task: u32) {
-        session.release_inputs(batch, task);
-        session.graph.set_over(task);
-        let times = self.clock.times();
-        if self.shared.end.is_known() {
-            self.shared.end.learn(kind_id(session, batch, task), f64::from(times.0.duration));
-        }
-        self.reports.task(session.number, task, times);
-    }
-
-    /// Runs the task again if its kind asks for that, else reports the failure.
-    fn fail(&mut self, session: &Session, batch: &Batch, task: u32, failure: TaskFailure) {
-        let retries = batch.kind(task).retries;
-        if retries > 0 && session.may_retry(task, retries) {
-            tracing::info!("task {}:{task} is run again: {}", session.number, failure.message);
-            return self.queue.push(ReadyTask::new(session.number, task));
-        }
-        let TaskFailure { message, debug, user } = failure;
-        let failure = Failure { message, debug, user, times: Some(self.clock.times().0) };
-        self.reports.failed(session.number, task, failure);
     }
 }
 
@@ -386,7 +337,6 @@ fn plain_failure(message: String) -> TaskFailure {
     TaskFailure { message, debug: None, user: None }
 }
 
-fn timed_out(batch: &Batch, task: u32) -> TaskFailure {
-    let seconds = batch.kind(task).timeout.unwrap_or_default().as_secs_f64();
-    plain_failure(format!("it took longer than its timeout of {seconds} s and was stopped"))
+pub(super) fn kind_id(session: &Session, batch: &Batch, task: u32) -> u64 {
+    u64::from(session.number) << 32 | u64::from(batch.kind_index(task))
 }

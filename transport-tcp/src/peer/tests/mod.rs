@@ -266,6 +266,7 @@ fn kind(number: u32, name: &str) -> BatchKind {
         retries: 0,
         timeout: None,
         priority: 0,
+        process: String::new(),
     };
     BatchKind { number, kind: Arc::new(kind) }
 }

@@ -80,7 +80,7 @@ fn start(
             args: &program.args,
             environment: &program.environment,
             directory: sandbox.fd(),
-            standard,
+            descriptors: &standard,
         };
         let error = match launch.start() {
             Ok(child) => return Ok(child),

@@ -87,6 +87,7 @@ impl<'a> Program<'a> {
                 return Err(wrong(format!("{name:?} cannot be a variable of the environment with this value")));
             }
         }
+        environment.limit_threads(kind.cpus);
         Ok(Self { args, environment, inputs: mapped, input_order, stdin, outputs, stdout, command })
     }
 

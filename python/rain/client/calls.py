@@ -1,0 +1,472 @@
+"""The calls of an executor: their results are fetched when they are there, handed to futures, and freed on the server.
+
+What is freed goes in groups, by a thread of each executor, so that neither callers nor the thread that hands out
+replies wait for it. The same thread closes the session when the executor is shut down, or nobody refers to it any more,
+and the last call is done; at the end of the interpreter all executors are waited for in this way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..common.columns import from_column, to_column
+from ..common.errors import CancelledException, RainException, TaskException
+from .callbacks import Callbacks
+from .fetching import Fetching
+from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .futures import TaskFuture
+    from .session import Session
+    from .task import Task
+
+# Results that were taken are freed when they are so many, have so many bytes, or after so many seconds.
+FREED_COUNT = 256
+FREED_BYTES = 1 << 20
+FREED_SECONDS = 0.1
+# A result of more bytes stays on the server while its future is there, to be passed on to other calls without being
+# sent again: so many bytes of those that were used last, and the last one of any size.
+HELD_RESULT = 64 << 10
+HELD_BYTES = 64 << 20
+# A result of more bytes is unpickled in a thread of its own, so that other replies are not held up.
+LONG_RESULT = 1 << 20
+# So many results are fetched from governors, or unpickled, at the same time.
+FETCHED_AT_ONCE = 4
+
+SHUT = "The executor was shut down and takes no more calls: cannot schedule new futures after shutdown"
+EXITING = "cannot schedule new futures after interpreter shutdown"
+FORKED = "The executor belongs to the parent of this forked process; make a client and an executor here"
+
+
+class Calls:
+    """The calls of an executor that are not done, and results that are on the server though they are taken.
+
+    Args:
+        session: Where the calls are.
+        owns_session: Whether to close it in the end.
+        client: To be closed in the end.
+    """
+
+    def __init__(self, session: Session, owns_session: bool, client: Client | None) -> None:
+        self.session = session
+        self.broken: RainException | None = None
+        # Why no more calls are taken.
+        self.shut: str | None = None
+        self._owns_session = owns_session
+        self._client = client
+        self._lock = threading.Lock()
+        self._pending: dict[TaskFuture[Any], Task] = {}
+        # Threads that are submitting calls.
+        self._starting = 0
+        self._taken: list[Task] = []
+        self._taken_bytes = 0
+        self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._held_bytes = 0
+        # Held results whose futures are gone.
+        self._dropped: deque[_Held] = deque()
+        # Calls that nobody waits for any more.
+        self._unwanted: deque[TaskFuture[Any]] = deque()
+        self._callbacks = Callbacks(self._wake_if_shut)
+        self._fetchers = _Fetchers()
+        # Something may be put into it also by the garbage collector, at any point of any thread.
+        self._events: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rain-calls", daemon=True)
+        _live.add(self)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            _live.discard(self)
+            raise
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """For a ``with`` block in which calls are submitted: the session is not closed meanwhile."""
+        with self._lock:
+            if self.broken is not None:
+                raise BrokenExecutor(f"The executor cannot be used any more: {self.broken}")
+            if _exiting:
+                raise ExecutorShutdown(EXITING)
+            if self.shut is not None:
+                raise ExecutorShutdown(self.shut)
+            self._starting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._starting -= 1
+            self._wake_if_shut()
+
+    def add(self, futures: dict[TaskFuture[Any], Task]) -> None:
+        """Take over futures whose tasks are submitted."""
+        with self._lock:
+            self._pending.update(futures)
+        for future, task in futures.items():
+            _Result(self, future, task).ask()
+
+    @property
+    def pending(self) -> list[TaskFuture[Any]]:
+        """The futures that are not done."""
+        with self._lock:
+            return list(self._pending)
+
+    def cancel(self, futures: Iterable[TaskFuture[Any]], waiting: bool) -> list[TaskFuture[Any]]:
+        """Cancel calls; with `waiting`, only those that have not begun. Returns those that were cancelled."""
+        with self._lock:
+            by_id = {self._pending[future]._id: future for future in futures if future in self._pending}
+        if not by_id:
+            return []
+        body = {"tasks": to_column(by_id), "waiting": waiting}
+        try:
+            reply = self.session._request("cancel", body)
+        except RainException:
+            # Then they have failed, or will right now.
+            return []
+        cancelled = set(from_column(reply["tasks"]))
+        return [future for number, future in by_id.items() if number in cancelled]
+
+    def cancel_unwanted(self, future: TaskFuture[Any]) -> None:
+        """Cancel a call that nobody waits for, if it has not begun. This does not block, and may come at any point."""
+        self._unwanted.append(future)
+        self._events.put(None)
+
+    def has_begun(self, future: TaskFuture[Any]) -> bool:
+        """Whether the server knows that a call is running."""
+        with self._lock:
+            task = self._pending.get(future)
+        if task is None:
+            return False
+        body = {"tasks": to_column([task._id])}
+        try:
+            (info,) = self.session._request("info", body)["tasks"]
+        except RainException:
+            return False
+        return bool(info["state"] == "running")
+
+    def refer(self, task: Task) -> bool:
+        """Whether the result of a call can be passed on by reference; it is then one of those used last."""
+        with self._lock:
+            if task._id in self._held:
+                self._held.move_to_end(task._id)
+            return task.output._kept
+
+    def shut_down(self) -> None:
+        """Close the session when the last call is done. This does not block, and may come at any point."""
+        self.shut = self.shut or SHUT
+        self._events.put(None)
+
+    def wait(self) -> None:
+        """After :meth:`shut_down`, wait until everything is over; but not in a callback, which is a part of it."""
+        thread = threading.current_thread()
+        if thread is not self._thread and not self._callbacks.is_own(thread):
+            self._over.wait()
+
+    def settle(
+        self,
+        future: TaskFuture[Any],
+        size: int,
+        outcome: tuple[bool, Any] | None,
+        error: RainException | None,
+    ) -> None:
+        """Make a future done."""
+        with self._lock:
+            task = self._pending[future]
+            if error is not None and not isinstance(error, CancelledException) and self.session._failed:
+                self.broken = self.broken or error
+            self._take(future, task, size if outcome is not None and outcome[0] else 0)
+        callbacks = future._finish(outcome, self._broken_error(task, error))
+        if callbacks:
+            self._callbacks.add(future, callbacks)
+        with self._lock:
+            del self._pending[future]
+        self._wake_if_shut()
+
+    def in_thread(self, job: Callable[[], None]) -> None:
+        """Do what takes long while others hand out replies."""
+        self._fetchers.run(job)
+
+    def _broken_error(self, task: Task, error: RainException | None) -> RainException | None:
+        if error is None or self.broken is None or isinstance(error, CancelledException):
+            return error
+        if isinstance(error, TaskException) and error.task is task:
+            return BrokenByCall(str(error), error.task, error.error, error.debug)
+        return BrokenExecutor(f"The executor's session has failed: {error}")
+
+    def _take(self, future: TaskFuture[Any], task: Task, size: int) -> None:
+        """The result of a call is here: let go of the arguments, and on the server of the result if it is not held."""
+        task._inputs = ()
+        task._config = None
+        if self.broken is not None or self.session.closed:
+            self._forget(task)
+        elif size > HELD_RESULT and self.shut is None:
+            self._held[task._id] = _Held(future, self._drop, task, size)
+            self._held_bytes += size
+            while self._held_bytes > HELD_BYTES and len(self._held) > 1:
+                _, held = self._held.popitem(last=False)
+                self._held_bytes -= held.size
+                self._free(held.task, held.size)
+        else:
+            self._free(task, size)
+
+    def _free(self, task: Task, size: int) -> None:
+        task.output._kept = False
+        if not self._taken:
+            # Sets the time from which on it is freed in any case.
+            self._events.put(None)
+        self._taken.append(task)
+        self._taken_bytes += size
+        if len(self._taken) == FREED_COUNT or self._taken_bytes >= FREED_BYTES:
+            self._events.put(None)
+
+    def _drop(self, held: _Held) -> None:
+        """The future of a held result is gone; called by the garbage collector."""
+        self._dropped.append(held)
+        self._events.put(None)
+
+    def _forget(self, task: Task) -> None:
+        task.output._kept = False
+        self.session._submitted.pop(task._id, None)
+
+    def _wake_if_shut(self) -> None:
+        if self.shut is not None:
+            self._events.put(None)
+
+    def _run(self) -> None:
+        """Free what was taken, until everything is over."""
+        due: float | None = None
+        try:
+            while not self._is_over():
+                with contextlib.suppress(queue.Empty):
+                    self._events.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+                self._cancel_unwanted()
+                due = self._free_due(due)
+        finally:
+            try:
+                self._close()
+            finally:
+                _live.discard(self)
+                self._over.set()
+
+    def _is_over(self) -> bool:
+        with self._lock:
+            return self.shut is not None and not self._pending and not self._starting and self._callbacks.is_idle()
+
+    def _cancel_unwanted(self) -> None:
+        with self._lock:
+            unwanted = [self._unwanted.popleft() for _ in range(len(self._unwanted))]
+            tasks = [self._pending[future]._id for future in unwanted if future in self._pending]
+        if tasks:
+            self._tell("cancel", {"tasks": to_column(tasks), "waiting": True})
+
+    def _free_due(self, due: float | None) -> float | None:
+        """Free what was taken if that is due; returns when it will be."""
+        with self._lock:
+            while self._dropped:
+                held = self._dropped.popleft()
+                if self._held.pop(held.task._id, None) is not None:
+                    self._held_bytes -= held.size
+                    self._free(held.task, held.size)
+            if not self._taken:
+                return None
+            now = time.monotonic()
+            if due is None:
+                due = now + FREED_SECONDS
+            if now < due and len(self._taken) < FREED_COUNT and self._taken_bytes < FREED_BYTES:
+                return due
+        self._free_taken()
+        return None
+
+    def _free_taken(self) -> None:
+        # Not while a submit is being made: it may refer to a result that is taken meanwhile.
+        with self.session._submitting:
+            with self._lock:
+                tasks, self._taken, self._taken_bytes = self._taken, [], 0
+                for task in tasks:
+                    self._forget(task)
+            if tasks and self.broken is None:
+                self._tell("unkeep", {"objects": to_column([task._oid for task in tasks])})
+
+    def _tell(self, operation: str, body: dict[str, Any]) -> None:
+        """Send a request whose reply does not matter: when it fails, so do those that matter."""
+        with contextlib.suppress(RainException):
+            self.session._start_request(operation, body, lambda reply, error: None)
+
+    def _close(self) -> None:
+        self._fetchers.end()
+        with self._lock:
+            for held in self._held.values():
+                self._free(held.task, held.size)
+            self._held.clear()
+        if self._owns_session:
+            self.session.close()
+        else:
+            self._free_taken()
+        if self._client is not None:
+            self._client.close()
+
+    def disown(self) -> None:
+        """In a forked child: it has none of the threads, and the calls are the parent's."""
+        self._lock = threading.Lock()
+        self.shut = FORKED
+        self._over = threading.Event()
+        self._over.set()
+        for future in self._pending:
+            # Another thread of the parent may have held the locks.
+            future._condition = threading.Condition()
+            future._waiters = []
+            future._finish(None, ExecutorShutdown(FORKED))
+        self._pending.clear()
+
+
+class _Held(weakref.ref["TaskFuture[Any]"]):
+    """A result that stays on the server while its future is there."""
+
+    __slots__ = ("size", "task")
+
+    task: Task
+    size: int
+
+    def __new__(cls, future: TaskFuture[Any], dropped: Callable[[Any], None], task: Task, size: int) -> _Held:
+        self = super().__new__(cls, future, dropped)
+        self.task = task
+        self.size = size
+        return self
+
+    def __init__(self, future: TaskFuture[Any], dropped: Callable[[Any], None], task: Task, size: int) -> None:
+        super().__init__(future, dropped)  # type: ignore[call-arg]
+
+
+class _Result:
+    """The result of a call, from the server to its future."""
+
+    __slots__ = ("calls", "fetching", "future")
+
+    def __init__(self, calls: Calls, future: TaskFuture[Any], task: Task) -> None:
+        self.calls = calls
+        self.future: TaskFuture[Any] | None = future
+        self.fetching: Fetching | None = Fetching(task.output, calls.session.client._connection)
+
+    def ask(self) -> None:
+        """Ask for the result; the server answers when it is there."""
+        assert self.fetching is not None
+        try:
+            self.calls.session._start_request("fetch", self.fetching.body, self.take)
+        except RainException as error:
+            self.settle(0, None, error)
+
+    def take(self, reply: dict[str, Any], error: RainException | None) -> None:
+        """Take the answer, in the thread that hands out replies."""
+        if error is not None:
+            self.settle(0, None, error)
+        elif Fetching.takes_long(reply) or reply["size"] > LONG_RESULT:
+            self.calls.in_thread(lambda: self.load(reply))
+        else:
+            self.load(reply)
+
+    def load(self, reply: dict[str, Any]) -> None:
+        """Make the outcome of the answer, or ask for more of it."""
+        fetching = self.fetching
+        assert fetching is not None
+        outcome = error = None
+        try:
+            instance = fetching.take(reply)
+            if instance is not None:
+                outcome = pickle.loads(instance.get_view())
+        except RainException as caught:
+            error = caught.with_traceback(None)
+        # What a class of the user's raises when it is unpickled is the outcome of this call alone.
+        except BaseException as caught:
+            what = fetching.dataobj._task
+            described = what.describe() if what is not None else "a call"
+            error = RainException(f"The result of {described} cannot be unpickled: {type(caught).__name__}: {caught}")
+        if outcome is None and error is None:
+            self.ask()
+        else:
+            self.settle(reply.get("size", 0), outcome, error)
+
+    def settle(self, size: int, outcome: tuple[bool, Any] | None, error: RainException | None) -> None:
+        """Make the future done. Whoever refers to this object keeps nothing alive afterwards."""
+        future, self.future, self.fetching = self.future, None, None
+        if future is not None:
+            self.calls.settle(future, size, outcome, error)
+
+
+class _Fetchers:
+    """Some threads for jobs that take long, started when they are needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.threads: list[threading.Thread] = []
+        self._free = 0
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Have a job done; in this thread if none can be started any more, as at the end of the interpreter."""
+        with self._lock:
+            if self._free > 0:
+                self._free -= 1
+            elif len(self.threads) < FETCHED_AT_ONCE:
+                thread = threading.Thread(target=self._work, name="rain-fetch", daemon=True)
+                with contextlib.suppress(RuntimeError):
+                    thread.start()
+                    self.threads.append(thread)
+        if self.threads:
+            self._jobs.put(job)
+        else:
+            job()
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            job()
+            # Nothing is kept alive while the thread waits.
+            del job
+            with self._lock:
+                self._free += 1
+
+    def end(self) -> None:
+        """End the threads when their jobs are done."""
+        for _ in self.threads:
+            self._jobs.put(None)
+
+
+# Those that are not over.
+_live: set[Calls] = set()
+_exiting = False
+
+
+def _finish() -> None:
+    """At the end of the interpreter: all pending calls are finished, as concurrent.futures does."""
+    global _exiting
+    _exiting = True
+    live = list(_live)
+    for calls in live:
+        calls.shut_down()
+    for calls in live:
+        calls.wait()
+
+
+def _after_fork() -> None:
+    for calls in _live:
+        calls.disown()
+    _live.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+try:
+    # Before the threads of concurrent.futures end, and long before atexit stops a private server.
+    threading._register_atexit(_finish)  # type: ignore[attr-defined]
+except RuntimeError:
+    _exiting = True

@@ -1,0 +1,81 @@
+"""Locks and the like that a KeyboardInterrupt between any two byte codes leaves in order.
+
+At the end of ``with lock:``, as of ``try: … finally: lock.release()``, there is a byte code at which an interrupt
+leaves the lock taken for ever. The classes here know who has them: whoever is interrupted can look, and give back
+what it has.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, TypeVar
+
+T = TypeVar("T")
+
+
+class Mutex:
+    """Lets one thread at a time call functions; a thread that does may call more of them."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        # Typed as something else, for the check of who has it, which all locks that a Condition takes have.
+        self._lock: Any = threading.RLock()
+
+    def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function, when no other thread does."""
+        lock = self._lock
+        outer = lock._is_owned()
+        try:
+            with lock:
+                return function(*args)
+        except BaseException:
+            while not outer and lock._is_owned():
+                lock.release()
+            raise
+
+
+class Role:
+    """Something that one at a time may do, and that nobody waits for."""
+
+    __slots__ = ("_holder",)
+
+    def __init__(self) -> None:
+        self._holder: dict[None, object] = {}
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has it."""
+        return not self._holder
+
+    def take(self, who: object) -> bool:
+        """Take the role if it is free; whether `who` has it now, or had it before."""
+        # One step for all threads: it is checked and taken, or it is not.
+        return self._holder.setdefault(None, who) is who
+
+    def leave(self, who: object) -> None:
+        """Give the role back if `who` has it."""
+        if self._holder.get(None) is who:
+            self._holder.clear()
+
+
+class Bell:
+    """Wakes one thread that waits for it, also if it was rung before that thread came to wait."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the bell is rung; False if that has not happened within so many seconds."""
+        return self._lock.acquire(timeout=-1 if seconds is None else min(max(seconds, 0), threading.TIMEOUT_MAX))
+
+    def ring(self) -> None:
+        """Wake the thread that waits, or the next one that does."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            # It was rung already.
+            return

@@ -1,0 +1,180 @@
+"""What makes tasks that call a function: the common part of remote functions and plain ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable
+
+import msgspec
+
+from .arguments import PLAIN_TYPES
+from .capture import Capture
+from .data import DataObject
+from .function_table import LARGE, TASK_TYPE, HiddenObject, Sent, Template
+from .kind import Kind
+from .search_path import SearchPath, search_path
+from .sendable import Sendable
+from .task import Task, TaskInput, check_input
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Call(Task):
+    """A call of a function."""
+
+    __slots__ = ()
+    TASK_TYPE = TASK_TYPE
+
+    def __init__(self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None) -> None:
+        self._place(session, kind, inputs, config, 4)
+
+
+class CallWithObjects(Call):
+    """A call whose arguments or whose function are in objects, which are its last inputs."""
+
+    __slots__ = ("_hidden",)
+
+    def __init__(
+        self,
+        session: Session,
+        kind: Kind,
+        inputs: tuple[TaskInput, ...],
+        config: bytes | None,
+        hidden: tuple[HiddenObject, ...],
+    ) -> None:
+        self._hidden = len(hidden)
+        self._place(session, kind, (*inputs, *hidden), config, 4)
+
+
+class TaskFunction(Sendable):
+    """Makes tasks that call a function, which travels as it is when the task is made.
+
+    Args:
+        function: What is called.
+        name: Its name in messages.
+        template: What all its tasks have in common.
+        least: How many positional arguments it needs.
+        most: How many it takes at most.
+        special: Arguments have to be looked at one by one.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], name: str, template: Template, least: int, most: int, special: bool
+    ) -> None:
+        self.function = function
+        self.__name__ = name
+        self._template = template
+        self._least = least
+        self._most = most
+        self._special = special
+        self._sent: Sent | None = None
+
+    def _call_in(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        """Make a task in a session that calls the function with these arguments."""
+        return self._call_with(session, self._now(session), args, kwargs)
+
+    def _calls_in(self, session: Session, calls: Iterable[tuple[Any, ...]]) -> list[Task]:
+        """Make a task for each of some tuples of arguments; all call the function as it is now."""
+        sent = self._now(session)
+        return [self._call_with(session, sent, args, {}) for args in calls]
+
+    def _now(self, session: Session) -> Sent:
+        """How the function gets to executors, as it is now."""
+        sent = self._sent
+        if (
+            sent is None
+            or sent.batch is not session._batch
+            or sent.path != sys.path
+            or (sent.differs is not None and sent.differs())
+        ):
+            sent = self._send(session)
+        return sent
+
+    def _call_with(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        count = len(args)
+        if kwargs or not self._least <= count <= self._most or self._special:
+            return self._general_call(session, sent, args, kwargs)
+        values = []
+        positions = []
+        inputs = []
+        for arg in args:
+            if type(arg) in PLAIN_TYPES:
+                values.append(arg)
+            elif isinstance(arg, (DataObject, Task)):
+                check_input(session, arg)
+                positions.append(len(values))
+                inputs.append(arg)
+                values.append(None)
+            else:
+                return self._general_call(session, sent, args, kwargs)
+        if not values:
+            config = None
+        else:
+            try:
+                config = _encode((values, positions))
+            except (OverflowError, UnicodeEncodeError):
+                return self._general_call(session, sent, args, kwargs)
+        if sent.function is None and (config is None or len(config) <= LARGE):
+            return Call(session, sent.kind, tuple(inputs), config)
+        return make_call(session, sent, tuple(inputs), config)
+
+    def _capture(self) -> Capture:
+        """The function as it is now."""
+        raise NotImplementedError
+
+    def _capture_again(self) -> Capture:
+        """The function as it is now, with its pickle."""
+        raise NotImplementedError
+
+    def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
+        """What asks before further calls of one submit whether the function may differ from what was captured."""
+        return None
+
+    def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        raise NotImplementedError
+
+    def _send(self, session: Session) -> Sent:
+        """Have the function sent as it is now."""
+        path = search_path()
+        functions = session._functions
+        capture = self._capture()
+        sent = functions.send(self._template, capture, path)
+        if sent is None:
+            capture = self._capture_again()
+            sent = functions.send(self._template, capture, path)
+            assert sent is not None, "a new capture has its pickle"
+        sent.differs = self._watch(capture, session)
+        if path.directory is not None:
+            sent.differs = partial(_may_differ, path, sent.differs)
+        self._sent = sent
+        return sent
+
+
+def _may_differ(path: SearchPath, differs: Callable[[], bool] | None) -> bool:
+    return not path.is_current() or (differs is not None and differs())
+
+
+def make_call(session: Session, sent: Sent, inputs: tuple[TaskInput, ...], config: bytes | None) -> Task:
+    """Make a task that calls a function, with `config` as its arguments; what is large goes into objects."""
+    hidden: list[HiddenObject] = []
+    arguments: bytes | int | None = config
+    if isinstance(sent.function, HiddenObject):
+        hidden.append(sent.function)
+        if config is not None and len(config) > LARGE:
+            hidden.append(HiddenObject.make(session, config))
+            arguments = len(inputs) + 1
+        config = _encode({"function": len(inputs), "digest": sent.digest, "args": arguments})
+    else:
+        if sent.function is not None:
+            config = _encode({"function": sent.function, "args": config})
+        if config is not None and len(config) > LARGE:
+            hidden.append(HiddenObject.make(session, config))
+            config = _encode({"args": len(inputs)})
+    if not hidden:
+        return Call(session, sent.kind, inputs, config)
+    return CallWithObjects(session, sent.kind, inputs, config, tuple(hidden))

@@ -1,0 +1,42 @@
+"""Values as pickles that other processes can load: the quick way where that is enough."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import Any
+
+PROTOCOL = 5
+# Names of the script's module (the second one is in processes of multiprocessing), and how they stand in pickles.
+_MAIN = {"__main__": b"\x8c\x08__main__", "__mp_main__": b"\x8c\x0b__mp_main__"}
+
+
+def dump(value: Any) -> bytes:
+    """Pickle a value; functions and classes that are not found under their name elsewhere travel by value.
+
+    Raises:
+        Exception: Whatever the pickling of something that cannot be pickled raises.
+    """
+    if not has_own_modules():
+        try:
+            data = pickle.dumps(value, protocol=PROTOCOL)
+        except Exception:
+            # Something local, which has no name; or else the same error comes again.
+            data = None
+        if data is not None and not names_script(data):
+            return data
+    # Not before it is needed: it imports cloudpickle.
+    from .by_value import dump_by_value
+
+    return dump_by_value(value)
+
+
+def names_script(data: bytes) -> bool:
+    """Whether a pickle refers to the script by name, which is another one in other processes."""
+    return any(written in data for name, written in _MAIN.items() if name in sys.modules)
+
+
+def has_own_modules() -> bool:
+    """Whether the user has registered modules with cloudpickle whose content travels by value."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
