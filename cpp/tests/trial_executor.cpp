@@ -90,6 +90,14 @@ void add_good_tasks(Executor &executor) {
     }
     outputs.push_back(std::make_unique<MemDataInstance>(joined));
   });
+  executor.add_task("signals", [](Context &ctx, auto &, auto &outputs) {
+    raise(SIGINT);
+    FILE *program = popen("grep Sig /proc/self/status", "r");
+    char line[100];
+    while (std::fgets(line, sizeof line, program) != nullptr) ctx.debug(line);
+    const int status = pclose(program);
+    outputs.push_back(std::make_unique<MemDataInstance>(std::to_string(status)));
+  });
   executor.add_task("chatter", [](Context &ctx, auto &, auto &outputs) {
     // More than a message can have.
     const std::string line(1000, 'd');

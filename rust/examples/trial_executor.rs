@@ -3,6 +3,7 @@
 use rain_task::{Executor, register_task};
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 
 fn add_good_tasks(executor: &mut Executor) {
     register_task!(executor, "hello", [I O], |_ctx, name, greeting| {
@@ -49,6 +50,14 @@ fn add_good_tasks(executor: &mut Executor) {
             write!(joined, "{part};")?;
             number += 1;
         }
+        Ok(())
+    });
+    register_task!(executor, "signals", [O], |ctx, status| {
+        // SAFETY: there is a handler for it.
+        unsafe { libc::raise(libc::SIGINT) };
+        let program = Command::new("grep").args(["Sig", "/proc/self/status"]).output()?;
+        ctx.debug(String::from_utf8(program.stdout)?);
+        status.set_bytes(program.status.code().unwrap_or(-1).to_string());
         Ok(())
     });
     register_task!(executor, "chatter", [O], |ctx, pid| {

@@ -272,8 +272,11 @@ fn take_socket() -> io::Result<OwnedFd> {
     if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null.as_fd()), libc::STDIN_FILENO) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision.
-    // SAFETY: ignoring a signal runs no code of ours.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    // Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision. Programs that a task starts
+    // would inherit an ignored signal, but not a handler.
+    extern "C" fn do_nothing(_signal: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = do_nothing;
+    // SAFETY: the handler does nothing, so it may run at any instruction; interrupted calls are resumed.
+    unsafe { libc::signal(libc::SIGINT, handler as libc::sighandler_t) };
     Ok(socket)
 }

@@ -119,8 +119,13 @@ void Executor::start() {
                  state_->name.c_str());
     std::exit(2);
   }
-  // Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision.
-  signal(SIGINT, SIG_IGN);
+  // Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision. Programs that a task starts
+  // would inherit an ignored signal, but not a handler.
+  struct sigaction interrupt {};
+  interrupt.sa_handler = [](int) {};
+  interrupt.sa_flags = SA_RESTART;
+  sigemptyset(&interrupt.sa_mask);
+  sigaction(SIGINT, &interrupt, nullptr);
   const int socket = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (socket < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0) {

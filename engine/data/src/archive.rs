@@ -2,13 +2,13 @@
 
 use crate::blob::BlobFile;
 use crate::paths::{PATH_BYTES_MAX, link_stays_inside, relative_path};
-use crate::tree::{refuse, sorted_entries};
+use crate::tree::{is_executable, refuse, sorted_entries};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tar::{Builder, Entry, EntryType, Header};
@@ -75,7 +75,7 @@ fn write_level<W: Write>(dir: &Path, name: &Path, builder: &mut Builder<W>) -> i
             builder.append_link(&mut header, &name, fs::read_link(&path)?)?;
         } else {
             header.set_entry_type(EntryType::Regular);
-            header.set_mode(if metadata.mode() & 0o100 != 0 { 0o755 } else { 0o644 });
+            header.set_mode(if is_executable(&metadata) { 0o755 } else { 0o644 });
             header.set_size(metadata.len());
             builder.append_data(&mut header, &name, File::open(&path)?)?;
         }

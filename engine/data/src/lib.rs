@@ -7,6 +7,7 @@
 mod archive;
 mod blob;
 mod content_type;
+mod copy;
 mod export;
 mod object;
 mod paths;
@@ -16,7 +17,7 @@ mod tree;
 
 pub use blob::BlobFile;
 pub use content_type::is_subtype;
-pub use export::export;
+pub use export::{WaitToWrite, export};
 pub use object::{Contents, Object};
 pub use paths::{PathError, relative_path};
 pub use spare::MappedFile;

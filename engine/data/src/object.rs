@@ -1,9 +1,11 @@
 //! Data objects.
 
-use crate::{BlobFile, DirTree, Store};
+use crate::{BlobFile, DirTree, FileCopy, Rights, Store};
 use rain_core::graph::DataType;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +15,8 @@ pub struct Object {
     data: Data,
     content_type: Option<Box<str>>,
     user: Option<Box<str>>,
+    /// Whether its file may be executed; always false for a directory.
+    executable: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +51,7 @@ impl Deref for Contents<'_> {
 
 impl Object {
     fn new(data: Data) -> Self {
-        Self { data, content_type: None, user: None }
+        Self { data, content_type: None, user: None, executable: false }
     }
 
     /// A blob in memory.
@@ -56,9 +60,9 @@ impl Object {
             .with_content_type(content_type)
     }
 
-    /// A blob in a file of the store.
-    pub(crate) fn file(file: BlobFile) -> Self {
-        Self::new(Data::File(Arc::new(file)))
+    /// A blob in a file of the store, which may be executed or not as its rights say.
+    pub(crate) fn file(file: BlobFile, executable: bool) -> Self {
+        Self::new(Data::File(Arc::new(file))).with_executable(executable)
     }
 
     /// A directory of the store.
@@ -70,6 +74,13 @@ impl Object {
     #[must_use]
     pub fn with_content_type(mut self, content_type: Option<&str>) -> Self {
         self.content_type = content_type.map(Box::from);
+        self
+    }
+
+    /// The same blob as content that may be executed or not; to be said before a file is made of it.
+    #[must_use]
+    pub fn with_executable(mut self, executable: bool) -> Self {
+        self.executable = executable;
         self
     }
 
@@ -91,7 +102,8 @@ impl Object {
             Data::File(file) => Data::File(file.clone()),
             Data::Tree(tree) => Data::Tree(tree.clone()),
         };
-        Arc::new(Self::new(data).with_content_type(content_type).with_user(user))
+        let same = Self::new(data).with_executable(self.executable);
+        Arc::new(same.with_content_type(content_type).with_user(user))
     }
 
     /// Size in bytes; of a directory, the sum of its files.
@@ -109,6 +121,11 @@ impl Object {
             Data::Inline { .. } | Data::File(_) => DataType::Blob,
             Data::Tree(_) => DataType::Directory,
         }
+    }
+
+    /// Whether this is a blob made from a file that its owner may execute.
+    pub fn is_executable(&self) -> bool {
+        self.executable
     }
 
     /// Format of the content, if known.
@@ -154,12 +171,25 @@ impl Object {
                 if let Some(file) = file.get() {
                     return Ok(file.path());
                 }
-                let made = Box::new(store.create_blob_from(bytes)?);
+                let made = Box::new(store.create_blob_from(bytes, self.executable)?);
                 // Another thread may have been faster; then ours is dropped, which unlinks it.
                 Ok(file.get_or_init(|| made).path())
             }
             Data::File(file) => Ok(file.path()),
             Data::Tree(tree) => Ok(tree.path()),
+        }
+    }
+
+    /// Puts the content at `to`, where nothing is: as files of their own that may be written, or, where it is in files,
+    /// as further names of these.
+    pub fn copy_out(&self, store: &Store, to: &Path, files: FileCopy) -> io::Result<()> {
+        match self.inline_bytes() {
+            Some(bytes) if files == FileCopy::Copy || self.file_path().is_none() => {
+                let mode = Rights::PRIVATE.file_mode(self.executable);
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+                file.write_all(bytes).map_err(|error| store.explain(error))
+            }
+            _ => store.copy_out(self.path(store)?, to, files),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use crate::archive;
 use crate::blob::BlobFile;
+use crate::copy;
 use crate::object::Object;
 use crate::spare::{MappedFile, Spares};
-use crate::tree::{DirTree, FileCopy, Rights, copy_file, copy_tree, remove_tree};
+use crate::tree::{DirTree, FileCopy, Rights, copy_file, copy_tree, is_executable, read_only_mode, remove_tree};
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -103,22 +104,29 @@ impl Store {
 
     /// Makes an object of the file at `path`, which has been filled with `size` bytes, through `mapped` if it is mapped.
     /// When the object goes, its memory may be used again for another one.
-    pub fn adopt_filled(&self, path: &Path, size: u64, mapped: Option<Arc<MappedFile>>) -> io::Result<Object> {
+    pub fn adopt_filled(
+        &self,
+        path: &Path,
+        size: u64,
+        executable: bool,
+        mapped: Option<Arc<MappedFile>>,
+    ) -> io::Result<Object> {
         let target = self.new_file_path();
         let file = OpenOptions::new().write(true).open(path)?;
         if file.metadata()?.len() != size {
             file.set_len(size)?;
         }
-        file.set_permissions(Permissions::from_mode(0o400))?;
+        file.set_permissions(Permissions::from_mode(read_only_mode(executable)))?;
         fs::rename(path, &target).map_err(|error| self.explain(error))?;
-        Ok(Object::file(BlobFile::new(target, size).with_spares(&self.directory.spares, mapped)))
+        let blob = BlobFile::new(target, size).with_spares(&self.directory.spares, mapped);
+        Ok(Object::file(blob, executable))
     }
 
-    /// A file of the store with this content.
-    pub fn create_blob_from(&self, bytes: &[u8]) -> io::Result<BlobFile> {
+    /// A file of the store with this content, which may be executed or not.
+    pub fn create_blob_from(&self, bytes: &[u8], executable: bool) -> io::Result<BlobFile> {
         let mut file = self.new_file()?;
         file.write_all(bytes)?;
-        file.into_blob(bytes.len() as u64)
+        file.into_blob(bytes.len() as u64, executable)
     }
 
     /// A blob with this content: in memory if it is small, else in a file.
@@ -127,15 +135,17 @@ impl Store {
         if bytes.len() <= INLINE_BYTES_MAX {
             return Ok(Object::inline(bytes.into_owned(), content_type));
         }
-        Ok(Object::file(self.create_blob_from(&bytes)?).with_content_type(content_type))
+        Ok(Object::file(self.create_blob_from(&bytes, false)?, false).with_content_type(content_type))
     }
 
-    /// Takes the regular file at `path`, which nobody writes any more, out of its place and makes it an object.
+    /// Takes the regular file at `path`, which nobody writes any more, out of its place and makes it an object, which
+    /// may be executed if the file's owner may.
     pub fn adopt_file(&self, path: &Path) -> io::Result<Object> {
         let metadata = fs::symlink_metadata(path)?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
+        let executable = is_executable(&metadata);
         if metadata.len() <= INLINE_BYTES_MAX as u64 {
             let bytes = match fs::read(path) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -145,12 +155,12 @@ impl Store {
                 read => read?,
             };
             fs::remove_file(path)?;
-            return self.blob(bytes, None);
+            return Ok(self.blob(bytes, None)?.with_executable(executable));
         }
         let target = self.new_file_path();
-        fs::set_permissions(path, Permissions::from_mode(0o400))?;
+        fs::set_permissions(path, Permissions::from_mode(read_only_mode(executable)))?;
         match fs::rename(path, &target) {
-            Ok(()) => Ok(Object::file(BlobFile::new(target, metadata.len()))),
+            Ok(()) => Ok(Object::file(BlobFile::new(target, metadata.len()), executable)),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 let object = self.copy_file_in(path)?;
                 fs::remove_file(path)?;
@@ -160,14 +170,15 @@ impl Store {
         }
     }
 
-    /// Takes the directory at `path` out of its place and makes it an object; if it is refused, it is removed.
+    /// Takes the directory at `path` out of its place and makes it an object; if it is refused, it is removed. Absolute links
+    /// in it that lead into it become relative ones.
     pub fn adopt_dir(&self, path: &Path) -> io::Result<Object> {
         if !fs::symlink_metadata(path)?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory"));
         }
         let target = self.new_file_path();
         match fs::rename(path, &target) {
-            Ok(()) => DirTree::protect(target).map(Object::tree),
+            Ok(()) => DirTree::protect(target, path).map(Object::tree),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 let object = self.copy_dir_in(path, FileCopy::Copy)?;
                 remove_tree(path)?;
@@ -177,7 +188,8 @@ impl Store {
         }
     }
 
-    /// An object with the content of the regular file at `path`; links are followed.
+    /// An object with the content of the regular file at `path`, which may be executed if the file's owner may; links are
+    /// followed.
     pub fn copy_file_in(&self, path: &Path) -> io::Result<Object> {
         // Without O_NONBLOCK, opening a named pipe would wait for its writer.
         let mut source = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
@@ -188,19 +200,18 @@ impl Store {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
         }
+        let executable = is_executable(&metadata);
         if metadata.len() <= INLINE_BYTES_MAX as u64 {
             // Files of pseudo file systems say that they are empty, so the size is only a hint.
             let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
             (&mut source).take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
             if bytes.len() <= INLINE_BYTES_MAX {
-                return self.blob(bytes, None);
+                return Ok(self.blob(bytes, None)?.with_executable(executable));
             }
-            source.rewind()?;
         }
         let mut target = self.new_file()?;
-        // Clones the extents or copies inside the kernel where the file systems can.
-        let size = io::copy(&mut source, target.file()).map_err(|error| self.explain(error))?;
-        Ok(Object::file(target.into_blob(size)?))
+        let size = copy::append(&source, target.file(), 0).map_err(|error| self.explain(error))?;
+        Ok(Object::file(target.into_blob(size, executable)?, executable))
     }
 
     /// An object with the content of the directory at `path`.
@@ -215,7 +226,8 @@ impl Store {
     pub fn build_dir(&self, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Object> {
         let scratch = self.scratch_dir()?;
         fill(scratch.path()).map_err(|error| self.explain(error))?;
-        DirTree::protect(scratch.into_path()).map(Object::tree).map_err(|error| self.explain(error))
+        let path = scratch.into_path();
+        DirTree::protect(path.clone(), &path).map(Object::tree).map_err(|error| self.explain(error))
     }
 
     /// A directory object with the content of a tar archive. An archive with an entry that is not a file, directory or
@@ -233,11 +245,11 @@ impl Store {
 
     /// Puts the content of a file or directory of the store at `to`, as files of their own that may be written, or as
     /// further names of the same read-only files.
-    pub fn copy_out(&self, from: &Path, to: &Path, files: FileCopy) -> io::Result<()> {
+    pub(crate) fn copy_out(&self, from: &Path, to: &Path, files: FileCopy) -> io::Result<()> {
         let copied = if fs::metadata(from)?.is_dir() {
             copy_tree(from, to, files, Rights::PRIVATE)
         } else {
-            copy_file(from, to, files, Rights::PRIVATE.file_mode)
+            copy_file(from, to, files, Rights::PRIVATE)
         };
         copied.map_err(|error| self.explain(error))
     }
@@ -287,18 +299,19 @@ impl NewFile<'_> {
         self.file.write_all(bytes).map_err(|error| self.store.explain(error))
     }
 
-    /// Appends the content of the file at `path`, inside the kernel where the file systems can.
+    /// Appends the content of the file at `path`, with its holes.
     pub fn append_file(&mut self, path: &Path) -> io::Result<()> {
-        let mut source = File::open(path)?;
-        io::copy(&mut source, &mut self.file).map_err(|error| self.store.explain(error))?;
+        let source = File::open(path)?;
+        let end = self.file.stream_position()?;
+        copy::append(&source, &self.file, end).map_err(|error| self.store.explain(error))?;
         Ok(())
     }
 
-    /// Makes an object of what was written, by this process or by others through the same file.
+    /// Makes an object of what was written, which may not be executed, by this process or by others through the same file.
     pub fn finish(mut self) -> io::Result<Object> {
         let size = self.file.metadata()?.size();
         if size > INLINE_BYTES_MAX as u64 {
-            return Ok(Object::file(self.into_blob(size)?));
+            return Ok(Object::file(self.into_blob(size, false)?, false));
         }
         let mut bytes = Vec::with_capacity(size as usize + 1);
         if size > 0 {
@@ -308,8 +321,8 @@ impl NewFile<'_> {
         self.store.blob(bytes, None)
     }
 
-    fn into_blob(mut self, size: u64) -> io::Result<BlobFile> {
-        self.file.set_permissions(Permissions::from_mode(0o400))?;
+    fn into_blob(mut self, size: u64, executable: bool) -> io::Result<BlobFile> {
+        self.file.set_permissions(Permissions::from_mode(read_only_mode(executable)))?;
         Ok(BlobFile::new(std::mem::take(&mut self.path), size))
     }
 }

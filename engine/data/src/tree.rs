@@ -2,8 +2,10 @@
 
 use crate::archive;
 use crate::blob::BlobFile;
+use crate::copy;
 use crate::paths::link_stays_inside;
 use crate::store::explain_lack;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -21,9 +23,10 @@ pub struct DirTree {
 
 impl DirTree {
     /// Takes over the directory at `path`: checks it and sets read-only rights. A tree that is refused is removed.
-    pub(crate) fn protect(path: PathBuf) -> io::Result<Self> {
+    /// `was`: where it was when its links were made.
+    pub(crate) fn protect(path: PathBuf, was: &Path) -> io::Result<Self> {
         let mut tree = Self { path: path.into_boxed_path(), size: 0, archive: OnceLock::new() };
-        tree.size = protect(&tree.path, &tree.path, 0)?;
+        tree.size = protect(&Root { path: &tree.path, was }, &tree.path, 0)?;
         Ok(tree)
     }
 
@@ -91,17 +94,53 @@ pub(crate) fn sorted_entries(path: &Path) -> io::Result<Vec<(OsString, Metadata)
     Ok(entries)
 }
 
-/// Refuses a link at `path`, `depth` directories below `root`, that could lead out of the tree.
-pub(crate) fn check_link(root: &Path, path: &Path, depth: usize) -> io::Result<PathBuf> {
-    let target = fs::read_link(path)?;
-    if link_stays_inside(target.as_os_str(), depth) {
-        return Ok(target);
-    }
-    let why = if target.is_absolute() { "an absolute path" } else { "a path that leaves the directory" };
-    Err(refuse(inside(root, path), format_args!("is a symbolic link to {why}: {:?}", target.display().to_string())))
+/// The directory that is or becomes an object.
+struct Root<'a> {
+    path: &'a Path,
+    /// Where it was when its links were made.
+    was: &'a Path,
 }
 
-fn protect(root: &Path, path: &Path, depth: usize) -> io::Result<u64> {
+impl Root<'_> {
+    /// What a link to the absolute path `target` leads to inside of the directory, if it leads there.
+    fn inside<'a>(&self, target: &'a Path) -> Option<&'a Path> {
+        if let Ok(inside) = target.strip_prefix(self.was) {
+            return Some(inside);
+        }
+        // The directory may have further names, by links above it.
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let own = fs::metadata(self.path).map(id).ok()?;
+        let outer = target.ancestors().find(|outer| fs::metadata(outer).is_ok_and(|metadata| id(metadata) == own))?;
+        target.strip_prefix(outer).ok()
+    }
+}
+
+/// Where the link at `path`, `depth` directories below the root, is to lead to, relative to its own directory: to `target`,
+/// as it does, or to the same by a path that is not absolute. A link that could lead out of the tree is refused.
+fn check_link<'a>(root: &Root<'_>, path: &Path, target: &'a Path, depth: usize) -> io::Result<Cow<'a, Path>> {
+    if link_stays_inside(target.as_os_str(), depth) {
+        return Ok(target.into());
+    }
+    if target.is_absolute()
+        && let Some(inside) = root.inside(target)
+    {
+        let mut relative: PathBuf = std::iter::repeat_n("..", depth).collect();
+        relative.push(inside);
+        if relative.as_os_str().is_empty() {
+            relative.push(".");
+        }
+        if link_stays_inside(relative.as_os_str(), depth) {
+            return Ok(relative.into());
+        }
+    }
+    let why = if target.is_absolute() { "an absolute path" } else { "a path that leaves the directory" };
+    Err(refuse(
+        inside(root.path, path),
+        format_args!("is a symbolic link to {why}: {:?}", target.display().to_string()),
+    ))
+}
+
+fn protect(root: &Root<'_>, path: &Path, depth: usize) -> io::Result<u64> {
     // A program may have left rights that keep even us from reading.
     fs::set_permissions(path, Permissions::from_mode(0o700))?;
     let mut size = 0;
@@ -112,20 +151,33 @@ fn protect(root: &Path, path: &Path, depth: usize) -> io::Result<u64> {
         if file_type.is_dir() {
             size += protect(root, &path, depth + 1)?;
         } else if file_type.is_symlink() {
-            check_link(root, &path, depth)?;
+            if let Cow::Owned(relative) = check_link(root, &path, &fs::read_link(&path)?, depth)? {
+                fs::remove_file(&path)?;
+                symlink(relative, &path)?;
+            }
         } else if file_type.is_file() {
             let metadata = entry.metadata()?;
             size += metadata.len();
-            let mode = 0o400 | (metadata.mode() & 0o100);
+            let mode = read_only_mode(is_executable(&metadata));
             if metadata.mode() & 0o7777 != mode {
                 fs::set_permissions(&path, Permissions::from_mode(mode))?;
             }
         } else {
-            return Err(refuse(inside(root, &path), format_args!("{}", special_name(file_type))));
+            return Err(refuse(inside(root.path, &path), format_args!("{}", special_name(file_type))));
         }
     }
     fs::set_permissions(path, Permissions::from_mode(0o500))?;
     Ok(size)
+}
+
+/// Whether the owner of a file may execute it: all that an object keeps of the rights of its files.
+pub(crate) fn is_executable(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o100 != 0
+}
+
+/// The mode of files that are objects.
+pub(crate) fn read_only_mode(executable: bool) -> u32 {
+    if executable { 0o500 } else { 0o400 }
 }
 
 /// Removes a file or a whole directory, whatever rights its directories have.
@@ -178,19 +230,32 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// The mode of a file, before the umask.
+    pub fn file_mode(self, executable: bool) -> u32 {
+        let execute = if executable { (self.file_mode & 0o444) >> 2 } else { 0 };
+        self.file_mode | execute
+    }
+
     /// For the owner alone.
     pub const PRIVATE: Rights = Rights { file_mode: 0o600, dir_mode: 0o700 };
     /// What programs usually make.
     pub const PUBLIC: Rights = Rights { file_mode: 0o666, dir_mode: 0o777 };
 }
 
-/// Copies the directory `from` to `to`, which must not exist. Links stay links if they stay inside, and are refused if
-/// they do not.
+/// Copies the directory `from` to `to`, which must not exist. Links stay links if they stay inside, absolute ones as
+/// relative ones, and are refused if they do not.
 pub fn copy_tree(from: &Path, to: &Path, files: FileCopy, rights: Rights) -> io::Result<()> {
-    copy_level(from, from, to, files, rights, 0)
+    copy_level(&Root { path: from, was: from }, from, to, files, rights, 0)
 }
 
-fn copy_level(root: &Path, from: &Path, to: &Path, files: FileCopy, rights: Rights, depth: usize) -> io::Result<()> {
+fn copy_level(
+    root: &Root<'_>,
+    from: &Path,
+    to: &Path,
+    files: FileCopy,
+    rights: Rights,
+    depth: usize,
+) -> io::Result<()> {
     DirBuilder::new().mode(rights.dir_mode).create(to)?;
     for entry in fs::read_dir(from).map_err(|error| name_entry(from, &error))? {
         let entry = entry?;
@@ -199,24 +264,23 @@ fn copy_level(root: &Path, from: &Path, to: &Path, files: FileCopy, rights: Righ
         if file_type.is_dir() {
             copy_level(root, &source, &target, files, rights, depth + 1)?;
         } else if file_type.is_symlink() {
-            symlink(check_link(root, &source, depth)?, &target)?;
+            symlink(check_link(root, &source, &fs::read_link(&source)?, depth)?, &target)?;
         } else if file_type.is_file() {
-            copy_file(&source, &target, files, rights.file_mode).map_err(|error| name_entry(&source, &error))?;
+            copy_file(&source, &target, files, rights).map_err(|error| name_entry(&source, &error))?;
         } else {
-            return Err(refuse(inside(root, &source), format_args!("{}", special_name(file_type))));
+            return Err(refuse(inside(root.path, &source), format_args!("{}", special_name(file_type))));
         }
     }
     Ok(())
 }
 
 /// Copies one file; the target must not exist.
-pub(crate) fn copy_file(from: &Path, to: &Path, files: FileCopy, mode: u32) -> io::Result<()> {
+pub(crate) fn copy_file(from: &Path, to: &Path, files: FileCopy, rights: Rights) -> io::Result<()> {
     if files == FileCopy::Link && fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
-    let mut source = File::open(from)?;
-    let execute = if source.metadata()?.mode() & 0o100 != 0 { (mode & 0o444) >> 2 } else { 0 };
-    let mut target = OpenOptions::new().write(true).create_new(true).mode(mode | execute).open(to)?;
-    io::copy(&mut source, &mut target)?;
-    Ok(())
+    let source = File::open(from)?;
+    let mode = rights.file_mode(is_executable(&source.metadata()?));
+    let target = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+    copy::append(&source, &target, 0).map(drop)
 }

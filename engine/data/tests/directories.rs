@@ -103,7 +103,7 @@ fn copies_are_writable_or_share_files() {
     assert_eq!((mode(&copied.join("b.txt")), mode(&copied.join("run.sh"))), (0o600, 0o700));
     assert_eq!(mode(&copied.join("sub/deep")), 0o700);
     fs::write(copied.join("b.txt"), "changed").unwrap();
-    store.copy_out(from, &linked, FileCopy::Link).unwrap();
+    object.copy_out(&store, &linked, FileCopy::Link).unwrap();
     assert_eq!(fs::metadata(linked.join("b.txt")).unwrap().ino(), fs::metadata(from.join("b.txt")).unwrap().ino());
     drop(object);
     assert_eq!(fs::read(linked.join("b.txt")).unwrap(), b"bb");
@@ -226,4 +226,56 @@ fn hard_links_inside_an_archive_are_kept() {
     let archive = raw_archive(&[("d/f", EntryType::Regular, ""), ("h", EntryType::Link, "./d/f")]);
     let object = store.import_tar(&archive[..]).unwrap();
     assert_eq!(fs::read(object.file_path().unwrap().join("h")).unwrap(), b"evil");
+}
+
+#[test]
+fn absolute_links_into_the_directory_become_relative() {
+    let (dir, store) = store();
+    let (made, other) = (dir.path().join("made"), dir.path().join("other name"));
+    for copied in [true, false] {
+        fs::create_dir_all(made.join("sub/deep")).unwrap();
+        fs::write(made.join("a"), "found").unwrap();
+        symlink(made.join("a"), made.join("top")).unwrap();
+        symlink(made.join("a"), made.join("sub/deep/up")).unwrap();
+        symlink(made.join("sub"), made.join("sub/here")).unwrap();
+        symlink(&made, made.join("sub/root")).unwrap();
+        symlink(&made, made.join("itself")).unwrap();
+        symlink(made.join("nothing"), made.join("dangling")).unwrap();
+        symlink("dangling too", made.join("relative")).unwrap();
+        symlink("circle", made.join("circle")).unwrap();
+        if copied {
+            symlink(&made, &other).unwrap();
+            symlink(other.join("a"), made.join("by other name")).unwrap();
+        }
+        let object = if copied { store.copy_dir_in(&made, FileCopy::Copy) } else { store.adopt_dir(&made) }.unwrap();
+        let _ = fs::remove_dir_all(&made);
+        let path = object.file_path().unwrap();
+        for (name, target) in [
+            ("top", "a"),
+            ("sub/deep/up", "../../a"),
+            ("sub/here", "../sub"),
+            ("sub/root", ".."),
+            ("itself", "."),
+            ("dangling", "nothing"),
+            ("relative", "dangling too"),
+            ("circle", "circle"),
+        ] {
+            assert_eq!(fs::read_link(path.join(name)).unwrap(), Path::new(target), "{name}");
+        }
+        assert_eq!(fs::read(path.join("sub/root/itself/sub/deep/up")).unwrap(), b"found");
+        assert_eq!(copied, path.join("by other name").exists());
+        store.import_tar(&object.contents().unwrap()[..]).unwrap();
+    }
+}
+
+#[test]
+fn absolute_links_that_only_begin_in_the_directory_are_refused() {
+    let (dir, store) = store();
+    let made = dir.path().join("made");
+    for target in ["made/../made/a", "made/../secret", "made2/a", "mad"] {
+        fs::create_dir_all(made.join("sub")).unwrap();
+        symlink(dir.path().join(target), made.join("sub/link")).unwrap();
+        let error = store.adopt_dir(&made).unwrap_err().to_string();
+        assert!(error.contains("sub/link") && error.contains("absolute"), "{error}");
+    }
 }

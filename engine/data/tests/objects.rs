@@ -1,10 +1,10 @@
 //! Objects in memory and in files of a store.
 
 use rain_core::graph::DataType;
-use rain_data::{INLINE_BYTES_MAX, Object, Store, StoreError};
+use rain_data::{FileCopy, INLINE_BYTES_MAX, Object, Store, StoreError, export};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -204,7 +204,7 @@ fn filled(store: &Store, byte: u8) -> Object {
     assert!(store.spare_file(FILLED).is_none());
     let path = store.new_file_path();
     fs::write(&path, vec![byte; FILLED as usize]).unwrap();
-    store.adopt_filled(&path, FILLED, None).unwrap()
+    store.adopt_filled(&path, FILLED, false, None).unwrap()
 }
 
 fn wait_until(mut what: impl FnMut() -> bool) {
@@ -230,7 +230,7 @@ fn memory_of_a_dropped_object_is_used_again() {
     assert!(mapped.length() as u64 >= FILLED - 5);
     // SAFETY: so much memory is mapped, and nobody else uses it.
     unsafe { std::ptr::write_bytes(mapped.start(), 2, FILLED as usize - 5) };
-    let object = store.adopt_filled(&path, FILLED - 5, Some(Arc::new(mapped))).unwrap();
+    let object = store.adopt_filled(&path, FILLED - 5, false, Some(Arc::new(mapped))).unwrap();
     let file = object.file_path().unwrap().to_owned();
     assert_eq!(fs::read(&file).unwrap(), vec![2; FILLED as usize - 5]);
     assert_eq!(object.contents().unwrap().bytes(), vec![2; FILLED as usize - 5]);
@@ -261,4 +261,96 @@ fn memory_that_others_can_see_is_not_used_again() {
     assert!(store.spare_file(FILLED).is_none());
     assert_eq!(fs::read(&link).unwrap(), vec![4; FILLED as usize]);
     assert_eq!(fs::metadata(&link).unwrap().mode() & 0o7777, 0o400);
+}
+
+#[test]
+fn a_blob_keeps_whether_it_may_be_executed() {
+    let (dir, store) = store();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    for size in [10, INLINE_BYTES_MAX + 1] {
+        for (given, kept) in [(0o755, 0o500), (0o100, 0o500), (0o644, 0o400), (0o611, 0o400)] {
+            let file = dir.path().join("made");
+            fs::write(&file, vec![b'x'; size]).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(given)).unwrap();
+            let object = if given == 0o100 {
+                store.adopt_file(&file).unwrap()
+            } else {
+                let copied = store.copy_file_in(&file).unwrap();
+                let adopted = store.adopt_file(&file).unwrap();
+                assert_eq!(copied.is_executable(), adopted.is_executable());
+                copied
+            };
+            assert_eq!(
+                (object.is_executable(), mode(object.path(&store).unwrap())),
+                (kept == 0o500, kept),
+                "{given:o}"
+            );
+            let same = Arc::new(object).with_metadata(Some("text"), None);
+            assert_eq!(mode(same.path(&store).unwrap()), kept);
+            for (files, copied) in [(FileCopy::Copy, kept | 0o200), (FileCopy::Link, kept)] {
+                let copy = dir.path().join("copy");
+                same.copy_out(&store, &copy, files).unwrap();
+                assert_eq!(mode(&copy), copied, "{size} {given:o}");
+                fs::remove_file(&copy).unwrap();
+            }
+        }
+    }
+    let mut file = store.new_file().unwrap();
+    file.file().set_permissions(fs::Permissions::from_mode(0o700)).unwrap();
+    file.write_all(&vec![b'x'; INLINE_BYTES_MAX + 1]).unwrap();
+    assert!(!file.finish().unwrap().is_executable());
+}
+
+/// A file of 64 MiB with a byte at its beginning, some in the middle, and a hole at its end.
+fn sparse_file(path: &Path) {
+    let file = fs::File::create(path).unwrap();
+    file.write_all_at(b"first", 0).unwrap();
+    file.write_all_at(b"middle", 40 << 20).unwrap();
+    file.set_len(64 << 20).unwrap();
+}
+
+fn check_sparse(path: &Path, start: u64) {
+    let file = fs::File::open(path).unwrap();
+    let metadata = file.metadata().unwrap();
+    assert_eq!(metadata.len(), start + (64 << 20));
+    assert!(metadata.blocks() * 512 < (2 << 20), "{} blocks", metadata.blocks());
+    for (place, expected) in [(0, &b"first\0\0\0"[..]), (40 << 20, b"middle\0\0"), ((64 << 20) - 8, &[0; 8])] {
+        let mut found = [1; 8];
+        file.read_exact_at(&mut found, start + place).unwrap();
+        assert_eq!(found, expected, "{place}");
+    }
+}
+
+#[test]
+fn files_with_holes_keep_them() {
+    let (dir, store) = store();
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let sparse = tree.join("sparse");
+    sparse_file(&sparse);
+    if fs::metadata(&sparse).unwrap().blocks() * 512 >= (2 << 20) {
+        // The file system has no holes.
+        return;
+    }
+    let object = store.copy_file_in(&sparse).unwrap();
+    check_sparse(object.file_path().unwrap(), 0);
+    let copied = store.copy_dir_in(&tree, FileCopy::Copy).unwrap();
+    check_sparse(&copied.file_path().unwrap().join("sparse"), 0);
+    let (out, exported) = (dir.path().join("out"), dir.path().join("exported"));
+    object.copy_out(&store, &out, FileCopy::Copy).unwrap();
+    check_sparse(&out, 0);
+    export(&object, &store, &exported, &|_| true).unwrap();
+    check_sparse(&exported, 0);
+    let mut joined = store.new_file().unwrap();
+    joined.write_all(b"before").unwrap();
+    joined.append_file(&sparse).unwrap();
+    joined.write_all(b"after").unwrap();
+    joined.append_file(&sparse).unwrap();
+    let joined = joined.finish().unwrap();
+    assert_eq!(joined.size(), 6 + 5 + (128 << 20));
+    let mut end = [0; 5];
+    let file = fs::File::open(joined.file_path().unwrap()).unwrap();
+    file.read_exact_at(&mut end, 6 + (64 << 20)).unwrap();
+    assert_eq!(&end, b"after");
+    assert!(file.metadata().unwrap().blocks() * 512 < (2 << 20));
 }

@@ -7,8 +7,12 @@ use rain_core::graph::DataType;
 use rain_data::{INLINE_BYTES_MAX, Object};
 use rain_exec::{TaskOutcome, check_built_in};
 use serde::Serialize;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -289,4 +293,156 @@ fn what_needs_no_input_is_checked_ahead() {
     assert_eq!(check("buildin/load", &At { path: "/x" }, 0), Ok(()));
     assert!(check("buildin/load", &At { path: "x" }, 0).is_err());
     assert!(check("buildin/slice_directory", &At { path: "x" }, 2).is_err());
+}
+
+#[test]
+fn programs_stay_programs_on_their_way_through_built_in_tasks() {
+    let fixture = Fixture::new();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let tree = |inputs: &[Arc<Object>]| {
+        let config = Paths { paths: &["d/p"] };
+        fixture.outputs("buildin/make_directory", &config, inputs, &[directory()]).remove(0)
+    };
+    for size in [10, INLINE_BYTES_MAX + 1] {
+        for (given, kept, stored) in [(0o755, 0o500, 0o111), (0o644, 0o400, 0)] {
+            let file = fixture.outside("program");
+            fs::write(&file, vec![b'x'; size]).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(given)).unwrap();
+            let config = At { path: file.to_str().unwrap() };
+            let loaded = fixture.outputs("buildin/load", &config, &[], &[blob()]);
+            let made = tree(&loaded);
+            assert_eq!(mode(&made.file_path().unwrap().join("d/p")), kept);
+            let taken = fixture.outputs("buildin/slice_directory", &At { path: "d/p" }, &[made], &[blob()]);
+            let again = tree(&taken);
+            assert_eq!(mode(&again.file_path().unwrap().join("d/p")), kept);
+            assert_eq!(mode(taken[0].path(&fixture.store).unwrap()), kept);
+            let target = fixture.outside("stored");
+            fixture.outputs("buildin/store", &At { path: target.to_str().unwrap() }, &taken, &[]);
+            // The umask decides for whom else.
+            assert_eq!((mode(&target) & 0o600, mode(&target) & 0o100), (0o600, stored & 0o100));
+            fs::remove_file(target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn store_follows_links_and_keeps_rights() {
+    let fixture = Fixture::new();
+    let at = |name: &str| fixture.outside(name);
+    let store = |name: &str| {
+        let path = at(name);
+        let config = At { path: path.to_str().unwrap() };
+        assert!(fixture.outputs("buildin/store", &config, &[text("new")], &[]).is_empty());
+    };
+    fs::create_dir(at("sub")).unwrap();
+    symlink("sub/target", at("link")).unwrap();
+    symlink("link", at("link to link")).unwrap();
+    symlink(at("sub/made"), at("dangling")).unwrap();
+    for (name, target) in [("link to link", "sub/target"), ("link", "sub/target"), ("dangling", "sub/made")] {
+        if target == "sub/target" {
+            fs::write(at(target), "old").unwrap();
+            fs::set_permissions(at(target), Permissions::from_mode(0o664)).unwrap();
+        }
+        store(name);
+        assert!(fs::symlink_metadata(at(name)).unwrap().is_symlink(), "{name}");
+        assert_eq!(fs::read(at(target)).unwrap(), b"new", "{name}");
+        if target == "sub/target" {
+            assert_eq!(fs::metadata(at(target)).unwrap().mode() & 0o7777, 0o664);
+        }
+    }
+    for mode in [0o444, 0o751, 0o600, 0o4755] {
+        fs::write(at("file"), "old").unwrap();
+        fs::set_permissions(at("file"), Permissions::from_mode(mode)).unwrap();
+        fs::hard_link(at("file"), at("second")).unwrap();
+        store("file");
+        assert_eq!(
+            (fs::read(at("file")).unwrap(), fs::read(at("second")).unwrap()),
+            (b"new".to_vec(), b"old".to_vec())
+        );
+        assert_eq!(fs::metadata(at("file")).unwrap().mode() & 0o7777, mode);
+        fs::remove_file(at("second")).unwrap();
+        fs::remove_file(at("file")).unwrap();
+    }
+    symlink("circle", at("circle")).unwrap();
+    symlink("nowhere/x", at("astray")).unwrap();
+    let fails = |name: &str| {
+        let path = at(name);
+        let config = At { path: path.to_str().unwrap() };
+        fixture.failure("buildin/store", &config, &[text("new")], &[])
+    };
+    assert_says(&fails("circle"), &["symbolic links"]);
+    assert_says(&fails("astray"), &["nowhere", "No such file"]);
+    symlink("sub/tree", at("to tree")).unwrap();
+    let path = at("to tree");
+    let config = At { path: path.to_str().unwrap() };
+    fixture.outputs("buildin/store", &config, &[fixture.tree(&[("a", "b")])], &[]);
+    assert_eq!(fs::read(at("sub/tree/a")).unwrap(), b"b");
+    assert!(fs::symlink_metadata(at("to tree")).unwrap().is_symlink());
+}
+
+#[test]
+fn store_writes_into_devices_and_pipes_and_refuses_sockets() {
+    let fixture = Fixture::new();
+    let pipe = fixture.outside("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    symlink("/dev/null", fixture.outside("null")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(fixture.outside("socket")).unwrap();
+    for object in [text("small"), large(&fixture, 9)] {
+        let expected = bytes_of(&object);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let path = pipe.clone();
+        let reader = std::thread::spawn(move || sender.send(fs::read(path).unwrap()).unwrap());
+        let config = At { path: pipe.to_str().unwrap() };
+        fixture.outputs("buildin/store", &config, std::slice::from_ref(&object), &[]);
+        assert_eq!(receiver.recv().unwrap(), expected);
+        reader.join().unwrap();
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        for name in ["/dev/null", fixture.outside("null").to_str().unwrap()] {
+            fixture.outputs("buildin/store", &At { path: name }, std::slice::from_ref(&object), &[]);
+            assert!(fs::metadata(name).unwrap().file_type().is_char_device());
+        }
+        let config = At { path: "/dev/full" };
+        let message = fixture.failure("buildin/store", &config, std::slice::from_ref(&object), &[]);
+        assert_says(&message, &["/dev/full", "No space left"]);
+        let path = fixture.outside("socket");
+        let config = At { path: path.to_str().unwrap() };
+        assert_says(&fixture.failure("buildin/store", &config, &[object], &[]), &["it is a socket"]);
+        assert!(fs::metadata(path).unwrap().file_type().is_socket());
+    }
+    let config = At { path: pipe.to_str().unwrap() };
+    assert_says(&fixture.failure("buildin/store", &config, &[text("x")], &[]), &["nobody reads"]);
+    assert_says(&fixture.failure("buildin/store", &config, &[fixture.tree(&[])], &[]), &["exists already"]);
+    // Somebody who has it open but takes nothing.
+    let _reader = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+    let much = Arc::new(fixture.store.blob(vec![1; 4 << 20], None).unwrap());
+    let outcome = std::thread::scope(|scope| {
+        let storing = scope.spawn(|| fixture.run("buildin/store", &config, &[much], &[]));
+        fixture.stop();
+        storing.join().unwrap()
+    });
+    assert!(matches!(outcome, TaskOutcome::Cancelled), "{outcome:?}");
+}
+
+#[test]
+fn paths_outside_need_not_be_text() {
+    let fixture = Fixture::new();
+    let outside = fixture.dir.path().as_os_str().as_bytes();
+    let path = |name: &[u8]| serde_bytes::ByteBuf::from([outside, b"/", name].concat());
+    let at = |name: &[u8]| BTreeMap::from([("path", path(name))]);
+    let real = |name: &[u8]| std::path::PathBuf::from(OsStr::from_bytes(&path(name)));
+    fs::create_dir(real(b"\xff dir")).unwrap();
+    fs::write(real(b"\xff dir/\xfe file"), "content").unwrap();
+    let loaded = fixture.outputs("buildin/load", &at(b"\xff dir/\xfe file"), &[], &[blob()]);
+    assert_eq!(bytes_of(&loaded[0]), b"content");
+    fixture.outputs("buildin/store", &at(b"\xfd stored"), &loaded, &[]);
+    assert_eq!(fs::read(real(b"\xfd stored")).unwrap(), b"content");
+    let tree = fixture.outputs("buildin/load_dir", &at(b"\xff dir"), &[], &[directory()]);
+    assert!(tree[0].file_path().unwrap().join(OsStr::from_bytes(b"\xfe file")).exists());
+    // Text as bytes is as good.
+    fs::create_dir(fixture.outside("日本")).unwrap();
+    assert_eq!(fixture.outputs("buildin/load_dir", &at("日本".as_bytes()), &[], &[directory()]).len(), 1);
+    assert_says(&fixture.failure("buildin/load", &at(b"no\xff"), &[], &[blob()]), &["no\\xFF", "No such file"]);
+    assert_says(&fixture.failure("buildin/load", &at(b"zero\0"), &[], &[blob()]), &["zero byte"]);
+    let relative = BTreeMap::from([("path", serde_bytes::ByteBuf::from(&b"\xff"[..]))]);
+    assert_says(&fixture.failure("buildin/load", &relative, &[], &[blob()]), &["\\xFF", "not absolute"]);
 }

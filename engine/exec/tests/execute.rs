@@ -286,3 +286,79 @@ fn bad_configurations_are_refused() {
     assert_says(&fixture.failure("buildin/execute", &"text", &[], &[]), &["malformed"]);
     assert_says(&fixture.failure("buildin/execute", &(), &[], &[]), &["malformed"]);
 }
+
+#[test]
+fn a_program_that_a_task_made_can_be_run() {
+    let fixture = Fixture::new();
+    for pad in [0, INLINE_BYTES_MAX + 1] {
+        let make =
+            format!("printf '#!/bin/sh\\necho I run; exit 0\\n' >p; head -c {pad} /dev/zero >>p; chmod 755 p; cp p q");
+        let outputs = finished(shell(&make).out("p").run(&fixture, &[], &[blob()]));
+        assert!(outputs[0].is_executable());
+        let run = || Execute { args: vec!["./p"], ..Execute::default() };
+        assert_eq!(run().link("p").stdout_of(&fixture, &outputs), "I run\n");
+        assert_eq!(run().write("p").stdout_of(&fixture, &outputs), "I run\n");
+        let rights = shell("stat -Lc %a p q").link("p").write("q");
+        assert_eq!(rights.stdout_of(&fixture, &[outputs[0].clone(), outputs[0].clone()]), "500\n700\n");
+        let listing = Execute { args: vec!["stat", "-Lc", "%a", "p"], ..Execute::default() };
+        let printed = finished(shell("cat p").link("p").stdout().run(&fixture, &outputs, &[blob()]));
+        assert!(!printed[0].is_executable());
+        assert_eq!(listing.link("p").stdout_of(&fixture, &printed), "400\n");
+    }
+}
+
+#[test]
+fn a_long_command_of_the_shell_runs_from_a_file() {
+    let fixture = Fixture::new();
+    let words = "word ".repeat(40_000);
+    let command = format!("ls -A; echo \"$0 $#\"; cat; for i in {words}; do :; done; echo it\\'s {words} | wc -w");
+    for command in [command.as_str(), "ls -A; echo \"$0 $#\"; cat; echo 40001"] {
+        let config = Execute { inputs: vec![None], stdin: Some(0), ..shell(command) };
+        assert_eq!(config.stdout_of(&fixture, &[text("input\n")]), "/bin/sh 0\ninput\n40001\n");
+        let failing = format!("{command} >/dev/null; exit 7");
+        assert_says(&shell(&failing).fails(&[], &[]), &["exited with status 7"]);
+    }
+    assert!(fixture.stored().len() <= 1);
+}
+
+#[test]
+fn what_is_too_long_for_the_system_is_named() {
+    let long = "x".repeat(200 << 10);
+    let message = Execute { args: vec!["printf", "a", &long], ..Execute::default() }.fails(&[], &[]);
+    assert_says(&message, &["argument 2 has 204800 bytes", "131071", "as an input"]);
+    let message = Execute { env: BTreeMap::from([("BIG", long.as_str())]), ..shell("true") }.fails(&[], &[]);
+    assert_says(&message, &["\"BIG\"", "204804 bytes", "131071", "as an input"]);
+    let mut args = vec!["echo"];
+    args.extend([&long[..100 << 10]; 100]);
+    let message = Execute { args, ..Execute::default() }.fails(&[], &[]);
+    assert_says(&message, &["10240105 bytes", "ulimit -s", "as an input"]);
+}
+
+#[test]
+fn a_program_that_does_not_find_a_file_or_leaves_some_is_told_of_its_directory() {
+    let message = shell("cat data.csv").fails(&[], &[]);
+    assert_says(&message, &["data.csv", "No such file", "a directory of its own", "as inputs"]);
+    assert!(!shell("echo other >&2; false").fails(&[], &[]).contains("directory"));
+    let fixture = Fixture::new();
+    let debug = |config: Execute<'_>, inputs: &[Arc<Object>], outputs: &[OutputSpec]| {
+        let TaskOutcome::Finished { info, .. } = config.run(&fixture, inputs, outputs) else { panic!("it failed") };
+        info.debug
+    };
+    let said = debug(shell("touch b a; mkdir d; touch d/x"), &[], &[]).unwrap();
+    assert!(said.ends_with(": \"a\", \"b\", \"d\""), "{said}");
+    assert!(debug(shell("touch $(seq 9)").stdout(), &[], &[blob()]).unwrap().ends_with(", ..."));
+    assert_eq!(debug(shell("true"), &[], &[]), None);
+    assert_eq!(debug(shell("touch o x").out("o"), &[], &[blob()]), None);
+    let config = shell("echo more >>in; touch d/x").write("in").write("d/y");
+    assert_eq!(debug(config, &[text("a"), text("b")], &[]), None);
+}
+
+#[test]
+fn absolute_links_into_an_output_directory_become_relative() {
+    let fixture = Fixture::new();
+    let config =
+        shell("mkdir -p d/s; echo 42 >d/a; ln -s $PWD/d/a d/b; ln -s \"$PWD/d/a\" d/s/c; ln -s no d/dangling").out("d");
+    let outputs = finished(config.run(&fixture, &[], &[directory()]));
+    let shown = shell("cat d/b d/s/c; readlink d/b d/s/c d/dangling").link("d").stdout_of(&fixture, &outputs);
+    assert_eq!(shown, "42\n42\na\n../a\nno\n");
+}

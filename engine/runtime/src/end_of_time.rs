@@ -125,7 +125,10 @@ impl Places {
         let label = if result.label.is_empty() { String::new() } else { format!(".{}", result.label) };
         let file = plain_name(&format!("{}-{}{label}", result.object.id, result.task_name));
         let exported = match &result.content {
-            Ok(content) => export(content, store, &directory.join(&file)).map_err(|error| error.to_string()),
+            // There is no time to wait for who reads from a pipe.
+            Ok(content) => {
+                export(content, store, &directory.join(&file), &|_| false).map_err(|error| error.to_string())
+            }
             Err(why) => Err(why.clone()),
         };
         let content = result.content.as_ref().ok();

@@ -103,6 +103,8 @@ struct About {
     directory: bool,
     content_type: Option<String>,
     user: Option<String>,
+    /// A blob that may be executed.
+    executable: bool,
     /// The name that the content has in the receiver's store already.
     handed_over: Option<String>,
 }
@@ -141,6 +143,7 @@ impl Payload for Arc<Object> {
             directory: self.data_type() == DataType::Directory,
             content_type: self.content_type().map(str::to_owned),
             user: self.user().map(str::to_owned),
+            executable: self.is_executable(),
             handed_over,
         };
         let about = postcard::to_allocvec(&about).map_err(io::Error::other)?;
@@ -246,7 +249,8 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
     }
 
     fn room(&mut self) -> Option<Arc<dyn Room>> {
-        if self.about.directory || !matches!(self.into, Target::Unknown) {
+        // A file that is mapped for writing cannot be executed.
+        if self.about.directory || self.about.executable || !matches!(self.into, Target::Unknown) {
             return None;
         }
         let (file, path) = self.store.spare_file(self.length)?;
@@ -271,7 +275,7 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
         let Self { store, about, length, into } = *self;
         let object = match into {
             Target::Memory(bytes) if about.directory => store.import_tar(&bytes[..])?,
-            Target::Memory(bytes) => Object::inline(bytes, None),
+            Target::Memory(bytes) => Object::inline(bytes, None).with_executable(about.executable),
             Target::HandedOver(path) => store.adopt_file(&path.0)?,
             Target::File { file, path: _path } if about.directory => {
                 let mut file = file.finish().map_err(|error| store.explain(error))?;
@@ -281,9 +285,9 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
             Target::File { file, path } => {
                 drop(file.finish().map_err(|error| store.explain(error))?);
                 // Moved within the store: a rename.
-                store.adopt_filled(&path.0, length, None)?
+                store.adopt_filled(&path.0, length, about.executable, None)?
             }
-            Target::Mapped { file, path } => store.adopt_filled(&path.0, length, Some(file))?,
+            Target::Mapped { file, path } => store.adopt_filled(&path.0, length, about.executable, Some(file))?,
             Target::Unknown => return Err(io::Error::other("no content has come")),
         };
         let object = object.with_content_type(about.content_type.as_deref()).with_user(about.user.as_deref());
@@ -387,7 +391,8 @@ mod tests {
         for length in [0, 1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 256 << 10, 1 << 20, (1 << 20) + 1] {
             let content: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
             for lent in [0, 1, usize::MAX] {
-                let about = About { directory: false, content_type: None, user: None, handed_over: None };
+                let about =
+                    About { directory: false, content_type: None, user: None, executable: false, handed_over: None };
                 let about = postcard::to_allocvec(&about).unwrap();
                 let mut incoming = <Arc<Object> as Payload>::receive(&store, &about, length as u64).unwrap();
                 for (number, piece) in content.chunks(100_000).enumerate() {
@@ -410,10 +415,44 @@ mod tests {
         std::fs::write(top.path().join("store/a/b"), [1u8; 100_000]).unwrap();
         std::fs::write(top.path().join("secret"), [1u8; 100_000]).unwrap();
         for name in ["../secret", "/etc/passwd", "..", "a/b", ""] {
-            let about = About { directory: false, content_type: None, user: None, handed_over: Some(name.to_owned()) };
+            let about = About {
+                directory: false,
+                content_type: None,
+                user: None,
+                executable: false,
+                handed_over: Some(name.to_owned()),
+            };
             let about = postcard::to_allocvec(&about).unwrap();
             assert!(receive(&store, Outgoing { about, body: Body::Small(Vec::new()) }).is_err(), "{name}");
         }
         assert!(top.path().join("secret").exists());
+    }
+
+    #[test]
+    fn a_program_stays_one_on_every_way() {
+        let top = tempfile::tempdir().unwrap();
+        let [here, there] = ["here", "there"].map(|name| Arc::new(Store::create(&top.path().join(name)).unwrap()));
+        let mode = |object: &Object, store| std::fs::metadata(object.path(store).unwrap()).unwrap().mode() & 0o7777;
+        for (executable, expected) in [(true, 0o500), (false, 0o400)] {
+            for size in [10, 3 << 20] {
+                let file = top.path().join("made");
+                std::fs::write(&file, vec![7; size]).unwrap();
+                let rights = std::os::unix::fs::PermissionsExt::from_mode(if executable { 0o700 } else { 0o600 });
+                std::fs::set_permissions(&file, rights).unwrap();
+                let made = Arc::new(here.adopt_file(&file).unwrap());
+                for neighbour in [None, Some(there.outer())] {
+                    let outgoing = made.clone().into_outgoing(neighbour).unwrap();
+                    let bytes = match &outgoing.body {
+                        Body::Small(bytes) => &bytes[..],
+                        Body::Large(source) => source.bytes(),
+                    };
+                    let mut incoming = Payload::receive(&there, &outgoing.about, bytes.len() as u64).unwrap();
+                    assert!(!executable || Incoming::<Arc<Object>>::room(&mut *incoming).is_none());
+                    Incoming::<Arc<Object>>::push(&mut *incoming, bytes).unwrap();
+                    let came: Arc<Object> = incoming.finish().unwrap();
+                    assert_eq!((came.is_executable(), mode(&came, &there)), (executable, expected), "{size}");
+                }
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -76,7 +77,8 @@ class Sent:
         batch: The submit: :attr:`Session._batch`.
         path: The module search path, as :data:`sys.path` has it.
         kind: The kind of task.
-        function: Where the kind does not have it: the pickle, or the object with it.
+        function: Where the kind does not have it: the pickle, or a reference to the object with it, which the session's
+            table keeps alive.
         digest: That of the pickle.
         differs: Asks whether the function may be another one by now; None if it cannot be, in this submit.
     """
@@ -84,7 +86,12 @@ class Sent:
     __slots__ = ("batch", "differs", "digest", "function", "kind", "path")
 
     def __init__(
-        self, batch: object, path: list[str], kind: Kind, function: bytes | HiddenObject | None, digest: bytes
+        self,
+        batch: object,
+        path: list[str],
+        kind: Kind,
+        function: bytes | weakref.ref[HiddenObject] | None,
+        digest: bytes,
     ) -> None:
         self.batch = batch
         self.path = path
@@ -121,27 +128,26 @@ class FunctionTable:
     session keeps its kinds. So after some variants of a function, further ones travel with the calls.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._families: OrderedDict[int, _Family] = OrderedDict()
         # By digest, those used last at the end.
         self._large: OrderedDict[bytes, _LargeFunction] = OrderedDict()
 
-    def send(self, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
+    def send(self, session: Session, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
         """How a function gets to executors; None if its pickle is needed, which is not at hand any more."""
         with self._lock:
-            return self._send(template, capture, path)
+            return self._send(session, template, capture, path)
 
-    def _send(self, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
-        batch = self._session._batch
+    def _send(self, session: Session, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
+        batch = session._batch
         digest = capture.digest
         if capture.size > LARGE:
-            large = self._object(capture)
+            large = self._object(session, capture)
             if large is None:
                 return None
-            return Sent(batch, path.given, self._shared_kind(template, capture, path), large, digest)
+            return Sent(batch, path.given, self._shared_kind(template, capture, path), weakref.ref(large), digest)
         key = (template.key, digest, path.digest)
         kind = self._kinds.get(key)
         if kind is None and self._may_have_kind(capture):
@@ -179,9 +185,8 @@ class FunctionTable:
             kind = self._kinds[key] = _kind(template, None, source_lines([capture.family]) if few else [], path)
         return kind
 
-    def _object(self, capture: Capture) -> HiddenObject | None:
+    def _object(self, session: Session, capture: Capture) -> HiddenObject | None:
         """The object with a large function; None if it has to be made and the pickle is not at hand."""
-        session = self._session
         large = self._large.get(capture.digest)
         if large is None:
             large = self._large[capture.digest] = _LargeFunction(capture.size)
@@ -198,10 +203,10 @@ class FunctionTable:
         # An object is dropped when it was used. One that is needed in a second submit is kept for further ones.
         if large.submits > 1:
             found.keep()
-            self._unkeep_some()
+            self._unkeep_some(session)
         return found
 
-    def _unkeep_some(self) -> None:
+    def _unkeep_some(self, session: Session) -> None:
         """Free kept functions that were not used for long, if there are too many."""
         count = size = 0
         freed: list[HiddenObject] = []
@@ -216,7 +221,7 @@ class FunctionTable:
         while len(self._large) > FAMILIES and not next(iter(self._large.values())).is_kept:
             self._large.popitem(last=False)
         if freed:
-            self._session._let_go(freed)
+            session._let_go(freed)
 
 
 class _LargeFunction:

@@ -58,16 +58,19 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
         self.task = task
         self._calls = calls
         self._failure: Failure | None = None
+        # Threads that are in cancel() or stop(), and whether the server has said meanwhile that it is cancelled.
+        self._cancelling = 0
+        self._is_cancelled = False
 
     def cancel(self) -> bool:
         """Cancel the call, and all calls that need its result, if it has not begun; False if it runs or is done."""
-        if self._state == PENDING and not self._calls.cancel([self], waiting=True):
+        if self._state == PENDING and not self._cancel_there(waiting=True):
             return False
         return super().cancel()
 
     def stop(self) -> bool:
         """Cancel the call, and all calls that need its result, also while it runs; False if it is done."""
-        if not self.done() and not self._calls.cancel([self], waiting=False):
+        if not self.done() and not self._cancel_there(waiting=False):
             return False
         return self._cancel()
 
@@ -97,6 +100,24 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
             raise RainException(f"A future can be pickled when it has a result: {self!r}")
         return _finished, (None if self.exception() else self.result(), self.exception())
 
+    def _cancel_there(self, waiting: bool) -> bool:
+        """Have the server cancel the call; whether it has done so. Callbacks are called in this thread then."""
+        with self._condition:
+            self._cancelling += 1
+        try:
+            return bool(self._calls.cancel([self], waiting))
+        finally:
+            with self._condition:
+                self._cancelling -= 1
+            if self._is_cancelled:
+                self._cancel()
+                self._notify_cancelled()
+
+    def _notify_cancelled(self) -> None:
+        with self._condition:
+            if self._state == CANCELLED:
+                self.set_running_or_notify_cancel()
+
     def _cancel(self) -> bool:
         """What cancel() of the base class does, also with a call that was stopped while it ran."""
         with self._condition:
@@ -107,14 +128,15 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
     def _finish(self, outcome: tuple[bool, Any] | None, error: RainException | None) -> list[Callable[[Any], object]]:
         """Make the future done; returns the callbacks that are to be called for this."""
         with self._condition:
-            if self._state == CANCELLED:
-                # Its callbacks were called by cancel().
-                self.set_running_or_notify_cancel()
+            self._is_cancelled = isinstance(error, CancelledException)
+            if self._state == CANCELLED or (self._is_cancelled and self._cancelling):
+                # Callbacks are for cancel() to call.
+                self._notify_cancelled()
                 return []
             callbacks, self._done_callbacks = self._done_callbacks, []
-            if isinstance(error, CancelledException):
+            if self._is_cancelled:
                 self._cancel()
-                self.set_running_or_notify_cancel()
+                self._notify_cancelled()
             elif error is not None:
                 self.set_exception(error)
             elif outcome is not None and outcome[0]:
@@ -235,31 +257,34 @@ class Executor(concurrent.futures.Executor):
         return f"<Executor over {self.session!r}, {len(self._calls.pending)} calls pending>"
 
     def _start(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
+        with self._calls.starting():
+            return self.session._submitting.run(self._make_and_submit, fn, given)
+
+    def _make_and_submit(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
         session, calls = self.session, self._calls
         futures: list[TaskFuture[T]] = []
         made: dict[TaskFuture[Any], Task] = {}
-        with calls.starting(), session._submitting:
-            try:
-                make = self._maker(fn)
-                for args, kwargs in given:
-                    task = make(args, kwargs)
-                    if isinstance(task, PickleException):
-                        futures.append(TaskFuture(calls, None))
-                        futures[-1].set_exception(task)
-                    else:
-                        task.output.keep()
-                        futures.append(TaskFuture(calls, task))
-                        made[futures[-1]] = task
-                if made:
-                    session.submit()
-            except BaseException as error:
-                session._withdraw([task for task in made.values() if task._oid < 0])
-                # After a Ctrl-C they may be submitted all the same.
-                calls.add({future: task for future, task in made.items() if task._oid >= 0})
-                if isinstance(error, SessionException) and session._failed:
-                    raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
-                raise
-            calls.add(made)
+        try:
+            make = self._maker(fn)
+            for args, kwargs in given:
+                task = make(args, kwargs)
+                if isinstance(task, PickleException):
+                    futures.append(TaskFuture(calls, None))
+                    futures[-1].set_exception(task)
+                else:
+                    task.output.keep()
+                    futures.append(TaskFuture(calls, task))
+                    made[futures[-1]] = task
+            if made:
+                session.submit()
+        except BaseException as error:
+            session._withdraw([task for task in made.values() if task._oid < 0])
+            # After a Ctrl-C they may be submitted all the same.
+            calls.add({future: task for future, task in made.items() if task._oid >= 0})
+            if isinstance(error, SessionException) and session._failed:
+                raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
+            raise
+        calls.add(made)
         return futures
 
     def _maker(self, fn: Callable[..., Any]) -> Callable[..., Task | PickleException]:
@@ -294,9 +319,15 @@ def _results(
             if buffersize is not None:
                 _submit_more(futures, executor(), fn, itertools.islice(calls, buffersize - len(futures)))
             yield _take_first(futures, deadline)
-    finally:
+    except GeneratorExit:
+        # Nobody waits here, and it may come from the garbage collector.
         for future in futures:
             future._calls.cancel_unwanted(future)
+        raise
+    except BaseException:
+        for future in futures[0]._calls.cancel(futures, waiting=True):
+            future._cancel()
+        raise
 
 
 def _submit_more(

@@ -20,12 +20,27 @@ def check_relative(given: Any, what: str) -> str:
     return path
 
 
-def check_absolute(given: Any, what: str) -> str:
-    """Check a path in the file system of a governor."""
-    path = _as_string(given, what)
-    if not os.path.isabs(path):
-        raise RainException(f"The path of {what} must be absolute: {path!r}")
-    return path
+def check_absolute(given: Any, what: str) -> str | bytes:
+    """Check a path in the file system of a governor; returns bytes where it cannot be text.
+
+    Text may have what :func:`os.fsdecode` makes of such bytes.
+    """
+    try:
+        path = os.fsencode(given)
+    except (TypeError, UnicodeEncodeError):
+        return _as_string(given, what)
+    try:
+        text = _as_string(path.decode(), what)
+    except UnicodeDecodeError:
+        text = os.fsdecode(path)
+        if b"\0" in path:
+            raise RainException(f"The path of {what} is not usable: {given!r}") from None
+    if not os.path.isabs(text):
+        raise RainException(
+            f"The path of {what} must be absolute: {text!r}: governors work elsewhere, each task in an empty directory;"
+            " give an absolute path of theirs, or send what the client has as blob(...) or directory(...)"
+        )
+    return text if is_utf8(text) else path
 
 
 def check_disjoint(paths: list[str], what: str) -> None:

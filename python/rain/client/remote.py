@@ -205,11 +205,12 @@ class Remote(TaskFunction):
         return specs, encode
 
     def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
-        return partial(self._differs, capture, session) if capture.can_change else None
+        # Without a reference to the session, which this function may outlive.
+        return partial(self._differs, capture, session._taken_once) if capture.can_change else None
 
-    def _differs(self, captured: Capture, session: Session) -> bool:
+    def _differs(self, captured: Capture, taken_once: dict[Remote, Capture]) -> bool:
         if captured.size > PICKLED_FOR_EACH_CALL and not captured.is_certain:
-            session._taken_once[self] = captured
+            taken_once[self] = captured
             return False
         return not captured.is_of(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
@@ -143,10 +144,10 @@ class TaskFunction(Sendable):
         path = search_path()
         functions = session._functions
         capture = self._capture()
-        sent = functions.send(self._template, capture, path)
+        sent = functions.send(session, self._template, capture, path)
         if sent is None:
             capture = self._capture_again()
-            sent = functions.send(self._template, capture, path)
+            sent = functions.send(session, self._template, capture, path)
             assert sent is not None, "a new capture has its pickle"
         sent.differs = self._watch(capture, session)
         if path.directory is not None:
@@ -163,8 +164,9 @@ def make_call(session: Session, sent: Sent, inputs: tuple[TaskInput, ...], confi
     """Make a task that calls a function, with `config` as its arguments; what is large goes into objects."""
     hidden: list[HiddenObject] = []
     arguments: bytes | int | None = config
-    if isinstance(sent.function, HiddenObject):
-        hidden.append(sent.function)
+    large = sent.function() if isinstance(sent.function, weakref.ref) else None
+    if large is not None:
+        hidden.append(large)
         if config is not None and len(config) > LARGE:
             hidden.append(HiddenObject.make(session, config))
             arguments = len(inputs) + 1

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 Path = Union[str, "os.PathLike[str]"]
+# A path outside of Rain, where names need not be text.
+OuterPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 _encode = msgspec.msgpack.Encoder().encode
 _ONE_DIRECTORY = (OutputSpec("output", DataType.DIRECTORY),)
 _PLAIN_NOOP = Kind("buildin/noop", ONE_BLOB)
@@ -127,7 +129,7 @@ class Load(Task):
 
     def __init__(
         self,
-        path: Path,
+        path: OuterPath,
         *,
         content_type: str | None = None,
         name: str | None = None,
@@ -152,7 +154,7 @@ class LoadDir(Task):
     __slots__ = ()
     TASK_TYPE = "buildin/load_dir"
 
-    def __init__(self, path: Path, *, name: str | None = None, **options: Unpack[TaskOptions]) -> None:
+    def __init__(self, path: OuterPath, *, name: str | None = None, **options: Unpack[TaskOptions]) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "LoadDir")})
         self._place(session, session._kind(self.TASK_TYPE, _ONE_DIRECTORY, name=name, options=options), (), config)
@@ -172,7 +174,7 @@ class Store(Task):
     TASK_TYPE = "buildin/store"
 
     def __init__(
-        self, dataobj: TaskInput, path: Path, *, name: str | None = None, **options: Unpack[TaskOptions]
+        self, dataobj: TaskInput, path: OuterPath, *, name: str | None = None, **options: Unpack[TaskOptions]
     ) -> None:
         session = active_session()
         config = _encode({"path": check_absolute(path, "Store")})

@@ -11,6 +11,7 @@ import tarfile
 from typing import Any
 
 from .errors import RainException
+from .links import link_inside, roots_of
 
 _BLOCK = 512
 _NAME_BYTES_MAX = 100
@@ -24,7 +25,8 @@ _LINKS_MAX = 40
 def pack_directory(path: str) -> bytes:
     """A tar archive of the content of a directory, names relative to it, always in the same order.
 
-    It has what :mod:`tarfile` would write, but for owners and parts of a second. For many small files, tarfile takes
+    It has what :mod:`tarfile` would write, but for owners, parts of a second, and links by absolute paths into the
+    directory, which become relative. For many small files, tarfile takes
     seven times as long.
 
     Raises:
@@ -35,6 +37,7 @@ def pack_directory(path: str) -> bytes:
     write = buffer.write
     linked: dict[tuple[int, int], str] = {}
     # What is still to come of the directory, and of each of those inside of it that are being packed; the next is last.
+    roots = roots_of(path)
     levels = [_listed(path)]
     prefixes = [""]
     while levels:
@@ -57,7 +60,7 @@ def pack_directory(path: str) -> bytes:
             levels.append(_listed(entry.path))
             prefixes.append(name + "/")
         elif stat.S_ISLNK(mode):
-            write(_header(name, status, b"2", target=os.readlink(entry.path)))
+            write(_header(name, status, b"2", target=link_inside(os.readlink(entry.path), roots, name)))
         elif not stat.S_ISSOCK(mode):
             # What a socket is goes with the process that has made it; there is nothing to keep.
             raise RainException(f"{entry.path!r} is neither a file, a directory nor a link, and cannot be in an object")

@@ -99,7 +99,12 @@ class Context:
 
     def stage_directory(self, path: str | os.PathLike[str]) -> DataInstance:
         """Make a data instance to return from a directory of the working directory, which is moved away."""
-        staged = self._stage(path, os.path.isdir, "directory")
+        from ..common.links import keep_links_inside
+
+        source = os.fspath(path)
+        if os.path.isdir(source) and not os.path.islink(source):
+            keep_links_inside(source)
+        staged = self._stage(source, os.path.isdir, "directory")
         return DataInstance(directory=staged, data_type=DataType.DIRECTORY)
 
     def _stage(self, path: str | os.PathLike[str], exists: Callable[[str], bool], what: str) -> str:

@@ -22,6 +22,11 @@ READ_SIZE = 1 << 16
 # Standard error, which is a file when a governor has started this.
 LOG = 2
 LOG_TAIL = 4 << 10
+# Said of a relative path that was not found.
+HINT_NOT_FOUND = (
+    " (the call runs in an empty directory of its own on the governor's machine: use an absolute path, or pass a blob()"
+    " or directory() with the content)"
+)
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -169,6 +174,8 @@ def describe_error(error: BaseException) -> str:
         text = "(the text of the error cannot be shown)"
     if isinstance(error, ImportError):
         text += f" (in the executor: {sys.executable}, Python {sys.version.split()[0]})"
+    if isinstance(error, FileNotFoundError) and _is_relative(error.filename):
+        text += HINT_NOT_FOUND
     begin = _users_traceback(error.__traceback__)
     if begin is None:
         return text if isinstance(error, RainException) else f"{type(error).__name__}: {text}"
@@ -176,6 +183,10 @@ def describe_error(error: BaseException) -> str:
     head = f"{name}: {text}" if text else name
     trace = "".join(traceback.format_exception(type(error), error, begin))
     return f"{head}\n\n{trace.rstrip()}"
+
+
+def _is_relative(path: object) -> bool:
+    return isinstance(path, (str, bytes)) and bool(path) and not os.path.isabs(path)
 
 
 def _users_traceback(trace: TracebackType | None) -> TracebackType | None:

@@ -116,6 +116,23 @@ def test_map_cancels_the_rest(one_cpu: Client, gate: Gate) -> None:
     assert gate.names() == ["a"]
 
 
+def test_results_of_map_that_nobody_takes(one_cpu: Client, gate: Gate) -> None:
+    with one_cpu.executor() as executor:
+        results = executor.map(_pass, ["first", "a", "b"], [None, gate, gate])
+        assert next(results) == "first"
+        gate.await_begin()
+        del results
+        # The one that runs is left.
+        while len(executor._calls.pending) > 1:
+            one_cpu.status()
+        gate.open()
+    assert gate.names() == ["a"]
+
+
+def _pass(name: str, gate: Gate | None) -> str:
+    return name if gate is None else gate(name)
+
+
 def test_arguments_of_map(client: Client) -> None:
     with client.executor() as executor:
         for chunksize in (0, -1):

@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -298,6 +299,18 @@ class TestBothLanguages:
             assert "JSON object" in error_of(client, f"{language}/attributes", config=wrong)
         for wrong in ('{"a": 1e999}', '{"a": "\\ud800"}', "{"):
             error_of(client, f"{language}/attributes", config=wrong)
+
+    def test_signals_of_programs_that_a_task_starts(self, session: Session, language: str) -> None:
+        task = own_task(f"{language}/signals")()
+        task.output.keep()
+        session.submit()
+        # The executor itself does not end by a SIGINT.
+        assert task.output.fetch().get_bytes() == b"0"
+        task.update()
+        ignored, blocked = (re.search(rf"{name}:\s*(\w+)", task.info.debug) for name in ("SigIgn", "SigBlk"))
+        # The C library has two signals above these for itself, which may be ignored from the start.
+        assert ignored and int(ignored[1], 16) & 0x7FFFFFFF == 0
+        assert blocked and int(blocked[1], 16) & 0x7FFFFFFF == 0
 
     def test_debug_messages_without_end(self, session: Session, language: str) -> None:
         chatter = own_task(f"{language}/chatter")()

@@ -22,6 +22,7 @@ class NoClient:
     """The client of a session that is never submitted."""
 
     local = False
+    closed = True
 
 
 class Failed(Exception):

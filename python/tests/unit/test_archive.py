@@ -253,3 +253,26 @@ def test_sparse_files(tmp_path: Path) -> None:
     assert len(packed) < 1 << 20
     unpack_directory(packed, str(tmp_path / "out"))
     assert (tmp_path / "out" / "sparse").read_bytes() == bytes(1 << 20) + b"end"
+
+
+def test_absolute_links_into_the_directory_become_relative(tmp_path: Path) -> None:
+    tree, other = tmp_path / "tree", tmp_path / "other"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a").write_text("x")
+    other.symlink_to(tree)
+    links = {"b": "a", "sub/up": "../a", "sub/root": "../", "itself": ".", "none": "nothing"}
+    for name in links:
+        target = {"sub/root": "", "itself": "", "none": "nothing"}.get(name, "a")
+        (tree / name).symlink_to(tree / target)
+    for path in (tree, other):
+        (tmp_path / "out").mkdir()
+        with tarfile.open(fileobj=io.BytesIO(pack_directory(str(path)))) as archive:
+            found = {member.name: member.linkname for member in archive if member.issym()}
+        assert found == links
+        unpack_directory(pack_directory(str(path)), str(tmp_path / "out"))
+        assert (tmp_path / "out" / "sub" / "root" / "itself" / "b").read_text() == "x"
+        shutil.rmtree(tmp_path / "out")
+    (tree / "b").unlink()
+    (tree / "b").symlink_to(f"{tree}/../secret")
+    with pytest.raises(RainException, match="leaves it: 'b'"):
+        unpack_directory(pack_directory(str(tree)), str(tmp_path / "out"))

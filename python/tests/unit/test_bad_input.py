@@ -77,7 +77,9 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "cpus": (lambda s: tasks.Noop(cpus=0), "cpus=0"),
     "cpus of a wrong type": (lambda s: tasks.Noop(cpus=[1]), "cpus=\\[1\\]"),  # type: ignore[arg-type]
     "load": (lambda s: tasks.Load("relative"), "must be absolute: 'relative'"),
-    "load, not text": (lambda s: tasks.Load("/\udcff"), "is not usable"),
+    "load, not a name": (lambda s: tasks.Load("/\ud800"), "is not usable"),
+    "load of bytes": (lambda s: tasks.Load(b"\xff"), "must be absolute: '\\\\udcff': governors"),
+    "load with a zero byte": (lambda s: tasks.Load(b"/\xff\0"), "is not usable"),
     "sleep": (lambda s: tasks.Sleep(blob("x"), "1"), "number of seconds, not '1'"),  # type: ignore[arg-type]
     "slice of a blob": (lambda s: tasks.SliceDirectory(blob("x"), "a"), "takes a directory, not a blob"),
     "concat of a directory": (lambda s: tasks.Concat([tasks.MakeDirectory([])]), "takes a blob, not a directory"),

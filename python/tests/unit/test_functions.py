@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import types
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -23,8 +25,6 @@ from fake_server import FakeServer, numbers
 from rain.client import Client, Input, Output, RainException, RainWarning, Session, remote, tasks
 from rain.client.capture import Capture
 from rain.client.function_table import KINDS_OF_FAMILY, KINDS_OF_SESSION, LARGE
-from rain.client.plain import plain_function
-from rain.common.errors import PickleException
 from rain.common.identity import IdentityMap
 from rain.common.reference import is_by_reference
 
@@ -190,8 +190,6 @@ def test_what_is_large_or_cannot_be_compared_is_not_certain() -> None:
 
 
 def test_watching_keeps_nothing_alive() -> None:
-    import weakref
-
     def make() -> Callable[[], Any]:
         def itself(depth: int = 0) -> Any:
             return itself, Thing, numbers_in_a_list
@@ -203,8 +201,6 @@ def test_watching_keeps_nothing_alive() -> None:
     assert capture.is_of(function)
     gone = weakref.ref(function)
     del function
-    import gc
-
     gc.collect()
     assert gone() is None and capture.is_certain
 
@@ -332,7 +328,6 @@ def test_a_large_function_is_taken_once_for_each_submit(session: Session, server
 
 def test_functions_are_not_kept_by_sessions(session: Session, server: FakeServer) -> None:
     import gc
-    import weakref
 
     gone = []
     for n in range(30):
@@ -346,6 +341,23 @@ def test_functions_are_not_kept_by_sessions(session: Session, server: FakeServer
     del function
     gc.collect()
     assert [reference() for reference in gone] == [None] * 30
+
+
+def test_sessions_are_not_kept_by_functions(client: Client, server: FakeServer) -> None:
+    content = os.urandom(2 * LARGE)
+    functions = [remote()(lambda ctx: b""), remote()(lambda ctx: content), remote()(lambda ctx: str(numbers_in_a_list))]
+    session = client.new_session()
+    with session.bind_only():
+        for function in functions:
+            function()
+            session.submit()
+            function()
+    session.close()
+    gone = weakref.ref(session)
+    del session
+    # Tasks and their session refer to each other.
+    gc.collect()
+    assert gone() is None
 
 
 def test_withdrawn_calls_leave_no_arguments(session: Session, server: FakeServer) -> None:
@@ -513,72 +525,6 @@ def test_a_context_means_a_direct_call() -> None:
 
     # As in an executor that has imported the module of a remote function, where no session is active.
     assert double(Context(None), 4) == 8  # type: ignore[arg-type,comparison-overlap]
-
-
-LOCK = threading.Lock()
-SETTINGS = {"deep": [1, {"lock": LOCK}]}
-
-
-def uses_lock() -> Any:
-    return LOCK
-
-
-def calls_what_uses_settings() -> Any:
-    return uses_settings()
-
-
-def uses_settings() -> Any:
-    return SETTINGS
-
-
-class WithLock:
-    def __init__(self) -> None:
-        self.lock = LOCK
-
-    def method(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize(
-    ("function", "where"),
-    [
-        (uses_lock, "the global variable 'LOCK' of uses_lock()"),
-        (
-            calls_what_uses_settings,
-            "the global variable 'SETTINGS' of uses_settings(), at ['deep'][1]['lock']",
-        ),
-        ((lambda lock: lambda: lock)(LOCK), "the variable 'lock' around <lambda>()"),
-        (WithLock().method, "the function itself, at .__self__.lock"),
-        (functools.partial(nothing, LOCK), "the function itself, at .args[0]"),
-    ],
-)
-def test_what_cannot_be_pickled_in_a_function(session: Session, function: Any, where: str) -> None:
-    with pytest.raises(PickleException) as caught:
-        plain_function(function, {})
-    assert str(caught.value).endswith(f"cannot be pickled: TypeError: cannot pickle '_thread.lock' object ({where})")
-
-
-def test_what_cannot_be_pickled_in_arguments(session: Session) -> None:
-    @remote()
-    def function(ctx: Any, a: Any, b: Any = None, *rest: Any) -> bytes:
-        return b""
-
-    with pytest.raises(PickleException, match=r"_thread.lock' object \(argument 'b', at \['x'\]\[1\]\)$"):
-        function(1, {"x": (1, LOCK)})
-    with pytest.raises(PickleException, match=r"\(argument 'rest'\)$"):
-        function(1, 2, 3, LOCK)
-    with pytest.raises(PickleException, match=r"\(argument 2, at .lock\)$"):
-        session._plain_function(nothing, {})._call_in(session, (1, WithLock()), {})
-    with pytest.raises(PickleException, match=r"\(argument 'key'\)$"):
-        session._plain_function(nothing, {})._call_in(session, (), {"key": LOCK})
-
-
-def test_clients_and_sessions_say_that_they_cannot_travel(session: Session, client: Client) -> None:
-    for wrong, name in ((client, "client"), (session, "session")):
-        with pytest.raises(RainException, match=f"A {name} cannot be sent to a task"):
-            remote()(lambda ctx, a: b"")([wrong])
-        with pytest.raises(RainException, match=f"A {name} cannot be sent to a task"):
-            remote()(lambda ctx: wrong)()  # noqa: B023
 
 
 def test_identity_map() -> None:

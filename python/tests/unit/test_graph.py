@@ -181,7 +181,7 @@ def test_directory(session: Session, tmp_path: Path, server: FakeServer) -> None
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: tasks.Load("relative"), "must be absolute: 'relative'"),
+        (lambda: tasks.Load("relative"), "must be absolute: 'relative'.*blob"),
         (lambda: tasks.Store(blob(""), "relative"), "must be absolute"),
         (lambda: tasks.LoadDir(3), "is a string, not int"),
         (lambda: tasks.Concat(blob("")), "A list of data objects is needed"),

@@ -1,7 +1,7 @@
 //! Directories made, loaded and cut up.
 
 use super::one_output;
-use super::plan::Slice;
+use super::plan::{Slice, shown};
 use crate::call::{Outputs, TaskCall, pass_on};
 use rain_core::graph::DataType;
 use rain_data::FileCopy;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Copies a directory in.
 pub(super) fn load_dir(call: &TaskCall<'_>, path: &Path) -> Outputs {
-    let wrong = |why: &dyn std::fmt::Display| format!("cannot load {}: {why}", path.display());
+    let wrong = |why: &dyn std::fmt::Display| format!("cannot load {}: {why}", shown(path));
     match fs::metadata(path) {
         Err(error) => return Err(wrong(&error).into()),
         Ok(metadata) if !metadata.is_dir() => return Err(wrong(&"it is a file, use load").into()),
@@ -29,11 +29,8 @@ pub(super) fn make_directory(call: &TaskCall<'_>, paths: &[PathBuf]) -> Outputs 
             if let Some(parent) = target.parent() {
                 fs::create_dir_all(parent)?;
             }
-            match (input.inline_bytes(), input.file_path()) {
-                (Some(bytes), None) => fs::write(&target, bytes)?,
-                // Files of the store never change, so another name is as good as a copy.
-                _ => call.store.copy_out(input.path(call.store)?, &target, FileCopy::Link)?,
-            }
+            // Files of the store never change, so another name is as good as a copy.
+            input.copy_out(call.store, &target, FileCopy::Link)?;
         }
         Ok(())
     })?;

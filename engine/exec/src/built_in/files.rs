@@ -1,11 +1,18 @@
 //! Blobs from and to files, and blobs put together.
 
 use super::one_output;
+use super::plan::shown;
 use crate::call::{Outputs, Stop, TaskCall};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rain_core::graph::DataType;
 use rain_data::{INLINE_BYTES_MAX, Object, export};
+use std::cell::Cell;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
+
+/// Between two tries to write to a named pipe that nobody reads, milliseconds.
+const READER_WAIT_MS: u8 = 10;
 
 /// Puts blobs together.
 pub(super) fn concat(call: &TaskCall<'_>) -> Outputs {
@@ -39,16 +46,27 @@ pub(super) fn concat(call: &TaskCall<'_>) -> Outputs {
 /// Copies a file in.
 pub(super) fn load(call: &TaskCall<'_>, path: &Path) -> Outputs {
     let object = call.store.copy_file_in(path).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => format!("cannot load {}: it is a directory, use load_dir", path.display()),
-        _ => format!("cannot load {}: {error}", path.display()),
+        io::ErrorKind::IsADirectory => format!("cannot load {}: it is a directory, use load_dir", shown(path)),
+        _ => format!("cannot load {}: {error}", shown(path)),
     })?;
     one_output(call, object)
 }
 
-/// Writes an object to a place outside of the store: whole, or not at all.
+/// Writes an object to a place outside of the store.
 pub(super) fn store(call: &TaskCall<'_>, path: &Path) -> Outputs {
-    match export(&call.inputs[0], call.store, path) {
+    let stopped = Cell::new(false);
+    let wait = |target: Option<BorrowedFd<'_>>| {
+        let mut fds = vec![PollFd::new(call.interrupt.fd(), PollFlags::POLLIN)];
+        fds.extend(target.map(|target| PollFd::new(target, PollFlags::POLLOUT)));
+        let timeout = if target.is_some() { PollTimeout::NONE } else { PollTimeout::from(READER_WAIT_MS) };
+        // When it fails, it is called again.
+        let _ = poll(&mut fds, timeout);
+        stopped.set(fds[0].any().unwrap_or(false) && call.interrupted());
+        !stopped.get()
+    };
+    match export(&call.inputs[0], call.store, path, &wait) {
         Ok(()) => Ok(Vec::new()),
-        Err(error) => Err(Stop::Failed(format!("cannot store to {}: {error}", path.display()))),
+        Err(_) if stopped.get() => Err(Stop::Cancelled),
+        Err(error) => Err(Stop::Failed(format!("cannot store to {}: {error}", shown(path)))),
     }
 }

@@ -5,6 +5,9 @@ use crate::call::data_type_name;
 use rain_core::graph::{DataType, Kind};
 use rain_data::relative_path;
 use serde::Deserialize;
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +40,13 @@ pub(super) struct Slice<'a> {
 #[serde(deny_unknown_fields)]
 struct PathConfig<'a> {
     path: &'a str,
+}
+
+/// A path outside of Rain is text, or bytes where it cannot be text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OuterPathConfig<'a> {
+    path: &'a [u8],
 }
 
 #[derive(Deserialize)]
@@ -143,15 +153,23 @@ fn check_output_types(kind: &Kind, data_type: DataType) -> Result<(), String> {
 }
 
 fn absolute_path<'a>(kind: &Kind, config: &'a [u8]) -> Result<&'a Path, String> {
-    let PathConfig { path } = read_config(kind, config)?;
-    if path.contains('\0') {
+    let OuterPathConfig { path } = read_config(kind, config)?;
+    let path = Path::new(OsStr::from_bytes(path));
+    if path.as_os_str().as_bytes().contains(&0) {
         return Err(format!("{}: path {path:?} contains a zero byte", kind.task_type));
     }
-    let path = Path::new(path);
     if !path.is_absolute() {
-        return Err(format!("{}: path {:?} is not absolute", kind.task_type, path.display().to_string()));
+        return Err(format!(
+            "{}: path {path:?} is not absolute, but governors work in directories of their own",
+            kind.task_type
+        ));
     }
     Ok(path)
+}
+
+/// How messages write a path: bytes that are not text are escaped.
+pub(super) fn shown(path: &Path) -> Cow<'_, str> {
+    path.to_str().map_or_else(|| format!("{path:?}").into(), Cow::from)
 }
 
 fn directory_paths(kind: &Kind, texts: &[&str], inputs: usize) -> Result<Vec<PathBuf>, String> {

@@ -70,6 +70,12 @@ impl Environment {
         Some(OsString::from_vec(entry.as_bytes()["PATH=".len()..].to_vec()))
     }
 
+    /// The name of the longest variable that was added, and the bytes of the whole entry.
+    pub(crate) fn longest(&self) -> Option<(&OsStr, usize)> {
+        let sizes = self.added.iter().map(|(name, entry)| (name.as_os_str(), entry.count_bytes()));
+        sizes.max_by_key(|(_, length)| *length)
+    }
+
     /// Pointers to the entries and to `entry`, as `exec` wants them; valid as long as both.
     pub(super) fn pointers(&self, entry: &CStr) -> Vec<*const c_char> {
         let inherited = inherited();

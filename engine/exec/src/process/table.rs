@@ -2,10 +2,10 @@
 
 use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::{Pid, getsid};
+use nix::unistd::{Pid, SysconfVar, getsid, sysconf};
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -32,13 +32,10 @@ impl Stat {
     /// Reads about a process; none if there is none, or it may not be looked at.
     pub(super) fn read(pid: i32) -> Option<Self> {
         let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        // The program's name stands in parentheses and may contain anything, parentheses too.
-        let end = text.iter().rposition(|byte| *byte == b')')?;
-        let mut fields = text[end + 1..].split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+        let mut fields = fields_of_stat(&text)?;
         let state = *fields.next()?.first()?;
-        let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse::<u64>().ok();
         let (parent, _group, session) = (number(fields.next()?)?, fields.next()?, number(fields.next()?)?);
-        // Fields are numbered from 1 in proc(5); the session is number 6, the start number 22.
+        // Numbered from 1 in proc(5): the session is field 6, the start field 22.
         let started = number(fields.nth(22 - 6 - 1)?)?;
         Some(Self { state, parent: i32::try_from(parent).ok()?, session: i32::try_from(session).ok()?, started })
     }
@@ -65,39 +62,50 @@ pub(super) fn session_of(pid: i32) -> Option<i32> {
 }
 
 /// Whether the environment that a process's program was started with has this entry (`NAME=value`). One that may not be read has
-/// not. Waits for a program that is just being executed.
+/// not.
 pub(super) fn environment_has(pid: i32, entry: &CStr) -> bool {
     let end = Instant::now() + EXECUTION_TIME_MAX;
-    let mut was_executed = false;
     loop {
-        let mut bytes = Vec::new();
-        let read = File::open(format!("/proc/{pid}/environ"))
-            .and_then(|file| file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut bytes));
-        if read.is_err() {
-            return false;
-        }
-        if !bytes.is_empty() {
-            return bytes.split(|byte| *byte == 0).any(|found| found == entry.to_bytes());
-        }
-        if was_executed || Instant::now() >= end {
-            return false;
-        }
-        // It may have got its environment since that was read, so that this is read once more.
-        was_executed = !is_being_executed(pid);
-        if !was_executed {
-            std::thread::sleep(Duration::from_micros(50));
+        // A process that ends or executes another program while its environment is read shows a part of it, or nothing.
+        match (environment_size(pid), environment_of(pid)) {
+            (None, _) | (_, Err(_)) => return false,
+            (Some(size), Ok(bytes)) if bytes.len() as u64 == size.min(ENVIRONMENT_BYTES_MAX) => {
+                return bytes.split(|byte| *byte == 0).any(|found| found == entry.to_bytes());
+            }
+            _ if Instant::now() >= end => return false,
+            _ => std::thread::sleep(Duration::from_micros(50)),
         }
     }
 }
 
-/// Whether the memory of a process has no place for an environment yet.
-fn is_being_executed(pid: i32) -> bool {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, fields)) = text.rsplit_once(')') else { return false };
-    let mut fields = fields.split_whitespace();
-    // The state is field 3 in proc(5), the end of the environment field 51; it is 0 also of who has ended.
-    let state = fields.next();
-    fields.nth(51 - 3 - 1) == Some("0") && !matches!(state, Some("Z" | "X" | "x"))
+fn environment_of(pid: i32) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(format!("/proc/{pid}/environ"))?.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Bytes of the environment of a process, more than there can be while its program is being executed; none of one that has ended.
+fn environment_size(pid: i32) -> Option<u64> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = fields_of_stat(&text)?;
+    // Numbered from 1 in proc(5): the state is field 3, start and end of the environment are fields 50 and 51.
+    let state = fields.next()?;
+    let (start, end) = (number(fields.nth(50 - 3 - 1)?)?, number(fields.next()?)?);
+    if matches!(state, b"Z" | b"X" | b"x") {
+        return None;
+    }
+    Some(if end == 0 { u64::MAX } else { end.saturating_sub(start) })
+}
+
+/// The fields of `/proc/PID/stat` from the state on.
+fn fields_of_stat(text: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    // The program's name stands in parentheses and may contain anything, parentheses too.
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    Some(text[end + 1..].split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty()))
+}
+
+fn number(field: &[u8]) -> Option<u64> {
+    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 /// All processes, not their threads; none when `/proc` is not there.
@@ -106,19 +114,28 @@ pub(super) fn all_pids() -> Vec<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// A file of `/proc` that tells about the whole system. Containers may have one of their own in its place, that tells something else:
+/// then none.
+fn genuine(path: &str) -> Option<File> {
+    let file = File::open(path).ok()?;
+    fstatfs(&file).is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC).then_some(file)
+}
+
 /// The pid that was given out last, to whatever process or thread; none where the system does not say.
 pub(super) fn last_pid() -> Option<i32> {
     static AVERAGES: OnceLock<Option<File>> = OnceLock::new();
-    let averages = AVERAGES.get_or_init(|| {
-        let file = File::open("/proc/loadavg").ok()?;
-        // Containers may have a file of their own in its place, whose last number is another.
-        let is_genuine = fstatfs(&file).is_ok_and(|system| system.filesystem_type() == PROC_SUPER_MAGIC);
-        is_genuine.then_some(file)
-    });
+    let averages = AVERAGES.get_or_init(|| genuine("/proc/loadavg"));
     let mut bytes = [0; 128];
     let length = averages.as_ref()?.read_at(&mut bytes, 0).ok()?;
     let text = std::str::from_utf8(bytes.get(..length)?).ok()?;
     text.split_whitespace().nth(4)?.parse().ok()
+}
+
+/// How many processes and threads were started since the system was; none where it does not say. Takes longer than the last pid.
+pub(super) fn started_count() -> Option<u64> {
+    let mut text = String::new();
+    genuine("/proc/stat")?.read_to_string(&mut text).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("processes "))?.trim().parse().ok()
 }
 
 /// Pids are smaller than this, and given out in turn.
@@ -127,6 +144,16 @@ pub(super) fn pid_limit() -> i32 {
     *LIMIT.get_or_init(|| {
         let text = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
         text.trim().parse().unwrap_or(PIDS_MIN)
+    })
+}
+
+/// Cpus of the machine, whichever this thread may use.
+pub(super) fn cpu_count() -> f64 {
+    static COUNT: OnceLock<f64> = OnceLock::new();
+    *COUNT.get_or_init(|| match sysconf(SysconfVar::_NPROCESSORS_ONLN) {
+        Ok(Some(count)) => count as f64,
+        // More than there are: then all processes are looked at more often.
+        _ => 1024.0,
     })
 }
 
@@ -143,6 +170,9 @@ mod tests {
         assert!(!stat.has_ended() && stat.started > 0);
         assert!(all_pids().contains(&own));
         assert_eq!(Stat::read(0), None);
+        let before = (started_count().unwrap(), last_pid().unwrap());
+        std::thread::spawn(|| ()).join().unwrap();
+        assert!(started_count().unwrap() > before.0 && last_pid().unwrap() != before.1);
     }
 
     #[test]
@@ -164,9 +194,9 @@ mod tests {
             assert!(!environment_has(pid, entries[0]));
         }
         let mut child = std::process::Command::new("/bin/sleep").arg("1000").env_clear().spawn().unwrap();
-        let (found, executed) = (environment_has(child.id() as i32, c"A="), !is_being_executed(child.id() as i32));
+        let found = environment_has(child.id() as i32, c"A=");
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!found && executed);
+        assert!(!found);
     }
 }

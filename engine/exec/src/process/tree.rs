@@ -33,8 +33,24 @@ pub(super) const VARIABLE: &str = "RAIN_TASK";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More pids than this are not looked at one by one; all processes are.
 const RANGE_MAX: i32 = 4096;
-/// The system does not give out more pids a second.
-const PIDS_PER_SECOND_MAX: i32 = 1_000_000;
+/// No cpu starts more processes or threads a second.
+const STARTED_PER_CPU_MAX: f64 = 100_000.0;
+
+impl Mark {
+    /// Whether so many pids may have been given out since that some were again.
+    fn may_have_turned(&self) -> bool {
+        let limit = f64::from(table::pid_limit());
+        if self.at.elapsed().as_secs_f64() * STARTED_PER_CPU_MAX * table::cpu_count() < limit {
+            return false;
+        }
+        // After a look at all processes, which takes a while.
+        let Some((before, now)) = self.started_count.zip(self.started_count.and_then(|_| table::started_count()))
+        else {
+            return true;
+        };
+        now.saturating_sub(before) as f64 >= limit / 2.0
+    }
+}
 
 /// What is to become of the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +68,20 @@ pub(super) enum Root {
 pub(super) struct Tree {
     root: i32,
     entry: CString,
-    /// The last pid given out when there was certainly nothing but the root, and when that was.
-    clean: (i32, Instant),
+    /// Of what was given out until then, nothing is left but the root.
+    clean: Mark,
+}
+
+/// A moment, by the pids that were given out until then.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// The last one.
+    pid: i32,
+    at: Instant,
+    /// How many processes were started before, if that was looked for.
+    started_count: Option<u64>,
+    /// Where the system does not say which was the last one: how often all were looked at.
+    looks: u32,
 }
 
 /// An entry for the environment of a root that no other root has had.
@@ -111,7 +139,12 @@ impl Process {
     fn open(self) -> Option<OwnedFd> {
         let fd = pidfd_open(self.pid).ok()?;
         // If the pid was given to another process before the descriptor was made, this shows it.
-        Stat::read(self.pid).filter(|stat| stat.started == self.started).map(|_| fd)
+        self.stat().map(|_| fd)
+    }
+
+    /// What is known of it; none when it is gone.
+    fn stat(self) -> Option<Stat> {
+        Stat::read(self.pid).filter(|stat| stat.started == self.started)
     }
 
     /// False if it may not be sent signals.
@@ -156,7 +189,11 @@ impl Tree {
     /// The tree of a root that was just started with this entry in its environment, as the leader of a session.
     pub(super) fn new(root: Pid, entry: CString) -> Self {
         with_roots(|roots| roots.insert(root.as_raw()));
-        Self { root: root.as_raw(), entry, clean: (root.as_raw(), Instant::now()) }
+        Self {
+            root: root.as_raw(),
+            entry,
+            clean: Mark { pid: root.as_raw(), at: Instant::now(), looks: 0, started_count: None },
+        }
     }
 
     /// Ends what the root has started, and the root itself if it is to end, and waits until that is gone. The root was not waited for.
@@ -169,90 +206,88 @@ impl Tree {
             signal_root(Signal::SIGSTOP);
         }
         loop {
-            let seen = (table::last_pid(), Instant::now());
-            let tree = self.stop(deadline);
+            let (tree, clean) = self.stop(deadline);
             if std::mem::take(&mut kill_root) {
                 signal_root(Signal::SIGKILL);
             } else if tree.is_empty() {
-                if let (Some(last), now) = seen {
-                    self.clean = (last, now);
-                }
+                self.clean = clean;
                 return;
             }
-            for process in &tree {
+            for process in tree.values() {
                 process.signal(Signal::SIGKILL);
             }
-            for process in &tree {
+            for process in tree.values() {
                 process.wait(deadline);
             }
             if Instant::now() >= deadline {
-                let pids: Vec<i32> = tree.iter().map(|process| process.pid).collect();
+                let pids: Vec<i32> = tree.into_keys().collect();
                 tracing::warn!("processes that a task has started cannot be ended: {pids:?}");
                 return;
             }
         }
     }
 
-    /// Stops all processes of the tree but the root, until there are no more of them.
-    fn stop(&self, deadline: Instant) -> Vec<Process> {
+    /// Stops all processes of the tree but the root, until there are no more of them; also how far pids were looked at.
+    fn stop(&self, deadline: Instant) -> (BTreeMap<i32, Process>, Mark) {
         let mut stopped: BTreeMap<i32, Process> = BTreeMap::new();
-        let mut beyond_reach = BTreeSet::new();
+        let mut looked = Mark { looks: 0, ..self.clean };
         loop {
-            let mut is_settled = true;
-            for (pid, stat) in self.find() {
-                if stat.has_ended() || beyond_reach.contains(&pid) {
-                    continue;
+            let Some((candidates, mark)) = self.new_pids(looked) else {
+                // Nothing was started since all was looked at, so that nothing can be but what is stopped.
+                let runs = |process: &Process| process.stat().is_some_and(|stat| !stat.stands_still());
+                if !stopped.values().any(runs) || Instant::now() >= deadline {
+                    return (stopped, looked);
                 }
+                std::thread::yield_now();
+                continue;
+            };
+            for (pid, stat) in self.find_among(&candidates, &stopped) {
                 let process = Process { pid, started: stat.started };
-                if stopped.get(&pid).is_none_or(|known| known.started != stat.started) {
-                    if process.signal(Signal::SIGSTOP) {
-                        stopped.insert(pid, process);
-                    } else {
-                        // Another user's, as of a program with the set-user-ID bit.
-                        beyond_reach.insert(pid);
-                    }
-                    is_settled = false;
-                } else if !stat.stands_still() {
-                    is_settled = false;
+                // Another user's, as of a program with the set-user-ID bit, cannot be ended.
+                if !stat.has_ended() && process.signal(Signal::SIGSTOP) {
+                    stopped.insert(pid, process);
                 }
             }
-            if is_settled || Instant::now() >= deadline {
-                return stopped.into_values().collect();
+            looked = mark;
+            if Instant::now() >= deadline {
+                return (stopped, looked);
             }
-            std::thread::yield_now();
         }
     }
 
-    /// The processes of the tree but the root, as far as they were started since it was clean.
-    fn find(&self) -> Vec<(i32, Stat)> {
-        let (clean_pid, clean_time) = self.clean;
-        let last = table::last_pid();
-        // As long as the root is there, its pid is not given out again.
-        let is_recent =
-            clean_time.elapsed().as_secs_f64() * f64::from(PIDS_PER_SECOND_MAX) < f64::from(table::pid_limit());
-        if last == Some(clean_pid) && (clean_pid == self.root || is_recent) {
-            return Vec::new();
-        }
-        let candidates = match last {
-            Some(last) if is_recent && last >= clean_pid && last - clean_pid <= RANGE_MAX => {
-                (clean_pid + 1..=last).collect()
-            }
-            _ => table::all_pids(),
+    /// The pids that may have been given out since `looked`, and up to where they go; none if there are none.
+    fn new_pids(&self, looked: Mark) -> Option<(Vec<i32>, Mark)> {
+        let Some(last) = table::last_pid() else {
+            // It is not known when all were looked at: twice is enough for what does not start others all the time.
+            return (looked.looks < 2).then(|| (table::all_pids(), Mark { looks: looked.looks + 1, ..looked }));
         };
-        self.find_among(&candidates)
+        // Pids are given out in turn: has it come round since? The root's is not given out again while its status was not taken.
+        let has_turned = looked.may_have_turned();
+        if last == looked.pid && (last == self.root || !has_turned) {
+            return None;
+        }
+        let mark = Mark { pid: last, at: Instant::now(), started_count: None, looks: 0 };
+        let in_range = !has_turned && last >= looked.pid && last - looked.pid <= RANGE_MAX;
+        let mark = if in_range { mark } else { Mark { started_count: table::started_count(), ..mark } };
+        Some((if in_range { (looked.pid + 1..=last).collect() } else { table::all_pids() }, mark))
     }
 
-    fn find_among(&self, candidates: &[i32]) -> Vec<(i32, Stat)> {
+    /// The processes of the tree but the root among these; `known` are others.
+    fn find_among(&self, candidates: &[i32], known: &BTreeMap<i32, Process>) -> Vec<(i32, Stat)> {
         let (own_pid, own_session) = (Pid::this().as_raw(), getsid(None).map_or(0, Pid::as_raw));
         let (mut found, mut unclear) = (Vec::new(), Vec::new());
         for &pid in candidates {
-            if pid == self.root {
+            if pid == self.root || known.contains_key(&pid) {
                 continue;
             }
             let Some(session) = table::session_of(pid) else { continue };
             let is_ours = session == self.root;
             // Threads of the system have no session; what is in the session of another root has come from that one.
             if !is_ours && (session == 0 || session == own_session || with_roots(|roots| roots.contains(&session))) {
+                continue;
+            }
+            // What may not be sent signals cannot be ended.
+            if !is_ours && kill(Pid::from_raw(pid), None) == Err(Errno::EPERM) {
                 continue;
             }
             let Some(stat) = Stat::read(pid) else { continue };
@@ -267,19 +302,29 @@ impl Tree {
         }
         let foster_parents = foster_parents();
         unclear.retain(|(pid, _)| *pid != own_pid && !foster_parents.contains(pid));
-        let mut pids: BTreeSet<i32> = found.iter().map(|(pid, _)| *pid).chain([self.root]).collect();
+        let mut tree: BTreeSet<i32> = found.iter().map(|(pid, _)| *pid).chain(known.keys().copied()).collect();
+        tree.insert(self.root);
         loop {
-            let (more, rest): (Vec<_>, Vec<_>) = unclear.into_iter().partition(|(pid, stat)| {
-                let is_orphan = foster_parents.contains(&stat.parent) && !pids.contains(&stat.parent);
-                pids.contains(&stat.parent)
-                    || (is_orphan && !stat.has_ended() && table::environment_has(*pid, &self.entry))
+            let before = (found.len(), unclear.len());
+            let mut has_changed = false;
+            unclear.retain_mut(|(pid, stat)| {
+                let is_orphan = foster_parents.contains(&stat.parent);
+                let is_ours = tree.contains(&stat.parent) || (is_orphan && table::environment_has(*pid, &self.entry));
+                if is_ours {
+                    tree.insert(*pid);
+                    found.push((*pid, *stat));
+                } else if !is_orphan && let Some(now) = Stat::read(*pid).filter(|now| now.parent != stat.parent) {
+                    // Its parent has ended meanwhile, before anybody could look at that.
+                    *stat = now;
+                    has_changed = true;
+                    return true;
+                }
+                // What is no orphan may be a child of one that is found later.
+                !is_ours && !is_orphan
             });
-            if more.is_empty() {
+            if !has_changed && before == (found.len(), unclear.len()) {
                 return found;
             }
-            pids.extend(more.iter().map(|(pid, _)| *pid));
-            found.extend(more);
-            unclear = rest;
         }
     }
 }

@@ -1,29 +1,49 @@
 //! External programs, each in a directory of its own.
 
+mod limits;
 mod outputs;
 mod program;
 mod sandbox;
 
 pub(super) use program::Program;
 
-use crate::call::{Outputs, Stop, TaskCall};
+use crate::call::{Stop, TaskCall, TaskOutcome};
 use crate::process::{Child, Ending, Launch, LookupError, Tail, dev_null, find_program, forget_program};
+use limits::{Script, why_too_long};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rain_core::executor::CallInfo;
 use rain_core::graph::DataType;
-use rain_data::NewFile;
+use rain_data::{NewFile, Object};
 use sandbox::Sandbox;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How much of a program's standard error goes into messages.
 const STDERR_BYTES_MAX: usize = 8 * 1024;
 
+/// How long a program that was just written may look as if it were still being written.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What is said of a program that has not found a file.
+const HINT_NOT_FOUND: &str = "it ran in a directory of its own, where nothing is but its inputs: give it files as inputs, or \
+                              by their absolute paths on the governor's machine";
+
 /// Runs a program.
-pub(super) fn execute(call: &TaskCall<'_>, program: &Program<'_>) -> Outputs {
+pub(super) fn execute(call: &TaskCall<'_>, program: &Program<'_>) -> TaskOutcome {
+    match run(call, program) {
+        Ok((outputs, debug)) => TaskOutcome::Finished { outputs, info: CallInfo { debug, ..CallInfo::default() } },
+        Err(stop) => Err(stop).into(),
+    }
+}
+
+/// The outputs of a program, and what is to be said of files that it has left.
+fn run(call: &TaskCall<'_>, program: &Program<'_>) -> Result<(Vec<Arc<Object>>, Option<String>), Stop> {
     let sandbox = Sandbox::take(call.store).map_err(|error| format!("cannot prepare a directory: {error}"))?;
     sandbox.map_inputs(call, program)?;
     let stdin = open_stdin(call, program)?;
@@ -31,7 +51,9 @@ pub(super) fn execute(call: &TaskCall<'_>, program: &Program<'_>) -> Outputs {
         Some(_) => Some(call.store.new_file()?),
         None => None,
     };
-    let mut child = start(program, &sandbox, stdin.as_ref(), stdout.as_mut())?;
+    let script = Script::of(program, call.store)?;
+    let args = script.as_ref().map_or(&program.args, |script| &script.args);
+    let mut child = start(program, args, &sandbox, stdin.as_ref(), stdout.as_mut())?;
     let mut stderr = Tail::new(STDERR_BYTES_MAX);
     wait(call, &child, &sandbox, &mut stderr)?;
     let ending = child.finish();
@@ -41,13 +63,15 @@ pub(super) fn execute(call: &TaskCall<'_>, program: &Program<'_>) -> Outputs {
         return Err(if stderr.is_empty() {
             format!("program {name} {ending} and wrote nothing to its standard error")
         } else {
-            format!("program {name} {ending}; its standard error:\n{stderr}")
+            let not_found = stderr.contains("No such file or directory");
+            let hint = if not_found { format!("\n({HINT_NOT_FOUND})") } else { String::new() };
+            format!("program {name} {ending}; its standard error:\n{stderr}{hint}")
         }
         .into());
     }
     let outputs = outputs::collect(call, program, &sandbox, stdout)?;
-    sandbox.give_back(program);
-    Ok(outputs)
+    let left = sandbox.give_back(program);
+    Ok((outputs, left))
 }
 
 fn open_stdin(call: &TaskCall<'_>, program: &Program<'_>) -> Result<Option<File>, Stop> {
@@ -61,6 +85,7 @@ fn open_stdin(call: &TaskCall<'_>, program: &Program<'_>) -> Result<Option<File>
 
 fn start(
     program: &Program<'_>,
+    args: &[CString],
     sandbox: &Sandbox,
     stdin: Option<&File>,
     stdout: Option<&mut NewFile<'_>>,
@@ -73,11 +98,12 @@ fn start(
     let name = OsStr::from_bytes(program.args[0].as_bytes());
     let added_path = program.environment.added_path();
     let mut again = true;
+    let started = Instant::now();
     loop {
         let path = find_program(name, added_path.as_deref()).map_err(|error: LookupError| error.to_string())?;
         let launch = Launch {
             program: &path,
-            args: &program.args,
+            args,
             environment: &program.environment,
             directory: sandbox.fd(),
             descriptors: &standard,
@@ -92,6 +118,13 @@ fn start(
                 again = false;
                 continue;
             }
+            // Until it executes its program, a child that another thread starts has open what was open here when it was
+            // started: this file perhaps, which was then being written.
+            Some(Errno::ETXTBSY) if started.elapsed() < BUSY_TIME_MAX => {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            Some(Errno::E2BIG) => &why_too_long(program),
             Some(Errno::ENOENT) if sandbox.has(&path) => " (the interpreter that its first line names is missing)",
             Some(Errno::ENOENT) => " (a name with '/' is looked for in the task's own directory, one without in PATH)",
             Some(Errno::EACCES) => " (it must be a file that may be executed)",

@@ -117,7 +117,7 @@ fn own_inputs_inside(call: &TaskCall<'_>, program: &Program<'_>, sandbox: &Sandb
         let source = call.inputs[*number].path(call.store)?;
         if fs::read_link(&full).is_ok_and(|target| target == source) {
             fs::remove_file(&full)?;
-            call.store.copy_out(source, &full, FileCopy::Link)?;
+            call.inputs[*number].copy_out(call.store, &full, FileCopy::Link)?;
         }
     }
     Ok(())

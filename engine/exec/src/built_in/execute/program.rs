@@ -25,6 +25,7 @@ pub(in crate::built_in) struct Program<'a> {
     pub(super) stdout: Option<usize>,
     /// The command for the shell, or the name of the program.
     command: &'a str,
+    shell: bool,
 }
 
 /// How an input is mapped to a file or directory.
@@ -88,7 +89,27 @@ impl<'a> Program<'a> {
             }
         }
         environment.limit_threads(kind.cpus);
-        Ok(Self { args, environment, inputs: mapped, input_order, stdin, outputs, stdout, command })
+        Ok(Self {
+            args,
+            environment,
+            inputs: mapped,
+            input_order,
+            stdin,
+            outputs,
+            stdout,
+            command,
+            shell: config.shell,
+        })
+    }
+
+    /// The command, if it is the shell that runs it.
+    pub(super) fn shell_command(&self) -> Option<&'a str> {
+        self.shell.then_some(self.command)
+    }
+
+    /// Whether no file that the program makes is an output.
+    pub(super) fn makes_no_files(&self) -> bool {
+        self.outputs.iter().all(Option::is_none)
     }
 
     /// How messages call the program.
@@ -102,7 +123,7 @@ impl<'a> Program<'a> {
 
     /// Whether the program neither reads nor makes files that Rain knows of.
     pub(super) fn is_without_files(&self) -> bool {
-        self.input_order.is_empty() && self.outputs.iter().all(Option::is_none)
+        self.input_order.is_empty() && self.makes_no_files()
     }
 }
 

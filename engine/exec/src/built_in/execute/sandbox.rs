@@ -8,13 +8,16 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Whence, lseek, pipe2, read};
 use rain_data::{FileCopy, Object, ScratchDir, Store};
 use std::cell::RefCell;
-use std::ffi::CStr;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::ffi::{CStr, OsString};
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
+
+/// How many left files are named.
+const NAMED_MAX: usize = 5;
 
 thread_local! {
     /// The thread's last sandbox, if it was left as it was found.
@@ -48,8 +51,9 @@ impl Sandbox {
         Ok(Self { scratch, directory, stderr_end, stderr })
     }
 
-    /// Keeps the sandbox for the next program, or removes it with what is in it.
-    pub(super) fn give_back(self, program: &Program<'_>) {
+    /// Keeps the sandbox for the next program, or removes it with what is in it. If nothing of that could become an output,
+    /// returns a line about it.
+    pub(super) fn give_back(self, program: &Program<'_>) -> Option<String> {
         // What was not asked for is rare; then a fresh directory is as good.
         if !program.is_without_files() {
             for number in &program.input_order {
@@ -63,7 +67,26 @@ impl Sandbox {
         if self.is_empty() {
             // A thread that is ending has no place for it any more.
             let _ = IDLE.try_with(|idle| idle.replace(Some(self)));
+            return None;
         }
+        if program.makes_no_files() { self.describe_rest(program) } else { None }
+    }
+
+    /// Names what a program has made, besides its inputs.
+    fn describe_rest(&self, program: &Program<'_>) -> Option<String> {
+        let top = |path: &Path| path.components().next().map(|name| name.as_os_str().to_owned());
+        let inputs: Vec<OsString> = program.inputs.iter().flatten().filter_map(|mapping| top(&mapping.path)).collect();
+        let entries = fs::read_dir(self.path()).ok()?;
+        let names = entries.flatten().map(|entry| entry.file_name()).filter(|name| !inputs.contains(name));
+        let mut names: Vec<String> = names.take(NAMED_MAX + 1).map(|name| format!("{name:?}")).collect();
+        if names.is_empty() {
+            return None;
+        }
+        names.sort();
+        let more = if names.len() > NAMED_MAX { ", ..." } else { "" };
+        names.truncate(NAMED_MAX);
+        let names = names.join(", ");
+        Some(format!("removed with the directory of the task, as they are no outputs of it: {names}{more}"))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -150,13 +173,7 @@ impl Sandbox {
         if !mapping.write {
             return symlink(object.path(store)?, &target);
         }
-        match object.inline_bytes() {
-            Some(bytes) => {
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target)?;
-                file.write_all(bytes).map_err(|error| store.explain(error))
-            }
-            None => store.copy_out(object.path(store)?, &target, FileCopy::Copy),
-        }
+        object.copy_out(store, &target, FileCopy::Copy)
     }
 }
 

@@ -1,0 +1,197 @@
+"""What futures are made of goes when they are done: here, and on the server by size."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import sys
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import cloudpickle
+import pytest
+from gates import Gate
+from real_server import RainServer, running_server
+
+from rain.client import Client, Executor, calls
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+PATIENCE_S = 30
+MIB = 1 << 20
+
+
+class Thing:
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+    def method(self, *args: Any, **kwargs: Any) -> str:
+        return "done"
+
+    __call__ = method
+
+    def fail(self) -> None:
+        raise ValueError(self.number)
+
+
+def ignore(*args: Any, **kwargs: Any) -> str:
+    return "done"
+
+
+def make(count: int) -> bytes:
+    return bytes(count)
+
+
+def until(condition: Callable[[], bool], executor: Executor) -> None:
+    """Let the server and the threads of the executor work until something holds."""
+    for _ in range(20_000):
+        if condition():
+            return
+        executor.session.client.status()
+    raise TimeoutError
+
+
+@pytest.fixture
+def own_server() -> Iterator[RainServer]:
+    with running_server("--local-governors=[2]", "--no-pin") as server:
+        yield server
+
+
+def stored(server: RainServer) -> int:
+    """Bytes of the files in which the server has objects."""
+    size = 0
+    for directory, _, names in os.walk(server.runtime / "work"):
+        for name in names:
+            path = Path(directory, name)
+            # It may be gone by now.
+            size += path.stat().st_size if "out" not in name and path.exists() else 0
+    return size
+
+
+def submissions() -> list[tuple[str, Callable[[Executor, Thing], Any]]]:
+    return [
+        ("bound method", lambda executor, thing: executor.submit(thing.method)),
+        ("callable", lambda executor, thing: executor.submit(thing)),
+        ("argument", lambda executor, thing: executor.submit(ignore, thing)),
+        ("deep argument", lambda executor, thing: executor.submit(ignore, {"a": [thing]})),
+        ("keyword", lambda executor, thing: executor.submit(ignore, thing=thing)),
+        ("partial", lambda executor, thing: executor.submit(functools.partial(ignore, thing))),
+        ("closure", lambda executor, thing: executor.submit(lambda: thing.number)),
+        ("default", lambda executor, thing: executor.submit(lambda thing=thing: thing.number)),
+        ("raising", lambda executor, thing: executor.submit(thing.fail)),
+        ("unpicklable", lambda executor, thing: executor.submit(ignore, thing, sys._getframe())),
+        ("map", lambda executor, thing: list(executor.map(ignore, [thing, thing]))),
+    ]
+
+
+@pytest.mark.parametrize("how", [how for _, how in submissions()], ids=[name for name, _ in submissions()])
+@pytest.mark.parametrize("keep", [True, False], ids=["with the future", "without"])
+def test_nothing_is_kept_alive(client: Client, how: Callable[[Executor, Thing], Any], keep: bool) -> None:
+    with client.executor() as executor:
+        thing = Thing()
+        alive = weakref.ref(thing)
+        result = how(executor, thing)
+        del thing
+        if not isinstance(result, list):
+            result.exception(PATIENCE_S)
+        if not keep:
+            result = None
+        until(lambda: alive() is None, executor)
+        del result
+
+
+def test_results_are_kept_by_their_futures_only(client: Client) -> None:
+    with client.executor() as executor:
+        for size in (1, 2 * MIB):
+            future = executor.submit(lambda size=size: Thing(bytes(size)))  # type: ignore[arg-type,misc]
+            alive = weakref.ref(future.result(PATIENCE_S))
+            gone = weakref.ref(future)
+            del future
+            until(lambda: gone() is None and alive() is None, executor)  # noqa: B023 (called here)
+
+
+def test_tables_do_not_grow(client: Client) -> None:
+    with client.executor() as executor:
+        session, own = executor.session, executor._calls
+
+        def work(count: int) -> int:
+            for number in range(count):
+                assert executor.submit(pow, number, 2).result(PATIENCE_S) == number**2
+            futures = [executor.submit(divmod, number, number % 2) for number in range(count)]
+            assert sum(future.exception(PATIENCE_S) is None for future in futures) == count // 2
+            assert list(executor.map(abs, range(count))) == list(range(count))
+            del futures
+            until(lambda: not own._taken, executor)
+            gc.collect()
+            return len(gc.get_objects())
+
+        work(50)
+        objects = work(50)
+        assert work(500) - objects < 500
+        tables = (session._submitted, session._new_tasks, session._shown, session._kept, own._pending, own._held)
+        assert not any(tables) and not own._dropped and not own._unwanted
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["futures are kept", "futures are dropped"])
+def test_the_server_holds_a_few_results(
+    own_server: RainServer, gate: Gate, keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "HELD_BYTES", 8 * MIB)
+    futures = []
+    with Client("localhost", own_server.port) as client, client.executor() as executor:
+        pending = executor.submit(gate)
+        gate.await_begin()
+        for _ in range(100):
+            futures.append(executor.submit(make, 2 * MIB))
+            assert len(futures[-1].result(PATIENCE_S)) == 2 * MIB
+            if not keep:
+                futures.clear()
+            until(lambda: stored(own_server) <= 12 * MIB, executor)
+        until(lambda: stored(own_server) <= (10 if keep else 2) * MIB, executor)
+        futures.clear()
+        until(lambda: stored(own_server) < 2 * MIB, executor)
+        gate.open()
+        assert pending.result(PATIENCE_S) == "through"
+
+
+def test_a_done_future_is_passed_on_by_reference(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with client.executor() as executor:
+        session = executor.session
+        sent: list[int] = []
+        request = session._request
+
+        def count(operation: str, body: dict[str, Any]) -> dict[str, Any]:
+            sent.append(len(client._connection._encoder.encode(body)))
+            return request(operation, body)
+
+        monkeypatch.setattr(session, "_request", count)
+        big = executor.submit(make, 3 * MIB)
+        assert len(big.result(PATIENCE_S)) == 3 * MIB
+        for _ in range(10):
+            assert executor.submit(len, big).result(PATIENCE_S) == 3 * MIB
+            assert executor.submit(lambda parts: len(parts["a"][0]), {"a": [big]}).result(PATIENCE_S) == 3 * MIB
+        assert list(executor.map(len, [big] * 20)) == [3 * MIB] * 20
+        assert sum(sent) < MIB
+        # In a function it goes by value.
+        assert executor.submit(lambda big=big: len(big)).result(PATIENCE_S) == 3 * MIB  # type: ignore[misc]
+        # The calls that use it need nobody else to keep it.
+        uses = [executor.submit(len, big) for _ in range(20)]
+        del big
+        assert [use.result(PATIENCE_S) for use in uses] == [3 * MIB] * 20
+
+
+def test_a_result_that_went_is_passed_on_by_value(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "HELD_BYTES", MIB)
+    with client.executor() as executor, client.executor() as other:
+        futures = [executor.submit(make, (n + 1) * 200_000) for n in range(20)]
+        sizes = [len(future.result(PATIENCE_S)) for future in futures]
+        assert sizes == [(n + 1) * 200_000 for n in range(20)]
+        kept = [future for future in futures if future.task is not None and future.task.output._kept]
+        # What was done last, though it is more than that.
+        assert len(kept) == 1 and executor._calls._held_bytes > MIB
+        for elsewhere in (executor, other):
+            assert list(elsewhere.map(len, futures)) == sizes
+            assert elsewhere.submit(lambda *all: sum(map(len, all)), *futures).result(PATIENCE_S) == sum(sizes)
