@@ -372,6 +372,24 @@ pub fn error_frame(id: u64, error: &RequestError) -> Vec<u8> {
     reply_frame("error", id, error)
 }
 
+/// The body of an error, which may be that of several frames.
+pub fn error_body(error: &RequestError) -> Vec<u8> {
+    let mut body = Vec::new();
+    append_value(&mut body, error);
+    body
+}
+
+/// The beginning of a frame `["error", id, error]`, whose rest is an `error_body` of so many bytes.
+pub fn error_head(id: u64, body_bytes: usize) -> Vec<u8> {
+    let mut head = vec![0; 4];
+    append_value(&mut head, &("error", id));
+    // An array of three elements, of which the last follows.
+    head[4] = 0x93;
+    let length = (head.len() - 4 + body_bytes) as u32;
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head
+}
+
 /// A whole frame `[head, id, body]`; requests and replies have the same shape.
 pub fn reply_frame<T: Serialize>(head: &str, id: u64, body: &T) -> Vec<u8> {
     let mut frame = vec![0; 4];
@@ -391,6 +409,15 @@ mod tests {
         let (id, request) = decode_request(&frame[4..]).unwrap();
         assert_eq!(id, 5);
         assert!(matches!(request, Request::NewSession(NewSession { name }) if name == "x"));
+    }
+
+    #[test]
+    fn an_error_in_two_parts_is_a_whole_frame() {
+        let error = RequestError { debug: Some("words".into()), ..RequestError::request("x".repeat(1000)) };
+        for id in [0, 200, 1 << 40] {
+            let body = error_body(&error);
+            assert_eq!([error_head(id, body.len()), body].concat(), error_frame(id, &error));
+        }
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub enum ToGovernor<D> {
         session: SessionId,
         objects: Vec<ObjectIndex>,
     },
+    /// These tasks, which are not over, have these priorities whatever those of their kinds: tasks that need them have them.
+    Raise {
+        session: SessionId,
+        tasks: Vec<(TaskIndex, i32)>,
+    },
     /// All tasks of these batches, named by their first task, are over: nobody needs their configurations any more.
     DropConfigs {
         session: SessionId,

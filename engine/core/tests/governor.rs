@@ -66,6 +66,7 @@ fn describe(action: Action<Content>) -> String {
         Action::Supply { object, content, .. } => format!("supply {object} = {content}"),
         Action::Release { objects, .. } => format!("release {objects:?}"),
         Action::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
+        Action::Raise { tasks, .. } => format!("raise {tasks:?}"),
         Action::DropConfigs { batches, .. } => format!("drop configs {batches:?}"),
         Action::Forget(forget) => format!("forget {:?} {:?}", forget.tasks, forget.objects),
         Action::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),

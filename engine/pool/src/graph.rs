@@ -347,6 +347,11 @@ impl<T: Handle> SessionGraph<T> {
         self.tasks.find(task).is_some_and(|node| node.unmet.load(Ordering::Acquire) & BEGUN != 0)
     }
 
+    /// Whether a task is ready and has not begun. The governor only.
+    pub fn is_ready(&self, task: u32) -> bool {
+        self.tasks.find(task).is_some_and(|node| node.unmet.load(Ordering::Acquire) == LINKED)
+    }
+
     /// Cancels a task, with `unbegun` only if it has not begun. The governor only.
     pub fn cancel_task(&self, task: u32, unbegun: bool) -> Cancelled {
         let Some(node) = self.tasks.find(task) else { return Cancelled::Unknown };

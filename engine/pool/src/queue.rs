@@ -38,6 +38,9 @@ mod deque {
         pub(super) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
         }
+        pub(super) fn len(&self) -> usize {
+            self.0.lock().unwrap().len()
+        }
         pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
         }
@@ -68,6 +71,9 @@ mod deque {
         pub(super) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
         }
+        pub(super) fn len(&self) -> usize {
+            self.0.lock().unwrap().len()
+        }
         pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
         }
@@ -79,6 +85,9 @@ mod deque {
 
 /// Sleeping workers are woken for ready tasks in groups of this size while more are being queued.
 const WAKE_EVERY: usize = 64;
+
+/// Queued tasks that are looked at to find some that are to be raised.
+const LOOKED_AT_MAX: usize = 1 << 16;
 
 /// What the workers of a governor share.
 pub struct Pool {
@@ -137,6 +146,37 @@ impl Pool {
             }
             if !retry {
                 return None;
+            }
+        }
+    }
+
+    /// Gives `count` tasks, which are ready and in some queue, the priorities that `priority` says of them. Looks through the queues
+    /// until they are found, at most at so many tasks as are worth it; what one may run meanwhile is not found.
+    pub fn raise(&self, mut count: usize, mut priority: impl FnMut(ReadyTask) -> Option<i32>) {
+        count -= count.min(self.ranked.raise(&mut priority));
+        let mut queueing = self.queueing();
+        let injected = self.injector.len();
+        let lengths = std::iter::once(injected).chain(self.stealers.iter().map(Stealer::len));
+        let mut looked = 0;
+        for (queue, length) in lengths.enumerate() {
+            for _ in 0..length {
+                if count == 0 || looked == LOOKED_AT_MAX {
+                    return;
+                }
+                looked += 1;
+                let stolen = match queue {
+                    0 => self.injector.steal(),
+                    queue => self.stealers[queue - 1].steal(),
+                };
+                let deque::Steal::Success(task) = stolen else { continue };
+                // Going through all of the injector leaves its order as it was.
+                match priority(task) {
+                    Some(priority) => {
+                        count -= 1;
+                        queueing.add(task, priority);
+                    }
+                    None => queueing.add(task, 0),
+                }
             }
         }
     }

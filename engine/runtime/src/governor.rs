@@ -13,7 +13,7 @@ use rain_core::id::{GovernorId, SessionId};
 use rain_core::peer::{BetweenGovernors, FromGovernor, Message};
 use rain_data::{Object, Store, StoreError};
 use rain_exec::{ExecutorSpec, Interrupt};
-use rain_pool::{LocalQueue, Pool};
+use rain_pool::{LocalQueue, Pool, ReadyTask};
 use rain_topology::CpuId;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use std::collections::VecDeque;
@@ -288,6 +288,17 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 if let Some(session) = sessions.get(session.0) {
                     session.cancel_tasks(&tasks);
                     self.interrupt_workers();
+                }
+            }
+            Action::Raise { session, tasks } => {
+                if let Some(session) = sessions.get(session.0) {
+                    let ready = session.raise(&tasks);
+                    if !ready.is_empty() {
+                        let is_its = |task: &ReadyTask| task.session() == session.number;
+                        let priority =
+                            |task| Some(task).filter(is_its).and_then(|task| ready.get(&task.task()).copied());
+                        self.shared.pool.raise(ready.len(), priority);
+                    }
                 }
             }
             Action::DropConfigs { session, batches } => {

@@ -20,6 +20,8 @@ pub(crate) struct Session {
     known: RwLock<Known>,
     /// Some kind has a priority other than 0.
     ranks: AtomicBool,
+    /// Priorities that tasks have from those that need them.
+    raised: RwLock<HashMap<u32, i32>>,
     /// Failed attempts of tasks that are run again.
     attempts: Mutex<HashMap<u32, u32>>,
     reaper: Arc<Reaper>,
@@ -63,6 +65,7 @@ impl Session {
             python: open.python.as_ref().map(PathBuf::from),
             known: RwLock::default(),
             ranks: AtomicBool::new(false),
+            raised: RwLock::default(),
             attempts: Mutex::default(),
             reaper,
         }
@@ -103,7 +106,20 @@ impl Session {
     /// Priority of a task whose batch is known.
     #[inline]
     pub(crate) fn priority(&self, task: u32) -> i32 {
-        if self.ranks.load(Ordering::Acquire) { self.batch_of(task).map_or(0, |b| b.kind(task).priority) } else { 0 }
+        if self.ranks.load(Ordering::Acquire) { self.rank(task) } else { 0 }
+    }
+
+    #[cold]
+    fn rank(&self, task: u32) -> i32 {
+        let raised = self.raised.read().unwrap_or_else(PoisonError::into_inner).get(&task).copied();
+        raised.unwrap_or_else(|| self.batch_of(task).map_or(0, |batch| batch.kind(task).priority))
+    }
+
+    /// Gives tasks priorities of their own; returns those that are in a queue already.
+    pub(crate) fn raise(&self, tasks: &[(u32, i32)]) -> HashMap<u32, i32> {
+        self.raised.write().unwrap_or_else(PoisonError::into_inner).extend(tasks.iter().copied());
+        self.ranks.store(true, Ordering::Release);
+        tasks.iter().copied().filter(|(task, _)| self.graph.is_ready(*task)).collect()
     }
 
     /// Sees to it that tasks are not begun, and stopped if they run. Those that wait let go of what they read and would have made.
@@ -188,6 +204,12 @@ impl Session {
             }
         }
         drop(attempts);
+        if self.ranks.load(Ordering::Acquire) {
+            let mut raised = self.raised.write().unwrap_or_else(PoisonError::into_inner);
+            for task in &forget.tasks {
+                raised.remove(task);
+            }
+        }
         let mut known = self.known_mut();
         for kind in &forget.kinds {
             known.kinds.remove(kind);

@@ -220,6 +220,7 @@ pub fn map_contents<A, B>(
             }
             ToGovernor::GiveBack { session, count } => ToGovernor::GiveBack { session, count },
             ToGovernor::Unpin { session, objects } => ToGovernor::Unpin { session, objects },
+            ToGovernor::Raise { session, tasks } => ToGovernor::Raise { session, tasks },
             ToGovernor::DropConfigs { session, batches } => ToGovernor::DropConfigs { session, batches },
             ToGovernor::Forget(forget) => ToGovernor::Forget(forget),
             ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
@@ -264,6 +265,7 @@ pub(crate) fn held_bytes(message: &Message<u32>) -> usize {
             | ToGovernor::Unpin { objects: list, .. },
         )
         | Message::FromGovernor(FromGovernor::CancelledWaiting { tasks: list, .. }) => size_of_val(list.as_slice()),
+        Message::ToGovernor(ToGovernor::Raise { tasks, .. }) => size_of_val(tasks.as_slice()),
         Message::ToGovernor(ToGovernor::Forget(Forget { tasks, objects, batches, kinds, .. })) => {
             size_of::<u32>() * (tasks.len() + objects.len() + batches.len() + kinds.len())
         }

@@ -99,6 +99,11 @@ pub enum Action<D> {
         ticket: u64,
         tasks: Vec<u32>,
     },
+    /// Give these tasks these priorities.
+    Raise {
+        session: SessionId,
+        tasks: Vec<(u32, i32)>,
+    },
     /// Drop the configurations of these batches, named by their first task.
     DropConfigs {
         session: SessionId,
@@ -229,6 +234,11 @@ impl Governor {
             ToGovernor::CancelTasks { session, tasks } => {
                 if self.sessions.contains_key(&session) {
                     actions.push(Action::CancelTasks { session, tasks });
+                }
+            }
+            ToGovernor::Raise { session, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::Raise { session, tasks });
                 }
             }
             ToGovernor::DropConfigs { session, batches } => {

@@ -111,11 +111,14 @@ impl<D: Clone> Session<D> {
         }
     }
 
-    /// Counts tasks that are over. When all of a batch are, nobody needs their configurations any more.
+    /// Counts tasks that are over, whose priorities do not matter any more. When all of a batch are, nobody needs their configurations any more.
     pub(super) fn drop_configs(&mut self, over: &[TaskIndex], actions: &mut Vec<Action<D>>) {
         let mut batches = Vec::new();
         let mut near = usize::MAX;
         for task in over {
+            if !self.raised.is_empty() {
+                self.raised.remove(task);
+            }
             let Some(place) = self.batches.place(*task, near) else { continue };
             near = place;
             let Some((batch, note)) = self.batches.at_mut(place) else { continue };

@@ -7,6 +7,7 @@ mod cancel;
 mod forget;
 mod info;
 mod placement;
+mod priority;
 mod requests;
 mod results;
 mod session;
@@ -23,6 +24,7 @@ pub use results::StoredResult;
 use session::Session;
 pub use status::{GovernorStatus, SessionStatus, Status};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 pub use submit::{CheckTask, NewConstant, Submission};
 
 /// Number that a client gave a request.
@@ -174,7 +176,8 @@ pub enum Reply<D> {
         objects: Vec<crate::client::ObjectInfo>,
     },
     Status(Status),
-    Error(RequestError),
+    /// The same for all that fail for the same reason.
+    Error(Arc<RequestError>),
 }
 
 /// A governor as the server sees it.
@@ -286,7 +289,7 @@ impl<D: Clone> Server<D> {
             Event::Request { client, request, command } => {
                 let to = ReplyTo { client, request };
                 if let Err(error) = self.carry_out(to, command, actions) {
-                    actions.push(Action::Reply { client, request, reply: Reply::Error(error) });
+                    actions.push(reply_error(to, error));
                 }
             }
             Event::ClientLost { client } => self.client_lost(client, actions),
@@ -314,21 +317,23 @@ impl<D: Clone> Server<D> {
             return;
         }
         let Some(mut session) = self.sessions.remove(&id) else { return };
-        let error = session.closed_error();
+        let error = Arc::new(session.closed_error());
         session.answer_waits_with(&error, actions);
         self.abandon(&mut session, actions);
         self.refuse_fetches(id, &error, actions);
     }
 
     /// Ends all fetches from a session.
-    fn refuse_fetches(&mut self, id: SessionId, error: &RequestError, actions: &mut Vec<Action<D>>) {
+    fn refuse_fetches(&mut self, id: SessionId, error: &Arc<RequestError>, actions: &mut Vec<Action<D>>) {
         let mut results = 0;
         self.fetches.retain(|_, fetch| {
             match fetch.to {
                 _ if fetch.session != id => return true,
                 FetchFor::Client(to) => actions.push(reply_error(to, error.clone())),
                 FetchFor::Results => results += 1,
-                FetchFor::Content(number) => actions.push(Action::Content { number, content: Err(error.clone()) }),
+                FetchFor::Content(number) => {
+                    actions.push(Action::Content { number, content: Err((**error).clone()) });
+                }
             }
             false
         });
@@ -449,6 +454,7 @@ impl<D: Clone> Server<D> {
 
     fn fail_session(&mut self, id: SessionId, error: RequestError, actions: &mut Vec<Action<D>>) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
+        let error = Arc::new(error);
         session.failure = Some(error.clone());
         session.answer_waits_with(&error, actions);
         self.abandon(&mut session, actions);
@@ -478,8 +484,8 @@ impl<D: Clone> Server<D> {
     }
 }
 
-pub(crate) fn reply_error<D>(to: ReplyTo, error: RequestError) -> Action<D> {
-    Action::Reply { client: to.client, request: to.request, reply: Reply::Error(error) }
+pub(crate) fn reply_error<D>(to: ReplyTo, error: impl Into<Arc<RequestError>>) -> Action<D> {
+    Action::Reply { client: to.client, request: to.request, reply: Reply::Error(error.into()) }
 }
 
 pub(crate) fn session_error(session: SessionId, message: String) -> RequestError {

@@ -411,6 +411,11 @@ impl<D: Clone> Session<D> {
 
     /// Hands everything to the only governor.
     fn place_whole(&mut self, id: GovernorId, governor: &mut Governor, actions: &mut Vec<Action<D>>) {
+        if !self.to_raise.is_empty() {
+            self.open_on(id, actions);
+            let raises = BTreeMap::from([(id, std::mem::take(&mut self.to_raise))]);
+            self.send_raises(raises, actions);
+        }
         for unplaced in std::mem::take(&mut self.unplaced) {
             self.open_on(id, actions);
             let mut batch = unplaced.batch;
@@ -444,6 +449,13 @@ impl<D: Clone> Session<D> {
     fn place_spread(&mut self, governors: &mut BTreeMap<GovernorId, Governor>, actions: &mut Vec<Action<D>>) {
         let Some(mut spread) = self.spread.take() else { return };
         let mut runs: BTreeMap<(GovernorId, TaskIndex), Run<D>> = BTreeMap::new();
+        let mut raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>> = BTreeMap::new();
+        // Those that no governor has are told when one gets them.
+        for (task, priority) in std::mem::take(&mut self.to_raise) {
+            if let Some(governor) = spread.governor_of(task) {
+                raises.entry(governor).or_default().push((task, priority));
+            }
+        }
         if let (Some(id), false) = (first_alive(governors), spread.unread_constants.is_empty()) {
             self.open_on(id, actions);
             let pins = std::mem::take(&mut spread.unread_constants);
@@ -470,6 +482,9 @@ impl<D: Clone> Session<D> {
             while let Some(task) = next {
                 let Some(batch) = self.batch_of(task).cloned() else { break };
                 self.assign(&mut spread, &batch, task, id, &mut runs);
+                if let Some(priority) = self.raised.get(&task) {
+                    raises.entry(id).or_default().push((task, *priority));
+                }
                 if let Some(governor) = governors.get_mut(&id) {
                     governor.outstanding += 1;
                 }
@@ -478,8 +493,17 @@ impl<D: Clone> Session<D> {
             }
         }
         self.spread = Some(spread);
+        self.send_raises(raises, actions);
         for ((governor, _), run) in runs {
             actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::Run(run)) });
+        }
+    }
+
+    /// Tells governors of priorities, ahead of the tasks that have them.
+    fn send_raises(&self, raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>>, actions: &mut Vec<Action<D>>) {
+        for (governor, tasks) in raises {
+            let message = Message::ToGovernor(ToGovernor::Raise { session: self.id, tasks });
+            actions.push(Action::Send { governor, message });
         }
     }
 

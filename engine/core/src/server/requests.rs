@@ -118,7 +118,7 @@ impl<D: Clone> Server<D> {
     fn usable_session(&mut self, client: ClientId, id: SessionId) -> Result<&mut Session<D>, RequestError> {
         let session = self.owned_session(client, id)?;
         match &session.failure {
-            Some(error) => Err(error.clone()),
+            Some(error) => Err((**error).clone()),
             None => Ok(session),
         }
     }

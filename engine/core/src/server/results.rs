@@ -6,6 +6,7 @@ use crate::client::ObjectInfo;
 use crate::id::{NONE, ObjectIndex, SessionId, TaskIndex};
 use crate::peer::Finished;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Results fetched from governors or written at the same time.
 const AT_ONCE_MAX: usize = 8;
@@ -127,7 +128,7 @@ impl<D: Clone> Server<D> {
             return false;
         }
         session.closing = true;
-        let error = session.closed_error();
+        let error = Arc::new(session.closed_error());
         session.answer_waits_with(&error, actions);
         self.results.add(id, session.results());
         let open: Vec<TaskIndex> = session.open_tasks();

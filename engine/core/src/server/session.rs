@@ -74,12 +74,18 @@ pub(super) struct Session<D> {
     pub name: String,
     pub client: ClientId,
     pub python: Option<String>,
-    pub failure: Option<RequestError>,
+    pub failure: Option<Arc<RequestError>>,
     /// Kinds by number; `None`: forgotten.
     pub(super) kinds: Table<Option<Arc<Kind>>>,
     pub(super) batches: Batches<BatchNote>,
     pub(super) tasks: Table<TaskRecord>,
     pub(super) objects: Table<ObjectRecord>,
+    /// Some kind had a priority other than 0.
+    pub(super) has_priorities: bool,
+    /// Priorities of tasks that are not over and were raised for those that need what they make.
+    pub(super) raised: BTreeMap<TaskIndex, i32>,
+    /// Those of them that governors have not been told.
+    pub(super) to_raise: Vec<(TaskIndex, i32)>,
     /// Inputs of all tasks there have been.
     pub(super) inputs: u64,
     /// Content types of constants that have one.
@@ -116,6 +122,9 @@ impl<D: Clone> Session<D> {
             batches: Batches::default(),
             tasks: Table::default(),
             objects: Table::default(),
+            has_priorities: false,
+            raised: BTreeMap::new(),
+            to_raise: Vec::new(),
             inputs: 0,
             constant_types: BTreeMap::new(),
             task_details: BTreeMap::new(),
@@ -156,6 +165,8 @@ impl<D: Clone> Session<D> {
         self.kinds = Table::default();
         self.batches = Batches::default();
         self.unplaced = Vec::new();
+        self.raised = BTreeMap::new();
+        self.to_raise = Vec::new();
         self.lingering = Vec::new();
         self.spread = None;
         self.task_details.clear();

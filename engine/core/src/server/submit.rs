@@ -190,6 +190,7 @@ impl<D: Clone> Session<D> {
         if batch.count > 0 {
             let objects = first_object..self.objects.len();
             self.batches.insert(&batch, BatchNote { open: batch.count, known: batch.count, objects });
+            self.inherit_priorities(&batch);
         }
         if self.spread.is_some() {
             self.spread_submit(&batch, constants);

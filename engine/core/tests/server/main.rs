@@ -4,6 +4,7 @@ mod cluster;
 mod end_of_time;
 mod fetching;
 mod forgetting;
+mod priorities;
 mod random;
 mod scripts;
 
@@ -82,7 +83,7 @@ impl Harness {
     pub fn refused(&mut self, command: Command<Content>) -> String {
         let request = self.request(command);
         match self.take_reply(request) {
-            Some(Reply::Error(error)) => error.message,
+            Some(Reply::Error(error)) => error.message.clone(),
             other => panic!("expected an error, got {other:?}"),
         }
     }
@@ -140,6 +141,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
         ToGovernor::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),
         ToGovernor::Unpin { objects, .. } => format!("unpin {objects:?}"),
+        ToGovernor::Raise { tasks, .. } => format!("raise {tasks:?}"),
         ToGovernor::DropConfigs { batches, .. } => format!("drop configs {batches:?}"),
         ToGovernor::Forget(forget) => {
             let Forget { tasks, objects, batches, kinds, .. } = forget;

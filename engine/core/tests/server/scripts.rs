@@ -152,7 +152,7 @@ fn a_built_in_task_that_cannot_run_is_refused_with_its_number() {
         }
         let request = h.request(Command::Submit { session, submission });
         match h.take_reply(request) {
-            Some(Reply::Error(error)) => Err((error.task, error.message)),
+            Some(Reply::Error(error)) => Err((error.task, error.message.clone())),
             Some(Reply::Done) => Ok(()),
             other => panic!("{other:?}"),
         }
