@@ -4,6 +4,7 @@
 //! what was remembered of them goes here and on the governors.
 
 use super::Action;
+use super::placement::Spread;
 use super::session::{Session, TaskState};
 use crate::client::RequestError;
 use crate::id::{NONE, ObjectIndex, TaskIndex};
@@ -130,6 +131,30 @@ impl<D: Clone> Session<D> {
         }
         if !batches.is_empty() {
             self.tell_governors(|session| ToGovernor::DropConfigs { session, batches: batches.clone() }, actions);
+        }
+    }
+}
+
+impl<D: Clone> Spread<D> {
+    /// Which chunks of tasks and objects there are.
+    #[cfg(test)]
+    fn chunks_held(&self) -> [BTreeSet<usize>; 2] {
+        [self.tasks.chunks_held(), self.objects.chunks_held()]
+    }
+
+    /// Forgets a task that is over.
+    fn forget_task(&mut self, task: TaskIndex) {
+        self.tasks.forget(task);
+    }
+
+    /// Forgets an object that is not kept, now or with its last consumer.
+    fn forget_object(&mut self, object: ObjectIndex) {
+        let Some(record) = self.objects.get_mut(object) else { return };
+        record.forgotten = true;
+        // Who waits for it was cancelled with the task that would have made it.
+        while self.edges.pop(&mut record.first_edge).is_some() {}
+        if record.consumers_left == 0 {
+            self.objects.forget(object);
         }
     }
 }

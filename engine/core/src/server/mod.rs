@@ -4,6 +4,7 @@
 
 mod balance;
 mod cancel;
+mod edges;
 mod forget;
 mod info;
 mod placement;

@@ -4,6 +4,7 @@
 //! that hangs on it alone; how many depends on how long tasks take, so that short ones come in large batches and long ones
 //! stay here until a cpu is free. A session whose first submits found one governor is spread from the next submit on.
 
+use super::edges::Edges;
 use super::session::{ObjectRecord, Session, TaskState};
 use super::table::Table;
 use super::{Action, Governor, Server};
@@ -25,7 +26,7 @@ const SOURCES_MAX: usize = 4;
 
 /// What the server keeps of a task of a session that runs on several governors: 8 bytes.
 #[derive(Clone, Copy)]
-struct SpreadTask {
+pub(super) struct SpreadTask {
     /// Inputs that are not finished.
     unmet: u32,
     /// Its governor, `UNASSIGNED` or `CANCELLED`.
@@ -36,22 +37,22 @@ const FRESH_TASK: SpreadTask = SpreadTask { unmet: 0, assigned: UNASSIGNED };
 
 /// What the server keeps of an object of such a session: 12 bytes.
 #[derive(Clone, Copy)]
-struct SpreadObject {
+pub(super) struct SpreadObject {
     /// Newest consumer that waits for it: an edge.
-    first_edge: u32,
+    pub(super) first_edge: u32,
     /// Consumers that are not over.
-    consumers_left: u32,
+    pub(super) consumers_left: u32,
     /// It goes with its last consumer.
-    forgotten: bool,
+    pub(super) forgotten: bool,
 }
 
 const FRESH_OBJECT: SpreadObject = SpreadObject { first_edge: NONE, consumers_left: 0, forgotten: false };
 
 /// What the server keeps of a session that runs on several governors.
 pub(super) struct Spread<D> {
-    tasks: Table<SpreadTask>,
-    objects: Table<SpreadObject>,
-    edges: Edges,
+    pub(super) tasks: Table<SpreadTask>,
+    pub(super) objects: Table<SpreadObject>,
+    pub(super) edges: Edges,
     /// Governors that hold the object or will when their tasks have run.
     pub(super) holders: BTreeMap<ObjectIndex, Vec<GovernorId>>,
     constants: BTreeMap<ObjectIndex, D>,
@@ -64,50 +65,12 @@ pub(super) struct Spread<D> {
     mean_duration: Option<f64>,
 }
 
-/// Lists of consumers: each edge is a consumer and the next edge. Edges of lists that were gone through are used again.
-struct Edges {
-    all: Vec<(TaskIndex, u32)>,
-    free: u32,
-}
-
-impl Edges {
-    /// Puts a consumer at the head of a list.
-    fn push(&mut self, list: &mut u32, consumer: TaskIndex) {
-        let edge = (consumer, *list);
-        *list = match self.free {
-            NONE => {
-                self.all.push(edge);
-                self.all.len() as u32 - 1
-            }
-            free => {
-                self.free = std::mem::replace(&mut self.all[free as usize], edge).1;
-                free
-            }
-        };
-    }
-
-    /// Takes the head of a list off; `None` when there is none.
-    fn pop(&mut self, list: &mut u32) -> Option<TaskIndex> {
-        let edge = self.all.get_mut(*list as usize)?;
-        let consumer = edge.0;
-        let taken = std::mem::replace(list, edge.1);
-        edge.1 = std::mem::replace(&mut self.free, taken);
-        Some(consumer)
-    }
-
-    /// The consumers of a list.
-    fn iter(&self, list: u32) -> impl Iterator<Item = TaskIndex> {
-        let edge = |place: u32| self.all.get(place as usize);
-        std::iter::successors(edge(list), move |(_, next)| edge(*next)).map(|(consumer, _)| *consumer)
-    }
-}
-
 impl<D: Clone> Spread<D> {
     fn new(tasks: Table<SpreadTask>, objects: Table<SpreadObject>) -> Self {
         Self {
             tasks,
             objects,
-            edges: Edges { all: Vec::new(), free: NONE },
+            edges: Edges::default(),
             holders: BTreeMap::new(),
             constants: BTreeMap::new(),
             unread_constants: Vec::new(),
@@ -146,28 +109,6 @@ impl<D: Clone> Spread<D> {
 
     fn consumers_left(&self, object: ObjectIndex) -> u32 {
         self.objects.get(object).map_or(0, |object| object.consumers_left)
-    }
-
-    /// Which chunks of tasks and objects there are.
-    #[cfg(test)]
-    pub(super) fn chunks_held(&self) -> [BTreeSet<usize>; 2] {
-        [self.tasks.chunks_held(), self.objects.chunks_held()]
-    }
-
-    /// Forgets a task that is over.
-    pub(super) fn forget_task(&mut self, task: TaskIndex) {
-        self.tasks.forget(task);
-    }
-
-    /// Forgets an object that is not kept, now or with its last consumer.
-    pub(super) fn forget_object(&mut self, object: ObjectIndex) {
-        let Some(record) = self.objects.get_mut(object) else { return };
-        record.forgotten = true;
-        // Who waits for it was cancelled with the task that would have made it.
-        while self.edges.pop(&mut record.first_edge).is_some() {}
-        if record.consumers_left == 0 {
-            self.objects.forget(object);
-        }
     }
 
     /// A consumer of an object is over; whether it was the last one.
@@ -496,14 +437,6 @@ impl<D: Clone> Session<D> {
         self.send_raises(raises, actions);
         for ((governor, _), run) in runs {
             actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::Run(run)) });
-        }
-    }
-
-    /// Tells governors of priorities, ahead of the tasks that have them.
-    fn send_raises(&self, raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>>, actions: &mut Vec<Action<D>>) {
-        for (governor, tasks) in raises {
-            let message = Message::ToGovernor(ToGovernor::Raise { session: self.id, tasks });
-            actions.push(Action::Send { governor, message });
         }
     }
 

@@ -1,9 +1,11 @@
 //! Priorities that tasks get from those that need what they make: else a task of high priority would wait for one of low priority,
 //! which waits for all in between.
 
+use super::Action;
 use super::session::Session;
 use crate::graph::Batch;
-use crate::id::{ObjectIndex, TaskIndex};
+use crate::id::{GovernorId, ObjectIndex, TaskIndex};
+use crate::peer::{Message, ToGovernor};
 use std::collections::BTreeMap;
 
 impl<D: Clone> Session<D> {
@@ -48,5 +50,17 @@ impl<D: Clone> Session<D> {
         lower.retain(|task| is_open(task) && self.priority_of(raised, *task) < priority);
         raised.extend(lower.iter().map(|task| (*task, priority)));
         lower
+    }
+
+    /// Tells governors of priorities, ahead of the tasks that have them.
+    pub(super) fn send_raises(
+        &self,
+        raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>>,
+        actions: &mut Vec<Action<D>>,
+    ) {
+        for (governor, tasks) in raises {
+            let message = Message::ToGovernor(ToGovernor::Raise { session: self.id, tasks });
+            actions.push(Action::Send { governor, message });
+        }
     }
 }
