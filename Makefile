@@ -86,6 +86,10 @@ stress: build ## random cases, many more of them (slow); PROPTEST_CASES=N and RA
 	RAIN_STRESS_GRAPHS=$${RAIN_STRESS_GRAPHS:-100} $(PYTEST) -n 2 -k test_random_graphs python/tests/server
 	RAIN_STRESS_INTERRUPTS=1 $(PYTEST) -n 2 -k interrupts python/tests
 
+.PHONY: soak
+soak: build ## calls without end through one session (minutes); nothing may grow; SOAK="--calls=N --cluster"
+	PYTHONPATH=python/tests python python/tests/soak.py $(SOAK)
+
 .PHONY: build-bench
 build-bench: build
 	cargo build --release --locked --bin rain --bin rain-bench

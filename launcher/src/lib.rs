@@ -17,6 +17,7 @@ mod launch;
 mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+mod old_logs;
 mod orphan;
 mod plan;
 mod programs;
@@ -34,7 +35,7 @@ use cli::{Cli, Command};
 use plan::StartPlan;
 use std::fmt::Display;
 use std::process::ExitCode;
-use terminal::{complain, say};
+use terminal::{complain, print};
 
 /// The command line was wrong.
 const USAGE: u8 = 2;
@@ -84,10 +85,10 @@ fn ended(result: Result<bool, impl Display>) -> ExitCode {
 
 fn printed(result: Result<String, impl Display>) -> ExitCode {
     match result {
-        Ok(text) => {
-            say(&text);
-            ExitCode::SUCCESS
-        }
+        Ok(text) => match print(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("cannot write to standard output: {error}"), 1),
+        },
         Err(error) => failed(&error, 1),
     }
 }

@@ -12,6 +12,9 @@ use std::time::{Duration, SystemTime};
 
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Longest text in a table, characters.
+const CELL_CHARS_MAX: usize = 60;
+
 /// Why a running server cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
@@ -133,10 +136,42 @@ fn rows<'a>(status: &'a Value, key: &str) -> &'a [Value] {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        // What a client calls itself must not steer the terminal.
-        Value::String(text) => text.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+        Value::String(text) => {
+            let mut text = text.chars();
+            // What a client calls itself must not steer the terminal, nor turn the direction of writing.
+            let mut shown: String =
+                text.by_ref().take(CELL_CHARS_MAX).map(|c| if is_shown(c) { c } else { '?' }).collect();
+            if text.next().is_some() {
+                shown.pop();
+                shown.push('…');
+            }
+            shown
+        }
         other => other.to_string(),
     }
+}
+
+/// Whether a character takes its place in a line and nothing else happens.
+fn is_shown(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// How many columns of a terminal a text takes: East Asian characters and emoji take two, combining ones none.
+fn width(text: &str) -> usize {
+    let of = |c: char| match c as u32 {
+        0x300..=0x36f
+        | 0x483..=0x489
+        | 0x591..=0x5bd
+        | 0x610..=0x61a
+        | 0x64b..=0x65f
+        | 0x20d0..=0x20ff
+        | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f | 0x2e80..=0x303e | 0x3041..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => 2,
+        0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f680..=0x1f9ff | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    };
+    text.chars().map(of).sum()
 }
 
 fn table(status: &Value) -> String {
@@ -144,6 +179,12 @@ fn table(status: &Value) -> String {
     let governor_columns = ["id", "cpus", "tasks_waiting", "tasks_running", "tasks_unfinished", "tasks_finished"];
     list(&mut text, "governor", rows(status, "governors"), &governor_columns);
     list(&mut text, "session", rows(status, "sessions"), &["id", "name", "client", "tasks", "finished", "state"]);
+    let listed = rows(status, "sessions").len() as u64;
+    if let Some(more) =
+        status["sessions_open"].as_u64().and_then(|all| all.checked_sub(listed)).filter(|more| *more > 0)
+    {
+        let _ = writeln!(text, "and {more} more sessions");
+    }
     text
 }
 
@@ -162,8 +203,8 @@ fn list(text: &mut String, title: &str, rows: &[Value], columns: &[&str]) {
     text.push('\n');
     for line in 0..=rows.len() {
         let cells = table.iter().map(|column| {
-            let width = column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
-            format!("{:<width$}", column[line])
+            let room = column.iter().map(|cell| width(cell)).max().unwrap_or(0);
+            format!("{}{}", column[line], " ".repeat(room - width(&column[line])))
         });
         let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
@@ -195,6 +236,20 @@ mod tests {
         assert_eq!(lines[6], "session  name      client  tasks  finished  state");
         assert_eq!(lines[7], "0        iris?[2J  3       5      2         open");
         assert_eq!(table(&json!({})).lines().count(), 1);
+    }
+
+    #[test]
+    fn names_of_any_length_and_script_stay_in_their_column() {
+        let session = |name: &str| json!({"id": 1, "name": name, "tasks": 5});
+        let names = ["x".repeat(70_000), "漢字".to_owned(), "e\u{301}a\u{202e}b\nc".to_owned(), "plain".to_owned()];
+        let sessions: Vec<Value> = names.iter().map(|name| session(name)).collect();
+        let text = table(&json!({"sessions": sessions, "sessions_open": 1004}));
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(lines[1], format!("1        {}…  5", "x".repeat(59)));
+        assert_eq!(lines[2], format!("1        漢字{}  5", " ".repeat(56)));
+        assert_eq!(lines[3], format!("1        e\u{301}a?b?c{}  5", " ".repeat(54)));
+        assert_eq!(lines[4], format!("1        plain{}  5", " ".repeat(55)));
+        assert_eq!(lines[5], "and 1000 more sessions");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::client_command::ClientCommand;
 use crate::descendants;
 use crate::launch::{Launch, NO_DESCRIPTOR, Report, Reports, adopt, make_inheritable, read_reports};
+use crate::old_logs;
 use crate::remote::role::Role;
 use crate::runtime_dir::{self, Claim, RuntimeDirError, ServerDir};
 use crate::work_dir;
@@ -219,7 +220,9 @@ fn open_log(launch: &Launch) -> Result<(PathBuf, File), SupervisorError> {
 fn default_log_dir(role: &Role) -> Result<PathBuf, RuntimeDirError> {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     let host = host.filter(|host| !host.contains('/')).unwrap_or_else(|| "localhost".to_owned());
-    Ok(runtime_dir::private_tmp_dir()?.join("logs").join(role.log_directory(&host)))
+    let logs = runtime_dir::private_tmp_dir()?.join("logs");
+    old_logs::remove(&logs, &host);
+    Ok(logs.join(role.log_directory(&host)))
 }
 
 struct Engine {

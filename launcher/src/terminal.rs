@@ -13,9 +13,20 @@ pub fn set_program(name: &'static str) {
 }
 
 /// Prints to standard output; a reader that has gone away is not our problem.
-pub fn say(text: &str) {
+///
+/// # Errors
+/// When it cannot be written for another reason.
+pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// The same of what need not be read.
+pub fn say(text: &str) {
+    let _ = print(text);
 }
 
 /// Prints an error to standard error, at once as a whole: several processes may share it.

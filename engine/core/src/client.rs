@@ -1,5 +1,6 @@
 //! Messages between clients and the server as they are on the wire (`docs/protocol.md`).
 
+use crate::cut::quoted;
 use crate::graph::DataType;
 use crate::msgpack::{FrameError, append_value, decode};
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
@@ -23,6 +24,7 @@ pub enum Request {
     Fetch(Fetch),
     Unkeep(Unkeep),
     Cancel(Cancel),
+    Forget(Forget),
     Info(Items),
     Status,
     Stop,
@@ -195,6 +197,19 @@ pub struct Unkeep {
     pub objects: ByteBuf,
 }
 
+/// What the client will not name again; the columns are little-endian `u32`s.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Forget {
+    pub session: u32,
+    #[serde(default)]
+    pub tasks: ByteBuf,
+    /// Constants.
+    #[serde(default)]
+    pub objects: ByteBuf,
+    #[serde(default)]
+    pub kinds: ByteBuf,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cancel {
     pub session: u32,
@@ -322,10 +337,11 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "fetch" => Request::Fetch(body(&mut seq)?),
                     "unkeep" => Request::Unkeep(body(&mut seq)?),
                     "cancel" => Request::Cancel(body(&mut seq)?),
+                    "forget" => Request::Forget(body(&mut seq)?),
                     "info" => Request::Info(body(&mut seq)?),
                     "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
                     "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,
-                    other => return Err(de::Error::custom(format!("unknown op {other:?}"))),
+                    other => return Err(de::Error::custom(format!("unknown op {}", quoted(other)))),
                 };
                 if seq.next_element::<IgnoredAny>()?.is_some() {
                     return Err(de::Error::custom("more than three elements"));
@@ -356,6 +372,24 @@ pub fn error_frame(id: u64, error: &RequestError) -> Vec<u8> {
     reply_frame("error", id, error)
 }
 
+/// The body of an error, which may be that of several frames.
+pub fn error_body(error: &RequestError) -> Vec<u8> {
+    let mut body = Vec::new();
+    append_value(&mut body, error);
+    body
+}
+
+/// The beginning of a frame `["error", id, error]`, whose rest is an `error_body` of so many bytes.
+pub fn error_head(id: u64, body_bytes: usize) -> Vec<u8> {
+    let mut head = vec![0; 4];
+    append_value(&mut head, &("error", id));
+    // An array of three elements, of which the last follows.
+    head[4] = 0x93;
+    let length = (head.len() - 4 + body_bytes) as u32;
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head
+}
+
 /// A whole frame `[head, id, body]`; requests and replies have the same shape.
 pub fn reply_frame<T: Serialize>(head: &str, id: u64, body: &T) -> Vec<u8> {
     let mut frame = vec![0; 4];
@@ -375,6 +409,15 @@ mod tests {
         let (id, request) = decode_request(&frame[4..]).unwrap();
         assert_eq!(id, 5);
         assert!(matches!(request, Request::NewSession(NewSession { name }) if name == "x"));
+    }
+
+    #[test]
+    fn an_error_in_two_parts_is_a_whole_frame() {
+        let error = RequestError { debug: Some("words".into()), ..RequestError::request("x".repeat(1000)) };
+        for id in [0, 200, 1 << 40] {
+            let body = error_body(&error);
+            assert_eq!([error_head(id, body.len()), body].concat(), error_frame(id, &error));
+        }
     }
 
     #[test]

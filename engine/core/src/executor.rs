@@ -1,6 +1,7 @@
 //! Messages between a governor and an executor as they are on the wire (`docs/protocol.md`).
 
 use crate::client::{WireKind, WireOutput};
+use crate::cut::quoted;
 use crate::graph::Kind;
 use crate::msgpack::{FrameError, append_value, decode};
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
@@ -176,7 +177,7 @@ impl<'de> Deserialize<'de> for ExecutorFrame {
                     "return" => FromExecutor::Return { calls: element(&mut seq)?, reason: element(&mut seq)? },
                     "lend" => FromExecutor::Lend { call: element(&mut seq)? },
                     "resume" => FromExecutor::Resume { call: element(&mut seq)? },
-                    other => return Err(de::Error::custom(format!("unknown message {other:?}"))),
+                    other => return Err(de::Error::custom(format!("unknown message {}", quoted(other)))),
                 };
                 if seq.next_element::<IgnoredAny>()?.is_some() {
                     return Err(de::Error::custom("too many elements"));

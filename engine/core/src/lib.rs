@@ -4,6 +4,7 @@
 //! and actions go out (sans I/O). Drivers in `rain-runtime` and the transports turn I/O into events and actions into I/O.
 
 pub mod client;
+pub mod cut;
 pub mod executor;
 pub mod governor;
 pub mod graph;

@@ -1,5 +1,6 @@
 //! Frames: a little-endian `u32` length and one MessagePack value (`docs/protocol.md`).
 
+use crate::cut::cut_owned;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub const FRAME_BYTES_MAX_BEFORE_HELLO: usize = 64 * 1024;
 /// Longest body after the handshake, bytes.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Longest text that says what is wrong with a message, which may quote it; bytes.
+const WHY_BYTES_MAX: usize = 1 << 10;
 
 /// A frame or message that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +43,8 @@ pub fn append_value<T: Serialize>(buffer: &mut Vec<u8>, value: &T) {
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(64);
-    let value = T::deserialize(&mut deserializer).map_err(|e| FrameError::Malformed(e.to_string()))?;
+    let value = T::deserialize(&mut deserializer)
+        .map_err(|e| FrameError::Malformed(cut_owned(e.to_string(), WHY_BYTES_MAX)))?;
     // The reader does not tell where it stands; only an empty rest has no next marker.
     match IgnoredAny::deserialize(&mut deserializer) {
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => {}

@@ -35,6 +35,17 @@ pub enum ToGovernor<D> {
         session: SessionId,
         objects: Vec<ObjectIndex>,
     },
+    /// These tasks, which are not over, have these priorities whatever those of their kinds: tasks that need them have them.
+    Raise {
+        session: SessionId,
+        tasks: Vec<(TaskIndex, i32)>,
+    },
+    /// All tasks of these batches, named by their first task, are over: nobody needs their configurations any more.
+    DropConfigs {
+        session: SessionId,
+        batches: Vec<TaskIndex>,
+    },
+    Forget(Forget),
     /// Send the content of an object back under this ticket.
     Fetch {
         session: SessionId,
@@ -55,6 +66,20 @@ pub struct OpenSession {
     pub session: SessionId,
     /// The interpreter for Python tasks that the client asked for.
     pub python: Option<String>,
+}
+
+/// What no message will name again: all that is remembered of it can go. Some of it may never have been known to the receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forget {
+    pub session: u32,
+    /// Tasks that are over; those that were cancelled may still be about to end.
+    pub tasks: Vec<TaskIndex>,
+    /// What they made, and constants. Tasks that are not over may still read them, and the server may have a claim.
+    pub objects: Vec<ObjectIndex>,
+    /// Batches of which all tasks are forgotten, named by their first task.
+    pub batches: Vec<TaskIndex>,
+    /// Numbers of kinds that no further batch will have.
+    pub kinds: Vec<u32>,
 }
 
 /// Tasks to be run, as soon as their inputs are there.

@@ -1,11 +1,11 @@
 //! The governor's state machine, driven by events: exact actions, then nothing left.
 
 use rain_core::governor::{Action, Asker, Event, Governor, To};
-use rain_core::graph::{Batch, Column, Offsets};
-use rain_core::id::{GovernorId, NONE, SessionId};
+use rain_core::graph::Batch;
+use rain_core::id::{GovernorId, SessionId};
 use rain_core::peer::{
-    BetweenGovernors, Failure, Finished, FromGovernor, Message, OpenSession, RemoteInput, Run, TaskReport, TaskSet,
-    ToGovernor,
+    BetweenGovernors, Failure, Finished, Forget, FromGovernor, Message, OpenSession, RemoteInput, Run, TaskReport,
+    TaskSet, ToGovernor,
 };
 use std::sync::Arc;
 
@@ -66,6 +66,9 @@ fn describe(action: Action<Content>) -> String {
         Action::Supply { object, content, .. } => format!("supply {object} = {content}"),
         Action::Release { objects, .. } => format!("release {objects:?}"),
         Action::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
+        Action::Raise { tasks, .. } => format!("raise {tasks:?}"),
+        Action::DropConfigs { batches, .. } => format!("drop configs {batches:?}"),
+        Action::Forget(forget) => format!("forget {:?} {:?}", forget.tasks, forget.objects),
         Action::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),
         Action::TakeBack { count, .. } => format!("take back {count}"),
         Action::CloseSession(session) => format!("close {}", session.0),
@@ -77,18 +80,7 @@ fn describe(action: Action<Content>) -> String {
 }
 
 fn run(session: SessionId, remote: &[(u32, &[u32])]) -> ToGovernor<Content> {
-    let batch = Batch {
-        first: 0,
-        count: 1,
-        kinds: Arc::default(),
-        kind: Column::Same(0),
-        input_offsets: Offsets::Every(0),
-        inputs: Vec::new(),
-        first_output: Column::Same(NONE),
-        configs: Vec::new(),
-        config: Column::Same(NONE),
-        user: Default::default(),
-    };
+    let batch = Batch { count: 1, ..Batch::empty(0) };
     ToGovernor::Run(Run {
         session,
         batch: Arc::new(batch),
@@ -158,7 +150,7 @@ fn an_input_is_asked_of_all_holders_before_it_is_said_to_be_lost() {
     assert_eq!(h.texts(), ["want 4 from 7"]);
     h.peer(7, no("full"));
     let all = "from governor 1: dropped; from governor 2: the connection was lost; from governor 7: full";
-    assert_eq!(h.texts(), [format!("tell lost 4 {all}")]);
+    assert_eq!(h.texts(), ["release [4]".to_owned(), format!("tell lost 4 {all}")]);
 }
 
 #[test]
@@ -177,8 +169,8 @@ fn who_asks_for_an_input_on_its_way_gets_it_when_it_has_come() {
     assert_eq!(h.texts(), [to(2, 4, Ok(44)), to(3, 4, Ok(44)), "supply 4 = 44".to_owned()]);
     h.peer(1, BetweenGovernors::Object { session: SESSION, object: 5, content: Err("gone".into()) });
     let texts = h.texts();
-    assert_eq!(texts[0], to(2, 5, Err("it could not get it itself".into())));
-    assert_eq!(texts.len(), 2);
+    assert_eq!(texts[..2], [to(2, 5, Err("it could not get it itself".into())), "release [5]".to_owned()]);
+    assert_eq!(texts.len(), 3);
 }
 
 #[test]
@@ -189,7 +181,7 @@ fn a_lost_peer_is_not_waited_for() {
     h.handle(Event::PeerLost { governor: GovernorId(7) });
     assert!(h.texts().is_empty());
     h.handle(Event::PeerLost { governor: GovernorId(1) });
-    assert_eq!(h.texts().len(), 1);
+    assert_eq!(h.texts().len(), 2);
 }
 
 #[test]
@@ -202,6 +194,8 @@ fn questions_and_orders_are_passed_on_while_the_session_is_open() {
     h.server(ToGovernor::CancelWaiting { session: SESSION, ticket: 9, tasks: vec![5, 6] });
     h.handle(Event::CancelledWaiting { session: SESSION, ticket: 9, tasks: vec![6] });
     h.server(ToGovernor::GiveBack { session: SESSION, count: 2 });
+    h.server(ToGovernor::DropConfigs { session: SESSION, batches: vec![7] });
+    h.server(ToGovernor::Forget(Forget { session: SESSION.0, tasks: vec![7], objects: vec![3], ..Forget::default() }));
     h.handle(Event::TakenBack { session: SESSION, tasks: vec![4] });
     h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
     h.handle(finished(&[1, 2]));
@@ -215,6 +209,8 @@ fn questions_and_orders_are_passed_on_while_the_session_is_open() {
             "cancel waiting [5, 6]",
             "tell cancelled [6] for 9",
             "take back 2",
+            "drop configs [7]",
+            "forget [7] [3]",
             "tell gave back [4]",
             "tell started 0",
             "tell finished 2"
@@ -234,6 +230,8 @@ fn nothing_is_done_for_a_session_that_is_closed_or_unknown() {
     h.server(ToGovernor::Fetch { session: SESSION, object: 1, ticket: 8 });
     h.server(ToGovernor::Unpin { session: SESSION, objects: vec![1] });
     h.server(ToGovernor::CancelTasks { session: SESSION, tasks: vec![0] });
+    h.server(ToGovernor::DropConfigs { session: SESSION, batches: vec![7] });
+    h.server(ToGovernor::Forget(Forget { session: SESSION.0, ..Forget::default() }));
     h.server(ToGovernor::CancelWaiting { session: SESSION, ticket: 9, tasks: vec![0] });
     h.handle(Event::CancelledWaiting { session: SESSION, ticket: 9, tasks: vec![0] });
     h.peer(2, BetweenGovernors::Want { session: SESSION, object: 1 });

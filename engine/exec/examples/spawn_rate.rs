@@ -2,11 +2,10 @@
 //!
 //!     cargo run --release -p rain-exec --example spawn_rate [tasks] [threads] [repeats]
 
-use rain_core::graph::{Batch, Column, Kind, Offsets};
-use rain_core::id::{GovernorId, NONE, SessionId, TaskId};
+use rain_core::graph::{Batch, BatchKind, Kind};
+use rain_core::id::{GovernorId, SessionId, TaskId};
 use rain_data::Store;
 use rain_exec::{Interrupt, TaskCall, TaskOutcome, run_built_in};
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -28,18 +27,7 @@ fn batch(count: u32) -> Batch {
         priority: 0,
         process: String::new(),
     };
-    Batch {
-        first: 0,
-        count,
-        kinds: Arc::new(vec![Arc::new(kind)]),
-        kind: Column::Same(0),
-        input_offsets: Offsets::Every(0),
-        inputs: Vec::new(),
-        first_output: Column::Same(NONE),
-        configs: Vec::new(),
-        config: Column::Same(NONE),
-        user: BTreeMap::new(),
-    }
+    Batch { count, kinds: Arc::new([BatchKind { number: 0, kind: Arc::new(kind) }]), ..Batch::empty(0) }
 }
 
 fn rain(count: u32, threads: usize, store: &Store) -> f64 {

@@ -11,8 +11,8 @@ mod sleep;
 mod sync;
 
 pub use gang::{Gang, GangCall};
-pub use graph::{Released, SessionGraph};
-pub use queue::{LocalQueue, Pool};
+pub use graph::{Cancelled, Handle, Released, SessionGraph};
+pub use queue::{LocalQueue, Pool, Queueing};
 pub use sleep::Sleep;
 
 /// A task in a ready queue: its session in the high half, its number there in the low half.

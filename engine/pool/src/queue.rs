@@ -38,6 +38,9 @@ mod deque {
         pub(super) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
         }
+        pub(super) fn len(&self) -> usize {
+            self.0.lock().unwrap().len()
+        }
         pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
         }
@@ -68,6 +71,9 @@ mod deque {
         pub(super) fn is_empty(&self) -> bool {
             self.0.lock().unwrap().is_empty()
         }
+        pub(super) fn len(&self) -> usize {
+            self.0.lock().unwrap().len()
+        }
         pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
         }
@@ -76,6 +82,12 @@ mod deque {
         }
     }
 }
+
+/// Sleeping workers are woken for ready tasks in groups of this size while more are being queued.
+const WAKE_EVERY: usize = 64;
+
+/// Queued tasks that are looked at to find some that are to be raised.
+const LOOKED_AT_MAX: usize = 1 << 16;
 
 /// What the workers of a governor share.
 pub struct Pool {
@@ -114,14 +126,13 @@ impl Pool {
         (pool, queues)
     }
 
-    /// Adds a ready task from outside the workers; call `wake` after the last of several.
-    #[inline]
-    pub fn inject(&self, task: ReadyTask) {
-        self.injector.push(task);
+    /// Begins to queue ready tasks.
+    pub fn queueing(&self) -> Queueing<'_> {
+        Queueing { pool: self, queued: 0 }
     }
 
     /// Takes a ready task that no worker has begun out of the queues, the oldest of those that came from outside first; those
-    /// with a priority stay. Who puts it back with `inject` calls `wake`.
+    /// with a priority stay.
     pub fn take_back(&self) -> Option<ReadyTask> {
         loop {
             let mut retry = false;
@@ -139,15 +150,35 @@ impl Pool {
         }
     }
 
-    /// Wakes up to `count` sleeping workers, after work was made visible to them.
-    #[inline]
-    pub fn wake(&self, count: usize) {
-        self.sleep.wake(count);
-    }
-
-    /// Adds a ready task with a priority other than 0, from any thread; call `wake` after the last of several.
-    pub fn inject_ranked(&self, task: ReadyTask, priority: i32) {
-        self.ranked.push(task, priority);
+    /// Gives `count` tasks, which are ready and in some queue, the priorities that `priority` says of them. Looks through the queues
+    /// until they are found, at most at so many tasks as are worth it; what one may run meanwhile is not found.
+    pub fn raise(&self, mut count: usize, mut priority: impl FnMut(ReadyTask) -> Option<i32>) {
+        count -= count.min(self.ranked.raise(&mut priority));
+        let mut queueing = self.queueing();
+        let injected = self.injector.len();
+        let lengths = std::iter::once(injected).chain(self.stealers.iter().map(Stealer::len));
+        let mut looked = 0;
+        for (queue, length) in lengths.enumerate() {
+            for _ in 0..length {
+                if count == 0 || looked == LOOKED_AT_MAX {
+                    return;
+                }
+                looked += 1;
+                let stolen = match queue {
+                    0 => self.injector.steal(),
+                    queue => self.stealers[queue - 1].steal(),
+                };
+                let deque::Steal::Success(task) = stolen else { continue };
+                // Going through all of the injector leaves its order as it was.
+                match priority(task) {
+                    Some(priority) => {
+                        count -= 1;
+                        queueing.add(task, priority);
+                    }
+                    None => queueing.add(task, 0),
+                }
+            }
+        }
     }
 
     /// Adds a ready task that takes `cpus` workers; it goes before narrow ones.
@@ -180,6 +211,55 @@ impl Pool {
     }
 }
 
+/// Ready tasks that are being queued. Sleeping workers are woken for them in groups, and when this is dropped: so a wake-up
+/// cannot be forgotten.
+#[must_use]
+pub struct Queueing<'a> {
+    pool: &'a Pool,
+    /// Tasks for which nobody was woken.
+    queued: usize,
+}
+
+impl Queueing<'_> {
+    /// Queues a ready task behind those that wait, from any thread; one of a priority other than 0 by that.
+    #[inline]
+    pub fn add(&mut self, task: ReadyTask, priority: i32) {
+        match priority {
+            0 => self.pool.injector.push(task),
+            priority => self.pool.ranked.push(task, priority),
+        }
+        self.note();
+    }
+
+    /// Queues a task that a worker made ready, which will be the next one that it takes.
+    #[inline]
+    pub fn add_own(&mut self, queue: &LocalQueue, task: ReadyTask) {
+        queue.deque.push(task);
+        self.note();
+    }
+
+    #[inline]
+    fn note(&mut self) {
+        self.queued += 1;
+        if self.queued == WAKE_EVERY {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        self.pool.sleep.wake(std::mem::take(&mut self.queued));
+    }
+}
+
+impl Drop for Queueing<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.queued > 0 {
+            self.wake();
+        }
+    }
+}
+
 impl LocalQueue {
     /// This worker's number.
     pub fn index(&self) -> usize {
@@ -191,16 +271,9 @@ impl LocalQueue {
         &self.pool
     }
 
-    /// Queues a task that this worker made ready; call `Pool::wake` when others should help.
-    #[inline]
-    pub fn push(&self, task: ReadyTask) {
-        self.deque.push(task);
-    }
-
     /// Queues a task that this worker will not come to soon.
     pub fn leave(&self, task: ReadyTask) {
-        self.deque.push(task);
-        self.pool.wake(1);
+        self.pool.queueing().add_own(self, task);
     }
 
     /// The newest task of this worker's own.
@@ -229,7 +302,7 @@ impl LocalQueue {
         let found = self.steal()?;
         // What came along was for a moment in no queue: a worker that looked then may have gone to sleep.
         if !self.deque.is_empty() {
-            self.pool.wake(1);
+            self.pool.sleep.wake(1);
         }
         Some(found)
     }

@@ -33,6 +33,23 @@ impl Ranked {
         self.note(&state);
     }
 
+    /// Gives tasks that are here the priorities that `priority` says; returns how many it said one of.
+    pub(crate) fn raise(&self, mut priority: impl FnMut(ReadyTask) -> Option<i32>) -> usize {
+        let mut state = lock(&self.state);
+        let mut raised = 0;
+        let again = std::mem::take(&mut state.tasks).into_iter().map(|(old, arrival, task)| match priority(task) {
+            Some(new) => {
+                raised += 1;
+                (new, arrival, task)
+            }
+            None => (old, arrival, task),
+        });
+        let again: BinaryHeap<_> = again.collect();
+        state.tasks = again;
+        self.note(&state);
+        raised
+    }
+
     fn note(&self, state: &State) {
         let highest = state.tasks.peek().map_or(EMPTY, |(priority, _, _)| i64::from(*priority));
         self.highest.store(highest, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering, fence},
-    sync::{Condvar, Mutex},
+    sync::{Condvar, Mutex, RwLock},
 };
 
 #[cfg(not(loom))]

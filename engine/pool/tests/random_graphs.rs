@@ -3,8 +3,9 @@
 
 use proptest::prelude::*;
 use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask, SessionGraph};
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Inputs of each task; task `n` makes object `n`. Cpus of each task.
 #[derive(Clone, Debug)]
@@ -31,15 +32,30 @@ fn plan(tasks_max: usize, workers: usize) -> impl Strategy<Value = Plan> {
 
 struct Run {
     plan: Plan,
+    /// Number of the first edge of each task.
+    edges: Vec<u32>,
     graph: SessionGraph<Arc<AtomicU32>>,
     runs: Vec<AtomicU32>,
     left: AtomicUsize,
     live: Arc<AtomicUsize>,
     cpus_in_use: AtomicUsize,
     workers: usize,
+    /// Tasks that are over and were not forgotten.
+    finished: Mutex<Vec<u32>>,
 }
 
 impl Run {
+    fn edges_of(&self, task: u32) -> Range<u32> {
+        let first = self.edges[task as usize];
+        first..first + self.plan.inputs[task as usize].len() as u32
+    }
+
+    /// Forgets tasks that are over and what they made, which some may still read; as a governor does.
+    fn forget(&self) {
+        let finished = std::mem::take(&mut *self.finished.lock().unwrap());
+        self.graph.forget(finished.iter().map(|task| (*task, self.edges_of(*task))), finished.iter().copied());
+    }
+
     fn execute(&self, queue: &LocalQueue, task: u32, cpus: usize) {
         let in_use = self.cpus_in_use.fetch_add(cpus, Ordering::SeqCst) + cpus;
         assert!(in_use <= self.workers, "{in_use} cpus in use of {}", self.workers);
@@ -52,15 +68,16 @@ impl Run {
         assert_eq!(self.runs[task as usize].fetch_add(1, Ordering::SeqCst), 0, "task {task} runs once");
         self.cpus_in_use.fetch_sub(cpus, Ordering::SeqCst);
         self.live.fetch_add(1, Ordering::SeqCst);
-        let mut pushed = 0;
+        let mut queueing = queue.pool().queueing();
         self.graph.supply(task, Arc::new(AtomicU32::new(task + 1)), |ready| {
-            queue.push(ReadyTask::new(0, ready));
-            pushed += 1;
+            queueing.add_own(queue, ReadyTask::new(0, ready));
         });
-        queue.pool().wake(pushed);
+        drop(queueing);
         for input in &self.plan.inputs[task as usize] {
             self.graph.release(*input);
         }
+        self.graph.set_over(task);
+        self.finished.lock().unwrap().push(task);
         if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             queue.pool().shut_down();
         }
@@ -86,9 +103,11 @@ impl Run {
     }
 }
 
-/// Links the tasks in `batches` pieces while earlier ones already run.
-fn check(plan: Plan, workers: usize, batches: usize) {
+/// Links the tasks in `batches` pieces while earlier ones already run. `forget`: forgets tasks as they finish.
+fn check(plan: Plan, workers: usize, batches: usize, forget: bool) {
     let tasks = plan.inputs.len();
+    let before = |sum: &mut u32, inputs: &Vec<u32>| Some(std::mem::replace(sum, *sum + inputs.len() as u32));
+    let edges = plan.inputs.iter().scan(0, before).collect();
     let (pool, queues) = Pool::new(workers);
     let run = Run {
         graph: SessionGraph::new(),
@@ -97,6 +116,8 @@ fn check(plan: Plan, workers: usize, batches: usize) {
         live: Arc::default(),
         cpus_in_use: AtomicUsize::new(0),
         workers,
+        finished: Mutex::default(),
+        edges,
         plan,
     };
     // What later batches read is pinned, as kept objects are.
@@ -114,17 +135,37 @@ fn check(plan: Plan, workers: usize, batches: usize) {
                 run.plan.inputs[*task as usize].iter().for_each(|input| run.graph.claim(*input));
             }
             for task in batch {
-                if run.graph.link(*task, &run.plan.inputs[*task as usize]) {
-                    pool.inject(ReadyTask::new(0, *task));
-                    pool.wake(1);
+                if run.graph.link(*task, &run.plan.inputs[*task as usize], run.edges[*task as usize]) {
+                    pool.queueing().add(ReadyTask::new(0, *task), 0);
                 }
             }
             // As a governor does that is asked for tasks and puts back those of other sessions.
             let back: Vec<ReadyTask> = (0..5).map_while(|_| pool.take_back()).collect();
-            back.iter().for_each(|task| pool.inject(*task));
-            pool.wake(back.len());
+            let mut queueing = pool.queueing();
+            back.iter().for_each(|task| queueing.add(*task, 0));
+            drop(queueing);
+            if forget {
+                // What later batches read stays pinned until the last one is linked.
+                run.forget();
+            }
+        }
+        if forget {
+            (0..tasks as u32).for_each(|task| drop(run.graph.unpin(task)));
+            while !pool.is_shut_down() {
+                run.forget();
+                std::thread::yield_now();
+            }
         }
     });
+    if forget {
+        run.forget();
+        // What was put off is looked at again when as much is forgotten; what is gone is passed over.
+        run.graph.forget((0..tasks as u32).map(|task| (task, run.edges_of(task))), 0..tasks as u32);
+        let newest_only = run.graph.chunks().iter().all(|chunks| *chunks <= 1);
+        assert!(newest_only, "chunks of tasks, objects and edges are left: {:?}", run.graph.chunks());
+        assert!(run.runs.iter().all(|runs| runs.load(Ordering::SeqCst) == 1));
+        return;
+    }
     for task in 0..tasks {
         assert_eq!(run.runs[task].load(Ordering::SeqCst), 1);
         let value = run.graph.value(task as u32).expect("pinned").clone();
@@ -143,14 +184,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(200), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_task_runs_once_after_its_inputs(plan in plan(300, 4), batches in 1usize..5) {
-        check(plan, 4, batches);
+    fn every_task_runs_once_after_its_inputs(plan in plan(300, 4), batches in 1usize..5, forget in any::<bool>()) {
+        check(plan, 4, batches, forget);
     }
 
     #[test]
-    fn also_with_one_worker(plan in plan(100, 2), batches in 1usize..3) {
+    fn also_with_one_worker(plan in plan(100, 2), batches in 1usize..3, forget in any::<bool>()) {
         let cpus = vec![1; plan.inputs.len()];
-        check(Plan { cpus, ..plan }, 1, batches);
+        check(Plan { cpus, ..plan }, 1, batches, forget);
     }
 }
 
@@ -159,7 +200,7 @@ proptest! {
 fn wide_tasks_are_not_starved() {
     let tasks = 20_000;
     let cpus = (0..tasks).map(|task| if task % 1000 == 17 { 3 } else { 1 }).collect();
-    check(Plan { inputs: vec![Vec::new(); tasks], cpus }, 3, 7);
+    check(Plan { inputs: vec![Vec::new(); tasks], cpus }, 3, 7, false);
 }
 
 /// A long chain whose every link is made ready by another worker's steal or its own queue.
@@ -167,5 +208,14 @@ fn wide_tasks_are_not_starved() {
 fn a_chain_of_a_hundred_thousand() {
     let tasks = 100_000u32;
     let inputs = (0..tasks).map(|task| if task == 0 { Vec::new() } else { vec![task - 1] }).collect();
-    check(Plan { inputs, cpus: vec![1; tasks as usize] }, 2, 3);
+    check(Plan { inputs, cpus: vec![1; tasks as usize] }, 2, 3, false);
+}
+
+/// Tasks of up to six inputs, forgotten while others run: chunks come and go.
+#[test]
+fn tasks_are_forgotten_while_others_run() {
+    let tasks = 60_000u32;
+    let inputs = |task: u32| (0..task % 7).map(|step| task - 1 - (step * step * 37) % task.min(3000)).collect();
+    let inputs = (0..tasks).map(|task| if task < 7 { Vec::new() } else { inputs(task) }).collect();
+    check(Plan { inputs, cpus: vec![1; tasks as usize] }, 3, 40, true);
 }

@@ -61,6 +61,14 @@ impl EndOfWork {
         }
     }
 
+    /// Forgets what is known of kinds of a session.
+    pub(crate) fn forget_kinds(&self, session: u32, kinds: &[u32]) {
+        let mut by_kind = self.lock();
+        for kind in kinds {
+            by_kind.remove(&(u64::from(session) << 32 | u64::from(*kind)));
+        }
+    }
+
     /// Forgets what is known of a session.
     pub(crate) fn forget(&self, session: u32) {
         let mut by_kind = self.lock();

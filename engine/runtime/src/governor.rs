@@ -13,7 +13,7 @@ use rain_core::id::{GovernorId, SessionId};
 use rain_core::peer::{BetweenGovernors, FromGovernor, Message};
 use rain_data::{Object, Store, StoreError};
 use rain_exec::{ExecutorSpec, Interrupt};
-use rain_pool::{LocalQueue, Pool};
+use rain_pool::{LocalQueue, Pool, ReadyTask};
 use rain_topology::CpuId;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use std::collections::VecDeque;
@@ -136,6 +136,7 @@ where
         reports: reports_in,
         bell: bell.clone(),
         deadlines: Deadlines::default(),
+        reaper: Arc::default(),
         end: EndOfWork::default(),
     });
     let driver_bell = bell.clone();
@@ -261,7 +262,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 };
                 self.transport.send(to, message);
             }
-            Action::OpenSession(open) => sessions.insert(Arc::new(Session::new(&open))),
+            Action::OpenSession(open) => sessions.insert(Arc::new(Session::new(&open, self.shared.reaper.clone()))),
             Action::Link(run) => {
                 if let Some(session) = sessions.get(run.session.0) {
                     link(&session, &self.shared.pool, run);
@@ -269,18 +270,17 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             }
             Action::Supply { session, object, content } => {
                 if let Some(session) = sessions.get(session.0) {
-                    let mut ready = 0;
-                    session.graph.supply(object, content, |task| {
-                        queue_ready(&session, &self.shared.pool, task);
-                        ready += 1;
-                    });
-                    self.shared.pool.wake(ready);
+                    let mut queueing = self.shared.pool.queueing();
+                    session.graph.supply(object, content, |task| queue_ready(&session, &mut queueing, task));
                 }
             }
             Action::Release { session, objects } => {
                 if let Some(session) = sessions.get(session.0) {
-                    for object in objects {
-                        session.graph.release(object);
+                    let mut dropped: Vec<_> =
+                        objects.iter().filter_map(|object| session.graph.unpin(*object)).collect();
+                    dropped.retain(|object| object.file_path().is_some());
+                    if !dropped.is_empty() {
+                        self.shared.reaper.take(dropped);
                     }
                 }
             }
@@ -288,6 +288,28 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 if let Some(session) = sessions.get(session.0) {
                     session.cancel_tasks(&tasks);
                     self.interrupt_workers();
+                }
+            }
+            Action::Raise { session, tasks } => {
+                if let Some(session) = sessions.get(session.0) {
+                    let ready = session.raise(&tasks);
+                    if !ready.is_empty() {
+                        let is_its = |task: &ReadyTask| task.session() == session.number;
+                        let priority =
+                            |task| Some(task).filter(is_its).and_then(|task| ready.get(&task.task()).copied());
+                        self.shared.pool.raise(ready.len(), priority);
+                    }
+                }
+            }
+            Action::DropConfigs { session, batches } => {
+                if let Some(session) = sessions.get(session.0) {
+                    session.drop_configs(&batches);
+                }
+            }
+            Action::Forget(forget) => {
+                if let Some(session) = sessions.get(forget.session) {
+                    session.forget(&forget);
+                    self.shared.end.forget_kinds(forget.session, &forget.kinds);
                 }
             }
             Action::CancelWaiting { session, ticket, tasks } => {
@@ -321,13 +343,13 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             let Some(task) = pool.take_back() else { break };
             let is_wanted = task.session() == session.number
                 && !session.is_cancelled(task.task())
-                && !session.has_begun(task.task())
+                && !session.graph.has_begun(task.task())
                 && !session.is_retried(task.task());
             if is_wanted { taken.push(task.task()) } else { others.push(task) }
         }
-        let woken = others.len();
-        others.into_iter().for_each(|task| pool.inject(task));
-        pool.wake(woken);
+        taken.iter().for_each(|task| session.unlink(*task));
+        let mut queueing = pool.queueing();
+        others.into_iter().for_each(|task| queueing.add(task, 0));
         taken
     }
 
@@ -365,6 +387,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         }
         self.shared.lent.join();
         self.shared.executors.shut_down();
+        self.shared.reaper.finish();
         self.end
     }
 }

@@ -12,6 +12,7 @@ mod governor;
 mod link;
 pub mod local;
 pub mod questions;
+mod reaper;
 mod replies;
 mod server;
 mod session;

@@ -4,17 +4,14 @@ use crate::session::Session;
 use rain_core::graph::Batch;
 use rain_core::peer::{Run, TaskSet};
 use rain_data::Object;
-use rain_pool::{Pool, ReadyTask};
+use rain_pool::{Pool, Queueing, ReadyTask};
 use std::sync::Arc;
-
-/// Ready tasks are shown to sleeping workers in groups of this size while the rest is being linked.
-const WAKE_EVERY: usize = 64;
 
 /// Claims, links and queues the tasks of `run`; objects that are there already are given to their consumers.
 pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
     let graph = &session.graph;
     let batch = &run.batch;
-    session.add_batch(batch);
+    let edges = session.add_batch(batch);
     // Claims come first: nothing may be dropped between its producer's end and its consumer's linking.
     for (object, _) in &run.constants {
         graph.claim(*object);
@@ -35,31 +32,22 @@ pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
             graph.claim(*object);
         }
     });
-    let mut queue = |task| queue_ready(session, pool, task);
+    let mut queueing = pool.queueing();
+    let mut queue = |task| queue_ready(session, &mut queueing, task);
     for (object, content) in run.constants {
         graph.supply(object, content, &mut queue);
     }
-    let mut ready = 0;
     each_task(batch, &run.tasks, |task| {
-        if graph.link(task, batch.inputs(task)) {
+        let inputs = batch.input_range(task);
+        if graph.link(task, &batch.inputs[inputs.clone()], edges + inputs.start as u32) {
             queue(task);
-            ready += 1;
-            if ready == WAKE_EVERY {
-                pool.wake(ready);
-                ready = 0;
-            }
         }
     });
-    pool.wake(ready);
 }
 
 /// Queues a ready task from outside the workers.
-pub(crate) fn queue_ready(session: &Session, pool: &Pool, task: u32) {
-    let ready = ReadyTask::new(session.number, task);
-    match session.priority(task) {
-        0 => pool.inject(ready),
-        priority => pool.inject_ranked(ready, priority),
-    }
+pub(crate) fn queue_ready(session: &Session, queueing: &mut Queueing<'_>, task: u32) {
+    queueing.add(ReadyTask::new(session.number, task), session.priority(task));
 }
 
 fn each_task(batch: &Batch, tasks: &TaskSet, f: impl FnMut(u32)) {

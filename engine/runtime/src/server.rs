@@ -6,7 +6,7 @@ use crate::local::Stop;
 use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
 use crate::replies::{ElsewhereReply, Empty, InfoReply, SomeReply, StatusReply, object_frame};
 use crate::uploads::{Uploads, make_constant};
-use rain_core::client::{Fetch, ObjectInfo, Request, RequestError, error_frame, ok_frame};
+use rain_core::client::{Fetch, ObjectInfo, Request, RequestError, error_body, error_frame, error_head, ok_frame};
 use rain_core::graph::{decode_column, encode_column};
 use rain_core::id::{ClientId, GovernorId, SessionId};
 use rain_core::peer::{FromGovernor, Message, ToGovernor};
@@ -374,6 +374,12 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                     Command::Cancel { session, tasks }
                 }
             }
+            Request::Forget(forget) => Command::Forget {
+                session: SessionId(forget.session),
+                tasks: column(&forget.tasks)?,
+                constants: column(&forget.objects)?,
+                kinds: column(&forget.kinds)?,
+            },
             Request::Info(items) => Command::Info {
                 session: SessionId(items.session),
                 tasks: column(&items.tasks)?,
@@ -390,8 +396,19 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     }
 
     fn carry_out(&mut self, actions: &mut Vec<Action<Arc<Object>>>) {
+        let mut last_error: Option<(Arc<RequestError>, Arc<[u8]>)> = None;
         for action in actions.drain(..) {
             match action {
+                Action::Reply { client, request, reply: Reply::Error(error) } => {
+                    self.fetches.remove(&(client, request));
+                    // Whoever waits when a session fails gets the same error, which may be long.
+                    let body = match &last_error {
+                        Some((last, body)) if Arc::ptr_eq(last, &error) => Arc::clone(body),
+                        _ => error_body(&error).into(),
+                    };
+                    self.front.send_shared(client, error_head(request, body.len()), body.clone());
+                    last_error = Some((error, body));
+                }
                 Action::Reply { client, request, reply } => {
                     let fetch = self.fetches.remove(&(client, request));
                     let frame = self.reply_frame(client, request, reply, fetch);
@@ -430,6 +447,12 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 let places = governors.iter().filter_map(|governor| self.transport.place_of(*governor));
                 let at = places.map(|place| (place.ip.map(|ip| ip.to_string()), place.port)).collect();
                 ok_frame(id, &ElsewhereReply { info: &info, at })
+            }
+            Reply::Forgotten { session, objects } => {
+                if let Some(fetched) = &mut self.fetched {
+                    objects.iter().for_each(|object| fetched.forget(client, session.0, *object));
+                }
+                ok_frame(id, &Empty {})
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),

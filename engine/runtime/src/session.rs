@@ -1,149 +1,258 @@
 //! Sessions as workers see them.
 
-use rain_core::graph::Batch;
-use rain_core::peer::OpenSession;
+use crate::reaper::Reaper;
+use rain_core::graph::{Batch, Batches};
+use rain_core::peer::{Forget, OpenSession};
 use rain_data::Object;
-use rain_pool::SessionGraph;
-use std::collections::{HashMap, HashSet};
+use rain_pool::{Cancelled, SessionGraph};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// A session on this governor.
+/// A session on this governor. Whoever drops it last leaves its objects to the reaper.
 pub(crate) struct Session {
     pub(crate) number: u32,
     pub(crate) graph: SessionGraph<Arc<Object>>,
     /// Interpreter for its Python tasks, if the client asked for one.
     pub(crate) python: Option<PathBuf>,
-    batches: RwLock<Vec<Arc<Batch>>>,
+    known: RwLock<Known>,
     /// Some kind has a priority other than 0.
     ranks: AtomicBool,
-    has_cancelled: AtomicBool,
-    cancelled: RwLock<HashSet<u32>>,
-    /// A bit for each task, set when a worker begins it; not for no-ops.
-    begun: Mutex<Vec<u64>>,
+    /// Priorities that tasks have from those that need them.
+    raised: RwLock<HashMap<u32, i32>>,
     /// Failed attempts of tasks that are run again.
     attempts: Mutex<HashMap<u32, u32>>,
+    reaper: Arc<Reaper>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let known = self.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.reaper.take((std::mem::take(&mut self.graph), std::mem::take(&mut known.batches)));
+    }
+}
+
+/// What came with batches. Only the governor's thread changes it.
+#[derive(Default)]
+struct Known {
+    /// The batches, each with the number of the first edge of its tasks in the graph.
+    batches: Batches<u32>,
+    kinds: BTreeSet<u32>,
+    /// How many edges batches have.
+    edges: u32,
+    /// Batches to be dropped when this task of theirs, which was cancelled, has ended.
+    dropped_later: Vec<u32>,
+    /// How many were to be dropped since those were looked at.
+    dropped: usize,
+}
+
+impl Known {
+    fn edges_of(&self, task: u32, near: &mut usize) -> Option<(u32, Range<u32>)> {
+        *near = self.batches.place(task, *near)?;
+        let (batch, first) = self.batches.at(*near)?;
+        let inputs = batch.input_range(task);
+        Some((task, first + inputs.start as u32..first + inputs.end as u32))
+    }
 }
 
 impl Session {
-    pub(crate) fn new(open: &OpenSession) -> Self {
+    pub(crate) fn new(open: &OpenSession, reaper: Arc<Reaper>) -> Self {
         Self {
             number: open.session.0,
             graph: SessionGraph::new(),
             python: open.python.as_ref().map(PathBuf::from),
-            batches: RwLock::new(Vec::new()),
+            known: RwLock::default(),
             ranks: AtomicBool::new(false),
-            has_cancelled: AtomicBool::new(false),
-            cancelled: RwLock::default(),
-            begun: Mutex::default(),
+            raised: RwLock::default(),
             attempts: Mutex::default(),
+            reaper,
         }
     }
 
-    /// Makes a batch known before any of its tasks is queued.
-    pub(crate) fn add_batch(&self, batch: &Arc<Batch>) {
-        let mut batches = self.batches.write().unwrap_or_else(PoisonError::into_inner);
-        // With several governors, tasks of an older batch may come after those of a newer one.
-        let place = batches.partition_point(|other| other.first < batch.first);
-        let is_new = batches.get(place).is_none_or(|other| other.first != batch.first);
-        if batch.count > 0 && is_new {
-            if batch.kinds.iter().any(|kind| kind.priority != 0) {
-                self.ranks.store(true, Ordering::Release);
-            }
-            batches.insert(place, batch.clone());
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a batch known before any of its tasks is queued; the number of the first edge of its tasks.
+    pub(crate) fn add_batch(&self, batch: &Arc<Batch>) -> u32 {
+        let mut known = self.known_mut();
+        if batch.count == 0 {
+            return 0;
         }
+        if let Some((_, edges)) = known.batches.find(batch.first) {
+            return *edges;
+        }
+        if batch.kinds.iter().any(|kind| kind.kind.priority != 0) {
+            self.ranks.store(true, Ordering::Release);
+        }
+        let edges = known.edges;
+        known.edges = edges.wrapping_add(batch.inputs.len() as u32);
+        known.kinds.extend(batch.kinds.iter().map(|kind| kind.number));
+        // With several governors, tasks of an older batch may come after those of a newer one.
+        known.batches.insert(batch, edges);
+        edges
     }
 
     /// Priority of a task whose batch is known.
     #[inline]
     pub(crate) fn priority(&self, task: u32) -> i32 {
-        if self.ranks.load(Ordering::Acquire) { self.batch_of(task).map_or(0, |b| b.kind(task).priority) } else { 0 }
+        if self.ranks.load(Ordering::Acquire) { self.rank(task) } else { 0 }
     }
 
-    /// Marks tasks that are not to be begun, and to be stopped if they run.
+    #[cold]
+    fn rank(&self, task: u32) -> i32 {
+        let raised = self.raised.read().unwrap_or_else(PoisonError::into_inner).get(&task).copied();
+        raised.unwrap_or_else(|| self.batch_of(task).map_or(0, |batch| batch.kind(task).priority))
+    }
+
+    /// Gives tasks priorities of their own; returns those that are in a queue already.
+    pub(crate) fn raise(&self, tasks: &[(u32, i32)]) -> HashMap<u32, i32> {
+        self.raised.write().unwrap_or_else(PoisonError::into_inner).extend(tasks.iter().copied());
+        self.ranks.store(true, Ordering::Release);
+        tasks.iter().copied().filter(|(task, _)| self.graph.is_ready(*task)).collect()
+    }
+
+    /// Sees to it that tasks are not begun, and stopped if they run. Those that wait let go of what they read and would have made.
     pub(crate) fn cancel_tasks(&self, tasks: &[u32]) {
-        self.cancelled.write().unwrap_or_else(PoisonError::into_inner).extend(tasks);
-        self.has_cancelled.store(true, Ordering::Release);
+        for task in tasks.iter().copied() {
+            self.cancel_task(task, false);
+        }
     }
 
-    /// Marks those of the tasks that have not begun as cancelled, and returns them.
+    /// The same for those of the tasks that have not begun; returns these, and what is not linked here.
     pub(crate) fn cancel_waiting(&self, mut tasks: Vec<u32>) -> Vec<u32> {
-        // Held until they are marked, so that no worker begins one meanwhile.
-        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.retain(|task| !has_bit(&begun, *task));
-        if !tasks.is_empty() {
-            self.cancel_tasks(&tasks);
-        }
+        tasks.retain(|task| !matches!(self.cancel_task(*task, true), Cancelled::Begun | Cancelled::Over));
         tasks
     }
 
-    /// Marks a task as begun; false if it was cancelled before.
-    #[inline]
-    pub(crate) fn begin(&self, task: u32) -> bool {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_cancelled(task) {
-            return false;
+    fn cancel_task(&self, task: u32, unbegun: bool) -> Cancelled {
+        let cancelled = self.graph.cancel_task(task, unbegun);
+        if cancelled == Cancelled::Waiting
+            && let Some(batch) = self.batch_of(task)
+        {
+            self.release_claims(&batch, task);
         }
-        let (word, bit) = place(task);
-        if begun.len() <= word {
-            begun.resize(word + 1, 0);
-        }
-        begun[word] |= bit;
-        true
+        cancelled
     }
 
-    /// A task that was marked as begun has not begun after all.
-    pub(crate) fn put_back(&self, task: u32) {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        let (word, bit) = place(task);
-        if let Some(word) = begun.get_mut(word) {
-            *word &= !bit;
+    /// A task that was ready will not be run, or was stopped: it lets go of what it read and would have made.
+    pub(crate) fn abandon(&self, batch: &Batch, task: u32) {
+        self.release_claims(batch, task);
+        self.graph.set_over(task);
+    }
+
+    fn release_claims(&self, batch: &Batch, task: u32) {
+        self.release_inputs(batch, task);
+        for object in batch.outputs(task) {
+            self.graph.release(object);
         }
     }
 
-    /// Whether a worker has begun this task.
-    pub(crate) fn has_begun(&self, task: u32) -> bool {
-        has_bit(&self.begun.lock().unwrap_or_else(PoisonError::into_inner), task)
+    /// Gives up a task's claims on what it reads.
+    pub(crate) fn release_inputs(&self, batch: &Batch, task: u32) {
+        for object in batch.inputs(task) {
+            self.graph.release(*object);
+        }
+    }
+
+    /// A ready task that was taken out of the queues is not run here.
+    pub(crate) fn unlink(&self, task: u32) {
+        let mut near = usize::MAX;
+        if let Some((_, edges)) = self.known().edges_of(task, &mut near) {
+            self.graph.unlink(task, edges);
+        }
     }
 
     /// Whether this task, or the whole session, is to be stopped.
     #[inline]
     pub(crate) fn is_cancelled(&self, task: u32) -> bool {
-        self.graph.is_cancelled()
-            || (self.has_cancelled.load(Ordering::Acquire)
-                && self.cancelled.read().unwrap_or_else(PoisonError::into_inner).contains(&task))
+        self.graph.is_cancelled() || self.graph.task_is_cancelled(task)
     }
 
-    /// Counts a failed attempt; whether there is another one.
-    pub(crate) fn may_retry(&self, task: u32, retries: u32) -> bool {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Drops the configurations of batches of which all tasks are over.
+    pub(crate) fn drop_configs(&self, batches: &[u32]) {
+        let mut known = self.known_mut();
+        for first in batches {
+            if let Some((batch, _)) = known.batches.find_mut(*first) {
+                *batch = Arc::new(batch.without_configs());
+            }
+        }
+    }
+
+    /// Gives the memory of what no message will name again back, or does so when tasks that were cancelled have ended and
+    /// objects are not needed any more.
+    pub(crate) fn forget(&self, forget: &Forget) {
+        let mut near = usize::MAX;
+        let known = self.known();
+        let tasks = forget.tasks.iter().filter_map(|task| known.edges_of(*task, &mut near));
+        self.graph.forget(tasks, forget.objects.iter().copied());
+        drop(known);
+        let mut attempts = self.attempts();
+        if !attempts.is_empty() {
+            for task in &forget.tasks {
+                attempts.remove(task);
+            }
+        }
+        drop(attempts);
+        if self.ranks.load(Ordering::Acquire) {
+            let mut raised = self.raised.write().unwrap_or_else(PoisonError::into_inner);
+            for task in &forget.tasks {
+                raised.remove(task);
+            }
+        }
+        let mut known = self.known_mut();
+        for kind in &forget.kinds {
+            known.kinds.remove(kind);
+        }
+        known.dropped += forget.batches.len();
+        let mut dropped = forget.batches.clone();
+        // So each batch is looked at, on the whole, a constant number of times.
+        if known.dropped >= known.dropped_later.len() {
+            known.dropped = 0;
+            dropped.append(&mut known.dropped_later);
+        }
+        for task in dropped {
+            let Some((batch, _)) = known.batches.find(task) else { continue };
+            // The number is that of a task which had not ended, or of the first: the ones before it have.
+            match (task..batch.tasks().end).find(|task| !self.graph.is_done_with(*task)) {
+                Some(task) => known.dropped_later.push(task),
+                None => drop(known.batches.remove(task)),
+            }
+        }
+    }
+
+    /// Whether batches with this kind may come, or have tasks that are not forgotten.
+    pub(crate) fn has_kind(&self, kind: u32) -> bool {
+        self.known().kinds.contains(&kind)
+    }
+
+    /// Counts a failed attempt; how many have failed, if there is another one.
+    pub(crate) fn may_retry(&self, task: u32, retries: u32) -> Option<u32> {
+        let mut attempts = self.attempts();
         let failed = attempts.entry(task).or_default();
-        *failed += 1;
-        *failed <= retries
+        *failed = failed.saturating_add(1);
+        (*failed <= retries).then_some(*failed)
     }
 
     /// Whether a task has failed before and is run again.
     pub(crate) fn is_retried(&self, task: u32) -> bool {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&task)
+        self.attempts().contains_key(&task)
     }
 
     /// The batch of a task that was queued.
     pub(crate) fn batch_of(&self, task: u32) -> Option<Arc<Batch>> {
-        let batches = self.batches.read().unwrap_or_else(PoisonError::into_inner);
-        let position = batches.partition_point(|batch| batch.first <= task);
-        batches.get(position.checked_sub(1)?).filter(|batch| batch.tasks().contains(&task)).cloned()
+        self.known().batches.find(task).map(|(batch, _)| batch.clone())
     }
-}
-
-/// Where the bit of a task is: the index of its word, and the bit in it.
-fn place(task: u32) -> (usize, u64) {
-    (task as usize / 64, 1 << (task % 64))
-}
-
-fn has_bit(words: &[u64], task: u32) -> bool {
-    let (word, bit) = place(task);
-    words.get(word).is_some_and(|word| word & bit != 0)
 }
 
 /// Sessions by number. Numbers are never used twice, so a number in a queue can outlive its session harmlessly.
@@ -165,58 +274,5 @@ impl SessionTable {
 
     pub(crate) fn drain(&self) -> Vec<Arc<Session>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, session)| session).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rain_core::graph::{Column, Offsets};
-    use rain_core::id::SessionId;
-
-    fn batch(first: u32, count: u32) -> Arc<Batch> {
-        Arc::new(Batch {
-            first,
-            count,
-            kinds: Arc::default(),
-            kind: Column::Same(0),
-            input_offsets: Offsets::Every(0),
-            inputs: Vec::new(),
-            first_output: Column::Same(0),
-            configs: Vec::new(),
-            config: Column::Same(0),
-            user: Default::default(),
-        })
-    }
-
-    #[test]
-    fn a_task_has_begun_or_is_cancelled() {
-        let session = Session::new(&OpenSession { session: SessionId(1), python: None });
-        assert!(session.begin(64));
-        assert_eq!(session.cancel_waiting(vec![0, 63, 64, 1000]), [0, 63, 1000]);
-        assert!(session.has_begun(64) && !session.is_cancelled(64));
-        for task in [0, 63, 1000] {
-            assert!(session.is_cancelled(task) && !session.begin(task) && !session.has_begun(task));
-        }
-        // One that is run again has begun before.
-        assert!(session.begin(64) && session.begin(65));
-        session.cancel_tasks(&[65]);
-        assert!(!session.begin(65));
-        assert!(session.cancel_waiting(vec![65]).is_empty());
-        session.put_back(64);
-        session.put_back(100_000);
-        assert!(!session.has_begun(64));
-        assert_eq!(session.cancel_waiting(vec![64]), [64]);
-    }
-
-    #[test]
-    fn batches_are_found_in_whatever_order_they_came() {
-        let session = Session::new(&OpenSession { session: SessionId(1), python: None });
-        for (first, count) in [(10, 5), (0, 10), (10, 5), (20, 1)] {
-            session.add_batch(&batch(first, count));
-        }
-        let first_of = |task| session.batch_of(task).map(|batch| batch.first);
-        assert_eq!([0, 9, 10, 14, 20].map(first_of), [Some(0), Some(0), Some(10), Some(10), Some(20)]);
-        assert_eq!([15, 19, 21].map(first_of), [None, None, None]);
     }
 }

@@ -1,8 +1,8 @@
 //! The heads of messages: batches and kinds are said once, contents are replaced by their numbers.
 
-use rain_core::graph::{Batch, Kind};
+use rain_core::graph::{Batch, BatchKind, Kind};
 use rain_core::id::SessionId;
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
+use rain_core::peer::{BetweenGovernors, Forget, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,8 +56,8 @@ struct WireRun {
 enum WireBatch {
     /// The batch with this first task, which came before.
     Known(u32),
-    /// A batch without its kinds; these are to be put at `kinds_from` of the session's table.
-    New { batch: Box<Batch>, kinds_from: u32, kinds: Vec<Arc<Kind>> },
+    /// A batch whose kinds are said by their numbers, and those of them that did not come before.
+    New { batch: Box<Batch>, kinds: Vec<u32>, new_kinds: Vec<BatchKind> },
 }
 
 /// What the receiver knows, as the sender sees it.
@@ -66,7 +66,7 @@ pub struct Told(BTreeMap<SessionId, ToldSession>);
 
 #[derive(Default)]
 struct ToldSession {
-    kinds: usize,
+    kinds: BTreeSet<u32>,
     batches: BTreeSet<u32>,
 }
 
@@ -76,7 +76,7 @@ pub struct Heard(BTreeMap<SessionId, HeardSession>);
 
 #[derive(Default)]
 struct HeardSession {
-    kinds: Vec<Arc<Kind>>,
+    kinds: BTreeMap<u32, Arc<Kind>>,
     batches: BTreeMap<u32, Arc<Batch>>,
 }
 
@@ -86,8 +86,17 @@ impl Told {
         let message = match message {
             Message::ToGovernor(ToGovernor::Run(run)) => Wire::Run(self.run(run)),
             other => {
-                if let Message::ToGovernor(ToGovernor::CloseSession(session)) = &other {
-                    self.0.remove(session);
+                match &other {
+                    Message::ToGovernor(ToGovernor::CloseSession(session)) => {
+                        self.0.remove(session);
+                    }
+                    Message::ToGovernor(ToGovernor::DropConfigs { session, batches }) => {
+                        self.forget(*session, batches, &[]);
+                    }
+                    Message::ToGovernor(ToGovernor::Forget(forget)) => {
+                        self.forget(SessionId(forget.session), &forget.batches, &forget.kinds);
+                    }
+                    _ => {}
                 }
                 Wire::Other(other)
             }
@@ -103,14 +112,26 @@ impl Told {
         let batch = if known {
             WireBatch::Known(first)
         } else {
-            let kinds_from = told.kinds.min(run.batch.kinds.len());
-            let kinds = run.batch.kinds[kinds_from..].to_vec();
-            told.kinds = told.kinds.max(run.batch.kinds.len());
+            let kinds = run.batch.kinds.iter().map(|kind| kind.number).collect();
+            let is_new = |kind: &&BatchKind| told.kinds.insert(kind.number);
+            let new_kinds = run.batch.kinds.iter().filter(is_new).cloned().collect();
             let batch = Box::new(Batch { kinds: Arc::default(), ..(*run.batch).clone() });
-            WireBatch::New { batch, kinds_from: kinds_from as u32, kinds }
+            WireBatch::New { batch, kinds, new_kinds }
         };
         let Run { session, tasks, constants, remote, pins, .. } = run;
         WireRun { session, batch, tasks, constants, remote, pins }
+    }
+
+    /// No message will refer to these batches and kinds.
+    fn forget(&mut self, session: SessionId, batches: &[u32], kinds: &[u32]) {
+        if let Some(told) = self.0.get_mut(&session) {
+            for first in batches {
+                told.batches.remove(first);
+            }
+            for kind in kinds {
+                told.kinds.remove(kind);
+            }
+        }
     }
 }
 
@@ -121,8 +142,17 @@ impl Heard {
         let message = match message {
             Wire::Run(run) => Message::ToGovernor(ToGovernor::Run(self.run(run)?)),
             Wire::Other(message) => {
-                if let Message::ToGovernor(ToGovernor::CloseSession(session)) = &message {
-                    self.0.remove(session);
+                match &message {
+                    Message::ToGovernor(ToGovernor::CloseSession(session)) => {
+                        self.0.remove(session);
+                    }
+                    Message::ToGovernor(ToGovernor::DropConfigs { session, batches }) => {
+                        self.forget(*session, batches, &[]);
+                    }
+                    Message::ToGovernor(ToGovernor::Forget(forget)) => {
+                        self.forget(SessionId(forget.session), &forget.batches, &forget.kinds);
+                    }
+                    _ => {}
                 }
                 message
             }
@@ -138,12 +168,14 @@ impl Heard {
                 .get(&first)
                 .cloned()
                 .ok_or_else(|| MessageError::Rule(format!("batch {first} of {} is not known", run.session)))?,
-            WireBatch::New { mut batch, kinds_from, kinds } => {
-                if !kinds.is_empty() {
-                    heard.kinds.truncate(kinds_from as usize);
-                    heard.kinds.extend(kinds);
-                }
-                batch.kinds = Arc::new(heard.kinds.clone());
+            WireBatch::New { mut batch, kinds, new_kinds } => {
+                heard.kinds.extend(new_kinds.into_iter().map(|kind| (kind.number, kind.kind)));
+                let known = |number: u32| {
+                    let kind = heard.kinds.get(&number).cloned();
+                    let unknown = || MessageError::Rule(format!("kind {number} of {} is not known", run.session));
+                    Ok(BatchKind { number, kind: kind.ok_or_else(unknown)? })
+                };
+                batch.kinds = kinds.into_iter().map(known).collect::<Result<_, MessageError>>()?;
                 let batch = Arc::new(*batch);
                 if batch.count > 0 {
                     heard.batches.insert(batch.first, batch.clone());
@@ -153,6 +185,18 @@ impl Heard {
         };
         let WireRun { session, tasks, constants, remote, pins, .. } = run;
         Ok(Run { session, batch, tasks, constants, remote, pins })
+    }
+
+    /// No message will refer to these batches and kinds.
+    fn forget(&mut self, session: SessionId, batches: &[u32], kinds: &[u32]) {
+        if let Some(heard) = self.0.get_mut(&session) {
+            for first in batches {
+                heard.batches.remove(first);
+            }
+            for kind in kinds {
+                heard.kinds.remove(kind);
+            }
+        }
     }
 }
 
@@ -176,6 +220,9 @@ pub fn map_contents<A, B>(
             }
             ToGovernor::GiveBack { session, count } => ToGovernor::GiveBack { session, count },
             ToGovernor::Unpin { session, objects } => ToGovernor::Unpin { session, objects },
+            ToGovernor::Raise { session, tasks } => ToGovernor::Raise { session, tasks },
+            ToGovernor::DropConfigs { session, batches } => ToGovernor::DropConfigs { session, batches },
+            ToGovernor::Forget(forget) => ToGovernor::Forget(forget),
             ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
             ToGovernor::EndOfWork { at } => ToGovernor::EndOfWork { at },
             ToGovernor::Stop => ToGovernor::Stop,
@@ -218,6 +265,10 @@ pub(crate) fn held_bytes(message: &Message<u32>) -> usize {
             | ToGovernor::Unpin { objects: list, .. },
         )
         | Message::FromGovernor(FromGovernor::CancelledWaiting { tasks: list, .. }) => size_of_val(list.as_slice()),
+        Message::ToGovernor(ToGovernor::Raise { tasks, .. }) => size_of_val(tasks.as_slice()),
+        Message::ToGovernor(ToGovernor::Forget(Forget { tasks, objects, batches, kinds, .. })) => {
+            size_of::<u32>() * (tasks.len() + objects.len() + batches.len() + kinds.len())
+        }
         Message::FromGovernor(FromGovernor::Finished(finished)) => {
             size_of_val(finished.tasks.as_slice()) + size_of_val(finished.objects.as_slice())
         }

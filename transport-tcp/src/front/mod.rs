@@ -18,6 +18,7 @@ use connection::{Connection, Turn};
 use crossbeam_channel::Receiver;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
+use outbox::Outbox;
 use rain_core::client::{HelloReply, Request, RequestError, error_frame};
 use rain_core::id::ClientId;
 use rain_core::msgpack::PROTOCOL_VERSION;
@@ -247,11 +248,20 @@ impl ClientFront {
 
     /// Sends a whole frame: writes what can be written now and keeps the rest until it can be.
     pub fn send(&mut self, client: ClientId, frame: Vec<u8>) {
+        self.send_with(client, |outbox| outbox.push(frame));
+    }
+
+    /// The same with a frame of two parts, of which the second may be sent in other frames as well.
+    pub fn send_shared(&mut self, client: ClientId, head: Vec<u8>, body: Arc<[u8]>) {
+        self.send_with(client, |outbox| outbox.push_shared(head, body));
+    }
+
+    fn send_with(&mut self, client: ClientId, push: impl FnOnce(&mut Outbox)) {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         if !connection.is_open() {
             return;
         }
-        connection.outbox.push(frame);
+        push(&mut connection.outbox);
         if connection.flush().is_err() {
             self.remove(client);
             self.lost.push(client);

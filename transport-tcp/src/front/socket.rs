@@ -3,7 +3,7 @@
 use crate::tls_socket::TlsSocket;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::fmt;
 use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
@@ -12,6 +12,15 @@ use std::os::fd::{AsRawFd, RawFd};
 
 /// A record of TLS is not longer; more room would only be cleared in vain.
 const TLS_READ_BYTES: usize = 16 << 10;
+
+/// After so many seconds without anything from a client its machine is asked whether it is there,
+const KEEP_IDLE_S: u32 = 10;
+/// then each so many seconds,
+const KEEP_INTERVAL_S: u32 = 5;
+/// and the connection is broken after so many questions.
+const KEEP_COUNT: u32 = 4;
+/// Or when what was sent has not been acknowledged for so long, milliseconds.
+const UNANSWERED_MS_MAX: u32 = 30_000;
 
 /// A connected, non-blocking stream socket.
 pub(super) enum Socket {
@@ -48,6 +57,7 @@ impl Socket {
         let (stream, address) = listener.accept()?;
         // Replies are whole frames; waiting for more to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
+        notice_death(&stream);
         Ok((Socket::Tcp(stream), Peer::Address(address)))
     }
 
@@ -136,6 +146,21 @@ impl AsRawFd for Socket {
             Socket::Unix(stream) => stream.as_raw_fd(),
             Socket::Tls(socket) => socket.stream.as_raw_fd(),
         }
+    }
+}
+
+/// Has the system break the connection when the client's machine has not answered for about 30 s: when nothing is on its way to
+/// it, that is asked for. Where the system does not know how, a machine that loses power is noticed when something is sent to it.
+pub(super) fn notice_death(stream: &TcpStream) {
+    let set = || {
+        setsockopt(stream, sockopt::KeepAlive, &true)?;
+        setsockopt(stream, sockopt::TcpKeepIdle, &KEEP_IDLE_S)?;
+        setsockopt(stream, sockopt::TcpKeepInterval, &KEEP_INTERVAL_S)?;
+        setsockopt(stream, sockopt::TcpKeepCount, &KEEP_COUNT)?;
+        setsockopt(stream, sockopt::TcpUserTimeout, &UNANSWERED_MS_MAX)
+    };
+    if let Err(error) = set() {
+        tracing::debug!("the death of a client's machine may go unnoticed: {error}");
     }
 }
 

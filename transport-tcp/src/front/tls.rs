@@ -1,6 +1,6 @@
 //! Clients that come over TLS: another thread shakes hands with them and hands them over.
 
-use super::socket::{Peer, Socket};
+use super::socket::{Peer, Socket, notice_death};
 use crate::tls_socket::TlsSocket;
 use crossbeam_channel::Sender;
 use mio::Waker;
@@ -20,6 +20,7 @@ pub struct FrontSocket {
 impl FrontSocket {
     /// A connection whose TLS handshake is over, and which nothing else is registered for; `early` is what has come since.
     pub fn tls(stream: TcpStream, tls: rustls::Connection, address: SocketAddr, early: Vec<u8>) -> Self {
+        notice_death(&stream);
         let socket = TlsSocket::new(stream, tls, PENDING_BYTES_MAX, early);
         Self { socket: Socket::Tls(Box::new(socket)), peer: Peer::Address(address) }
     }

@@ -3,7 +3,7 @@
 //! Sans I/O. When a task runs is decided by the lock-free pool (`rain-pool`), which a driver feeds with `Action::Link`.
 
 use crate::id::{GovernorId, ObjectIndex, SessionId};
-use crate::peer::{BetweenGovernors, Failure, Finished, FromGovernor, Message, OpenSession, Run, ToGovernor};
+use crate::peer::{BetweenGovernors, Failure, Finished, Forget, FromGovernor, Message, OpenSession, Run, ToGovernor};
 use std::collections::BTreeMap;
 
 /// What happens to a governor.
@@ -99,6 +99,18 @@ pub enum Action<D> {
         ticket: u64,
         tasks: Vec<u32>,
     },
+    /// Give these tasks these priorities.
+    Raise {
+        session: SessionId,
+        tasks: Vec<(u32, i32)>,
+    },
+    /// Drop the configurations of these batches, named by their first task.
+    DropConfigs {
+        session: SessionId,
+        batches: Vec<u32>,
+    },
+    /// Give back the memory of what will not be named again.
+    Forget(Forget),
     /// Take up to `count` tasks that have not begun out of the queues, and tell with `Event::TakenBack`, also of none.
     TakeBack {
         session: SessionId,
@@ -224,6 +236,21 @@ impl Governor {
                     actions.push(Action::CancelTasks { session, tasks });
                 }
             }
+            ToGovernor::Raise { session, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::Raise { session, tasks });
+                }
+            }
+            ToGovernor::DropConfigs { session, batches } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::DropConfigs { session, batches });
+                }
+            }
+            ToGovernor::Forget(forget) => {
+                if self.sessions.contains_key(&SessionId(forget.session)) {
+                    actions.push(Action::Forget(forget));
+                }
+            }
             ToGovernor::CancelWaiting { session, ticket, tasks } => {
                 if self.sessions.contains_key(&session) {
                     actions.push(Action::CancelWaiting { session, ticket, tasks });
@@ -311,6 +338,8 @@ impl Governor {
             let content = Err("it could not get it itself".to_owned());
             actions.push(to_governor(asker, BetweenGovernors::Object { session, object, content }));
         }
+        // The claim of who would have brought it.
+        actions.push(Action::Release { session, objects: vec![object] });
         // Only the server knows whether that is a failure: it may have let all holders drop it.
         let why = awaited.refusals.join("; ");
         actions.push(to_server(FromGovernor::InputLost { session, object, why }));

@@ -7,36 +7,38 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// An object whose content came with the submit. `D` is how the driver holds content.
-#[derive(Clone, Debug)]
-pub struct Constant<D> {
-    pub object: ObjectIndex,
-    pub data: D,
-}
-
-/// Tasks `first .. first + count` of a session; immutable, shared by server and local governors.
+/// Tasks `first .. first + count` of a session; immutable, shared by server and local governors. A clone shares all that is large.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Batch {
     pub first: TaskIndex,
     pub count: u32,
-    /// Kinds this batch refers to, by session-wide number; those that came with earlier batches are shared.
-    pub kinds: Arc<Vec<Arc<Kind>>>,
+    /// The kinds of these tasks, by ascending number.
+    pub kinds: Arc<[BatchKind]>,
+    /// Place of each task's kind in `kinds`.
     pub kind: Column,
     /// Where each task's inputs begin in `inputs`; one more entry than tasks, or a constant number a task.
     pub input_offsets: Offsets,
-    pub inputs: Vec<ObjectIndex>,
+    pub inputs: Arc<[ObjectIndex]>,
     pub first_output: Column,
-    pub configs: Vec<serde_bytes::ByteBuf>,
+    pub configs: Arc<[serde_bytes::ByteBuf]>,
     pub config: Column,
     /// `spec.user` as JSON text, by task number.
-    pub user: BTreeMap<TaskIndex, String>,
+    pub user: Arc<BTreeMap<TaskIndex, String>>,
+}
+
+/// A kind that tasks of a batch are of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchKind {
+    /// Its number in the session.
+    pub number: u32,
+    pub kind: Arc<Kind>,
 }
 
 /// Prefix sums of counts; a constant count needs no table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Offsets {
     Every(u32),
-    Table(Vec<u32>),
+    Table(Arc<[u32]>),
 }
 
 impl Offsets {
@@ -51,11 +53,11 @@ impl Offsets {
                 let mut sum = 0u32;
                 let mut table = Vec::with_capacity(rows + 1);
                 table.push(0);
-                for count in counts {
+                for count in counts.iter() {
                     sum = sum.checked_add(*count)?;
                     table.push(sum);
                 }
-                Some(Offsets::Table(table))
+                Some(Offsets::Table(table.into()))
             }
         }
     }
@@ -74,6 +76,22 @@ impl Offsets {
 }
 
 impl Batch {
+    /// A batch of no tasks, which can be the rest of one whose tasks have neither inputs, outputs nor configurations.
+    pub fn empty(first: TaskIndex) -> Batch {
+        Batch {
+            first,
+            count: 0,
+            kinds: Arc::default(),
+            kind: Column::Same(0),
+            input_offsets: Offsets::Every(0),
+            inputs: Arc::default(),
+            first_output: Column::Same(NONE),
+            configs: Arc::default(),
+            config: Column::Same(NONE),
+            user: Arc::default(),
+        }
+    }
+
     /// Task numbers in this batch.
     pub fn tasks(&self) -> Range<TaskIndex> {
         self.first..self.first + self.count
@@ -88,13 +106,19 @@ impl Batch {
     /// The kind of a task.
     #[inline]
     pub fn kind(&self, task: TaskIndex) -> &Arc<Kind> {
-        &self.kinds[self.kind.get(self.row(task)) as usize]
+        &self.kinds[self.kind_place(task)].kind
     }
 
     /// Session-wide number of the kind of a task.
     #[inline]
     pub fn kind_index(&self, task: TaskIndex) -> u32 {
-        self.kind.get(self.row(task))
+        self.kinds[self.kind_place(task)].number
+    }
+
+    /// Place in `kinds` of the kind of a task.
+    #[inline]
+    pub fn kind_place(&self, task: TaskIndex) -> usize {
+        self.kind.get(self.row(task)) as usize
     }
 
     /// Objects that a task reads.
@@ -121,8 +145,19 @@ impl Batch {
     pub fn own_config(&self, task: TaskIndex) -> Option<&[u8]> {
         match self.config.get(self.row(task)) {
             NONE => None,
-            index => Some(&self.configs[index as usize]),
+            index => self.configs.get(index as usize).map(|config| &config[..]),
         }
+    }
+
+    /// Bytes of what only tasks that are not over need.
+    pub fn config_bytes(&self) -> usize {
+        let configs: usize = self.configs.iter().map(|config| config.len()).sum();
+        configs + self.user.values().map(String::len).sum::<usize>()
+    }
+
+    /// The same batch without what only tasks that are not over need: their own configurations and the user's attributes.
+    pub fn without_configs(&self) -> Batch {
+        Batch { configs: Arc::default(), user: Arc::default(), ..self.clone() }
     }
 
     /// The configuration in force: the task's own, else its kind's.

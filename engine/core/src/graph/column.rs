@@ -1,12 +1,13 @@
 //! Columns of numbers, where one number may stand for all rows.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// A column for `n` rows: a number a row, or the same number for all.
+/// A column for `n` rows: a number a row, or the same number for all. A clone shares the numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Column {
     Same(u32),
-    Each(Vec<u32>),
+    Each(Arc<[u32]>),
 }
 
 /// Why the bytes of a column cannot be taken.
@@ -21,10 +22,10 @@ pub enum ColumnError {
 impl Column {
     /// Reads a column of `rows` rows from little-endian bytes.
     pub fn from_bytes(bytes: &[u8], rows: usize) -> Result<Column, ColumnError> {
-        let numbers = decode_column(bytes)?;
+        let mut numbers = numbers(bytes)?;
         match numbers.len() {
-            1 => Ok(Column::Same(numbers[0])),
-            n if n == rows => Ok(Column::Each(numbers)),
+            1 => Ok(Column::Same(numbers.next().unwrap_or_default())),
+            n if n == rows => Ok(Column::Each(numbers.collect())),
             found => Err(ColumnError::Length { found, expected: rows }),
         }
     }
@@ -39,12 +40,19 @@ impl Column {
     }
 }
 
-/// Reads little-endian 32-bit integers.
-pub fn decode_column(bytes: &[u8]) -> Result<Vec<u32>, ColumnError> {
+fn numbers(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = u32>, ColumnError> {
     if !bytes.len().is_multiple_of(4) {
         return Err(ColumnError::Ragged(bytes.len()));
     }
-    Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+}
+
+/// Reads little-endian 32-bit integers into a `Vec`, or into what can be shared.
+///
+/// # Errors
+/// When the bytes are no whole number of them.
+pub fn decode_column<C: FromIterator<u32>>(bytes: &[u8]) -> Result<C, ColumnError> {
+    numbers(bytes).map(Iterator::collect)
 }
 
 /// Writes little-endian 32-bit integers.
@@ -72,6 +80,6 @@ mod tests {
     #[test]
     fn bytes_round_trip() {
         let numbers = vec![0, 1, 0xdead_beef, u32::MAX];
-        assert_eq!(decode_column(&encode_column(&numbers)).unwrap(), numbers);
+        assert_eq!(decode_column::<Vec<u32>>(&encode_column(&numbers)).unwrap(), numbers);
     }
 }

@@ -77,11 +77,10 @@ impl<D: Clone> Session<D> {
         let Some(mut spread) = self.spread.take() else { return };
         let mut unpins = Vec::new();
         for task in tasks.iter().copied() {
-            if task as usize >= self.tasks.len() {
-                continue;
-            }
-            let is_open = !self.tasks[task as usize].state.is_over() && spread.governor_of(task) == Some(id);
-            let batch = self.batch_of(task).clone();
+            let lingering = || self.lingering.iter().find(|batch| batch.tasks().contains(&task));
+            let Some(batch) = self.batch_of(task).or_else(lingering).cloned() else { continue };
+            let is_open =
+                self.state_of(task).is_some_and(|state| !state.is_over()) && spread.governor_of(task) == Some(id);
             for object in batch.inputs(task) {
                 // The task's claim becomes the server's, which has one at most.
                 if !is_open || !spread.hold(*object, id) {
@@ -96,7 +95,7 @@ impl<D: Clone> Session<D> {
                 }
             }
             if is_open {
-                self.tasks[task as usize].state = TaskState::Waiting;
+                self.tasks[task].state = TaskState::Waiting;
                 spread.unassign(task);
                 governor.outstanding = governor.outstanding.saturating_sub(1);
                 if let Some(outstanding) = self.governors.get_mut(&id) {
@@ -104,11 +103,19 @@ impl<D: Clone> Session<D> {
                 }
             }
         }
+        if !self.is_asking() {
+            self.lingering = Vec::new();
+        }
         if !unpins.is_empty() {
             let message = ToGovernor::Unpin { session: self.id, objects: unpins };
             actions.push(Action::Send { governor: id, message: Message::ToGovernor(message) });
         }
         self.spread = Some(spread);
+    }
+
+    /// Whether a governor was asked to give tasks back and has not answered.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asked.values().any(|asked| *asked == Asked::Pending)
     }
 
     /// Governors that have answered may be asked again.

@@ -3,7 +3,7 @@
 use super::requests::reply;
 use super::session::{Session, TaskState};
 use super::{Action, Reply, ReplyTo, Server};
-use crate::id::{GovernorId, NONE, SessionId, TaskIndex};
+use crate::id::{GovernorId, SessionId, TaskIndex};
 use crate::peer::{Message, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,7 +96,7 @@ impl<D: Clone> Server<D> {
         let cancelled = session.followers(tasks);
         let mut by_governor: BTreeMap<Option<GovernorId>, Vec<TaskIndex>> = BTreeMap::new();
         for task in &cancelled {
-            session.tasks[*task as usize].state = TaskState::Cancelled;
+            session.tasks[*task].state = TaskState::Cancelled;
             by_governor.entry(session.governor_of(*task)).or_default().push(*task);
         }
         for (governor, tasks) in by_governor {
@@ -115,13 +115,14 @@ impl<D: Clone> Server<D> {
         let cancelled: Vec<TaskIndex> = cancelled.into_iter().collect();
         session.spread_over(&cancelled, actions);
         session.advance_waits(&cancelled, actions);
+        session.drop_configs(&cancelled, actions);
         cancelled
     }
 }
 
 impl<D: Clone> Session<D> {
     fn is_open(&self, task: TaskIndex) -> bool {
-        self.tasks.get(task as usize).is_some_and(|record| !record.state.is_over())
+        self.state_of(task).is_some_and(|state| !state.is_over())
     }
 
     /// The governor that has a task, if one has.
@@ -137,10 +138,10 @@ impl<D: Clone> Session<D> {
         let mut found: BTreeSet<TaskIndex> = tasks.iter().copied().filter(|task| self.is_open(*task)).collect();
         let Some(first) = found.first().copied() else { return found };
         // Tasks are in topological order, so one pass finds all.
-        for batch in self.batches.iter().filter(|batch| batch.tasks().end > first) {
+        for (batch, _) in self.batches.iter().filter(|(batch, _)| batch.tasks().end > first) {
             for task in batch.tasks().filter(|task| *task > first && self.is_open(*task)) {
-                let producers = batch.inputs(task).iter().map(|object| self.objects[*object as usize].producer);
-                if producers.filter(|producer| *producer != NONE).any(|producer| found.contains(&producer)) {
+                let mut producers = batch.inputs(task).iter().filter_map(|object| self.producer_of(*object));
+                if producers.any(|producer| found.contains(&producer)) {
                     found.insert(task);
                 }
             }

@@ -7,13 +7,13 @@ use crate::id::{NONE, ObjectIndex, TaskIndex};
 impl<D: Clone> Session<D> {
     /// Info of a task that exists.
     pub(super) fn task_info(&self, task: TaskIndex) -> TaskInfo {
-        let record = &self.tasks[task as usize];
+        let record = &self.tasks[task];
         let finished = record.state == TaskState::Finished;
         let state = match record.state {
             TaskState::Waiting => "waiting",
             TaskState::Running => "running",
             TaskState::Finished => "finished",
-            TaskState::Cancelled => "cancelled",
+            TaskState::Cancelled | TaskState::Forgotten => "cancelled",
         };
         let details = self.task_details.get(&task);
         TaskInfo {
@@ -30,7 +30,7 @@ impl<D: Clone> Session<D> {
 
     /// Info of an object that exists.
     pub(super) fn object_info(&self, object: ObjectIndex) -> ObjectInfo {
-        let record = &self.objects[object as usize];
+        let record = &self.objects[object];
         let finished = self.object_is_finished(object);
         let details = self.object_details.get(&object);
         let state = match (finished, record.kept) {
@@ -54,11 +54,11 @@ impl<D: Clone> Session<D> {
     }
 
     fn declared_content_type(&self, object: ObjectIndex) -> Option<&str> {
-        let producer = self.objects[object as usize].producer;
+        let producer = self.objects[object].producer;
         if producer == NONE {
             return self.constant_types.get(&object).map(String::as_str);
         }
-        let batch = self.batch_of(producer);
+        let batch = self.batch_of(producer)?;
         let output = object - batch.outputs(producer).start;
         batch.kind(producer).outputs.get(output as usize)?.content_type.as_deref()
     }

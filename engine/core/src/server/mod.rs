@@ -4,13 +4,17 @@
 
 mod balance;
 mod cancel;
+mod edges;
+mod forget;
 mod info;
 mod placement;
+mod priority;
 mod requests;
 mod results;
 mod session;
 mod status;
 mod submit;
+mod table;
 mod waits;
 
 use crate::client::RequestError;
@@ -21,6 +25,7 @@ pub use results::StoredResult;
 use session::Session;
 pub use status::{GovernorStatus, SessionStatus, Status};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 pub use submit::{CheckTask, NewConstant, Submission};
 
 /// Number that a client gave a request.
@@ -103,6 +108,13 @@ pub enum Command<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// Tasks that are over, constants and kinds, which the client will not name again.
+    Forget {
+        session: SessionId,
+        tasks: Vec<u32>,
+        constants: Vec<u32>,
+        kinds: Vec<u32>,
+    },
     /// Cancel those of the tasks that have not begun.
     CancelWaiting {
         session: SessionId,
@@ -155,12 +167,18 @@ pub enum Reply<D> {
         info: crate::client::ObjectInfo,
         governors: Vec<GovernorId>,
     },
+    /// These objects are forgotten.
+    Forgotten {
+        session: SessionId,
+        objects: Vec<u32>,
+    },
     Infos {
         tasks: Vec<crate::client::TaskInfo>,
         objects: Vec<crate::client::ObjectInfo>,
     },
     Status(Status),
-    Error(RequestError),
+    /// The same for all that fail for the same reason.
+    Error(Arc<RequestError>),
 }
 
 /// A governor as the server sees it.
@@ -199,6 +217,8 @@ struct PendingFetch {
     to: FetchFor,
     session: SessionId,
     object: u32,
+    /// For a client, which may ask for the object to be forgotten before it comes.
+    info: Option<crate::client::ObjectInfo>,
 }
 
 /// Who wants the content of an object.
@@ -270,7 +290,7 @@ impl<D: Clone> Server<D> {
             Event::Request { client, request, command } => {
                 let to = ReplyTo { client, request };
                 if let Err(error) = self.carry_out(to, command, actions) {
-                    actions.push(Action::Reply { client, request, reply: Reply::Error(error) });
+                    actions.push(reply_error(to, error));
                 }
             }
             Event::ClientLost { client } => self.client_lost(client, actions),
@@ -298,21 +318,23 @@ impl<D: Clone> Server<D> {
             return;
         }
         let Some(mut session) = self.sessions.remove(&id) else { return };
-        let error = session.closed_error();
+        let error = Arc::new(session.closed_error());
         session.answer_waits_with(&error, actions);
         self.abandon(&mut session, actions);
         self.refuse_fetches(id, &error, actions);
     }
 
     /// Ends all fetches from a session.
-    fn refuse_fetches(&mut self, id: SessionId, error: &RequestError, actions: &mut Vec<Action<D>>) {
+    fn refuse_fetches(&mut self, id: SessionId, error: &Arc<RequestError>, actions: &mut Vec<Action<D>>) {
         let mut results = 0;
         self.fetches.retain(|_, fetch| {
             match fetch.to {
                 _ if fetch.session != id => return true,
                 FetchFor::Client(to) => actions.push(reply_error(to, error.clone())),
                 FetchFor::Results => results += 1,
-                FetchFor::Content(number) => actions.push(Action::Content { number, content: Err(error.clone()) }),
+                FetchFor::Content(number) => {
+                    actions.push(Action::Content { number, content: Err((**error).clone()) });
+                }
             }
             false
         });
@@ -380,7 +402,7 @@ impl<D: Clone> Server<D> {
             }
             FromGovernor::Fetched { ticket, content } => {
                 if let Some(fetch) = self.fetches.remove(&ticket) {
-                    self.fetched(&fetch, content, actions);
+                    self.fetched(fetch, content, actions);
                 }
             }
         }
@@ -433,6 +455,7 @@ impl<D: Clone> Server<D> {
 
     fn fail_session(&mut self, id: SessionId, error: RequestError, actions: &mut Vec<Action<D>>) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
+        let error = Arc::new(error);
         session.failure = Some(error.clone());
         session.answer_waits_with(&error, actions);
         self.abandon(&mut session, actions);
@@ -441,8 +464,10 @@ impl<D: Clone> Server<D> {
         self.refuse_fetches(id, &error, actions);
     }
 
-    fn fetched(&mut self, fetch: &PendingFetch, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
-        let Some(session) = self.sessions.get(&fetch.session) else { return };
+    fn fetched(&mut self, fetch: PendingFetch, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
+        if !self.sessions.contains_key(&fetch.session) {
+            return;
+        }
         let refuse = |why| RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object));
         match fetch.to {
             FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, actions),
@@ -451,7 +476,7 @@ impl<D: Clone> Server<D> {
             }
             FetchFor::Client(to) => actions.push(match content {
                 Ok(content) => {
-                    let reply = Reply::Object { info: session.object_info(fetch.object), content };
+                    let reply = Reply::Object { info: fetch.info.unwrap_or_default(), content };
                     Action::Reply { client: to.client, request: to.request, reply }
                 }
                 Err(why) => reply_error(to, refuse(why)),
@@ -460,8 +485,8 @@ impl<D: Clone> Server<D> {
     }
 }
 
-pub(crate) fn reply_error<D>(to: ReplyTo, error: RequestError) -> Action<D> {
-    Action::Reply { client: to.client, request: to.request, reply: Reply::Error(error) }
+pub(crate) fn reply_error<D>(to: ReplyTo, error: impl Into<Arc<RequestError>>) -> Action<D> {
+    Action::Reply { client: to.client, request: to.request, reply: Reply::Error(error.into()) }
 }
 
 pub(crate) fn session_error(session: SessionId, message: String) -> RequestError {

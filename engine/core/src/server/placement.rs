@@ -4,7 +4,9 @@
 //! that hangs on it alone; how many depends on how long tasks take, so that short ones come in large batches and long ones
 //! stay here until a cpu is free. A session whose first submits found one governor is spread from the next submit on.
 
-use super::session::{Session, TaskState};
+use super::edges::Edges;
+use super::session::{ObjectRecord, Session, TaskState};
+use super::table::Table;
 use super::{Action, Governor, Server};
 use crate::graph::Batch;
 use crate::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
@@ -12,7 +14,9 @@ use crate::peer::{Message, OpenSession, RemoteInput, Run, TaskSet, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Mark in `Spread::assigned` of a task that was cancelled before it was placed.
+/// Mark in `SpreadTask::assigned` of a task that has no governor.
+const UNASSIGNED: u16 = u16::MAX;
+/// Mark there of a task that was cancelled before it was placed.
 const CANCELLED: u16 = u16::MAX - 1;
 
 /// Objects of at least so many bytes are passed on by those who have got them.
@@ -20,17 +24,35 @@ const SPREAD_BYTES_MIN: u32 = 64 << 10;
 /// Holders of an input that a governor is told of.
 const SOURCES_MAX: usize = 4;
 
+/// What the server keeps of a task of a session that runs on several governors: 8 bytes.
+#[derive(Clone, Copy)]
+pub(super) struct SpreadTask {
+    /// Inputs that are not finished.
+    unmet: u32,
+    /// Its governor, `UNASSIGNED` or `CANCELLED`.
+    assigned: u16,
+}
+
+const FRESH_TASK: SpreadTask = SpreadTask { unmet: 0, assigned: UNASSIGNED };
+
+/// What the server keeps of an object of such a session: 12 bytes.
+#[derive(Clone, Copy)]
+pub(super) struct SpreadObject {
+    /// Newest consumer that waits for it: an edge.
+    pub(super) first_edge: u32,
+    /// Consumers that are not over.
+    pub(super) consumers_left: u32,
+    /// It goes with its last consumer.
+    pub(super) forgotten: bool,
+}
+
+const FRESH_OBJECT: SpreadObject = SpreadObject { first_edge: NONE, consumers_left: 0, forgotten: false };
+
 /// What the server keeps of a session that runs on several governors.
 pub(super) struct Spread<D> {
-    /// Inputs of each task that are not finished.
-    unmet: Vec<u32>,
-    /// Governor of each task, `u16::MAX` while it has none.
-    assigned: Vec<u16>,
-    /// Newest consumer edge of each object, and the edges: consumer and next edge.
-    first_edge: Vec<u32>,
-    edges: Vec<(TaskIndex, u32)>,
-    /// Consumers of each object that have not finished.
-    consumers_left: Vec<u32>,
+    pub(super) tasks: Table<SpreadTask>,
+    pub(super) objects: Table<SpreadObject>,
+    pub(super) edges: Edges,
     /// Governors that hold the object or will when their tasks have run.
     pub(super) holders: BTreeMap<ObjectIndex, Vec<GovernorId>>,
     constants: BTreeMap<ObjectIndex, D>,
@@ -44,13 +66,11 @@ pub(super) struct Spread<D> {
 }
 
 impl<D: Clone> Spread<D> {
-    pub(super) fn new() -> Self {
+    fn new(tasks: Table<SpreadTask>, objects: Table<SpreadObject>) -> Self {
         Self {
-            unmet: Vec::new(),
-            assigned: Vec::new(),
-            first_edge: Vec::new(),
-            edges: Vec::new(),
-            consumers_left: Vec::new(),
+            tasks,
+            objects,
+            edges: Edges::default(),
             holders: BTreeMap::new(),
             constants: BTreeMap::new(),
             unread_constants: Vec::new(),
@@ -78,11 +98,30 @@ impl<D: Clone> Spread<D> {
     }
 
     /// Makes room in the tables.
-    fn grow(&mut self, tasks: usize, objects: usize) {
-        self.unmet.resize(tasks, 0);
-        self.assigned.resize(tasks, u16::MAX);
-        self.first_edge.resize(objects, NONE);
-        self.consumers_left.resize(objects, 0);
+    fn grow(&mut self, tasks: u32, objects: u32) {
+        self.tasks.grow(tasks, FRESH_TASK);
+        self.objects.grow(objects, FRESH_OBJECT);
+    }
+
+    fn assigned(&self, task: TaskIndex) -> u16 {
+        self.tasks.get(task).map_or(CANCELLED, |task| task.assigned)
+    }
+
+    fn consumers_left(&self, object: ObjectIndex) -> u32 {
+        self.objects.get(object).map_or(0, |object| object.consumers_left)
+    }
+
+    /// A consumer of an object is over; whether it was the last one.
+    fn consumed(&mut self, object: ObjectIndex) -> bool {
+        let Some(record) = self.objects.get_mut(object) else { return false };
+        record.consumers_left = record.consumers_left.saturating_sub(1);
+        if record.consumers_left > 0 {
+            return false;
+        }
+        if record.forgotten {
+            self.objects.forget(object);
+        }
+        true
     }
 
     fn learn(&mut self, duration: f64) {
@@ -95,9 +134,8 @@ impl<D: Clone> Spread<D> {
         self.ready.retain(|task| !cancelled.contains(task));
         self.too_wide.retain(|task| !cancelled.contains(task));
         for task in cancelled {
-            let assigned = &mut self.assigned[*task as usize];
-            if *assigned == u16::MAX {
-                *assigned = CANCELLED;
+            if let Some(record) = self.tasks.get_mut(*task).filter(|record| record.assigned == UNASSIGNED) {
+                record.assigned = CANCELLED;
             }
         }
     }
@@ -109,21 +147,22 @@ impl<D: Clone> Spread<D> {
 
     /// A task was given back, and is to be placed again.
     pub(super) fn unassign(&mut self, task: TaskIndex) {
-        self.assigned[task as usize] = u16::MAX;
-        if self.unmet[task as usize] == 0 {
+        let Some(record) = self.tasks.get_mut(task) else { return };
+        record.assigned = UNASSIGNED;
+        if record.unmet == 0 {
             self.ready.push_back(task);
         }
     }
 
     /// The governor that a task was given to.
     pub(super) fn governor_of(&self, task: TaskIndex) -> Option<GovernorId> {
-        let assigned = self.assigned[task as usize];
+        let assigned = self.assigned(task);
         (assigned < CANCELLED).then_some(GovernorId(u32::from(assigned)))
     }
 
     /// Objects whose keep was taken back: those that no consumer needs can go.
     pub(super) fn unpin(&mut self, session: SessionId, objects: BTreeSet<ObjectIndex>, actions: &mut Vec<Action<D>>) {
-        let unneeded = objects.into_iter().filter(|object| self.consumers_left[*object as usize] == 0).collect();
+        let unneeded = objects.into_iter().filter(|object| self.consumers_left(*object) == 0).collect();
         self.drop_objects(session, unneeded, actions);
     }
 
@@ -145,16 +184,17 @@ impl<D: Clone> Spread<D> {
 impl<D: Clone> Session<D> {
     /// From now on tasks are handed out when they are ready. Those that a governor was given as a whole stay there.
     pub(super) fn start_to_spread(&mut self) {
-        let mut spread = Spread::new();
-        spread.grow(self.tasks.len(), self.objects.len());
+        let (tasks, objects) = (Table::beside(&self.tasks, FRESH_TASK), Table::beside(&self.objects, FRESH_OBJECT));
+        let mut spread = Spread::new(tasks, objects);
         let unplaced = std::mem::take(&mut self.unplaced);
         let first_unplaced = unplaced.iter().map(|unplaced| unplaced.batch.first).min().unwrap_or(NONE);
         if let Some(id) = self.governors.keys().next().copied() {
-            for batch in self.batches.iter().filter(|batch| batch.first < first_unplaced) {
+            for (batch, _) in self.batches.iter().filter(|(batch, _)| batch.first < first_unplaced) {
                 for task in batch.tasks() {
-                    let state = self.tasks[task as usize].state;
-                    spread.assigned[task as usize] =
-                        if state == TaskState::Cancelled { CANCELLED } else { id.0 as u16 };
+                    let Some(state) = self.state_of(task) else { continue };
+                    if let Some(record) = spread.tasks.get_mut(task) {
+                        record.assigned = if state == TaskState::Cancelled { CANCELLED } else { id.0 as u16 };
+                    }
                     if !state.is_over() {
                         self.add_inputs(&mut spread, batch, task);
                     }
@@ -162,7 +202,8 @@ impl<D: Clone> Session<D> {
             }
             // The governor was told to hold what is kept; it knows itself what its tasks need.
             let unheld: BTreeSet<ObjectIndex> = unplaced.iter().flat_map(|unplaced| &unplaced.keep).copied().collect();
-            let kept = (0..).zip(&self.objects).filter(|(object, record)| record.kept && !unheld.contains(object));
+            let is_held = |(object, record): &(ObjectIndex, &ObjectRecord)| record.kept && !unheld.contains(object);
+            let kept = self.objects.iter().filter(is_held);
             spread.holders.extend(kept.map(|(object, _)| (object, vec![id])));
         }
         self.spread = Some(Box::new(spread));
@@ -173,11 +214,16 @@ impl<D: Clone> Session<D> {
 
     fn add_inputs(&self, spread: &mut Spread<D>, batch: &Batch, task: TaskIndex) {
         for object in batch.inputs(task) {
-            spread.consumers_left[*object as usize] += 1;
+            // Of an earlier submit, and forgotten since: it goes with this consumer.
+            if spread.consumers_left(*object) == 0 && self.known_object(*object).is_none() {
+                spread.objects.remember(*object, FRESH_OBJECT);
+                spread.objects[*object].forgotten = true;
+            }
+            let record = &mut spread.objects[*object];
+            record.consumers_left += 1;
             if !self.object_is_finished(*object) {
-                spread.unmet[task as usize] += 1;
-                spread.edges.push((task, spread.first_edge[*object as usize]));
-                spread.first_edge[*object as usize] = spread.edges.len() as u32 - 1;
+                spread.tasks[task].unmet += 1;
+                spread.edges.push(&mut record.first_edge, task);
             }
         }
     }
@@ -195,14 +241,21 @@ impl<D: Clone> Session<D> {
         let Some(mut spread) = self.spread.take() else { return };
         spread.grow(self.tasks.len(), self.objects.len());
         for task in batch.tasks() {
+            // It may have waited for a governor, and been cancelled meanwhile.
+            if self.state_of(task).is_none_or(|state| state.is_over()) {
+                if let Some(record) = spread.tasks.get_mut(task) {
+                    record.assigned = CANCELLED;
+                }
+                continue;
+            }
             self.add_inputs(&mut spread, batch, task);
-            if spread.unmet[task as usize] == 0 {
+            if spread.tasks[task].unmet == 0 {
                 spread.ready.push_back(task);
             }
         }
         for (object, data) in constants {
-            let is_read = spread.consumers_left[object as usize] > 0;
-            let kept = self.objects[object as usize].kept;
+            let is_read = spread.consumers_left(object) > 0;
+            let kept = self.is_kept(object);
             if is_read || kept {
                 spread.constants.insert(object, data);
             }
@@ -220,17 +273,15 @@ impl<D: Clone> Session<D> {
         let mut ready = Vec::new();
         let mut wanted = Vec::new();
         for task in over.iter().copied() {
-            let record = &self.tasks[task as usize];
+            let record = &self.tasks[task];
             let finished = record.state == TaskState::Finished;
             let maker = record.governor;
             if finished {
                 spread.learn(f64::from(record.duration));
             }
-            let batch = self.batch_of(task);
+            let Some(batch) = self.batch_of(task) else { continue };
             for object in batch.inputs(task) {
-                let left = &mut spread.consumers_left[*object as usize];
-                *left = left.saturating_sub(1);
-                if *left == 0 && !self.objects[*object as usize].kept {
+                if spread.consumed(*object) && !self.is_kept(*object) {
                     unneeded.push(*object);
                 }
             }
@@ -238,17 +289,16 @@ impl<D: Clone> Session<D> {
                 continue;
             }
             for object in batch.outputs(task) {
-                let mut edge = std::mem::replace(&mut spread.first_edge[object as usize], NONE);
-                while edge != NONE {
-                    let (consumer, next) = spread.edges[edge as usize];
-                    edge = next;
-                    let unmet = &mut spread.unmet[consumer as usize];
-                    *unmet -= 1;
-                    if *unmet == 0 && spread.assigned[consumer as usize] == u16::MAX {
+                let Some(record) = spread.objects.get_mut(object) else { continue };
+                while let Some(consumer) = spread.edges.pop(&mut record.first_edge) {
+                    // One that was cancelled may be forgotten.
+                    let Some(waiting) = spread.tasks.get_mut(consumer) else { continue };
+                    waiting.unmet = waiting.unmet.saturating_sub(1);
+                    if waiting.unmet == 0 && waiting.assigned == UNASSIGNED {
                         ready.push(consumer);
                     }
                     // It was made elsewhere than planned, because its task was taken back.
-                    let reader = spread.assigned[consumer as usize];
+                    let reader = waiting.assigned;
                     if reader < CANCELLED && reader != maker {
                         wanted.push((GovernorId(u32::from(reader)), object));
                     }
@@ -267,7 +317,7 @@ impl<D: Clone> Session<D> {
         let mut runs: BTreeMap<GovernorId, Vec<RemoteInput>> = BTreeMap::new();
         for (governor, object) in wanted {
             let Some(holders) = spread.holders.get_mut(&object).filter(|h| !h.contains(&governor)) else { continue };
-            let input = RemoteInput { object, holders: sources(holders, self.objects[object as usize].size) };
+            let input = RemoteInput { object, holders: sources(holders, self.size_of(object)) };
             holders.push(governor);
             runs.entry(governor).or_default().push(input);
         }
@@ -302,15 +352,33 @@ impl<D: Clone> Session<D> {
 
     /// Hands everything to the only governor.
     fn place_whole(&mut self, id: GovernorId, governor: &mut Governor, actions: &mut Vec<Action<D>>) {
+        if !self.to_raise.is_empty() {
+            self.open_on(id, actions);
+            let raises = BTreeMap::from([(id, std::mem::take(&mut self.to_raise))]);
+            self.send_raises(raises, actions);
+        }
         for unplaced in std::mem::take(&mut self.unplaced) {
             self.open_on(id, actions);
-            let count = u64::from(unplaced.batch.count);
+            let mut batch = unplaced.batch;
+            // It may have waited for a governor, and tasks of it been cancelled meanwhile.
+            let is_open = |task: &TaskIndex| self.state_of(*task).is_some_and(|state| !state.is_over());
+            let tasks = match batch.tasks().all(|task| is_open(&task)) {
+                true => TaskSet::All,
+                false => TaskSet::Some(batch.tasks().filter(is_open).collect()),
+            };
+            let count = match &tasks {
+                TaskSet::All => u64::from(batch.count),
+                TaskSet::Some(tasks) => tasks.len() as u64,
+            };
+            if count == 0 {
+                batch = empty_batch(self);
+            }
             governor.outstanding += count;
             *self.governors.entry(id).or_default() += count;
             let run = Run {
                 session: self.id,
-                batch: unplaced.batch,
-                tasks: TaskSet::All,
+                batch,
+                tasks,
                 constants: unplaced.constants,
                 remote: Vec::new(),
                 pins: unplaced.keep,
@@ -322,6 +390,13 @@ impl<D: Clone> Session<D> {
     fn place_spread(&mut self, governors: &mut BTreeMap<GovernorId, Governor>, actions: &mut Vec<Action<D>>) {
         let Some(mut spread) = self.spread.take() else { return };
         let mut runs: BTreeMap<(GovernorId, TaskIndex), Run<D>> = BTreeMap::new();
+        let mut raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>> = BTreeMap::new();
+        // Those that no governor has are told when one gets them.
+        for (task, priority) in std::mem::take(&mut self.to_raise) {
+            if let Some(governor) = spread.governor_of(task) {
+                raises.entry(governor).or_default().push((task, priority));
+            }
+        }
         if let (Some(id), false) = (first_alive(governors), spread.unread_constants.is_empty()) {
             self.open_on(id, actions);
             let pins = std::mem::take(&mut spread.unread_constants);
@@ -332,7 +407,7 @@ impl<D: Clone> Session<D> {
             actions.push(Action::Send { governor: id, message: Message::ToGovernor(ToGovernor::Run(run)) });
         }
         while let Some(task) = spread.ready.pop_front() {
-            let batch = self.batch_of(task).clone();
+            let Some(batch) = self.batch_of(task).cloned() else { continue };
             let Some(id) = choose(&spread, &batch, task, governors) else {
                 let cpus = batch.kind(task).cpus;
                 if governors.values().any(|governor| governor.alive && governor.cpus >= cpus) {
@@ -346,8 +421,11 @@ impl<D: Clone> Session<D> {
             self.open_on(id, actions);
             let mut next = Some(task);
             while let Some(task) = next {
-                let batch = self.batch_of(task).clone();
+                let Some(batch) = self.batch_of(task).cloned() else { break };
                 self.assign(&mut spread, &batch, task, id, &mut runs);
+                if let Some(priority) = self.raised.get(&task) {
+                    raises.entry(id).or_default().push((task, *priority));
+                }
                 if let Some(governor) = governors.get_mut(&id) {
                     governor.outstanding += 1;
                 }
@@ -356,6 +434,7 @@ impl<D: Clone> Session<D> {
             }
         }
         self.spread = Some(spread);
+        self.send_raises(raises, actions);
         for ((governor, _), run) in runs {
             actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::Run(run)) });
         }
@@ -369,7 +448,7 @@ impl<D: Clone> Session<D> {
         id: GovernorId,
         runs: &mut BTreeMap<(GovernorId, TaskIndex), Run<D>>,
     ) {
-        spread.assigned[task as usize] = id.0 as u16;
+        spread.tasks[task].assigned = id.0 as u16;
         let run = runs.entry((id, batch.first)).or_insert_with(|| empty_run(self.id, batch.clone()));
         if let TaskSet::Some(tasks) = &mut run.tasks {
             tasks.push(task);
@@ -385,7 +464,7 @@ impl<D: Clone> Session<D> {
                     run.pins.push(*object);
                 }
                 (None, Some(_)) => {
-                    let holders = sources(holders, self.objects[*object as usize].size);
+                    let holders = sources(holders, self.size_of(*object));
                     run.remote.push(RemoteInput { object: *object, holders });
                 }
                 (None, None) => {}
@@ -393,7 +472,7 @@ impl<D: Clone> Session<D> {
             holders.push(id);
         }
         for object in batch.outputs(task) {
-            if spread.consumers_left[object as usize] > 0 || self.objects[object as usize].kept {
+            if spread.consumers_left(object) > 0 || self.is_kept(object) {
                 run.pins.push(object);
                 spread.holders.insert(object, vec![id]);
             }
@@ -405,22 +484,19 @@ impl<D: Clone> Session<D> {
     fn only_follower(&self, spread: &Spread<D>, batch: &Batch, task: TaskIndex, id: GovernorId) -> Option<TaskIndex> {
         let mut follower = None;
         for object in batch.outputs(task) {
-            let mut edge = spread.first_edge[object as usize];
-            while edge != NONE {
-                let (consumer, next) = spread.edges[edge as usize];
+            for consumer in spread.edges.iter(spread.objects[object].first_edge) {
                 if follower.is_some_and(|other| other != consumer) {
                     return None;
                 }
                 follower = Some(consumer);
-                edge = next;
             }
         }
-        let follower = follower.filter(|task| spread.assigned[*task as usize] == u16::MAX)?;
-        let follower_batch = self.batch_of(follower);
+        let follower = follower.filter(|task| spread.assigned(*task) == UNASSIGNED)?;
+        let follower_batch = self.batch_of(follower)?;
         let fits = follower_batch.kind(follower).cpus <= batch.kind(task).cpus;
         let inputs_there = follower_batch.inputs(follower).iter().all(|object| {
-            let producer = self.objects[*object as usize].producer;
-            self.object_is_finished(*object) || spread.assigned[producer as usize] == id.0 as u16
+            let made_there = |producer| spread.assigned(producer) == id.0 as u16;
+            self.object_is_finished(*object) || self.producer_of(*object).is_some_and(made_there)
         });
         (fits && inputs_there).then_some(follower)
     }
@@ -452,18 +528,7 @@ fn empty_run<D>(session: SessionId, batch: Arc<Batch>) -> Run<D> {
 }
 
 fn empty_batch<D>(session: &Session<D>) -> Arc<Batch> {
-    Arc::new(Batch {
-        first: session.tasks.len() as u32,
-        count: 0,
-        kinds: session.kinds.clone(),
-        kind: crate::graph::Column::Same(0),
-        input_offsets: crate::graph::Offsets::Every(0),
-        inputs: Vec::new(),
-        first_output: crate::graph::Column::Same(NONE),
-        configs: Vec::new(),
-        config: crate::graph::Column::Same(NONE),
-        user: BTreeMap::new(),
-    })
+    Arc::new(Batch::empty(session.tasks.len()))
 }
 
 /// Among the governors with room: one with a free cpu, then the one that holds most of the task's inputs, then the least

@@ -1,6 +1,7 @@
 //! Requests of clients.
 
 use super::session::Session;
+use super::submit::check_name;
 use super::waits::{ClientFetch, Item};
 use super::{Action, Client, Command, FetchFor, PendingFetch, Reply, ReplyTo, Server, reply_error};
 use crate::client::RequestError;
@@ -71,6 +72,11 @@ impl<D: Clone> Server<D> {
                 reply(actions, to, Reply::Some { tasks, objects: Vec::new() });
                 self.place(actions);
             }
+            Command::Forget { session: id, tasks, constants, kinds } => {
+                let session = self.usable_session(to.client, id)?;
+                let objects = session.forget(tasks, constants, kinds, actions)?;
+                reply(actions, to, Reply::Forgotten { session: id, objects });
+            }
             Command::CancelWaiting { session, tasks } => {
                 self.usable_session(to.client, session)?.check_items(&tasks, &[])?;
                 self.cancel_waiting(to, session, tasks, actions);
@@ -89,6 +95,7 @@ impl<D: Clone> Server<D> {
     }
 
     fn new_session(&mut self, client_id: ClientId, name: String) -> Result<SessionId, RequestError> {
+        check_name("the name of the session", &name)?;
         let client: &mut Client = self
             .clients
             .get_mut(&client_id)
@@ -111,7 +118,7 @@ impl<D: Clone> Server<D> {
     fn usable_session(&mut self, client: ClientId, id: SessionId) -> Result<&mut Session<D>, RequestError> {
         let session = self.owned_session(client, id)?;
         match &session.failure {
-            Some(error) => Err(error.clone()),
+            Some(error) => Err((**error).clone()),
             None => Ok(session),
         }
     }
@@ -128,7 +135,7 @@ impl<D: Clone> Server<D> {
         let ClientFetch { to, object, direct } = fetch;
         if direct
             && let Some(session) = self.sessions.get(&id)
-            && session.objects[object as usize].size >= DIRECT_BYTES_MIN
+            && session.size_of(object) >= DIRECT_BYTES_MIN
         {
             let governors: Vec<GovernorId> = session.holders(object).take(HOLDERS_MAX).collect();
             if !governors.is_empty() {
@@ -160,7 +167,8 @@ impl<D: Clone> Server<D> {
         actions: &mut Vec<Action<D>>,
     ) -> bool {
         let Some(session) = self.sessions.get(&id) else { return false };
-        let pending = PendingFetch { to, session: id, object };
+        let info = matches!(to, FetchFor::Client(_)).then(|| session.object_info(object));
+        let pending = PendingFetch { to, session: id, object, info };
         if let Some(governor) = session.holders(object).next() {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
@@ -170,7 +178,7 @@ impl<D: Clone> Server<D> {
             return true;
         }
         let Some(content) = session.constant(object).cloned() else { return false };
-        self.fetched(&pending, Ok(content), actions);
+        self.fetched(pending, Ok(content), actions);
         true
     }
 }

@@ -6,6 +6,7 @@ use crate::client::ObjectInfo;
 use crate::id::{NONE, ObjectIndex, SessionId, TaskIndex};
 use crate::peer::Finished;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Results fetched from governors or written at the same time.
 const AT_ONCE_MAX: usize = 8;
@@ -127,7 +128,7 @@ impl<D: Clone> Server<D> {
             return false;
         }
         session.closing = true;
-        let error = session.closed_error();
+        let error = Arc::new(session.closed_error());
         session.answer_waits_with(&error, actions);
         self.results.add(id, session.results());
         let open: Vec<TaskIndex> = session.open_tasks();
@@ -171,8 +172,8 @@ impl<D: Clone> Server<D> {
             return self.give_result_up(id, actions);
         };
         self.results.no_longer_missing(id);
-        let task = session.objects[object as usize].producer;
-        let batch = session.batch_of(task);
+        let task = session.producer_of(object).unwrap_or(NONE);
+        let Some(batch) = session.batch_of(task) else { return self.result_stored(actions) };
         let kind = batch.kind(task);
         let output = kind.outputs.get((object - batch.outputs(task).start) as usize);
         actions.push(Action::StoreResult(Box::new(StoredResult {
@@ -197,16 +198,16 @@ impl<D: Clone> Server<D> {
 
 impl<D: Clone> Session<D> {
     fn results(&self) -> impl Iterator<Item = ObjectIndex> {
-        (0..self.objects.len() as u32).filter(|object| self.is_result(*object))
+        self.objects.iter().map(|(object, _)| object).filter(|object| self.is_result(*object))
     }
 
     fn open_tasks(&self) -> Vec<TaskIndex> {
-        (0..self.tasks.len() as u32).filter(|task| !self.tasks[*task as usize].state.is_over()).collect()
+        self.tasks.iter().filter(|(_, record)| !record.state.is_over()).map(|(task, _)| task).collect()
     }
 
     /// Whether an object is the finished, kept output of a task.
     fn is_result(&self, object: ObjectIndex) -> bool {
-        let record = self.objects.get(object as usize);
+        let record = self.known_object(object);
         record.is_some_and(|record| record.kept && record.producer != NONE) && self.object_is_finished(object)
     }
 }

@@ -2,10 +2,11 @@
 
 use super::balance::Asked;
 use super::placement::Spread;
+use super::table::Table;
 use super::waits::Waits;
 use super::{Action, Governor, session_error};
 use crate::client::{ErrorKind, RequestError};
-use crate::graph::{Batch, Kind};
+use crate::graph::{Batch, Batches, Kind};
 use crate::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
 use crate::peer::{Failure, Finished, Message, ObjectDetails, TaskDetails, TaskTimes, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +20,13 @@ pub(super) enum TaskState {
     Running,
     Finished,
     Cancelled,
+    /// It is over, and its client does not mention it any more.
+    Forgotten,
 }
 
 impl TaskState {
     pub(super) fn is_over(self) -> bool {
-        matches!(self, TaskState::Finished | TaskState::Cancelled)
+        matches!(self, TaskState::Finished | TaskState::Cancelled | TaskState::Forgotten)
     }
 }
 
@@ -44,6 +47,19 @@ pub(super) struct ObjectRecord {
     /// The task that makes it; `NONE` for constants.
     pub producer: TaskIndex,
     pub kept: bool,
+    /// Its client does not mention it any more; tasks that are not over may still read it.
+    pub forgotten: bool,
+}
+
+/// What the server notes of a batch.
+#[derive(Debug)]
+pub(super) struct BatchNote {
+    /// Tasks that are not over.
+    pub open: u32,
+    /// Tasks that are not forgotten.
+    pub known: u32,
+    /// Objects of its submit, which are constants and outputs.
+    pub objects: Range<ObjectIndex>,
 }
 
 /// A batch that has been taken but not been handed to governors.
@@ -58,11 +74,20 @@ pub(super) struct Session<D> {
     pub name: String,
     pub client: ClientId,
     pub python: Option<String>,
-    pub failure: Option<RequestError>,
-    pub(super) kinds: Arc<Vec<Arc<Kind>>>,
-    pub(super) batches: Vec<Arc<Batch>>,
-    pub(super) tasks: Vec<TaskRecord>,
-    pub(super) objects: Vec<ObjectRecord>,
+    pub failure: Option<Arc<RequestError>>,
+    /// Kinds by number; `None`: forgotten.
+    pub(super) kinds: Table<Option<Arc<Kind>>>,
+    pub(super) batches: Batches<BatchNote>,
+    pub(super) tasks: Table<TaskRecord>,
+    pub(super) objects: Table<ObjectRecord>,
+    /// Some kind had a priority other than 0.
+    pub(super) has_priorities: bool,
+    /// Priorities of tasks that are not over and were raised for those that need what they make.
+    pub(super) raised: BTreeMap<TaskIndex, i32>,
+    /// Those of them that governors have not been told.
+    pub(super) to_raise: Vec<(TaskIndex, i32)>,
+    /// Inputs of all tasks there have been.
+    pub(super) inputs: u64,
     /// Content types of constants that have one.
     pub(super) constant_types: BTreeMap<ObjectIndex, String>,
     pub(super) task_details: BTreeMap<TaskIndex, TaskDetails>,
@@ -76,6 +101,9 @@ pub(super) struct Session<D> {
     pub(super) unplaced: Vec<Unplaced<D>>,
     /// Set from the first submit on that did not find exactly one governor.
     pub(super) spread: Option<Box<Spread<D>>>,
+    /// Batches that were forgotten while a governor was asked to give tasks back: its answer may name some of theirs, which
+    /// were cancelled.
+    pub(super) lingering: Vec<Arc<Batch>>,
     /// Governors that were asked to give tasks back.
     pub(super) asked: BTreeMap<GovernorId, Asked>,
     /// Governors that know this session, and how many of its tasks they have.
@@ -90,10 +118,14 @@ impl<D: Clone> Session<D> {
             client,
             python,
             failure: None,
-            kinds: Arc::new(Vec::new()),
-            batches: Vec::new(),
-            tasks: Vec::new(),
-            objects: Vec::new(),
+            kinds: Table::default(),
+            batches: Batches::default(),
+            tasks: Table::default(),
+            objects: Table::default(),
+            has_priorities: false,
+            raised: BTreeMap::new(),
+            to_raise: Vec::new(),
+            inputs: 0,
             constant_types: BTreeMap::new(),
             task_details: BTreeMap::new(),
             object_details: BTreeMap::new(),
@@ -103,6 +135,7 @@ impl<D: Clone> Session<D> {
             waits: Waits::default(),
             unplaced: Vec::new(),
             spread: None,
+            lingering: Vec::new(),
             asked: BTreeMap::new(),
             governors: BTreeMap::new(),
         }
@@ -129,44 +162,75 @@ impl<D: Clone> Session<D> {
 
     /// Frees what a failed session does not need any more.
     pub(super) fn forget_graph(&mut self) {
-        self.batches = Vec::new();
+        self.kinds = Table::default();
+        self.batches = Batches::default();
         self.unplaced = Vec::new();
+        self.raised = BTreeMap::new();
+        self.to_raise = Vec::new();
+        self.lingering = Vec::new();
         self.spread = None;
         self.task_details.clear();
         self.object_details.clear();
         self.constant_types.clear();
-        self.tasks = Vec::new();
-        self.objects = Vec::new();
+        self.tasks = Table::default();
+        self.objects = Table::default();
     }
 
-    /// The batch of a task that exists.
-    pub(super) fn batch_of(&self, task: TaskIndex) -> &Arc<Batch> {
-        let position = self.batches.partition_point(|batch| batch.first <= task);
-        &self.batches[position - 1]
+    /// The kind with this number, unless it is forgotten.
+    pub(super) fn kind(&self, number: u32) -> Option<&Arc<Kind>> {
+        self.kinds.get(number)?.as_ref()
+    }
+
+    /// The batch of a task, unless all of its tasks are forgotten.
+    pub(super) fn batch_of(&self, task: TaskIndex) -> Option<&Arc<Batch>> {
+        self.batches.find(task).map(|(batch, _)| batch)
     }
 
     pub(super) fn outputs(&self, task: TaskIndex) -> Range<ObjectIndex> {
-        self.batch_of(task).outputs(task)
+        self.batch_of(task).map_or(0..0, |batch| batch.outputs(task))
     }
 
+    /// The state of a task; `None` when there has never been one with this number.
+    pub(super) fn state_of(&self, task: TaskIndex) -> Option<TaskState> {
+        let state = self.tasks.get(task).map_or(TaskState::Forgotten, |record| record.state);
+        (task < self.tasks.len()).then_some(state)
+    }
+
+    /// Whether a task is over and was not cancelled; who asks about a forgotten one asked before it was.
     pub(super) fn task_is_finished(&self, task: TaskIndex) -> bool {
-        self.tasks.get(task as usize).is_some_and(|record| record.state == TaskState::Finished)
+        matches!(self.state_of(task), Some(TaskState::Finished | TaskState::Forgotten))
     }
 
     pub(super) fn task_is_cancelled(&self, task: TaskIndex) -> bool {
-        self.tasks.get(task as usize).is_some_and(|record| record.state == TaskState::Cancelled)
+        self.state_of(task) == Some(TaskState::Cancelled)
+    }
+
+    /// What is remembered of an object that is not forgotten.
+    pub(super) fn known_object(&self, object: ObjectIndex) -> Option<&ObjectRecord> {
+        self.objects.get(object).filter(|record| !record.forgotten)
+    }
+
+    pub(super) fn is_kept(&self, object: ObjectIndex) -> bool {
+        self.known_object(object).is_some_and(|record| record.kept)
+    }
+
+    /// The task that makes an object which is not forgotten.
+    pub(super) fn producer_of(&self, object: ObjectIndex) -> Option<TaskIndex> {
+        self.known_object(object).map(|record| record.producer).filter(|producer| *producer != NONE)
+    }
+
+    /// Size of an object in bytes as far as it is known, at most `u32::MAX`.
+    pub(super) fn size_of(&self, object: ObjectIndex) -> u32 {
+        self.objects.get(object).map_or(0, |record| record.size)
     }
 
     pub(super) fn object_is_finished(&self, object: ObjectIndex) -> bool {
-        match self.objects.get(object as usize) {
-            Some(record) => record.producer == NONE || self.task_is_finished(record.producer),
-            None => false,
-        }
+        object < self.objects.len() && self.producer_of(object).is_none_or(|producer| self.task_is_finished(producer))
     }
 
     /// The governors that have the content of a finished, kept object, or are about to; the first one has it.
     pub(super) fn holders(&self, object: ObjectIndex) -> impl Iterator<Item = GovernorId> {
-        let is_kept = self.objects.get(object as usize).is_some_and(|record| record.kept);
+        let is_kept = self.is_kept(object);
         let (several, one) = match &self.spread {
             _ if !is_kept => (&[][..], None),
             Some(spread) => (spread.holders(object), None),
@@ -177,7 +241,7 @@ impl<D: Clone> Session<D> {
 
     /// The content of a kept constant that governors may not have yet.
     pub(super) fn constant(&self, object: ObjectIndex) -> Option<&D> {
-        self.objects.get(object as usize).filter(|record| record.kept)?;
+        self.known_object(object).filter(|record| record.kept)?;
         match &self.spread {
             Some(spread) => spread.constant(object),
             None => {
@@ -195,19 +259,23 @@ impl<D: Clone> Session<D> {
         actions: &mut Vec<Action<D>>,
     ) {
         for object in &finished.objects {
-            if let Some(record) = self.objects.get_mut(object.object as usize) {
+            if let Some(record) = self.objects.get_mut(object.object) {
                 record.size = object.size;
             }
         }
         for details in &finished.details {
-            self.task_details.insert(details.task, details.clone());
+            if self.state_of(details.task).is_some_and(|state| state != TaskState::Forgotten) {
+                self.task_details.insert(details.task, details.clone());
+            }
         }
         for details in &finished.object_details {
-            self.object_details.insert(details.object, details.clone());
+            if self.known_object(details.object).is_some() {
+                self.object_details.insert(details.object, details.clone());
+            }
         }
         let mut done = Vec::with_capacity(finished.tasks.len());
         for report in &finished.tasks {
-            let Some(record) = self.tasks.get_mut(report.task as usize) else { continue };
+            let Some(record) = self.tasks.get_mut(report.task) else { continue };
             if !record.state.is_over() {
                 *record = TaskRecord {
                     start: report.start,
@@ -224,6 +292,7 @@ impl<D: Clone> Session<D> {
         self.ask_again();
         self.spread_over(&done, actions);
         self.advance_waits(&done, actions);
+        self.drop_configs(&done, actions);
     }
 
     /// Takes `count` tasks that are over out of what is to be done.
@@ -236,7 +305,7 @@ impl<D: Clone> Session<D> {
     }
 
     pub(super) fn task_started(&mut self, governor: GovernorId, task: TaskIndex, start: f64) {
-        if let Some(record) = self.tasks.get_mut(task as usize)
+        if let Some(record) = self.tasks.get_mut(task)
             && !record.state.is_over()
         {
             *record = TaskRecord { start, duration: 0.0, governor: governor.0 as u16, state: TaskState::Running };
@@ -245,7 +314,7 @@ impl<D: Clone> Session<D> {
 
     /// Remembers why a task failed, and makes the error that everybody who asks about the session gets.
     pub(super) fn record_failure(&mut self, governor: GovernorId, task: TaskIndex, failure: Failure) -> RequestError {
-        if let Some(record) = self.tasks.get_mut(task as usize) {
+        if let Some(record) = self.tasks.get_mut(task) {
             if let Some(TaskTimes { start, duration }) = failure.times {
                 record.start = start;
                 record.duration = duration;
@@ -264,10 +333,8 @@ impl<D: Clone> Session<D> {
 
     /// How messages for people call a task.
     pub(super) fn describe_task(&self, task: TaskIndex) -> String {
-        if task as usize >= self.tasks.len() {
-            return "a task".to_owned();
-        }
-        let kind = self.batch_of(task).kind(task);
+        let Some(batch) = self.batch_of(task) else { return "a task".to_owned() };
+        let kind = batch.kind(task);
         if kind.name.is_empty() {
             format!("task {task} ({})", kind.task_type)
         } else {
@@ -277,11 +344,8 @@ impl<D: Clone> Session<D> {
 
     /// Checks that the client asks for a fetch that can succeed.
     pub(super) fn check_fetch(&self, object: ObjectIndex) -> Result<(), RequestError> {
-        let record = self
-            .objects
-            .get(object as usize)
-            .ok_or_else(|| RequestError::request(format!("object {object} does not exist in {}", self.id)))?;
-        if record.kept {
+        self.check_items(&[], &[object])?;
+        if self.is_kept(object) {
             return Ok(());
         }
         Err(RequestError::request(format!(
@@ -289,40 +353,56 @@ impl<D: Clone> Session<D> {
         )))
     }
 
+    /// Checks that tasks and objects exist and are not forgotten.
     pub(super) fn check_items(&self, tasks: &[u32], objects: &[u32]) -> Result<(), RequestError> {
-        if let Some(task) = tasks.iter().find(|task| **task as usize >= self.tasks.len()) {
-            return Err(RequestError::request(format!("task {task} does not exist in {}", self.id)));
+        let refuse = |what: &str, number: u32, count: u32| {
+            let why =
+                if number < count { "was forgotten: its client has asked for that in" } else { "does not exist in" };
+            Err(RequestError::request(format!("{what} {number} {why} {}", self.id)))
+        };
+        let is_known = |task: u32| self.state_of(task).is_some_and(|state| state != TaskState::Forgotten);
+        if let Some(task) = tasks.iter().find(|task| !is_known(**task)) {
+            return refuse("task", *task, self.tasks.len());
         }
-        if let Some(object) = objects.iter().find(|object| **object as usize >= self.objects.len()) {
-            return Err(RequestError::request(format!("object {object} does not exist in {}", self.id)));
+        if let Some(object) = objects.iter().find(|object| self.known_object(**object).is_none()) {
+            return refuse("object", *object, self.objects.len());
         }
         Ok(())
     }
 
     pub(super) fn unkeep(&mut self, objects: &[u32], actions: &mut Vec<Action<D>>) -> Result<(), RequestError> {
         self.check_items(&[], objects)?;
-        if let Some(object) = objects.iter().find(|object| !self.objects[**object as usize].kept) {
+        if let Some(object) = objects.iter().find(|object| !self.objects[**object].kept) {
             return Err(RequestError::request(format!("object {object} is not kept")));
         }
-        let distinct: BTreeSet<u32> = objects.iter().copied().collect();
-        for object in &distinct {
-            self.objects[*object as usize].kept = false;
+        self.stop_keeping(objects.iter().copied().collect(), actions);
+        Ok(())
+    }
+
+    /// Takes back the keep of objects that are kept.
+    pub(super) fn stop_keeping(&mut self, objects: BTreeSet<ObjectIndex>, actions: &mut Vec<Action<D>>) {
+        for object in &objects {
+            self.objects[*object].kept = false;
         }
         match &mut self.spread {
-            Some(spread) => spread.unpin(self.id, distinct, actions),
+            Some(spread) => spread.unpin(self.id, objects, actions),
             None => {
                 let still_unplaced: BTreeSet<u32> =
                     self.unplaced.iter().flat_map(|unplaced| unplaced.keep.iter().copied()).collect();
                 for unplaced in &mut self.unplaced {
-                    unplaced.keep.retain(|object| !distinct.contains(object));
+                    unplaced.keep.retain(|object| !objects.contains(object));
                 }
-                let objects: Vec<u32> = distinct.difference(&still_unplaced).copied().collect();
-                for governor in self.governors.keys() {
-                    let message = ToGovernor::Unpin { session: self.id, objects: objects.clone() };
-                    actions.push(Action::Send { governor: *governor, message: Message::ToGovernor(message) });
-                }
+                let objects: Vec<u32> = objects.difference(&still_unplaced).copied().collect();
+                self.tell_governors(|session| ToGovernor::Unpin { session, objects: objects.clone() }, actions);
             }
         }
-        Ok(())
+    }
+
+    /// Sends a message to each governor that knows this session.
+    pub(super) fn tell_governors(&self, message: impl Fn(SessionId) -> ToGovernor<D>, actions: &mut Vec<Action<D>>) {
+        for governor in self.governors.keys() {
+            let message = Message::ToGovernor(message(self.id));
+            actions.push(Action::Send { governor: *governor, message });
+        }
     }
 }

@@ -3,11 +3,16 @@
 use super::Server;
 use serde::{Deserialize, Serialize};
 
+/// Sessions that are listed at most.
+const SESSIONS_MAX: usize = 1000;
+
 /// The server's part of a status reply; the driver adds process facts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub governors: Vec<GovernorStatus>,
     pub clients: u64,
+    /// All sessions; `sessions` has the first of them.
+    pub sessions_open: u64,
     pub sessions: Vec<SessionStatus>,
 }
 
@@ -43,14 +48,19 @@ impl<D: Clone> Server<D> {
                 tasks_unfinished: governor.outstanding,
                 tasks_finished: governor.finished,
             });
-        let sessions = self.sessions.values().map(|session| SessionStatus {
+        let sessions = self.sessions.values().take(SESSIONS_MAX).map(|session| SessionStatus {
             id: session.id.0,
             name: session.name.clone(),
             client: session.client.0,
-            tasks: session.tasks.len() as u64,
-            finished: session.tasks.len() as u64 - session.unfinished.min(session.tasks.len() as u64),
+            tasks: u64::from(session.tasks.len()),
+            finished: u64::from(session.tasks.len()).saturating_sub(session.unfinished),
             state: if session.failure.is_some() { "failed" } else { "open" }.to_owned(),
         });
-        Status { governors: governors.collect(), clients: self.clients.len() as u64, sessions: sessions.collect() }
+        Status {
+            governors: governors.collect(),
+            clients: self.clients.len() as u64,
+            sessions_open: self.sessions.len() as u64,
+            sessions: sessions.collect(),
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Taking a submit: every rule is checked before anything changes.
 
-use super::session::{ObjectRecord, Session, TaskRecord, TaskState, Unplaced};
+use super::session::{BatchNote, ObjectRecord, Session, TaskRecord, TaskState, Unplaced};
 use crate::client::{RequestError, Submit};
-use crate::graph::{Batch, Column, ColumnError, DataType, Kind, Offsets, OutputSpec, decode_column};
+use crate::cut::{cut_owned, quoted};
+use crate::graph::{Batch, BatchKind, Column, ColumnError, DataType, Kind, Offsets, OutputSpec, decode_column};
 use crate::id::{NONE, ObjectIndex, TaskIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,11 @@ const UNPRODUCED: u32 = u32::MAX - 1;
 /// Tasks, and objects, of one submit: columns of one number could otherwise make a small frame ask for any amount of memory.
 const ITEMS_MAX: u64 = 1 << 26;
 
+/// Longest name of a session or a kind of tasks, bytes.
+const NAME_BYTES_MAX: usize = 1 << 10;
+/// Longest text that says what is wrong with a task's configuration, bytes.
+const WHY_BYTES_MAX: usize = 4 << 10;
+
 /// Says what is wrong with a built-in task, from its kind, its configuration and the number of its inputs.
 pub type CheckTask = fn(&Kind, &[u8], usize) -> Result<(), String>;
 
@@ -24,9 +30,9 @@ pub struct Submission<D> {
     pub count: u32,
     pub kind: Column,
     pub input_count: Column,
-    pub inputs: Vec<ObjectIndex>,
+    pub inputs: Arc<[ObjectIndex]>,
     pub first_output: Column,
-    pub configs: Vec<serde_bytes::ByteBuf>,
+    pub configs: Arc<[serde_bytes::ByteBuf]>,
     pub config: Column,
     pub user: BTreeMap<TaskIndex, String>,
     pub constants: Vec<NewConstant<D>>,
@@ -76,7 +82,7 @@ impl<D> Submission<D> {
             input_count: column("input_count", &wire.input_count)?,
             inputs: decode_column(&wire.inputs).map_err(|e| bad_column("inputs", &e))?,
             first_output: column("first_output", &wire.first_output)?,
-            configs: wire.configs,
+            configs: wire.configs.into(),
             config: column("config", &wire.config)?,
             user: wire.user,
             constants,
@@ -130,37 +136,48 @@ impl<D: Clone> Session<D> {
     /// looks into the configuration of built-in tasks.
     pub(super) fn submit(
         &mut self,
-        submission: Submission<D>,
+        mut submission: Submission<D>,
         cpus_max: Option<u32>,
         check: CheckTask,
     ) -> Result<(), RequestError> {
         if u64::from(submission.count) > ITEMS_MAX {
             return refuse(format!("{} tasks are more than the {ITEMS_MAX} of one submit", submission.count));
         }
-        let first_task = self.tasks.len() as u64;
-        if first_task + u64::from(submission.count) >= u64::from(UNPRODUCED) {
+        let first_task = self.tasks.len();
+        if u64::from(first_task) + u64::from(submission.count) >= u64::from(UNPRODUCED) {
             return refuse("a session holds less than 2^32 tasks".to_owned());
         }
-        let kinds = self.check_kinds(&submission, cpus_max)?;
-        let batch = build_batch(first_task as u32, &submission, kinds)?;
+        // Governors number what waits for objects as inputs are numbered.
+        if self.inputs + submission.inputs.len() as u64 >= u64::from(UNPRODUCED) {
+            return refuse("the tasks of a session have less than 2^32 inputs".to_owned());
+        }
+        check_kinds(&submission.kinds, cpus_max)?;
+        if u64::from(self.kinds.len()) + submission.kinds.len() as u64 >= u64::from(UNPRODUCED) {
+            return refuse("a session holds less than 2^32 kinds".to_owned());
+        }
+        let new_kinds: Vec<Arc<Kind>> = std::mem::take(&mut submission.kinds).into_iter().map(Arc::new).collect();
+        let batch = self.build_batch(&submission, &new_kinds)?;
         let producers = self.check_graph(&batch, &submission)?;
         check_built_in_tasks(&batch, &submission.configs, check)?;
 
-        self.objects.extend(producers.iter().map(|producer| ObjectRecord {
+        let first_object = self.objects.len();
+        self.objects.extend(producers.into_iter().map(|producer| ObjectRecord {
             size: 0,
-            producer: *producer,
+            producer,
             kept: false,
+            forgotten: false,
         }));
         for object in &submission.keep {
-            self.objects[*object as usize].kept = true;
+            self.objects[*object].kept = true;
         }
         let fresh = TaskRecord { start: 0.0, duration: 0.0, governor: u16::MAX, state: TaskState::Waiting };
-        self.tasks.resize(self.tasks.len() + submission.count as usize, fresh);
+        self.tasks.grow(first_task + submission.count, fresh);
         self.unfinished += u64::from(submission.count);
-        self.kinds = batch.kinds.clone();
+        self.inputs += submission.inputs.len() as u64;
+        self.kinds.extend(new_kinds.into_iter().map(Some));
         let mut constants = Vec::with_capacity(submission.constants.len());
         for constant in submission.constants {
-            self.objects[constant.object as usize].size = u32::try_from(constant.size).unwrap_or(u32::MAX);
+            self.objects[constant.object].size = u32::try_from(constant.size).unwrap_or(u32::MAX);
             if constant.size >= u64::from(u32::MAX) {
                 self.object_details.entry(constant.object).or_default().size = constant.size;
             }
@@ -169,9 +186,11 @@ impl<D: Clone> Session<D> {
             }
             constants.push((constant.object, constant.data));
         }
-        let batch = Arc::new(Batch { configs: submission.configs, user: submission.user, ..batch });
+        let batch = Arc::new(Batch { configs: submission.configs, user: Arc::new(submission.user), ..batch });
         if batch.count > 0 {
-            self.batches.push(batch.clone());
+            let objects = first_object..self.objects.len();
+            self.batches.insert(&batch, BatchNote { open: batch.count, known: batch.count, objects });
+            self.inherit_priorities(&batch);
         }
         if self.spread.is_some() {
             self.spread_submit(&batch, constants);
@@ -181,38 +200,9 @@ impl<D: Clone> Session<D> {
         Ok(())
     }
 
-    fn check_kinds(
-        &self,
-        submission: &Submission<D>,
-        cpus_max: Option<u32>,
-    ) -> Result<Arc<Vec<Arc<Kind>>>, RequestError> {
-        for kind in &submission.kinds {
-            if !kind.task_type.contains('/') {
-                return refuse(format!("task type {:?} is not of the form EXECUTOR/METHOD", kind.task_type));
-            }
-            if kind.cpus == 0 {
-                return refuse(format!("{} asks for 0 cpus; a task takes at least 1", kind.display_name()));
-            }
-            if let Some(cpus_max) = cpus_max.filter(|cpus_max| kind.cpus > *cpus_max) {
-                return refuse(format!(
-                    "{} asks for {} cpus, but the largest governor has {cpus_max}",
-                    kind.display_name(),
-                    kind.cpus
-                ));
-            }
-        }
-        if submission.kinds.is_empty() {
-            return Ok(self.kinds.clone());
-        }
-        let mut kinds = Vec::with_capacity(self.kinds.len() + submission.kinds.len());
-        kinds.extend(self.kinds.iter().cloned());
-        kinds.extend(submission.kinds.iter().cloned().map(Arc::new));
-        Ok(Arc::new(kinds))
-    }
-
     /// Checks inputs, outputs and constants; returns the producer of each new object.
     fn check_graph(&self, batch: &Batch, submission: &Submission<D>) -> Result<Vec<TaskIndex>, RequestError> {
-        let base = self.objects.len() as u64;
+        let base = u64::from(self.objects.len());
         let outputs: u64 = batch.tasks().map(|task| batch.outputs(task).len() as u64).sum();
         let count = outputs + submission.constants.len() as u64;
         if count > ITEMS_MAX {
@@ -260,11 +250,13 @@ impl<D: Clone> Session<D> {
                             ));
                         }
                     }
-                } else if let producer = self.objects[*object as usize].producer
+                } else if self.known_object(*object).is_none() {
+                    return refuse(format!("task {task} reads object {object}, which was forgotten"));
+                } else if let Some(producer) = self.producer_of(*object)
                     && self.task_is_cancelled(producer)
                 {
                     return refuse(format!("task {task} reads object {object}, but task {producer} was cancelled"));
-                } else if !self.objects[*object as usize].kept {
+                } else if !self.is_kept(*object) {
                     return refuse(format!(
                         "task {task} reads object {object} of an earlier submit, which is not kept; call keep() on it \
                          before the submit that makes it"
@@ -281,6 +273,138 @@ impl<D: Clone> Session<D> {
         }
         Ok(producers)
     }
+
+    /// The batch without its configurations, which stay in the submission until it is accepted.
+    fn build_batch(&self, submission: &Submission<D>, new_kinds: &[Arc<Kind>]) -> Result<Batch, RequestError> {
+        let rows = submission.count as usize;
+        let (kinds, kind) = self.batch_kinds(submission, new_kinds)?;
+        let config = match &submission.config {
+            Column::Same(value) => (rows > 0).then_some(*value).filter(|i| *i != NONE),
+            Column::Each(values) => values.iter().copied().filter(|i| *i != NONE).max(),
+        };
+        if let Some(config) = config.filter(|config| *config as usize >= submission.configs.len()) {
+            return refuse(format!("configuration {config} does not exist; there are {}", submission.configs.len()));
+        }
+        let Some(input_offsets) = Offsets::from_counts(&submission.input_count, rows) else {
+            return refuse("more than 2^32 inputs".to_owned());
+        };
+        let inputs_expected = if rows == 0 { 0 } else { input_offsets.range(rows - 1).end };
+        if inputs_expected != submission.inputs.len() {
+            return refuse(format!(
+                "input counts add up to {inputs_expected}, but {} are given",
+                submission.inputs.len()
+            ));
+        }
+        let batch = Batch {
+            first: self.tasks.len(),
+            count: submission.count,
+            kinds,
+            kind,
+            input_offsets,
+            inputs: submission.inputs.clone(),
+            first_output: submission.first_output.clone(),
+            configs: Arc::default(),
+            config: submission.config.clone(),
+            user: Arc::default(),
+        };
+        for task in batch.tasks() {
+            let outputs = batch.kind(task).outputs.len() as u64;
+            let first = submission.first_output.get((task - batch.first) as usize);
+            if (first == NONE) != (outputs == 0)
+                || (first != NONE && u64::from(first) + outputs > u64::from(UNPRODUCED))
+            {
+                let kind = batch.kind(task);
+                return refuse(format!(
+                    "task {task} is of a kind ({}) with {outputs} outputs, which does not fit its first output",
+                    kind.display_name()
+                ));
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The kinds that the tasks of a submit are of, and which of them each is of.
+    fn batch_kinds(
+        &self,
+        submission: &Submission<D>,
+        new_kinds: &[Arc<Kind>],
+    ) -> Result<(Arc<[BatchKind]>, Column), RequestError> {
+        let numbers = match &submission.kind {
+            _ if submission.count == 0 => Vec::new(),
+            Column::Same(number) => vec![*number],
+            Column::Each(numbers) => distinct(numbers),
+        };
+        let find = |number: &u32| {
+            let is_new = number.checked_sub(self.kinds.len());
+            let kind = match is_new {
+                Some(place) => new_kinds.get(place as usize),
+                None => self.kind(*number),
+            };
+            let Some(kind) = kind.cloned() else {
+                let count = self.kinds.len() as usize + new_kinds.len();
+                let why = if is_new.is_some() { "does not exist" } else { "was forgotten" };
+                return refuse(format!("kind {number} {why}; the session has {count}"));
+            };
+            Ok(BatchKind { number: *number, kind })
+        };
+        let kinds: Arc<[BatchKind]> = numbers.iter().map(find).collect::<Result<_, _>>()?;
+        let places = match &submission.kind {
+            Column::Same(_) => Column::Same(0),
+            Column::Each(_) if numbers.iter().copied().eq(0..numbers.len() as u32) => submission.kind.clone(),
+            Column::Each(column) => {
+                let place = |number: &u32| numbers.binary_search(number).unwrap_or_default() as u32;
+                Column::Each(column.iter().map(place).collect())
+            }
+        };
+        Ok((kinds, places))
+    }
+}
+
+fn check_kinds(kinds: &[Kind], cpus_max: Option<u32>) -> Result<(), RequestError> {
+    for kind in kinds {
+        if !kind.task_type.contains('/') {
+            let task_type = quoted(&kind.task_type);
+            return refuse(format!("task type {task_type} is not of the form EXECUTOR/METHOD"));
+        }
+        for (what, text) in [("name", &kind.name), ("type", &kind.task_type), ("process", &kind.process)] {
+            check_name(&format!("the {what} of a kind of tasks"), text)?;
+        }
+        if kind.cpus == 0 {
+            return refuse(format!("{} asks for 0 cpus; a task takes at least 1", quoted(kind.display_name())));
+        }
+        if let Some(cpus_max) = cpus_max.filter(|cpus_max| kind.cpus > *cpus_max) {
+            return refuse(format!(
+                "{} asks for {} cpus, but the largest governor has {cpus_max}",
+                quoted(kind.display_name()),
+                kind.cpus
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses names that are too long for tables and messages.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), RequestError> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("{what} has {} bytes, but {NAME_BYTES_MAX} at most: {}", name.len(), quoted(name));
+    Err(RequestError::request(message))
+}
+
+/// The numbers of a column, each once, in ascending order.
+fn distinct(column: &[u32]) -> Vec<u32> {
+    let (Some(least), Some(most)) = (column.iter().min(), column.iter().max()) else { return Vec::new() };
+    let span = (most - least) as usize + 1;
+    if span > column.len() + 1024 {
+        let mut numbers = column.to_vec();
+        numbers.sort_unstable();
+        numbers.dedup();
+        return numbers;
+    }
+    let mut seen = vec![false; span];
+    column.iter().for_each(|number| seen[(number - least) as usize] = true);
+    (*least..=*most).zip(seen).filter(|(_, seen)| *seen).map(|(number, _)| number).collect()
 }
 
 /// Checks tasks that governors run themselves; of equal ones in a row only the first.
@@ -298,63 +422,14 @@ fn check_built_in_tasks(batch: &Batch, configs: &[serde_bytes::ByteBuf], check: 
         }
         let config = batch.config.get((task - batch.first) as usize);
         let inputs = batch.inputs(task).len();
-        let checked = &mut good[batch.kind_index(task) as usize];
+        let checked = &mut good[batch.kind_place(task)];
         if *checked != Some((config, inputs)) {
             let bytes = if config == NONE { &kind.config } else { configs[config as usize].as_slice() };
             check(kind, bytes, inputs)
+                .map_err(|why| cut_owned(why, WHY_BYTES_MAX))
                 .map_err(|why| RequestError { task: Some(task), ..RequestError::request(why) })?;
             *checked = Some((config, inputs));
         }
     }
     Ok(())
-}
-
-/// The batch without its configurations, which stay in the submission until it is accepted.
-fn build_batch<D>(
-    first: TaskIndex,
-    submission: &Submission<D>,
-    kinds: Arc<Vec<Arc<Kind>>>,
-) -> Result<Batch, RequestError> {
-    let rows = submission.count as usize;
-    let each = |column: &Column, ok: &dyn Fn(u32) -> bool| match column {
-        Column::Same(value) => (rows == 0 || ok(*value)).then_some(()).ok_or(*value),
-        Column::Each(values) => values.iter().copied().find(|value| !ok(*value)).map_or(Ok(()), Err),
-    };
-    if let Err(kind) = each(&submission.kind, &|kind| (kind as usize) < kinds.len()) {
-        return refuse(format!("kind {kind} does not exist; the session has {}", kinds.len()));
-    }
-    if let Err(config) = each(&submission.config, &|i| i == NONE || (i as usize) < submission.configs.len()) {
-        return refuse(format!("configuration {config} does not exist; there are {}", submission.configs.len()));
-    }
-    let Some(input_offsets) = Offsets::from_counts(&submission.input_count, rows) else {
-        return refuse("more than 2^32 inputs".to_owned());
-    };
-    let inputs_expected = if rows == 0 { 0 } else { input_offsets.range(rows - 1).end };
-    if inputs_expected != submission.inputs.len() {
-        return refuse(format!("input counts add up to {inputs_expected}, but {} are given", submission.inputs.len()));
-    }
-    let batch = Batch {
-        first,
-        count: submission.count,
-        kinds,
-        kind: submission.kind.clone(),
-        input_offsets,
-        inputs: submission.inputs.clone(),
-        first_output: submission.first_output.clone(),
-        configs: Vec::new(),
-        config: submission.config.clone(),
-        user: BTreeMap::new(),
-    };
-    for task in batch.tasks() {
-        let outputs = batch.kind(task).outputs.len() as u64;
-        let first = submission.first_output.get((task - first) as usize);
-        if (first == NONE) != (outputs == 0) || (first != NONE && u64::from(first) + outputs > u64::from(UNPRODUCED)) {
-            let kind = batch.kind(task);
-            return refuse(format!(
-                "task {task} is of a kind ({}) with {outputs} outputs, which does not fit its first output",
-                kind.display_name()
-            ));
-        }
-    }
-    Ok(batch)
 }

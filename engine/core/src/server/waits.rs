@@ -6,6 +6,7 @@ use super::session::{Session, TaskState};
 use super::{Action, Reply, ReplyTo, reply_error};
 use crate::client::{ErrorKind, RequestError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Said of tasks that no governor begins any more.
 const OUT_OF_TIME: &str = "could not be finished before the end of this server's time, and did not run";
@@ -73,7 +74,7 @@ impl<D: Clone> Session<D> {
     fn cancelled_by(&self, item: Item) -> Option<u32> {
         let task = match item {
             Item::Task(task) => task,
-            Item::Object(object) => self.objects.get(object as usize)?.producer,
+            Item::Object(object) => self.producer_of(object)?,
         };
         self.task_is_cancelled(task).then_some(task)
     }
@@ -96,7 +97,7 @@ impl<D: Clone> Session<D> {
         if !self.out_of_time {
             return Ok(());
         }
-        let count = self.tasks.iter().filter(|record| record.state == TaskState::Cancelled).count();
+        let count = self.tasks.iter().filter(|(_, record)| record.state == TaskState::Cancelled).count();
         Err(RequestError {
             kind: ErrorKind::Cancelled,
             session: Some(self.id.0),
@@ -204,8 +205,10 @@ impl<D: Clone> Session<D> {
             }
         }
         if self.unfinished == 0 {
-            for to in std::mem::take(&mut self.waits.all) {
-                actions.push(done_or_error(to, self.all_over()));
+            let all = std::mem::take(&mut self.waits.all);
+            if !all.is_empty() {
+                let over = self.all_over();
+                actions.extend(all.into_iter().map(|to| done_or_error(to, over.clone())));
             }
         }
     }
@@ -223,7 +226,7 @@ impl<D: Clone> Session<D> {
     }
 
     /// Ends every wait with an error.
-    pub(super) fn answer_waits_with(&mut self, error: &RequestError, actions: &mut Vec<Action<D>>) {
+    pub(super) fn answer_waits_with(&mut self, error: &Arc<RequestError>, actions: &mut Vec<Action<D>>) {
         let waits = std::mem::take(&mut self.waits);
         let waiting = waits.waits.into_values().map(|wait| match wait {
             Wait::Every { to, .. } | Wait::Any { to, .. } | Wait::Fetch(ClientFetch { to, .. }) => to,

@@ -6,7 +6,9 @@ use crate::{Harness, cases, submission};
 use proptest::prelude::*;
 use rain_core::governor::{Action, Asker, Event, Governor, To};
 use rain_core::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
-use rain_core::peer::{BetweenGovernors, Finished, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet};
+use rain_core::peer::{
+    BetweenGovernors, Finished, Forget, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet,
+};
 use rain_core::server::{Command, Event as ServerEvent, Reply};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -22,6 +24,8 @@ struct Node {
     /// Tasks that wait or are ready, with what they read and make.
     tasks: BTreeMap<TaskIndex, (Vec<ObjectIndex>, Vec<ObjectIndex>)>,
     cancelled: BTreeSet<TaskIndex>,
+    /// Tasks and objects.
+    forgotten: (BTreeSet<TaskIndex>, BTreeSet<ObjectIndex>),
     /// How often each object was sent to other governors.
     sent: BTreeMap<ObjectIndex, usize>,
 }
@@ -59,11 +63,38 @@ impl Node {
             TaskSet::Some(tasks) => tasks.clone(),
         };
         for task in tasks {
+            assert!(!self.forgotten.0.contains(&task), "forgotten task {task} is to run");
             let (inputs, outputs) = (run.batch.inputs(task).to_vec(), run.batch.outputs(task).collect::<Vec<_>>());
             outputs.iter().chain(&inputs).for_each(|object| self.claim(*object));
             assert!(self.tasks.insert(task, (inputs, outputs)).is_none(), "task {task} is sent twice");
         }
         run.constants.iter().for_each(|(object, _)| self.supply(*object));
+    }
+
+    /// As the runtime does: a task that waits lets go of what it claims, one that is ready does so when its turn comes.
+    fn cancel(&mut self, tasks: Vec<TaskIndex>) {
+        let ready = self.ready();
+        for task in tasks {
+            if !ready.contains(&task)
+                && let Some((inputs, outputs)) = self.tasks.remove(&task)
+            {
+                inputs.iter().chain(&outputs).for_each(|object| self.release(*object));
+            }
+            self.cancelled.insert(task);
+        }
+    }
+
+    /// What is forgotten must not be named again, and all of it be given up at some time.
+    fn forget(&mut self, forget: &Forget) {
+        for task in &forget.tasks {
+            let is_over = !self.tasks.contains_key(task) || self.cancelled.contains(task);
+            assert!(is_over, "task {task} is forgotten before its time");
+        }
+        assert!(forget.tasks.iter().all(|task| self.forgotten.0.insert(*task)), "{forget:?} names a task twice");
+        assert!(
+            forget.objects.iter().all(|object| self.forgotten.1.insert(*object)),
+            "{forget:?} names an object twice"
+        );
     }
 
     fn ready(&self) -> Vec<TaskIndex> {
@@ -90,6 +121,8 @@ pub struct World {
     made: BTreeMap<ObjectIndex, u32>,
     /// Tasks that were given back.
     given_back: usize,
+    forgotten_tasks: BTreeSet<TaskIndex>,
+    forgotten_objects: BTreeSet<ObjectIndex>,
     /// Inputs that governors said they could not get.
     lost: Vec<String>,
     /// Whether governors that have not made an object may fail to pass it on.
@@ -102,7 +135,55 @@ impl World {
         let session = h.new_session();
         let nodes = cpus.iter().map(|_| Node::default()).collect();
         let (queues, ran, made) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { h, session, nodes, queues, ran, made, given_back: 0, lost: Vec::new(), unreliable: false }
+        Self {
+            h,
+            session,
+            nodes,
+            queues,
+            ran,
+            made,
+            given_back: 0,
+            forgotten_tasks: BTreeSet::new(),
+            forgotten_objects: BTreeSet::new(),
+            lost: Vec::new(),
+            unreliable: false,
+        }
+    }
+
+    /// Forgets constants and those of these tasks that are not forgotten.
+    fn forget(&mut self, constants: Vec<ObjectIndex>, tasks: Vec<TaskIndex>) {
+        let constants = constants.into_iter().filter(|object| !self.forgotten_objects.contains(object)).collect();
+        let tasks: Vec<TaskIndex> = tasks.into_iter().filter(|task| !self.forgotten_tasks.contains(task)).collect();
+        let command = Command::Forget { session: self.session, tasks: tasks.clone(), constants, kinds: Vec::new() };
+        let request = self.h.request(command);
+        match self.h.take_reply(request) {
+            Some(Reply::Forgotten { objects, .. }) => self.forgotten_objects.extend(objects),
+            other => panic!("{other:?}"),
+        }
+        self.forgotten_tasks.extend(tasks);
+        self.take_server_messages();
+    }
+
+    /// Asks for some tasks to be forgotten; all of them, as far as the server knows them to be over, are.
+    fn forget_some(&mut self, draws: &mut impl Iterator<Item = usize>, count: u32) {
+        let session = self.session;
+        for task in (0..count).filter(|_| draws.next().is_some_and(|draw| draw.is_multiple_of(3))) {
+            let info = self.h.request(Command::Info { session, tasks: vec![task], objects: vec![] });
+            let is_over = match self.h.take_reply(info) {
+                Some(Reply::Infos { tasks, .. }) => ["finished", "cancelled"].contains(&tasks[0].state.as_str()),
+                Some(Reply::Error(error)) => {
+                    assert!(error.message.contains("was forgotten") && self.forgotten_tasks.contains(&task));
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            };
+            if is_over {
+                self.forget(Vec::new(), vec![task]);
+            } else {
+                let forget = Command::Forget { session, tasks: vec![task], constants: vec![], kinds: vec![] };
+                assert!(self.h.refused(forget).contains("neither finished nor cancelled"));
+            }
+        }
     }
 
     fn send(&mut self, from: End, to: End, message: Message<u64>) {
@@ -159,10 +240,12 @@ impl World {
                 node.supply(object);
             }
             Action::Release { objects, .. } => objects.iter().for_each(|object| node.release(*object)),
-            Action::CancelTasks { tasks, .. } => node.cancelled.extend(tasks),
+            Action::CancelTasks { tasks, .. } => node.cancel(tasks),
+            Action::Forget(forget) => node.forget(&forget),
+            Action::DropConfigs { .. } => {}
             Action::CancelWaiting { session, ticket, mut tasks } => {
                 tasks.retain(|task| self.ran.get(task) != Some(&number));
-                node.cancelled.extend(&tasks);
+                node.cancel(tasks.clone());
                 self.handle(number, Event::CancelledWaiting { session, ticket, tasks }, draw);
             }
             Action::SendObject { session, object, to: Asker::Governor(to) } => {
@@ -221,7 +304,7 @@ impl World {
         let node = &mut self.nodes[number as usize];
         let Some((inputs, outputs)) = node.tasks.remove(&task) else { return };
         if node.cancelled.contains(&task) {
-            inputs.iter().for_each(|object| node.release(*object));
+            inputs.iter().chain(&outputs).for_each(|object| node.release(*object));
             return;
         }
         assert_eq!(self.ran.insert(task, number), None, "task {task} runs twice");
@@ -347,6 +430,7 @@ proptest! {
         cpus in proptest::collection::vec(1u32..3, 1..6),
         at_first in 0usize..6,
         cancels in proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..4),
+        forgets in 0usize..4,
         unreliable in any::<bool>(),
         seed in any::<u64>(),
     ) {
@@ -392,22 +476,28 @@ proptest! {
         for (cancel, waiting) in &cancels {
             w.steps(&mut draws, 40);
             let chosen = vec![cancel.index(tasks.len()) as u32];
-            if *waiting {
-                unbegun.push(w.h.request(Command::CancelWaiting { session, tasks: chosen }));
-            } else {
-                let request = w.h.request(Command::Cancel { session, tasks: chosen });
-                match w.h.take_reply(request) {
-                    Some(Reply::Some { tasks, .. }) => cancelled.extend(tasks),
-                    other => prop_assert!(false, "not answered at once: {:?}", other),
-                }
+            let command = match waiting {
+                true => Command::CancelWaiting { session, tasks: chosen },
+                false => Command::Cancel { session, tasks: chosen },
+            };
+            let request = w.h.request(command);
+            match w.h.take_reply(request) {
+                Some(Reply::Some { tasks, .. }) => cancelled.extend(tasks),
+                Some(Reply::Error(error)) if error.message.contains("was forgotten") => {}
+                None if *waiting => unbegun.push(request),
+                other => prop_assert!(false, "not answered at once: {:?}", other),
             }
             w.take_server_messages();
+            for _ in 0..forgets {
+                w.steps(&mut draws, 20);
+                w.forget_some(&mut draws, tasks.len() as u32);
+            }
         }
         let all = w.h.request(Command::WaitAll { session });
         w.take_server_messages();
         while w.step(draws.next().unwrap_or(0)) {}
+        w.assert_nobody_is_stuck();
         if cancels.is_empty() {
-            w.assert_nobody_is_stuck();
             prop_assert_eq!(w.ran.len(), tasks.len());
         }
         for request in unbegun {
@@ -426,14 +516,16 @@ proptest! {
             Some(Reply::Done) => {}
             other => prop_assert!(false, "not everything is over: {:?}", other),
         }
+        let keep: Vec<u32> = keep.into_iter().filter(|object| !w.forgotten_objects.contains(object)).collect();
         if !keep.is_empty() {
-            w.h.done(Command::Unkeep { session, objects: keep });
-            w.take_server_messages();
-            while w.step(0) {}
+            let (unkept, forgotten) = keep.split_at(keep.len() / 2);
+            w.h.done(Command::Unkeep { session, objects: unkept.to_vec() });
+            w.forget(forgotten.iter().copied().filter(|object| *object < constants.len() as u32).collect(), Vec::new());
         }
-        if cancels.is_empty() {
-            prop_assert_eq!(w.claimed(), []);
-        }
+        w.forget(Vec::new(), (0..tasks.len() as u32).collect());
+        w.take_server_messages();
+        while w.step(0) {}
+        prop_assert_eq!(w.claimed(), []);
         w.h.assert_nothing_left();
     }
 }

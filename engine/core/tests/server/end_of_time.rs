@@ -20,7 +20,7 @@ fn take_results(h: &mut Harness) -> Vec<StoredResult<u64>> {
 
 fn cancelled(h: &mut Harness, request: u64) -> String {
     match h.take_reply(request) {
-        Some(Reply::Error(error)) if error.kind == ErrorKind::Cancelled => error.message,
+        Some(Reply::Error(error)) if error.kind == ErrorKind::Cancelled => error.message.clone(),
         other => panic!("not cancelled: {other:?}"),
     }
 }

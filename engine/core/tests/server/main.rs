@@ -3,14 +3,17 @@
 mod cluster;
 mod end_of_time;
 mod fetching;
+mod forgetting;
+mod priorities;
 mod random;
 mod scripts;
 
 use rain_core::graph::{Batch, Column, DataType, Kind, OutputSpec};
 use rain_core::id::{ClientId, GovernorId, NONE, SessionId};
-use rain_core::peer::{Finished, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet, ToGovernor};
+use rain_core::peer::{Finished, Forget, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet, ToGovernor};
 use rain_core::server::{Action, Command, Event, Reply, Server, Submission};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Content of objects in these tests.
 pub type Content = u64;
@@ -80,7 +83,7 @@ impl Harness {
     pub fn refused(&mut self, command: Command<Content>) -> String {
         let request = self.request(command);
         match self.take_reply(request) {
-            Some(Reply::Error(error)) => error.message,
+            Some(Reply::Error(error)) => error.message.clone(),
             other => panic!("expected an error, got {other:?}"),
         }
     }
@@ -138,6 +141,12 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
         ToGovernor::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),
         ToGovernor::Unpin { objects, .. } => format!("unpin {objects:?}"),
+        ToGovernor::Raise { tasks, .. } => format!("raise {tasks:?}"),
+        ToGovernor::DropConfigs { batches, .. } => format!("drop configs {batches:?}"),
+        ToGovernor::Forget(forget) => {
+            let Forget { tasks, objects, batches, kinds, .. } = forget;
+            format!("forget tasks {tasks:?} objects {objects:?} batches {batches:?} kinds {kinds:?}")
+        }
         ToGovernor::GiveBack { count, .. } => format!("give back {count}"),
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
         ToGovernor::EndOfWork { at } => format!("end of work {at}"),
@@ -176,7 +185,7 @@ pub fn submission(tasks: &[(&[u32], u32)], constants: &[u32], keep: &[u32]) -> B
         input_count: Column::Each(tasks.iter().map(|(inputs, _)| inputs.len() as u32).collect()),
         inputs: tasks.iter().flat_map(|(inputs, _)| inputs.iter().copied()).collect(),
         first_output: Column::Each(tasks.iter().map(|(_, output)| *output).collect()),
-        configs: Vec::new(),
+        configs: Arc::default(),
         config: Column::Same(NONE),
         user: BTreeMap::new(),
         constants: constants

@@ -126,7 +126,7 @@ fn bad_submits_are_refused_whole_and_the_session_goes_on() {
     unknown.kind = rain_core::graph::Column::Same(77);
     assert!(h.refused(Command::Submit { session, submission: unknown }).contains("kind 77 does not exist"));
     let mut short = submission(&[(&[0], 2)], &[], &[]);
-    short.inputs.clear();
+    short.inputs = Default::default();
     assert!(h.refused(Command::Submit { session, submission: short }).contains("add up to 1"));
     // What was refused used up no numbers.
     h.done(Command::Submit { session, submission: submission(&[(&[0], 2)], &[], &[]) });
@@ -152,7 +152,7 @@ fn a_built_in_task_that_cannot_run_is_refused_with_its_number() {
         }
         let request = h.request(Command::Submit { session, submission });
         match h.take_reply(request) {
-            Some(Reply::Error(error)) => Err((error.task, error.message)),
+            Some(Reply::Error(error)) => Err((error.task, error.message.clone())),
             Some(Reply::Done) => Ok(()),
             other => panic!("{other:?}"),
         }
@@ -167,8 +167,8 @@ fn a_built_in_task_that_cannot_run_is_refused_with_its_number() {
     let mut own = submission(&[(&[0], NONE), (&[0], NONE)], &[], &[]);
     own.kinds = vec![kind(1, 0)];
     own.kind = rain_core::graph::Column::Same(2);
-    own.configs = vec![serde_bytes::ByteBuf::from(*b"good"), serde_bytes::ByteBuf::from(*b"bad")];
-    own.config = rain_core::graph::Column::Each(vec![0, 1]);
+    own.configs = [serde_bytes::ByteBuf::from(*b"good"), serde_bytes::ByteBuf::from(*b"bad")].into();
+    own.config = rain_core::graph::Column::Each([0, 1].into());
     let request = h.request(Command::Submit { session, submission: own });
     match h.take_reply(request) {
         Some(Reply::Error(error)) => assert_eq!(error.task, Some(3)),

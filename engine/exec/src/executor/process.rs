@@ -163,12 +163,26 @@ impl ExecutorProcess {
         self.defined.range(kind_id..).next().copied()
     }
 
+    /// How many kinds the executor knows.
+    pub fn kinds_known(&self) -> usize {
+        self.defined.len()
+    }
+
     /// Lets the executor forget kinds that will not be used again.
     pub fn forget(&mut self, kind_ids: RangeInclusive<u64>) {
         let known: Vec<u64> = self.defined.range(kind_ids).copied().collect();
         if !known.is_empty() {
             self.defined.retain(|id| known.binary_search(id).is_err());
             append_forget(&mut self.outgoing, &known);
+        }
+    }
+
+    /// The same for those kinds of which `is_over` says so.
+    pub fn forget_if(&mut self, is_over: impl Fn(u64) -> bool) {
+        let over: Vec<u64> = self.defined.iter().copied().filter(|id| is_over(*id)).collect();
+        if !over.is_empty() {
+            self.defined.retain(|id| over.binary_search(id).is_err());
+            append_forget(&mut self.outgoing, &over);
         }
     }
 

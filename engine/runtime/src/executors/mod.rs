@@ -22,6 +22,9 @@ const PYTHON: &str = "py";
 /// Idle processes that have run something, for each worker.
 const USED_PER_WORKER_MAX: usize = 4;
 
+/// Kinds that an executor may know before forgotten ones are looked for.
+const KINDS_MIN: usize = 64;
+
 /// Which executor processes may run a task.
 #[derive(Clone, Debug)]
 pub(crate) struct ExecutorKey {
@@ -60,11 +63,13 @@ pub(crate) struct Running {
     cpus: Vec<CpuId>,
     /// How many sessions had been closed when it was last looked at for kinds of those.
     closes: u64,
+    /// How many kinds were left when it was last looked at for forgotten ones.
+    kinds_left: usize,
 }
 
 impl Running {
     fn new(process: ExecutorProcess) -> Self {
-        Self { process, session: None, has_answered: false, cpus: Vec::new(), closes: 0 }
+        Self { process, session: None, has_answered: false, cpus: Vec::new(), closes: 0, kinds_left: 0 }
     }
 
     /// Prepares the process for a call of a session that is to run on these cpus (none: wherever it is).
@@ -99,6 +104,19 @@ impl Running {
             next = u64::from(following) << 32;
         }
         self.process.flush().is_ok()
+    }
+
+    /// Lets the executor forget kinds that their client has forgotten, when it knows twice as many as were left the last time:
+    /// so that costs, on the whole, a constant time a kind.
+    fn forget_kinds(&mut self, sessions: &SessionTable) {
+        if self.process.kinds_known() <= KINDS_MIN.max(2 * self.kinds_left) {
+            return;
+        }
+        self.process.forget_if(|kind| {
+            let session = sessions.get((kind >> 32) as u32);
+            session.is_none_or(|session| !session.has_kind(kind as u32))
+        });
+        self.kinds_left = self.process.kinds_known();
     }
 
     /// Whether it has ended or asked not to be used any more, while it was idle.
@@ -232,6 +250,7 @@ impl Executors {
     pub(crate) fn put(&self, key: &Arc<ExecutorKey>, mut running: Running, worker: usize) {
         let closes = self.shared.closes.load(Ordering::Acquire);
         let told = running.closes != closes;
+        running.forget_kinds(&self.shared.sessions);
         if !running.forget_closed(&self.shared.sessions, closes) {
             return self.end(running);
         }

@@ -1,7 +1,7 @@
 //! How a worker drives an executor process: one call after the other, quick ones sent ahead.
 
 use super::lending::LentCall;
-use super::settling::{Lost, release_inputs};
+use super::settling::Lost;
 use super::{Route, Worker, WorkerShared, kind_id, plain_failure};
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
@@ -20,7 +20,7 @@ const AHEAD_SECONDS: f64 = 200e-6;
 const AHEAD_MAX: f64 = 16.0;
 /// A call that waits for other tasks counts as one that takes so long: none is sent ahead behind its like.
 const LENT_SECONDS: f64 = 1.0;
-/// Kinds whose durations are known before those of closed sessions are forgotten.
+/// Kinds whose durations are known before forgotten ones and those of closed sessions go.
 const KINDS_BEFORE_CLEANING: usize = 64;
 
 /// Mean durations of calls by kind, seconds.
@@ -43,7 +43,8 @@ impl Durations {
         let mean = self.means.entry(kind).or_insert(seconds);
         *mean += (seconds - *mean) / 8.0;
         if self.means.len() > self.clean_at.max(KINDS_BEFORE_CLEANING) {
-            self.means.retain(|kind, _| shared.sessions.get((kind >> 32) as u32).is_some());
+            let sessions = &shared.sessions;
+            self.means.retain(|kind, _| sessions.get((kind >> 32) as u32).is_some_and(|s| s.has_kind(*kind as u32)));
             self.clean_at = 2 * self.means.len();
         }
     }
@@ -82,8 +83,8 @@ impl Worker {
         task: ReadyTask,
         cpus: &[CpuId],
     ) {
-        if !session.begin(task.task()) {
-            return release_inputs(session, batch, task.task());
+        if !session.graph.begin(task.task()) {
+            return session.abandon(batch, task.task());
         }
         let worker = self.queue.index();
         let running = match self.shared.executors.get(key, worker, &self.interrupt) {
@@ -259,10 +260,10 @@ impl Worker {
                 && let Route::Executor(other) = self.route(&located, kind)
                 && other == *key
             {
-                if session.begin(task.task()) {
+                if session.graph.begin(task.task()) {
                     return Some((task, batch));
                 }
-                release_inputs(session, &batch, task.task());
+                session.abandon(&batch, task.task());
                 return None;
             }
         }

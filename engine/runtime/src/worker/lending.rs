@@ -130,7 +130,7 @@ impl LentCall {
     }
 
     fn settling<'a>(&'a self, shared: &'a WorkerShared, reports: &'a mut Reports) -> Settling<'a> {
-        Settling { shared, reports, clock: &self.clock, queue: Queue::Pool(&shared.pool) }
+        Settling { shared, reports, clock: &self.clock, queue: Queue::Pool }
     }
 
     fn look_after(mut self, shared: &Arc<WorkerShared>, interrupt: &Interrupt) {

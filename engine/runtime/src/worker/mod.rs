@@ -10,6 +10,7 @@ use crate::deadlines::{Deadline, Deadlines};
 use crate::end_of_work::EndOfWork;
 use crate::executors::{ExecutorKey, Executors};
 use crate::governor::GovernorConfig;
+use crate::reaper::Reaper;
 use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
 use driving::Durations;
@@ -21,7 +22,7 @@ use rain_exec::{Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_bu
 use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
 use rain_topology::CpuId;
 use reports::{Clock, Reports};
-use settling::{Queue, Settling, release_inputs, timed_out};
+use settling::{Queue, Settling, timed_out};
 use std::sync::Arc;
 
 pub(crate) use lending::LentCalls;
@@ -63,6 +64,7 @@ pub(crate) struct WorkerShared {
     pub(crate) reports: Sender<Report>,
     pub(crate) bell: Bell,
     pub(crate) deadlines: Deadlines,
+    pub(crate) reaper: Arc<Reaper>,
     pub(crate) end: EndOfWork,
 }
 
@@ -220,12 +222,13 @@ impl Worker {
         }
         let batch = self.batch.as_ref()?;
         if session.is_cancelled(task.task()) {
-            release_inputs(session, batch, task.task());
+            session.abandon(batch, task.task());
             self.session = None;
             return None;
         }
         let now = self.clock.begin();
         if !self.shared.end.is_far(now) && !self.shared.end.leaves_time(now, kind_id(session, batch, task.task())) {
+            session.abandon(batch, task.task());
             self.reports.withheld(session.number, task.task());
             return None;
         }
@@ -264,7 +267,7 @@ impl Worker {
                 self.clock.lap();
                 return self.settling().finish(session, batch, task);
             }
-            Route::BuiltIn if !session.begin(task) => return release_inputs(session, batch, task),
+            Route::BuiltIn if !session.graph.begin(task) => return session.abandon(batch, task),
             Route::BuiltIn => {}
             Route::Executor(_) | Route::Unknown => {
                 let name = batch.kind(task).executor();

@@ -3,6 +3,7 @@
 use super::Report;
 use crate::bell::Bell;
 use crossbeam_channel::Sender;
+use rain_core::cut::cut_owned;
 use rain_core::executor::CallInfo;
 use rain_core::peer::{Failure, Finished, ObjectDetails, ObjectReport, TaskDetails, TaskReport, TaskTimes};
 use rain_data::Object;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Tasks reported at once at most.
 const TASKS_MAX: usize = 1024;
+/// Longest error and debug text of a task, bytes: what is longer is cut in its middle.
+const TEXT_BYTES_MAX: usize = 64 << 10;
 /// How long a finished task waits for others, while the worker goes on.
 const HOLD_MAX: Duration = Duration::from_micros(200);
 
@@ -52,7 +55,8 @@ impl Reports {
 
     pub(super) fn details(&mut self, session: u32, task: u32, info: CallInfo) {
         self.switch_to(session);
-        self.finished.details.push(TaskDetails { task, debug: info.debug, user: info.user });
+        let debug = info.debug.map(|debug| cut_owned(debug, TEXT_BYTES_MAX));
+        self.finished.details.push(TaskDetails { task, debug, user: info.user });
     }
 
     /// A task that has finished now.
@@ -76,8 +80,10 @@ impl Reports {
         }
     }
 
-    pub(super) fn failed(&mut self, session: u32, task: u32, failure: Failure) {
+    pub(super) fn failed(&mut self, session: u32, task: u32, mut failure: Failure) {
         self.flush();
+        failure.message = cut_owned(failure.message, TEXT_BYTES_MAX);
+        failure.debug = failure.debug.map(|debug| cut_owned(debug, TEXT_BYTES_MAX));
         self.send(Report::Failed { session, task, failure });
     }
 

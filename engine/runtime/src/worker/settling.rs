@@ -3,19 +3,25 @@
 use super::reports::{Clock, Reports};
 use super::{WorkerShared, kind_id, plain_failure};
 use crate::session::Session;
+use rain_core::cut::cut;
 use rain_core::graph::Batch;
 use rain_core::peer::Failure;
 use rain_data::Object;
 use rain_exec::{TaskFailure, TaskOutcome};
-use rain_pool::{LocalQueue, Pool, ReadyTask};
+use rain_pool::{LocalQueue, ReadyTask};
 use std::sync::Arc;
+
+/// How many failures of a task that is run again are logged, before only each power of two is.
+const FAILURES_LOGGED: u32 = 3;
+/// How much of a failure's message is logged, bytes.
+const LOGGED_BYTES_MAX: usize = 1 << 10;
 
 /// Where tasks go that become ready.
 pub(super) enum Queue<'a> {
     /// To the worker: the first is its next task, the others are in its own queue.
     Worker { next: &'a mut Option<ReadyTask>, own: &'a LocalQueue },
     /// To whichever worker takes them.
-    Pool(&'a Pool),
+    Pool,
 }
 
 /// Settles tasks that have ended.
@@ -47,38 +53,32 @@ impl Settling<'_> {
                 self.finish(session, batch, task);
             }
             TaskOutcome::Failed(failure) => self.fail(session, batch, task, failure),
-            TaskOutcome::Cancelled => release_inputs(session, batch, task),
+            TaskOutcome::Cancelled => session.abandon(batch, task),
         }
     }
 
     /// Hands an output to its consumers.
     #[inline]
     pub(super) fn supply(&mut self, session: &Session, object: u32, value: Arc<Object>) {
-        let mut pushed = 0;
-        let pool = &self.shared.pool;
+        let mut queueing = self.shared.pool.queueing();
         let queue = &mut self.queue;
         session.graph.supply(object, value, |consumer| {
             let priority = session.priority(consumer);
             let consumer = ReadyTask::new(session.number, consumer);
             match queue {
-                _ if priority != 0 => pool.inject_ranked(consumer, priority),
-                Queue::Worker { next, .. } if next.is_none() => {
-                    **next = Some(consumer);
-                    return;
-                }
-                Queue::Worker { own, .. } => own.push(consumer),
-                Queue::Pool(pool) => pool.inject(consumer),
+                Queue::Worker { next, own } if priority == 0 => match next {
+                    None => **next = Some(consumer),
+                    Some(_) => queueing.add_own(own, consumer),
+                },
+                _ => queueing.add(consumer, priority),
             }
-            pushed += 1;
         });
-        if pushed > 0 {
-            pool.wake(pushed);
-        }
     }
 
     #[inline]
     pub(super) fn finish(&mut self, session: &Session, batch: &Batch, task: u32) {
-        release_inputs(session, batch, task);
+        session.release_inputs(batch, task);
+        session.graph.set_over(task);
         let times = self.clock.times();
         if self.shared.end.is_known() {
             self.shared.end.learn(kind_id(session, batch, task), f64::from(times.0.duration));
@@ -89,9 +89,16 @@ impl Settling<'_> {
     /// Runs the task again if its kind asks for that, else reports the failure.
     pub(super) fn fail(&mut self, session: &Session, batch: &Batch, task: u32, failure: TaskFailure) {
         let retries = batch.kind(task).retries;
-        if retries > 0 && session.may_retry(task, retries) {
-            tracing::info!("task {}:{task} is run again: {}", session.number, failure.message);
-            return self.again(session, task);
+        if retries > 0
+            && let Some(failed) = session.may_retry(task, retries)
+        {
+            if failed <= FAILURES_LOGGED || failed.is_power_of_two() {
+                let why = cut(&failure.message, LOGGED_BYTES_MAX);
+                let number = session.number;
+                tracing::info!("task {number}:{task} has failed {failed} times and is run again: {why}");
+            }
+            // Behind what waits, of this session and of others.
+            return self.shared.pool.queueing().add(ReadyTask::new(session.number, task), session.priority(task));
         }
         let TaskFailure { message, debug, user } = failure;
         let failure = Failure { message, debug, user, times: Some(self.clock.times().0) };
@@ -100,20 +107,18 @@ impl Settling<'_> {
 
     /// Queues a task that was taken out of the queues and is still to be run.
     pub(super) fn again(&mut self, session: &Session, task: u32) {
-        let task = ReadyTask::new(session.number, task);
-        match &self.queue {
-            Queue::Worker { own, .. } => own.push(task),
-            Queue::Pool(pool) => {
-                pool.inject(task);
-                pool.wake(1);
-            }
+        let mut queueing = self.shared.pool.queueing();
+        let ready = ReadyTask::new(session.number, task);
+        match (&self.queue, session.priority(task)) {
+            (Queue::Worker { own, .. }, 0) => queueing.add_own(own, ready),
+            (_, priority) => queueing.add(ready, priority),
         }
     }
 
     /// Calls that an executor has not begun go to another one.
     pub(super) fn return_calls(&mut self, session: &Session, calls: impl IntoIterator<Item = u64>) {
         for task in calls.into_iter().map(|call| call as u32) {
-            session.put_back(task);
+            session.graph.put_back(task);
             self.again(session, task);
         }
     }
@@ -125,7 +130,7 @@ impl Settling<'_> {
             && let Some(batch) = session.batch_of(task)
         {
             match first {
-                Lost::Cancelled => release_inputs(session, &batch, task),
+                Lost::Cancelled => session.abandon(&batch, task),
                 Lost::TimedOut => self.fail(session, &batch, task, timed_out(&batch, task)),
                 Lost::Failed(message) => self.fail(session, &batch, task, plain_failure(message)),
             }
@@ -139,12 +144,6 @@ pub(super) enum Lost {
     Cancelled,
     TimedOut,
     Failed(String),
-}
-
-pub(super) fn release_inputs(session: &Session, batch: &Batch, task: u32) {
-    for object in batch.inputs(task) {
-        session.graph.release(*object);
-    }
 }
 
 pub(super) fn timed_out(batch: &Batch, task: u32) -> TaskFailure {

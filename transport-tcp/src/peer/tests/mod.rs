@@ -9,9 +9,9 @@ mod strangers;
 use super::identity::{Cluster, Credentials, PeerTls};
 use super::{ConnectError, TcpTransport};
 use proxy::Proxy;
-use rain_core::graph::{Batch, Column, Kind, Offsets};
-use rain_core::id::{GovernorId, NONE, SessionId};
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
+use rain_core::graph::{Batch, BatchKind, Column, Kind};
+use rain_core::id::{GovernorId, SessionId};
+use rain_core::peer::{BetweenGovernors, Forget, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use rain_transport::{Peer, Transport, TransportEvent, Wake, check_transport};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -249,23 +249,14 @@ fn a_governor_that_ends_is_lost_at_once_to_server_and_peers() {
     assert_eq!(first.next_lost().0, Peer::Server);
 }
 
-fn batch(first: u32, kinds: &Arc<Vec<Arc<Kind>>>) -> Arc<Batch> {
-    Arc::new(Batch {
-        first,
-        count: 10,
-        kinds: kinds.clone(),
-        kind: Column::Same(kinds.len() as u32 - 1),
-        input_offsets: Offsets::Every(0),
-        inputs: Vec::new(),
-        first_output: Column::Same(NONE),
-        configs: Vec::new(),
-        config: Column::Same(NONE),
-        user: Default::default(),
-    })
+/// Ten tasks of the last of these kinds.
+fn batch(first: u32, kinds: &[BatchKind]) -> Arc<Batch> {
+    let kind = Column::Same(kinds.len() as u32 - 1);
+    Arc::new(Batch { count: 10, kinds: kinds.into(), kind, ..Batch::empty(first) })
 }
 
-fn kind(name: &str) -> Arc<Kind> {
-    Arc::new(Kind {
+fn kind(number: u32, name: &str) -> BatchKind {
+    let kind = Kind {
         task_type: name.to_owned(),
         cpus: 1,
         name: String::new(),
@@ -276,37 +267,68 @@ fn kind(name: &str) -> Arc<Kind> {
         timeout: None,
         priority: 0,
         process: String::new(),
-    })
+    };
+    BatchKind { number, kind: Arc::new(kind) }
+}
+
+fn run(batch: &Arc<Batch>, task: u32) -> Message<Vec<u8>> {
+    Message::ToGovernor(ToGovernor::Run(Run {
+        session: SessionId(4),
+        batch: batch.clone(),
+        tasks: TaskSet::Some(vec![task]),
+        constants: vec![(task, vec![7; 100_000 * (task as usize % 2)])],
+        remote: vec![RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] }],
+        pins: vec![6],
+    }))
+}
+
+fn assert_is_run(event: TransportEvent<Vec<u8>>, batch: &Arc<Batch>, task: u32) {
+    match event {
+        TransportEvent::Message { message: Message::ToGovernor(ToGovernor::Run(run)), .. } => {
+            assert_eq!(run.tasks, TaskSet::Some(vec![task]));
+            assert_eq!((run.batch.first, run.batch.kind(task)), (batch.first, batch.kind(task)));
+            assert_eq!(run.batch.kind_index(task), batch.kind_index(task));
+            assert_eq!(run.constants, [(task, vec![7; 100_000 * (task as usize % 2)])]);
+            let remote = RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] };
+            assert_eq!((run.remote, run.pins), (vec![remote], vec![6]));
+        }
+        other => panic!("unexpected {other:?}"),
+    }
 }
 
 #[test]
 fn batches_and_kinds_that_are_told_once_come_back_whole() {
     let (_cluster, mut server, mut governors) = server_and_governors(1);
-    let one = Arc::new(vec![kind("a")]);
-    let two = Arc::new(vec![one[0].clone(), kind("b")]);
-    let (first, second) = (batch(0, &one), batch(10, &two));
+    let [a, b] = [kind(3, "a"), kind(7, "b")];
+    let (first, second) = (batch(0, std::slice::from_ref(&a)), batch(10, &[a, b]));
     let sent = [(&first, 0), (&first, 1), (&second, 10), (&first, 2), (&second, 11)];
     for (batch, task) in sent {
-        let run = Run {
-            session: SessionId(4),
-            batch: batch.clone(),
-            tasks: TaskSet::Some(vec![task]),
-            constants: vec![(task, vec![7; 100_000 * (task as usize % 2)])],
-            remote: vec![RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] }],
-            pins: vec![6],
-        };
-        server.transport.send(FIRST, Message::ToGovernor(ToGovernor::Run(run)));
+        server.transport.send(FIRST, run(batch, task));
     }
     for (batch, task) in sent {
-        match governors[0].next() {
-            TransportEvent::Message { message: Message::ToGovernor(ToGovernor::Run(run)), .. } => {
-                assert_eq!(run.tasks, TaskSet::Some(vec![task]));
-                assert_eq!((run.batch.first, run.batch.kind(task)), (batch.first, batch.kind(task)));
-                assert_eq!(run.constants, [(task, vec![7; 100_000 * (task as usize % 2)])]);
-                let remote = RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] };
-                assert_eq!((run.remote, run.pins), (vec![remote], vec![6]));
-            }
-            other => panic!("unexpected {other:?}"),
+        assert_is_run(governors[0].next(), batch, task);
+    }
+}
+
+#[test]
+fn what_is_forgotten_is_told_anew() {
+    let (_cluster, mut server, mut governors) = server_and_governors(1);
+    let [a, b] = [kind(0, "a"), kind(1, "b")];
+    let (first, second) = (batch(0, &[a.clone(), b.clone()]), batch(10, &[a, b]));
+    let forget = Forget { session: 4, tasks: vec![0, 1], objects: vec![3], batches: vec![0], kinds: vec![1] };
+    server.transport.send(FIRST, run(&first, 0));
+    server.transport.send(FIRST, Message::ToGovernor(ToGovernor::Forget(forget.clone())));
+    for batch in [&second, &first, &second] {
+        server.transport.send(FIRST, run(batch, batch.first));
+    }
+    assert_is_run(governors[0].next(), &first, 0);
+    match governors[0].next() {
+        TransportEvent::Message { message: Message::ToGovernor(ToGovernor::Forget(came)), .. } => {
+            assert_eq!(came, forget);
         }
+        other => panic!("unexpected {other:?}"),
+    }
+    for batch in [&second, &first, &second] {
+        assert_is_run(governors[0].next(), batch, batch.first);
     }
 }
