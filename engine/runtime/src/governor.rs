@@ -381,6 +381,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         }
         self.shared.deadlines.shut_down();
         self.shared.pool.shut_down();
+        self.shared.lent.shut_down();
         self.interrupt_workers();
         for worker in self.workers {
             let _ = worker.join();

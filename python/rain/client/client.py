@@ -156,7 +156,10 @@ class Client:
             server, is_new = private.acquire(cpus, self)
             try:
                 self._private = server
-                return Connection("127.0.0.1", server.port, access_path(server.port))
+                connection = Connection("127.0.0.1", server.port, access_path(server.port))
+                # The tasks of a private server run on the cpus of the task that has started it.
+                connection.lend(False)
+                return connection
             except BaseException as error:
                 # Others may be content with the server.
                 self._release()

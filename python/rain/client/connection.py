@@ -103,6 +103,10 @@ class Connection:
             self._frames.close()
             raise
 
+    def lend(self, lends: bool) -> None:
+        """Whether a task that waits for the server lends its cpus meanwhile, as it does by default."""
+        self._frames.lends = lends
+
     @property
     def local(self) -> bool:
         """Whether paths that the server names can be opened here."""

@@ -13,6 +13,7 @@ import socket
 import time
 from collections import deque
 
+from ..common import lending
 from ..common.errors import RainTimeout
 from .locking import Role
 
@@ -56,6 +57,8 @@ class Frames:
         self._outgoing: deque[Frame] = deque()
         self._sender = Role()
         self._unread: Unread = ([], 0)
+        # Whether a task that waits for the other side lends its cpus meanwhile.
+        self.lends = True
 
     @property
     def unsent(self) -> bool:
@@ -132,6 +135,8 @@ class Frames:
         while arrived < count:
             size = min(max(count - arrived, _READ_SIZE), _READ_SIZE_MAX)
             if deadline is None:
+                if self.lends and lending.waiting is not None:
+                    lending.wait_readable(self.socket)
                 # In one step: an interrupt between receiving and storing would lose what came.
                 pieces.extend(map(self.socket.recv, (size,)))
             else:
@@ -160,8 +165,12 @@ class Frames:
         if deadline is None:
             waiting.poll()
             return
-        milliseconds = max(deadline - time.monotonic(), 0) * 1000
-        if not waiting.poll(min(milliseconds, _WAIT_MS_MAX)) and time.monotonic() >= deadline:
+        milliseconds = min(max(deadline - time.monotonic(), 0) * 1000, _WAIT_MS_MAX)
+        if event == select.POLLIN and self.lends and lending.waiting is not None:
+            has_happened = lending.wait_readable(self.socket, milliseconds)
+        else:
+            has_happened = bool(waiting.poll(milliseconds))
+        if not has_happened and time.monotonic() >= deadline:
             raise RainTimeout("The server has not answered in time")
 
     def close(self) -> None:

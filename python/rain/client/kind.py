@@ -7,6 +7,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
+from ..common import lending
 from ..common.content_type import check_content_type
 from ..common.errors import RainException
 from ..common.ids import DataType
@@ -91,6 +92,9 @@ class Kind:
         if self.limits is not NO_LIMITS:
             # Omit default limits.
             kind.update((name, value) for name, value in self.limits._asdict().items() if value)
+        if lending.priority is not None:
+            # Made by a task, which will wait for it.
+            kind["priority"] = kind.get("priority", 0) + lending.priority()
         if self.process:
             kind["process"] = self.process + generation
         return kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -13,13 +14,17 @@ def main() -> int:
     if directory is None:
         sys.stderr.write("rain.executor is started by a governor: RAIN_EXECUTOR_DIR is not set\n")
         return 2
-    # Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision. Programs that a task
+    # starts would inherit that a signal is ignored, but they do not inherit a handler.
+    signal.signal(signal.SIGINT, _ignore)
+    os.register_at_fork(after_in_child=_interrupt_child)
     fd = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # The error of a task whose process crashes shows where it was.
+    faulthandler.enable()
     # msgspec would import the whole of typing_extensions, if it is installed, for nothing that is used here.
     absent = "typing_extensions" not in sys.modules
     if absent:
@@ -30,10 +35,21 @@ def main() -> int:
         del sys.modules["typing_extensions"]
     from . import main_module
     from .executor import Executor
+    from .process import OwnProcess
 
     main_module.install()
-    Executor(fd, directory).run()
+    Executor(fd, directory, OwnProcess()).run()
     return 0
+
+
+def _ignore(number: int, frame: object) -> None:
+    pass
+
+
+def _interrupt_child() -> None:
+    """A process that a task forks ends by a Ctrl-C as others do, unless the task has decided something else."""
+    if signal.getsignal(signal.SIGINT) is _ignore:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from .plain import InputFailed, run_plain, value_of
 from .workdir import Workdir, remove
 
 INLINE_OUTPUT = 64 << 10
+# Contents of all outputs together in the answer to a call.
+INLINE_OUTPUTS = 4 << 20
 
 # First bytes of configurations: of maps of MessagePack, up to those of arrays, and of pickles.
 _MAP = 0x81
@@ -53,6 +55,10 @@ class InputFiles:
         """Let go of the file."""
         self._file = None
 
+    def is_empty(self) -> bool:
+        """Whether there is no file."""
+        return self._file is None
+
 
 class Call:
     """A call of a remote function."""
@@ -63,8 +69,10 @@ class Call:
         "extra",
         "files",
         "function",
+        "inline_bytes",
         "inputs",
         "instances",
+        "passed_on",
         "session_id",
         "task_id",
         "workdir",
@@ -88,7 +96,16 @@ class Call:
         self.workdir = workdir
         self.files = files
         self.instances: list[DataInstance | None] | None = None
+        # Inputs under other content types, and their numbers.
+        self.passed_on: list[tuple[DataInstance, int]] = []
+        self.inline_bytes = 0
         self.context = Context(self)
+
+    def close(self) -> None:
+        """The call has been answered: let go of its inputs, though the function may have kept its context."""
+        self.instances = None
+        self.passed_on = []
+        del self.context
 
     def run(self) -> list[Any]:
         """Call the function; returns the outputs as the protocol has them."""
@@ -235,6 +252,23 @@ class Call:
                 f"The arguments of {self.function.name}() cannot be unpickled: {type(error).__name__}: {error}"
             ) from error
 
+    def pass_on(self, real: str, content_type: str | None) -> DataInstance | None:
+        """The input whose content is at a path, to return it; None if there is none.
+
+        Args:
+            real: The path, without links.
+            content_type: The content type that it is to have; None for its own.
+        """
+        for number, given in enumerate(self.inputs):
+            if type(given[0]) is str and os.path.realpath(given[0]) == real:
+                instance = self._instance(number)
+                if content_type is None or content_type == instance.content_type:
+                    return instance
+                other = DataInstance(file=instance._file, content_type=content_type, size=given[3], id=instance.id)
+                self.passed_on.append((other, number))
+                return other
+        return None
+
     def _results(self, result: Any) -> list[Any]:
         function = self.function
         outputs = function.outputs
@@ -295,6 +329,9 @@ class Call:
         for number, instance in enumerate(self.instances or ()):
             if instance is value:
                 return number
+        for instance, number in self.passed_on:
+            if instance is value:
+                return number
         if value.path is not None and value.path in (self.context._staged or ()):
             return value.path
         if value.data_type is DataType.BLOB:
@@ -307,7 +344,11 @@ class Call:
 
     def _source(self, data: bytes | bytearray | memoryview) -> str | bytes:
         size = data.nbytes if isinstance(data, memoryview) else len(data)
-        return bytes(data) if size <= INLINE_OUTPUT else self.workdir.write(data)
+        self.inline_bytes += size
+        if size > INLINE_OUTPUT or self.inline_bytes > INLINE_OUTPUTS:
+            self.inline_bytes -= size
+            return self.workdir.write(data)
+        return bytes(data)
 
 
 def _content(given: list[Any]) -> bytes | memoryview:
@@ -371,6 +412,8 @@ def _kind_of(value: Any) -> str:
 
 
 def _to_json(value: Any, what: str) -> str:
+    if not isinstance(value, dict):
+        raise RainException(f"{what} is a dictionary, not {_kind_of(value)}")
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError) as error:

@@ -93,15 +93,27 @@ class Context:
         return DataInstance(value, content_type=content_type)
 
     def stage_file(self, path: str | os.PathLike[str], *, content_type: str | None = None) -> DataInstance:
-        """Make a data instance to return from a file of the working directory, which is moved away."""
+        """Make a data instance to return from a file of the working directory, which is moved away.
+
+        The file of an input stays, and the input is passed on. A file that is elsewhere is copied.
+        """
         content_type = check_content_type(content_type)
+        passed_on = self._call.pass_on(os.path.realpath(path), content_type)
+        if passed_on is not None and passed_on.data_type is DataType.BLOB:
+            return passed_on
         return DataInstance(file=MappedFile(self._stage(path, os.path.isfile, "file")), content_type=content_type)
 
     def stage_directory(self, path: str | os.PathLike[str]) -> DataInstance:
-        """Make a data instance to return from a directory of the working directory, which is moved away."""
+        """Make a data instance to return from a directory of the working directory, which is moved away.
+
+        That of an input stays, and the input is passed on. One that is elsewhere is copied.
+        """
         from ..common.links import keep_links_inside
 
         source = os.fspath(path)
+        passed_on = self._call.pass_on(os.path.realpath(source), None)
+        if passed_on is not None and passed_on.data_type is DataType.DIRECTORY:
+            return passed_on
         if os.path.isdir(source) and not os.path.islink(source):
             keep_links_inside(source)
         staged = self._stage(source, os.path.isdir, "directory")
@@ -111,15 +123,34 @@ class Context:
         source = os.fspath(path)
         if os.path.islink(source) or not exists(source):
             raise RainException(f"There is no {what} {source!r} to stage")
-        staged = self._call.workdir.new_path()
-        try:
-            os.rename(source, staged)
-        except OSError:
-            # It is on another file system.
-            import shutil
-
-            shutil.move(source, staged)
+        workdir = self._call.workdir
+        staged = workdir.new_path()
+        if is_inside(os.path.realpath(source), os.path.realpath(workdir.path)):
+            try:
+                os.rename(source, staged)
+            except OSError:
+                # Something else is mounted there.
+                _copy(source, staged)
+        else:
+            _copy(source, staged)
         if self._staged is None:
             self._staged = []
         self._staged.append(staged)
         return staged
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Whether a path leads into a directory; both are without links."""
+    return path.startswith(directory + os.sep)
+
+
+def _copy(source: str, target: str) -> None:
+    if os.path.isdir(source):
+        from ..common.archive import copy_directory
+
+        copy_directory(source, target)
+    else:
+        import shutil
+
+        shutil.copy(source, target)
+        os.chmod(target, os.stat(target).st_mode | 0o200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import sys
 import weakref
@@ -13,7 +14,7 @@ import msgspec.msgpack
 
 from ..common.errors import RainException
 from ..common.ids import DataType
-from . import search_path, sources
+from . import sources
 from .main_module import Script
 
 # Functions that have come as objects, and are remembered, have so many bytes as pickles, all together.
@@ -38,12 +39,14 @@ class Function:
         "parameters",
         "path",
         "plain",
+        "priority",
+        "session",
         "simple",
         "task_type",
         "to_load",
     )
 
-    def __init__(self, kind: dict[str, Any]) -> None:
+    def __init__(self, kind: dict[str, Any], session: int = 0) -> None:
         options = msgspec.msgpack.decode(kind["config"])
         self.task_type: str = kind["type"]
         self.cpus: int = kind.get("cpus", 1)
@@ -56,7 +59,10 @@ class Function:
         self.parameters: list[Any] | None = options["parameters"]
         self.env: dict[str, str] | None = options.get("env")
         self.plain: str | None = options.get("plain")
-        self.path: list[str | bytes] = options["path"]
+        # The client's module search path.
+        self.path = [entry if isinstance(entry, str) else os.fsdecode(entry) for entry in options["path"]]
+        self.priority: int = kind.get("priority", 0)
+        self.session = session
         # One blob that is returned as it is.
         self.simple = len(self.outputs) == 1 and self.outputs[0][1] is DataType.BLOB and self.encode is None
         # What the current call is to call.
@@ -108,7 +114,6 @@ class Function:
             self.call = None
 
     def _load(self, code: bytes | memoryview) -> tuple[Callable[..., Any], Script]:
-        search_path.use(self.path)
         script = Script()
         script.enter()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 
 from ..common.errors import RainException
@@ -16,19 +17,27 @@ class Workdir:
 
     _current: str
     _fd: int
+    # The directory's device and number.
+    _identity: tuple[int, int]
     # When the directory was changed last, and whether a later change would surely show.
     _changed: int
     _settled: bool
 
     def __init__(self, path: str) -> None:
-        self._path = os.path.abspath(path)
+        self.path = os.path.abspath(path)
         self._count = 0
         self._enter()
 
     def renew(self) -> None:
         """After a task: be in an empty directory again, the same one if it still is empty."""
-        os.fchdir(self._fd)
-        status = os.fstat(self._fd)
+        try:
+            status = os.stat(".")
+        except OSError:
+            # Somewhere that is gone, or may not be looked at.
+            status = None
+        if status is None or (status.st_dev, status.st_ino) != self._identity:
+            os.fchdir(self._fd)
+            status = os.fstat(self._fd)
         # Time stamps have a resolution of some milliseconds: within that, a change need not show.
         if self._settled and status.st_mtime_ns == self._changed and status.st_nlink:
             return
@@ -39,14 +48,18 @@ class Workdir:
             return
         old = self._current
         os.close(self._fd)
-        os.chdir(self._path)
+        os.chdir(self.path)
         self._enter()
         remove(old)
+
+    def descriptors(self) -> set[int]:
+        """The descriptors that this has open."""
+        return {self._fd}
 
     def new_path(self) -> str:
         """A path for an output, which nothing has yet."""
         self._count += 1
-        return os.path.join(self._path, f"out-{self._count}")
+        return os.path.join(self.path, f"out-{self._count}")
 
     def write(self, data: bytes | bytearray | memoryview) -> str:
         """Write an output into a new file; returns its path."""
@@ -60,32 +73,85 @@ class Workdir:
             os.unlink(path)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise RainException(
-                    f"No space left for an output of {len(data)} bytes in the working directory {self._path}"
+                    f"No space left for an output of {len(data)} bytes in the working directory {self.path}"
                 ) from None
-            raise RainException(f"An output cannot be written to {self._path}: {error.strerror}") from None
+            raise RainException(f"An output cannot be written to {self.path}: {error.strerror}") from None
         finally:
             os.close(fd)
         return path
 
     def _enter(self) -> None:
         self._count += 1
-        self._current = os.path.join(self._path, f"task-{self._count}")
+        self._current = os.path.join(self.path, f"task-{self._count}")
         os.mkdir(self._current, 0o700)
         self._changed = 0
         self._settled = False
         self._fd = os.open(self._current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._fd)
+        status = os.fstat(self._fd)
+        self._identity = status.st_dev, status.st_ino
 
 
 def remove(path: str) -> None:
-    """Remove a file or a directory, also where a task took away the right to."""
-    import shutil
+    """Remove a file or a directory, also where a task took away the right to, and however deep it is.
 
-    if not os.path.isdir(path) or os.path.islink(path):
-        if os.path.lexists(path):
-            os.unlink(path)
+    What cannot be removed, such as a mounted file system, stays.
+    """
+    parent, name = os.path.split(path)
+    try:
+        top = os.open(parent or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
         return
-    for root, _, _ in os.walk(path):
-        os.chmod(root, 0o700)
-    # What cannot be removed now goes with the directory of the executor.
-    shutil.rmtree(path, ignore_errors=True)
+    try:
+        _remove_at(top, name)
+    finally:
+        os.close(top)
+
+
+def _remove_at(top: int, name: str) -> None:
+    """Remove what has a name in a directory.
+
+    Neither paths nor the stack nor open directories grow with the depth of a tree: a directory in a directory is first
+    moved up to the top, where its content is removed in the same way.
+    """
+    pending = [name]
+    count = 0
+    while pending:
+        name = pending.pop()
+        try:
+            status = os.stat(name, dir_fd=top, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                os.unlink(name, dir_fd=top)
+                continue
+            _allow(status, name, top)
+            directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+        except OSError:
+            continue
+        moved = []
+        try:
+            for inner in os.listdir(directory):
+                try:
+                    status = os.stat(inner, dir_fd=directory, follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        _allow(status, inner, directory)
+                        count += 1
+                        place = f"removed-{os.getpid()}-{count}"
+                        os.rename(inner, place, src_dir_fd=directory, dst_dir_fd=top)
+                        moved.append(place)
+                    else:
+                        os.unlink(inner, dir_fd=directory)
+                except OSError:
+                    continue
+        finally:
+            os.close(directory)
+        pending += moved
+        try:
+            os.rmdir(name, dir_fd=top)
+        except OSError:
+            continue
+
+
+def _allow(status: os.stat_result, name: str, directory: int) -> None:
+    """Take the right to change a directory, which is needed to move it, too."""
+    if status.st_mode & 0o700 != 0o700:
+        os.chmod(name, 0o700, dir_fd=directory)

@@ -325,7 +325,7 @@ def test_output_and_standard_input(driver: Driver) -> None:
         return repr(sys.stdin.read())
 
     assert driver.call(function)[0][0] == b"''"
-    assert driver.errors.read_text() == "to people\n"
+    assert driver.output.text(0, 10) == "to people\n"
 
 
 def test_calls_in_advance_and_large_frames(driver: Driver) -> None:

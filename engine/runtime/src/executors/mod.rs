@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 
 /// Executor name of Python tasks.
 const PYTHON: &str = "py";
-/// Idle processes that have run something, for each worker.
-const USED_PER_WORKER_MAX: usize = 4;
+/// Idle processes that have run something: for each worker, and for a few calls that start others and wait for them.
+const USED_PER_WORKER_MAX: usize = 2;
+const USED_MORE_MAX: usize = 8;
 
 /// Kinds that an executor may know before forgotten ones are looked for.
 const KINDS_MIN: usize = 64;
@@ -38,6 +39,11 @@ pub(crate) struct ExecutorKey {
 impl ExecutorKey {
     pub(crate) fn new(spec: Arc<ExecutorSpec>, kind: &Kind) -> Self {
         Self { spec, process: kind.process.clone(), cpus: kind.cpus }
+    }
+
+    /// Cpus of a task.
+    pub(crate) fn cpus(&self) -> u32 {
+        self.cpus
     }
 
     /// The executor's name.
@@ -176,7 +182,7 @@ impl Executors {
         python: &Path,
         workers: usize,
     ) -> Self {
-        let idle = Mutex::new(Idle::new(USED_PER_WORKER_MAX * workers.max(1)));
+        let idle = Mutex::new(Idle::new(USED_PER_WORKER_MAX * workers + USED_MORE_MAX));
         let keeper = Keeper::new(workers);
         let registered = registered.iter().map(|spec| (spec.name.clone(), Arc::new(spec.clone()))).collect();
         let shared = Arc::new(Shared { store, sessions, idle, closes: AtomicU64::new(0), keeper });

@@ -154,7 +154,7 @@ impl Worker {
                     return self.lose_calls(drive, if has_passed { Lost::TimedOut } else { Lost::Cancelled });
                 }
             }
-            if took_answers && drive.goes_on && !drive.is_used_up && !self.shared.pool.gang().is_wanted() {
+            if took_answers && self.may_go_on(drive) {
                 waiting = self.next_for(drive.key, drive.session, drive.running.process.in_flight() == 0);
             }
         }
@@ -187,8 +187,12 @@ impl Worker {
             }
         }
         let is_alone = drive.running.process.in_flight() == 0;
-        let more = drive.goes_on && !drive.is_used_up && !self.shared.pool.gang().is_wanted();
-        if more { self.next_for(drive.key, session, is_alone) } else { None }
+        if self.may_go_on(drive) { self.next_for(drive.key, session, is_alone) } else { None }
+    }
+
+    /// Whether the process may be given another task.
+    fn may_go_on(&self, drive: &Drive<'_>) -> bool {
+        drive.goes_on && !drive.is_used_up && !self.shared.pool.gang().is_wanted() && !self.shared.lent.is_owed()
     }
 
     /// Takes what the executor has said; returns the task whose call has lent its cpus.

@@ -1,7 +1,7 @@
 //! Calls that wait for other tasks: they have lent their cpus, and their workers go on without them.
 //!
-//! From the moment that a call lends, a thread of its own looks after it until it ends: while it waits, and also when it goes on,
-//! when more tasks run for a while than there are cpus.
+//! From the moment that a call lends, a thread of its own looks after it until it ends. When it goes on, more tasks run than there
+//! are cpus, until a worker comes to the end of its task and stands aside for it.
 
 use super::WorkerShared;
 use super::reports::{Clock, Reports};
@@ -16,44 +16,84 @@ use std::time::Instant;
 /// The calls of a governor that have lent their cpus and have not ended.
 #[derive(Default)]
 pub(crate) struct LentCalls {
-    interrupts: Mutex<Vec<Arc<Interrupt>>>,
-    ended: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Cpus of calls that have gone on, less those of workers that stand aside; to be read without the lock.
+    owed: AtomicU32,
+}
+
+#[derive(Default)]
+struct State {
+    interrupts: Vec<Arc<Interrupt>>,
     /// Calls that wait now.
-    waiting: AtomicU32,
+    waiting: u32,
+    /// Cpus of those that have gone on.
+    resumed: u32,
+    /// Workers that stand aside for these.
+    aside: u32,
+    shut_down: bool,
 }
 
 impl LentCalls {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Interrupt>>> {
-        self.interrupts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        self.owed.store(state.resumed.saturating_sub(state.aside), Ordering::Release);
+        self.changed.notify_all();
     }
 
     /// How many calls have lent their cpus and not gone on.
     pub(crate) fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::SeqCst)
+        self.lock().waiting
+    }
+
+    /// Whether a call has gone on for which no worker stands aside.
+    #[inline]
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Acquire) > 0
+    }
+
+    /// A worker that has nothing in hand leaves its cpu to a call that has gone on, until this ends or lends again.
+    pub(super) fn stand_aside(&self) {
+        self.change(|state| state.aside += 1);
+        let mut state = self.lock();
+        while state.resumed >= state.aside && !state.shut_down {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.aside -= 1;
+        self.owed.store(state.resumed.saturating_sub(state.aside), Ordering::Release);
     }
 
     /// Has all threads look whether their call was cancelled.
     pub(crate) fn interrupt(&self) {
-        self.lock().iter().for_each(|interrupt| interrupt.raise());
+        self.lock().interrupts.iter().for_each(|interrupt| interrupt.raise());
+    }
+
+    /// Lets workers go that stand aside, for good.
+    pub(crate) fn shut_down(&self) {
+        self.change(|state| state.shut_down = true);
     }
 
     /// Waits until there are no such calls any more.
     pub(crate) fn join(&self) {
-        let mut interrupts = self.lock();
-        while !interrupts.is_empty() {
-            interrupts = self.ended.wait(interrupts).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        while !state.interrupts.is_empty() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn add(&self) -> std::io::Result<Arc<Interrupt>> {
         let interrupt = Arc::new(Interrupt::new()?);
-        self.lock().push(interrupt.clone());
+        self.change(|state| state.interrupts.push(interrupt.clone()));
         Ok(interrupt)
     }
 
     fn remove(&self, interrupt: &Arc<Interrupt>) {
-        self.lock().retain(|other| !Arc::ptr_eq(other, interrupt));
-        self.ended.notify_all();
+        self.change(|state| state.interrupts.retain(|other| !Arc::ptr_eq(other, interrupt)));
     }
 }
 
@@ -71,26 +111,45 @@ pub(super) struct LentCall {
     pub(super) worker: usize,
 }
 
-/// Whether a call waits, as far as others are told.
-struct Waiting<'a> {
-    shared: &'a WorkerShared,
-    reports: &'a Reports,
-    waits: bool,
+/// What a call that has lent its cpus does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// It is with its worker, or has ended.
+    Nothing,
+    Waits,
+    GoesOn,
 }
 
-impl Waiting<'_> {
-    fn set(&mut self, waits: bool) {
-        if self.waits == waits {
+/// Tells others what a call does.
+struct Told<'a> {
+    shared: &'a WorkerShared,
+    reports: &'a Reports,
+    cpus: u32,
+    doing: Doing,
+}
+
+impl Told<'_> {
+    fn tell(&mut self, doing: Doing) {
+        let before = std::mem::replace(&mut self.doing, doing);
+        if before == doing {
             return;
         }
-        self.waits = waits;
-        let waiting = &self.shared.lent.waiting;
-        if waits {
-            waiting.fetch_add(1, Ordering::SeqCst)
-        } else {
-            waiting.fetch_sub(1, Ordering::SeqCst)
-        };
-        self.reports.lending();
+        let cpus = self.cpus;
+        self.shared.lent.change(|state| {
+            match before {
+                Doing::Nothing => {}
+                Doing::Waits => state.waiting -= 1,
+                Doing::GoesOn => state.resumed -= cpus,
+            }
+            match doing {
+                Doing::Nothing => {}
+                Doing::Waits => state.waiting += 1,
+                Doing::GoesOn => state.resumed += cpus,
+            }
+        });
+        if before == Doing::Waits || doing == Doing::Waits {
+            self.reports.lending();
+        }
     }
 }
 
@@ -136,8 +195,9 @@ impl LentCall {
     fn look_after(mut self, shared: &Arc<WorkerShared>, interrupt: &Interrupt) {
         let mut reports = reports_of(shared);
         let waiting_reports = reports_of(shared);
-        let mut waiting = Waiting { shared, reports: &waiting_reports, waits: false };
-        waiting.set(true);
+        let cpus = self.key.cpus();
+        let mut told = Told { shared, reports: &waiting_reports, cpus, doing: Doing::Nothing };
+        told.tell(Doing::Waits);
         self.running.process.lent(u64::from(self.task));
         let mut is_used_up = false;
         let mut events = Vec::new();
@@ -156,7 +216,7 @@ impl LentCall {
                     ExecutorEvent::Answered { call, outcome } => {
                         self.clock.lap();
                         self.limit = None;
-                        waiting.set(false);
+                        told.tell(Doing::Nothing);
                         let (session, task) = (self.session.clone(), call as u32);
                         if let Some(batch) = session.batch_of(task) {
                             self.settling(shared, &mut reports).take_outcome(&session, &batch, task, outcome);
@@ -168,10 +228,10 @@ impl LentCall {
                         self.settling(shared, &mut reports).return_calls(&self.session, calls);
                     }
                     ExecutorEvent::Lent { call } => {
-                        waiting.set(true);
+                        told.tell(Doing::Waits);
                         self.running.process.lent(call);
                     }
-                    ExecutorEvent::Resumed { .. } => waiting.set(false),
+                    ExecutorEvent::Resumed { .. } => told.tell(Doing::GoesOn),
                 }
             }
             if let Err(error) = waited {
@@ -179,7 +239,7 @@ impl LentCall {
                 is_used_up = true;
             }
         }
-        waiting.set(false);
+        told.tell(Doing::Nothing);
         reports.flush();
         if is_used_up {
             shared.executors.end(self.running);

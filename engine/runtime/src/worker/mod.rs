@@ -119,7 +119,9 @@ impl Worker {
         let cpu = self.shared.config.cpus[self.queue.index()];
         self.pin(&cpu.into_iter().collect::<Vec<_>>());
         while !self.shared.pool.is_shut_down() {
-            if self.shared.pool.gang().is_wanted() {
+            if self.shared.lent.is_owed() {
+                self.stand_aside();
+            } else if self.shared.pool.gang().is_wanted() {
                 self.join_gang();
             } else if let Some(task) = self.next_task() {
                 self.run_guarded(task);
@@ -150,6 +152,18 @@ impl Worker {
         self.batch = None;
         self.route = None;
         self.queue.sleep();
+        self.clock.restart();
+    }
+
+    /// Leaves its cpu to a call that has lent its own and goes on.
+    fn stand_aside(&mut self) {
+        if let Some(task) = self.next.take() {
+            self.queue.leave(task);
+        }
+        self.reports.flush();
+        // It may have been woken for something that another worker can do.
+        self.shared.pool.wake(1);
+        self.shared.lent.stand_aside();
         self.clock.restart();
     }
 
