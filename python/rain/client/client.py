@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.errors import ConnectionLost, PickleException, RainException
 from .active import set_default
 from .address import access_path, server_of_environment
-from .connection import Connection, RequestError, Taker
+from .connection import Connection, Request, RequestError, Taker, deadline_after
 from .kind import check_name, whole_number
 from .session import Session
 
@@ -76,19 +76,33 @@ class Client:
         """Whether the client was closed, or its connection broke."""
         return self._connection.closed
 
-    def new_session(self, name: str = "", default: bool = False) -> Session:
+    def new_session(self, name: str = "", default: bool = False, timeout: float | None = None) -> Session:
         """Make a session.
 
         Args:
             name: A name for people, as in the dashboard.
             default: Use this session for tasks and objects made when no session is active.
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
         name = check_name(name)
-        reply = self._ask("new_session", {"name": name})
-        session = Session(self, reply["session"], name)
-        if default:
-            set_default(session)
-        return session
+        request = self._connection.prepare("new_session", {"name": name})
+        request.forsaken = self._close_unused
+        try:
+            reply = self._call(request, deadline_after(timeout))
+            session = Session(self, reply["session"], name)
+            if default:
+                set_default(session)
+            return session
+        except BaseException:
+            if request.reply is not None:
+                self._close_unused(request)
+            raise
+
+    def _close_unused(self, request: Request) -> None:
+        """Close a session that nobody got, because of an interrupt or a timeout."""
+        assert request.reply is not None
+        if request.reply[0] == "ok":
+            self._connection.post("close_session", {"session": request.reply[2].get("session")})
 
     def executor(self, **options: Any) -> Executor:
         """A :class:`concurrent.futures.Executor` over a new session of this client.
@@ -100,9 +114,13 @@ class Client:
 
         return Executor(self, **options)
 
-    def status(self) -> dict[str, Any]:
-        """What the server says of itself, its governors and sessions, as ``rain status --json`` prints it."""
-        return self._ask("status", {})
+    def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """What the server says of itself, its governors and sessions, as ``rain status --json`` prints it.
+
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        return self._call(self._connection.prepare("status", {}), deadline_after(timeout))
 
     def restart(self) -> None:
         """Use fresh executor processes for all Python functions that are submitted from now on.
@@ -153,15 +171,12 @@ class Client:
             private.release(self._private, self)
             self._private = None
 
-    def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._connection.request(operation, body)
-
     def _start_request(self, operation: str, body: dict[str, Any], taker: Taker) -> None:
         self._connection.start_request(operation, body, taker)
 
-    def _ask(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        """A request that is not about a session."""
+    def _call(self, request: Request, deadline: float | None) -> dict[str, Any]:
+        """Send a request that is not about a session, and wait for the reply."""
         try:
-            return self._request(operation, body)
+            return self._connection.call(request, deadline)
         except RequestError as error:
-            raise RainException(f"The server refused {operation}: {error}") from None
+            raise RainException(f"The server refused {request.operation}: {error}") from None

@@ -86,6 +86,7 @@ class Connection:
         self._ids = itertools.count()
         # Why nothing can be sent any more.
         self._failure: tuple[type[RainException], str] | None = None
+        self._is_forked = False
         self._reader = Role()
         # The requests whose replies somebody wants; of these, those that a thread waits for, and those with a function.
         self._open: dict[int, Request] = {}
@@ -112,6 +113,16 @@ class Connection:
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._failure is not None
+
+    def check_open(self) -> None:
+        """Raise an exception if nothing can be sent any more."""
+        if self._failure is not None:
+            raise self._error()
+
+    def check_process(self) -> None:
+        """Raise an exception in a forked child."""
+        if self._is_forked:
+            raise self._error()
 
     def prepare(self, operation: str, body: dict[str, Any]) -> Request:
         """A request that is still to be sent."""
@@ -143,11 +154,16 @@ class Connection:
         After an exception, the request says whether the server gets it.
         """
         try:
-            self._open[request.id] = request
-            self._send(request, deadline)
-            self._wait(request, deadline)
-            self._leave(request)
+            try:
+                self._open[request.id] = request
+                self._send(request, deadline)
+                self._wait(request, deadline)
+                self._leave(request)
+            except BaseException:
+                self._forsake(request)
+                raise
         except BaseException:
+            # Once more, after an interrupt in the lines above.
             self._forsake(request)
             raise
         return self._body(request)
@@ -155,9 +171,13 @@ class Connection:
     def wait_again(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
         """Wait for the reply to a request whose thread had left; only for one with something in `forsaken`."""
         try:
-            request.has_left = False
-            self._wait(request, deadline)
-            self._leave(request)
+            try:
+                request.has_left = False
+                self._wait(request, deadline)
+                self._leave(request)
+            except BaseException:
+                self._forsake(request)
+                raise
         except BaseException:
             self._forsake(request)
             raise
@@ -200,6 +220,7 @@ class Connection:
             self.direct.close()
 
     def _forked(self, why: str) -> None:
+        self._is_forked = True
         self._failure = RainException, why
         self._open, self._waiting, self._with_takers = {}, {}, {}
         self._answered = deque()

@@ -31,7 +31,7 @@ class DataObject:
         "_info",
         "_kept",
         "_label",
-        "_oid",
+        "_number",
         "_session",
         "_spec",
         "_state",
@@ -51,7 +51,6 @@ class DataObject:
         task: Task | None = None,
         index: int = 0,
         content: bytes | None = None,
-        object_id: int = -1,
     ) -> None:
         self._session = session
         self._label = label
@@ -60,7 +59,8 @@ class DataObject:
         self._task = task
         self._index = index
         self._content = content
-        self._oid = object_id
+        # Of a constant: its id, -1 before the submit.
+        self._number = -1
         self._kept = False
         self._spec: ObjectSpec | None = None
         self._info: ObjectInfo | None = None
@@ -75,7 +75,6 @@ class DataObject:
             output.content_type,
             task=task,
             index=index,
-            object_id=-1 if task._oid < 0 else task._oid + index,
         )
 
     @staticmethod
@@ -86,6 +85,15 @@ class DataObject:
         constant = DataObject(session, label, data_type, content_type, content=content)
         session._constants.append(constant)
         return constant
+
+    @property
+    def _oid(self) -> int:
+        """The number of the object in its session, -1 before the submit."""
+        task = self._task
+        if task is None:
+            return self._number
+        first = task._oid
+        return first + self._index if first >= 0 else -1
 
     @property
     def session(self) -> Session:
@@ -121,10 +129,12 @@ class DataObject:
     def spec(self) -> ObjectSpec:
         """The specification of the object; ``spec.user`` may be filled before the submit."""
         if self._spec is None:
-            self._spec = ObjectSpec(None, self.label, self._content_type, self._data_type)
+            spec = ObjectSpec(None, self.label, self._content_type, self._data_type)
             if self._oid < 0:
                 self._session._specified.append(self)
-            else:
+            # In this order: after an interrupt, what has a specification is surely in the list.
+            self._spec = spec
+            if self._oid >= 0:
                 self._finish_spec()
         return self._spec
 
@@ -149,26 +159,34 @@ class DataObject:
         if self._oid >= 0:
             raise RainException(f"keep() is possible only before the submit: {self!r}")
         if not self._kept:
-            self._kept = True
+            # In this order: what is kept is surely in the list.
             self._session._kept.append(self)
+            self._kept = True
 
     def unkeep(self) -> None:
         """Free the object; tasks that were submitted still get it."""
         if not self._kept:
             raise RainException(f"{self!r} is not kept")
         if self._oid < 0:
-            self._session._kept.remove(self)
+            self._kept = False
         else:
             self._session.unkeep([self])
-        self._kept = False
 
-    def wait(self) -> None:
-        """Wait until the object is finished."""
-        self._session.wait([self])
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the object is finished.
 
-    def fetch(self) -> DataInstance:
-        """The content of the object; waits until it is finished. The object must be kept."""
-        return self._session.fetch(self)
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        self._session.wait([self], timeout=timeout)
+
+    def fetch(self, timeout: float | None = None) -> DataInstance:
+        """The content of the object; waits until it is finished. The object must be kept.
+
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        return self._session.fetch(self, timeout=timeout)
 
     def __await__(self) -> Generator[Any, None, DataInstance]:
         """In asyncio: fetch the object without blocking the event loop; the result is its content."""
@@ -195,7 +213,8 @@ class DataObject:
         raise RainException(f"A data object can only be passed to tasks as an argument: {self!r}")
 
     def _finish_spec(self) -> None:
-        assert self._spec is not None
+        if self._spec is None or self._spec._frozen:
+            return
         self._spec.id = ID(self._session.session_id, self._oid)
         self._spec.freeze()
 

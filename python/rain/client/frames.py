@@ -75,11 +75,16 @@ class Frames:
             OSError: The connection is broken.
         """
         try:
-            # Looked at again after each turn: who queues something while another one sends leaves it to that one.
-            while self._outgoing and self._sender.take(who):
-                self._send_queued(deadline)
+            try:
+                # Looked at again after each turn: who queues something while another one sends leaves it to that one.
+                while self._outgoing and self._sender.take(who):
+                    self._send_queued(deadline)
+                    self._sender.leave(who)
+            except BaseException:
                 self._sender.leave(who)
+                raise
         except BaseException:
+            # Here after an interrupt in the lines above.
             self._sender.leave(who)
             raise
 

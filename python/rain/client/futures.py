@@ -257,31 +257,34 @@ class Executor(concurrent.futures.Executor):
         return f"<Executor over {self.session!r}, {len(self._calls.pending)} calls pending>"
 
     def _start(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
+        with self._calls.starting():
+            return self.session._submitting.run(self._make_and_submit, fn, given)
+
+    def _make_and_submit(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
         session, calls = self.session, self._calls
         futures: list[TaskFuture[T]] = []
         made: dict[TaskFuture[Any], Task] = {}
-        with calls.starting(), session._submitting:
-            try:
-                make = self._maker(fn)
-                for args, kwargs in given:
-                    task = make(args, kwargs)
-                    if isinstance(task, PickleException):
-                        futures.append(TaskFuture(calls, None))
-                        futures[-1].set_exception(task)
-                    else:
-                        task.output.keep()
-                        futures.append(TaskFuture(calls, task))
-                        made[futures[-1]] = task
-                if made:
-                    session.submit()
-            except BaseException as error:
-                session._withdraw([task for task in made.values() if task._oid < 0])
-                # After a Ctrl-C they may be submitted all the same.
-                calls.add({future: task for future, task in made.items() if task._oid >= 0})
-                if isinstance(error, SessionException) and session._failed:
-                    raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
-                raise
-            calls.add(made)
+        try:
+            make = self._maker(fn)
+            for args, kwargs in given:
+                task = make(args, kwargs)
+                if isinstance(task, PickleException):
+                    futures.append(TaskFuture(calls, None))
+                    futures[-1].set_exception(task)
+                else:
+                    task.output.keep()
+                    futures.append(TaskFuture(calls, task))
+                    made[futures[-1]] = task
+            if made:
+                session.submit()
+        except BaseException as error:
+            session._withdraw([task for task in made.values() if task._oid < 0])
+            # After a Ctrl-C they may be submitted all the same.
+            calls.add({future: task for future, task in made.items() if task._oid >= 0})
+            if isinstance(error, SessionException) and session._failed:
+                raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
+            raise
+        calls.add(made)
         return futures
 
     def _maker(self, fn: Callable[..., Any]) -> Callable[..., Task | PickleException]:

@@ -7,31 +7,34 @@ what it has.
 
 from __future__ import annotations
 
+import _thread
 import threading
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 T = TypeVar("T")
 
 
-class Mutex:
-    """Lets one thread at a time call functions; a thread that does may call more of them."""
+class Mutex(_thread.RLock):  # type: ignore[misc]
+    """A lock that one thread at a time has, as often as it likes; best used through :meth:`run`.
 
-    __slots__ = ("_lock",)
+    ``with`` is for threads that are never interrupted: all but the main one.
+    """
 
-    def __init__(self) -> None:
-        # Typed as something else, for the check of who has it, which all locks that a Condition takes have.
-        self._lock: Any = threading.RLock()
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        # All locks that a threading.Condition takes have this.
+        _is_owned: Callable[[], bool]
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function, when no other thread does."""
-        lock = self._lock
-        outer = lock._is_owned()
+        """Call a function with the lock."""
+        outer = self._is_owned()
         try:
-            with lock:
+            with self:
                 return function(*args)
         except BaseException:
-            while not outer and lock._is_owned():
-                lock.release()
+            while not outer and self._is_owned():
+                self.release()
             raise
 
 

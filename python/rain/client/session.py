@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
@@ -14,14 +13,15 @@ from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
 from ..common.errors import CancelledException, PickleException, RainException, SessionException, TaskException
 from . import active
-from .connection import RequestError
+from .connection import Request, RequestError, deadline_after
 from .data import DataObject
 from .fetching import Fetching
 from .function_table import FunctionTable, HiddenObject
 from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
-from .submit import Batch, upload_pieces
+from .locking import Mutex
+from .submit import Batch, batches, upload_pieces
 from .task import Task
-from .waiting import Item, as_completed, as_items
+from .waiting import Item, as_completed, as_items, completed
 
 if TYPE_CHECKING:
     from .capture import Capture
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .plain import PlainFunction, PlainOptions
     from .remote import Remote
     from .task_function import TaskFunction
+
+# After an interrupt, the reply to a submit is waited for so long; it comes at once from a server that is not stuck.
+SETTLE_SECONDS = 1.0
 
 _PLACE = re.compile(r"^task \d+\b.* failed on (governor \d+)$", re.DOTALL)
 
@@ -46,7 +49,7 @@ class Session:
         self.name = name
         self._closed = False
         self._failed = False
-        self._submitting = threading.RLock()
+        self._submitting = Mutex()
         # Tasks that are not submitted, and the others by id, without those that are forgotten.
         self._new_tasks: list[Task] = []
         self._submitted: dict[int, Task] = {}
@@ -65,11 +68,15 @@ class Session:
         self._taken_once: dict[Remote, Capture] = {}
         # The client's executor processes that the kinds of this session were sent for.
         self._generation = ""
-        # Of what is not submitted: constants, kept objects, tasks whose outputs were looked at, what has a spec.
+        # Of what is not submitted: constants, kept objects, tasks and objects that have a spec.
         self._constants: list[DataObject] = []
         self._kept: list[DataObject] = []
-        self._shown: list[Task] = []
         self._specified: list[Any] = []
+        # The batch that is being submitted, and whether its thread was interrupted and has left it.
+        self._unsettled: Batch | None = None
+        self._interrupted = False
+        # Objects that are kept only until the rest of a graph, which needs them, is submitted.
+        self._held: set[int] = set()
 
     @property
     def closed(self) -> bool:
@@ -95,93 +102,181 @@ class Session:
     def submit(self) -> None:
         """Send what was added since the last submit to the server, where it starts to run.
 
-        A submit that is refused changes nothing: its tasks and objects are still there, not submitted.
+        A submit that is refused changes nothing: its tasks and objects are still there, not submitted. A graph of more
+        than some 32 MiB goes in several submits; if one of these is refused or interrupted, those before it are
+        submitted, and the rest is still there.
         """
         self._check_open()
         while self._taken_once:
             remote, captured = self._taken_once.popitem()
             remote._check_taken_once(captured)
-        with self._submitting:
-            batch = Batch(self)
+        self._locked(self._submit)
+
+    def _submit(self) -> None:
+        if self._unsettled is not None:
+            self._settle_interrupted()
+        for batch in batches(self):
+            self._carry_out(batch)
+        self._free_held()
+
+    def _carry_out(self, batch: Batch) -> None:
+        """Submit a batch, or nothing of it."""
+        try:
             try:
-                for object_id, content in batch.uploads:
-                    for piece in upload_pieces(object_id, content):
-                        self._request("upload", piece)
+                # From here on it has numbers, about which it is decided whether they count.
+                self._unsettled = batch
+                self._send_batch(batch)
+                self._settle()
             except BaseException:
-                batch.undo()
+                self._leave_batch()
                 raise
-            try:
-                self._request("submit", batch.body)
-            except RainException:
-                batch.undo()
-                raise
-            except BaseException:
-                # Interrupted while waiting for the reply; the request itself is on its way.
-                batch.commit()
-                raise
-            batch.commit()
+        except BaseException:
+            # Once more, after an interrupt in the lines above.
+            self._leave_batch()
+            raise
+
+    def _send_batch(self, batch: Batch) -> None:
+        body = batch.encode()
+        for object_id, content in batch.uploads:
+            for piece in upload_pieces(object_id, content):
+                self._request("upload", piece)
+        batch.request = self.client._connection.prepare("submit", body)
+        # The reply is kept if it comes later.
+        batch.request.forsaken = _remember
+        self._call(batch.request)
+
+    def _leave_batch(self) -> None:
+        """A thread that submits a batch leaves it with an exception."""
+        self._interrupted = self._unsettled is not None
+        self._settle_interrupted(SETTLE_SECONDS)
+
+    def _settle(self) -> None:
+        """Decide about the numbers of the last batch: it was submitted if its request was sent and not refused."""
+        batch = self._unsettled
+        if batch is not None:
+            request = batch.request
+            sent = request is not None and request.sent
+            reply = request.reply if request is not None else None
+            if sent and reply is None and not self.client._connection.closed:
+                # On its way: nothing speaks against it until the reply does.
+                return
+            if sent and reply is not None and reply[0] == "ok":
+                batch.publish()
+            else:
+                batch.withdraw()
+        self._unsettled = None
+        self._interrupted = False
+
+    def _settle_interrupted(self, timeout: float | None = None) -> None:
+        """Wait for the reply to the last submit, if it is on its way, and settle it."""
+        batch = self._unsettled
+        if batch is not None and batch.request is not None and batch.request.sent:
+            with contextlib.suppress(RainException, RequestError):
+                self.client._connection.wait_again(batch.request, deadline_after(timeout))
+        self._settle()
+
+    def _settle_later(self) -> None:
+        """Before anything else is done with the session: settle a submit that was interrupted."""
+        batch = self._unsettled
+        if not self._interrupted or batch is None:
+            return
+        self._settle_interrupted()
+        reply = batch.request.reply if batch.request is not None else None
+        if reply is not None and reply[0] != "ok":
+            raise RainException(f"The submit that was interrupted was refused: {self._exception(reply[2])}")
+
+    def _free_held(self) -> None:
+        """Free what was held for later parts of a graph."""
+        if self._held:
+            self.client._connection.post("unkeep", {"session": self.session_id, "objects": to_column(self._held)})
+            self._held.clear()
 
     def discard(self) -> None:
         """Drop all tasks and objects that are not submitted, as after a submit that was refused."""
-        with self._submitting:
-            self._new_tasks.clear()
-            for pending in (self._constants, self._kept, self._shown, self._specified):
-                pending.clear()
-            self._batch = object()
+        self._check_open()
+        self._locked(self._discard)
+
+    def _discard(self) -> None:
+        for pending in (self._new_tasks, self._constants, self._kept, self._specified):
+            pending.clear()
+        self._batch = object()
+        self._free_held()
 
     def _withdraw(self, tasks: list[Task]) -> None:
-        """Take out tasks that were made last and not submitted."""
-        with self._submitting:
-            gone = set(map(id, tasks))
-            self._new_tasks[:] = [task for task in self._new_tasks if id(task) not in gone]
-            self._shown[:] = [task for task in self._shown if id(task) not in gone]
-            hidden = {id(item) for task in tasks for item in task._inputs[len(task._shown_inputs) :]}
-            self._constants[:] = [constant for constant in self._constants if id(constant) not in hidden]
-            self._kept[:] = [item for item in self._kept if id(item._task) not in gone and id(item) not in hidden]
-            self._batch = object()
+        """Take out tasks that were made last and not submitted, with the hidden constants that only they read."""
+        hidden = {id(item) for task in tasks for item in task._inputs[len(task._shown_inputs) :]}
+        self._submitting.run(self._take_out, set(map(id, tasks)), hidden)
 
-    def wait(self, items: Iterable[Item], progress: bool = False) -> None:
+    def _take_out(self, gone: set[int], hidden: set[int]) -> None:
+        # Other threads may add to the ends of these lists.
+        count = len(self._new_tasks)
+        self._new_tasks[:count] = [task for task in self._new_tasks[:count] if id(task) not in gone]
+        count = len(self._kept)
+        self._kept[:count] = [
+            item for item in self._kept[:count] if id(item._task) not in gone and id(item) not in hidden
+        ]
+        count = len(self._constants)
+        self._constants[:count] = [item for item in self._constants[:count] if id(item) not in hidden]
+        self._batch = object()
+
+    def wait(self, items: Iterable[Item], progress: bool = False, timeout: float | None = None) -> None:
         """Wait until all of some tasks and objects are finished.
 
         Args:
             items: The tasks and objects.
             progress: Show a progress bar (needs the package tqdm).
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        deadline = deadline_after(timeout)
         listed = as_items(items, "wait for")
         if progress:
-            self._watch(listed)
+            self._watch(listed, deadline)
         # Also after watching: only this tells of tasks that were cancelled.
-        self._request("wait", self._columns(listed, "wait for"))
+        self._request("wait", self._columns(listed, "wait for"), deadline)
 
-    def wait_some(self, items: Iterable[Item]) -> list[Item]:
-        """Wait until at least one of some tasks and objects is finished; returns those that are, in the given order."""
-        listed = as_items(items, "wait for")
+    def wait_some(self, items: Iterable[Item], timeout: float | None = None) -> list[Item]:
+        """Wait until at least one of some tasks and objects is finished; returns those that are, in the given order.
+
+        Args:
+            items: The tasks and objects.
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        return self._wait_some(as_items(items, "wait for"), deadline_after(timeout))
+
+    def _wait_some(self, listed: list[Item], deadline: float | None) -> list[Item]:
         if not listed:
             return []
-        reply = self._request("wait_some", self._columns(listed, "wait for"))
+        reply = self._request("wait_some", self._columns(listed, "wait for"), deadline)
         tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
         return [item for item in listed if (item._id in tasks if isinstance(item, Task) else item._oid in objects)]
 
-    def wait_all(self, progress: bool = False) -> None:
+    def wait_all(self, progress: bool = False, timeout: float | None = None) -> None:
         """Wait until every submitted task is finished.
 
         Args:
             progress: Show a progress bar (needs the package tqdm).
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        deadline = deadline_after(timeout)
+        self._check_open()
         if progress:
-            self._watch(list(self._submitted.values()))
-        self._request("wait_all", {})
+            self._watch(list(self._submitted.values()), deadline)
+        self._request("wait_all", {}, deadline)
 
-    def as_completed(self, items: Iterable[Item] | None = None, progress: bool = False) -> Iterator[Item]:
+    def as_completed(
+        self, items: Iterable[Item] | None = None, progress: bool = False, timeout: float | None = None
+    ) -> Iterator[Item]:
         """Go through tasks and objects in the order in which they are finished.
 
         Args:
             items: The tasks and objects (default: all tasks that are submitted).
             progress: Show a progress bar (needs the package tqdm).
+            timeout: Seconds from now on for all of them, after which :class:`~rain.client.RainTimeout` is raised.
         """
+        self._check_open()
         chosen = list(self._submitted.values()) if items is None else as_items(items, "wait for")
         self._check_items(chosen, "wait for")
-        return as_completed(chosen, progress)
+        return as_completed(chosen, progress, timeout)
 
     def cancel(self, tasks: Iterable[Task] | None = None) -> list[Task]:
         """Stop tasks, and all tasks that need what these would have made; the session goes on.
@@ -242,12 +337,20 @@ class Session:
         self._check_open()
         return remote._calls_in(self, calls)
 
-    def fetch(self, dataobj: DataObject) -> DataInstance:
-        """The content of an object that is kept; waits until it is finished."""
+    def fetch(self, dataobj: DataObject, timeout: float | None = None) -> DataInstance:
+        """The content of an object that is kept; waits until it is finished.
+
+        Args:
+            dataobj: The object.
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        return self._fetch(dataobj, deadline_after(timeout))
+
+    def _fetch(self, dataobj: DataObject, deadline: float | None) -> DataInstance:
         self._check_items([dataobj], "fetch")
         fetching = Fetching(dataobj, self.client._connection)
         while True:
-            instance = fetching.take(self._request("fetch", fetching.body))
+            instance = fetching.take(self._request("fetch", fetching.body, deadline), deadline)
             if instance is not None:
                 return instance
 
@@ -260,9 +363,22 @@ class Session:
                 raise RainException(f"Only data objects can be freed; use unkeep_outputs() of {dataobj!r}")
             if not dataobj._kept:
                 raise RainException(f"{dataobj!r} is not kept")
-        self._request("unkeep", {"objects": to_column(dataobj._oid for dataobj in listed)})
-        for dataobj in listed:
-            assert isinstance(dataobj, DataObject)
+        body = {"session": self.session_id, "objects": to_column(dataobj._oid for dataobj in listed)}
+        request = self.client._connection.prepare("unkeep", body)
+        try:
+            self._call(request)
+            self._set_freed(listed)
+        except RainException:
+            raise
+        except BaseException:
+            # They are free if the server gets to know of it.
+            if request.sent:
+                self._set_freed(listed)
+            raise
+
+    @staticmethod
+    def _set_freed(dataobjs: Iterable[Any]) -> None:
+        for dataobj in dataobjs:
             dataobj._kept = False
 
     def update(self, items: Iterable[Item]) -> None:
@@ -278,35 +394,85 @@ class Session:
         """Close the session: running tasks are stopped, objects are dropped. It cannot be used again."""
         if self._closed:
             return
-        self._closed = True
-        active.forget(self)
-        # Whatever goes wrong here, the session is gone with the connection.
-        with contextlib.suppress(RainException, RequestError):
-            self.client._request("close_session", {"session": self.session_id})
+        connection = self.client._connection
+        request = connection.prepare("close_session", {"session": self.session_id})
+        try:
+            self._closed = True
+            active.forget(self)
+            connection.call(request)
+        except (RainException, RequestError):
+            # Whatever went wrong, the session is gone with the connection.
+            return
+        except BaseException:
+            self._closed = True
+            active.forget(self)
+            if not request.sent:
+                connection.post("close_session", {"session": self.session_id})
+            raise
 
     @contextlib.contextmanager
     def bind_only(self) -> Iterator[Session]:
         """Make the session the active one for a ``with`` block, and do not close it afterwards."""
         self._check_open()
-        active.bind(self)
+        binding = active.Binding(self)
         try:
-            yield self
-        finally:
-            active.unbind(self)
+            try:
+                active.bind(binding)
+                yield self
+                active.unbind(binding)
+            except BaseException:
+                active.unbind(binding)
+                raise
+        except BaseException:
+            # Here after an interrupt in the lines above.
+            active.unbind(binding)
+            raise
 
     def __enter__(self) -> Session:
         self._check_open()
-        active.bind(self)
-        return self
+        binding = active.Binding(self)
+        try:
+            active.bind(binding)
+            return self
+        except BaseException:
+            active.unbind(binding)
+            raise
 
     def __exit__(self, *exception: object) -> None:
-        active.unbind(self)
+        binding = None
+        try:
+            binding = active.last_binding(self)
+            self._leave(binding)
+        except BaseException:
+            self._leave(binding or active.last_binding(self))
+            raise
+
+    def _leave(self, binding: active.Binding | None) -> None:
+        if binding is not None:
+            active.unbind(binding)
         self.close()
 
     def __del__(self) -> None:
         # A session may be dropped while its tasks run, so that the client ends it.
         if not self._closed and not self.client.closed and not sys.is_finalizing():
-            warnings.warn(f"{self!r} was not closed; its objects stay until its client is", ResourceWarning, 2, self)
+            warnings.warn(f"{self!r} was not closed; it is closed when its tasks are done", ResourceWarning, 2, self)
+        # Where the end of the interpreter, or of __init__, has left something to do this with.
+        with contextlib.suppress(Exception):
+            if not self._closed:
+                self._drop()
+
+    def _drop(self) -> None:
+        """Nobody can use the session any more: it is closed when its tasks are done."""
+        connection, session_id = self.client._connection, self.session_id
+
+        def close(reply: dict[str, Any], error: Exception | None) -> None:
+            connection.post("close_session", {"session": session_id})
+
+        self._closed = True
+        if self._submitted_tasks and not connection.closed:
+            connection.start_request("wait_all", {"session": session_id}, close)
+        else:
+            close({}, None)
 
     def __reduce__(self) -> Any:
         raise PickleException(f"A session cannot be sent to a task: {self!r}")
@@ -382,10 +548,13 @@ class Session:
             column = to_column(item._oid for item in freed)
             self._start_request("unkeep", {"objects": column}, lambda reply, error: None)
 
-    def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]:
         self._check_open()
+        return self._call(self.client._connection.prepare(operation, {"session": self.session_id, **body}), deadline)
+
+    def _call(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
         try:
-            return self.client._request(operation, {"session": self.session_id, **body})
+            return self.client._connection.call(request, deadline)
         except RequestError as error:
             raise self._exception(error.error) from None
 
@@ -403,10 +572,10 @@ class Session:
 
         self.client._start_request(operation, {"session": self.session_id, **body}, take)
 
-    def _watch(self, items: list[Item]) -> None:
+    def _watch(self, items: list[Item], deadline: float | None) -> None:
         """Wait until all of some tasks and objects are finished, with a progress bar."""
         self._check_items(items, "wait for")
-        for _ in as_completed(items, progress=True):
+        for _ in completed(self, items, True, deadline):
             pass
 
     def _task(self, number: int) -> Task | None:
@@ -459,4 +628,17 @@ class Session:
 
     def _check_open(self) -> None:
         if self._closed:
+            self.client._connection.check_process()
             raise SessionException(f"{self!r} cannot be used any more")
+        if self._interrupted:
+            self._locked(self._settle_later)
+
+    def _locked(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function while no other thread submits or takes back something."""
+        # In a forked child, a thread that is not there may have had the lock.
+        self.client._connection.check_open()
+        self._submitting.run(function, *args)
+
+
+def _remember(request: Request) -> None:
+    """What is done with a reply that comes when nobody waits for it: it stays with the request."""

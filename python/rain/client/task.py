@@ -17,6 +17,7 @@ from ..common.errors import RainException
 from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
 from .active import active_session
+from .connection import deadline_after
 from .data import DataObject
 from .kind import Kind, OutputSpec, TaskOptions, check_labels, whole_number
 from .output import Output
@@ -165,8 +166,6 @@ class Task:
         except AttributeError:
             objects = [DataObject._output(self, index, output) for index, output in enumerate(self._kind.outputs)]
             self._outputs = LabeledList(objects, [output.label or None for output in self._kind.outputs])
-            if self._oid < 0:
-                self._session._shown.append(self)
             return self._outputs
 
     @property
@@ -184,7 +183,7 @@ class Task:
         except AttributeError:
             pass
         labels = self._kind.input_labels + ("",) * (len(self._shown_inputs) - len(self._kind.input_labels))
-        self._spec = TaskSpec(
+        spec = TaskSpec(
             None,
             self._kind.task_type,
             self._readable_config(),
@@ -194,9 +193,11 @@ class Task:
         )
         if self._oid < 0:
             self._session._specified.append(self)
-        else:
+        # In this order: after an interrupt, what has a specification is surely in the list.
+        self._spec = spec
+        if self._oid >= 0:
             self._finish_spec()
-        return self._spec
+        return spec
 
     @property
     def info(self) -> TaskInfo:
@@ -225,13 +226,22 @@ class Task:
         for output in self.outputs:
             output.unkeep()
 
-    def fetch_outputs(self) -> list[DataInstance]:
-        """The contents of all outputs; waits until they are finished."""
-        return [output.fetch() for output in self.outputs]
+    def fetch_outputs(self, timeout: float | None = None) -> list[DataInstance]:
+        """The contents of all outputs; waits until they are finished.
 
-    def wait(self) -> None:
-        """Wait until the task is finished."""
-        self._session.wait([self])
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        deadline = deadline_after(timeout)
+        return [self._session._fetch(output, deadline) for output in self.outputs]
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the task is finished.
+
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        self._session.wait([self], timeout=timeout)
 
     def update(self) -> None:
         """Get the current :attr:`info` from the server."""
@@ -298,7 +308,9 @@ class Task:
 
     def _finish_spec(self) -> None:
         session_id = self._session.session_id
-        spec = self._spec
+        spec: TaskSpec | None = getattr(self, "_spec", None)
+        if spec is None or spec._frozen:
+            return
         spec.id = ID(session_id, self._id)
         for spec_input, item in zip(spec.inputs, self._shown_inputs):
             spec_input.id = ID(session_id, item._oid)

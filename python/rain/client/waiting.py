@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
 
 from ..common.errors import RainException, RainWarning
+from .connection import deadline_after
 from .data import DataObject
 from .fetching import Fetching
 from .task import Task
@@ -22,13 +23,15 @@ Item = Union[Task, DataObject]
 T = TypeVar("T")
 
 
-def as_completed(items: Iterable[Item], progress: bool = False) -> Iterator[Item]:
+def as_completed(items: Iterable[Item], progress: bool = False, timeout: float | None = None) -> Iterator[Item]:
     """Go through tasks and objects in the order in which they are finished.
 
     Args:
         items: Tasks and objects of one session, submitted.
         progress: Show a progress bar (needs the package tqdm).
+        timeout: Seconds from now on for all of them, after which :class:`~rain.client.RainTimeout` is raised.
     """
+    deadline = deadline_after(timeout)
     listed = as_items(items, "wait for")
     if not listed:
         return iter(())
@@ -37,14 +40,15 @@ def as_completed(items: Iterable[Item], progress: bool = False) -> Iterator[Item
         raise RainException(f"Cannot wait for {first!r}: it is neither a task nor a data object")
     session = first._session
     session._check_items(listed, "wait for")
-    return _completed(session, listed, progress)
+    return completed(session, listed, progress, deadline)
 
 
-def _completed(session: Session, listed: list[Item], progress: bool) -> Iterator[Item]:
+def completed(session: Session, listed: list[Item], progress: bool, deadline: float | None) -> Iterator[Item]:
+    """As :func:`as_completed`, for items that were checked."""
     with progress_bar(len(listed), progress) as bar:
         while listed:
             # All that finished meanwhile come at once, so that rounds are few when items are many.
-            finished = session.wait_some(listed)
+            finished = session._wait_some(listed, deadline)
             done = set(map(id, finished))
             listed = [item for item in listed if id(item) not in done]
             if bar is not None:

@@ -97,7 +97,7 @@ def read_user(text: str | None, *, final: bool = True) -> tuple[dict[str, Any], 
         user = msgspec.json.decode(text)
         if isinstance(user, dict):
             return (frozen(user) if final else user), ""
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         why = f"they are not JSON that can be read: {error}"
     else:
         why = f"they are a JSON value of type {type(user).__name__}, and not an object"
