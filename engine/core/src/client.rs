@@ -36,7 +36,7 @@ pub struct Hello {
     pub client: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Absolute path of the interpreter for this client's Python tasks.
+    /// Absolute path of the interpreter for this client's Python tasks; in further lines directories that it is told of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<String>,
 }

@@ -427,4 +427,9 @@ fn the_python_executor_is_a_module() {
     let spec = python_spec(Path::new("/venv/bin/python"));
     assert_eq!((spec.name.as_str(), spec.command.len()), ("py", 3));
     assert_eq!(spec.command[0], "/venv/bin/python");
+    assert!(spec.env.is_empty());
+    let spec = python_spec(Path::new("/venv/bin/python\n/a\n/b c"));
+    assert_eq!(spec.command[0], "/venv/bin/python");
+    let (name, value) = &spec.env[0];
+    assert!(name == "PYTHONPATH" && value.to_str().unwrap().starts_with("/a:/b c"));
 }

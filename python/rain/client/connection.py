@@ -28,6 +28,7 @@ from .address import CONNECT_SECONDS, connect
 from .direct import DirectFetch
 from .forking import watch_forks
 from .frames import MAX_FRAME, Frame, Frames, FrameTooLarge
+from .interpreter import interpreter
 from .locking import Bell, Role
 
 PROTOCOL_VERSION = 1
@@ -233,7 +234,7 @@ class Connection:
             self._carrier.forked()
 
     def _handshake(self, token: str | None) -> dict[str, Any]:
-        hello = {"version": PROTOCOL_VERSION, "client": f"python {__version__}", "python": sys.executable}
+        hello = {"version": PROTOCOL_VERSION, "client": f"python {__version__}", "python": interpreter()}
         if token is not None:
             hello["token"] = token
         try:

@@ -481,3 +481,23 @@ def test_large_functions(run_script: RunScript) -> None:
                 made = [remote_size(blob("abc"), b"x" * n) for n in (1, 100_000)]
                 assert texts(session, *made) == [str(len(content) + 4 + n) for n in (1, 100_000)]
     """)
+
+
+def test_a_package_that_only_the_client_finds(server: RainServer, tmp_path: Path) -> None:
+    """An interpreter without any packages, whose client gets them through PYTHONPATH."""
+    import msgspec
+
+    import rain
+
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    folders = [str(Path(module.__file__ or "").parents[1]) for module in (rain, msgspec)]
+    (tmp_path / "script.py").write_text(HEAD + "with client.executor() as e: print(e.submit(max, 1, 2).result(60))\n")
+    done = subprocess.run(
+        [str(tmp_path / "bare" / "bin" / "python"), str(tmp_path / "script.py"), str(server.port)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "2\n", done.stdout + done.stderr

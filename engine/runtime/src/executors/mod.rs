@@ -12,6 +12,8 @@ use rain_data::Store;
 use rain_exec::{ExecutorError, ExecutorEvent, ExecutorProcess, ExecutorSpec, Interrupt, python_spec};
 use rain_topology::CpuId;
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -287,9 +289,16 @@ impl Executors {
     }
 }
 
-/// Whether two paths lead to the same program in the same directory: `python` and `python3` of one environment. The
-/// directory counts because a virtual environment is told by where its link to the program is.
+/// Whether two clients want the same program in the same directory, as `python` and `python3` of one environment are. The
+/// directory counts because a virtual environment is told by where its link to the program is. Lines after the first are
+/// directories that the program is told of, see [`python_spec`].
 fn is_same_interpreter(a: &Path, b: &Path) -> bool {
+    fn split(python: &Path) -> (&Path, &[u8]) {
+        let bytes = python.as_os_str().as_bytes();
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        (Path::new(OsStr::from_bytes(&bytes[..end])), &bytes[end..])
+    }
     let place = |path: &Path| Some((path.canonicalize().ok()?, path.parent()?.canonicalize().ok()?));
-    place(a).is_some_and(|of_a| place(b) == Some(of_a))
+    let ((a, told_a), (b, told_b)) = (split(a), split(b));
+    told_a == told_b && place(a).is_some_and(|of_a| place(b) == Some(of_a))
 }
