@@ -32,7 +32,15 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         "call",
         "governor",
         "content in the message, no configuration",
-        ["call", 3, SESSION, [1, 3], None, [[b"World", None, 0, 5, 17, None]], {"governor": 0, "outputs": 20, "submit": 3}],
+        [
+            "call",
+            3,
+            SESSION,
+            [1, 3],
+            None,
+            [[b"World", None, 0, 5, 17, None]],
+            {"governor": 0, "outputs": 20, "submit": 3},
+        ],
     ),
     (
         "call-full",
@@ -51,7 +59,12 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
             {"user": '{"mode": 7}', "governor": 2, "outputs": 70001, "submit": 65536},
         ],
     ),
-    ("call-empty", "governor", "no inputs", ["call", 0, SESSION, [1, 0], None, [], {"governor": 0, "outputs": 0, "submit": 0}]),
+    (
+        "call-empty",
+        "governor",
+        "no inputs",
+        ["call", 0, SESSION, [1, 0], None, [], {"governor": 0, "outputs": 0, "submit": 0}],
+    ),
     ("done", "executor", "content in the message", ["done", 3, [[b"Hello World!", None, None]], {}]),
     (
         "done-full",

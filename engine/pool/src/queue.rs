@@ -192,6 +192,11 @@ impl Pool {
         &self.gang
     }
 
+    /// Wakes one sleeping worker for a worker that was woken itself and does not look for the task.
+    pub fn pass_on_wake(&self) {
+        self.sleep.wake(1);
+    }
+
     /// Lets every worker find out that the pool is ending.
     pub fn shut_down(&self) {
         self.gang.shut_down();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import msgspec
 from .capture import FAMILIES, source_lines
 from .data import DataObject
 from .kind import Kind, Limits, OutputSpec
+from .locking import Mutex
 from .search_path import SearchPath
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class FunctionTable:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._families: OrderedDict[int, _Family] = OrderedDict()
         # By digest, those used last at the end.
@@ -137,8 +137,7 @@ class FunctionTable:
 
     def send(self, session: Session, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
         """How a function gets to executors; None if its pickle is needed, which is not at hand any more."""
-        with self._lock:
-            return self._send(session, template, capture, path)
+        return self._lock.run(self._send, session, template, capture, path)
 
     def _send(self, session: Session, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
         batch = session._batch

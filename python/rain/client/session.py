@@ -453,13 +453,15 @@ class Session:
         self.close()
 
     def __del__(self) -> None:
-        # A session may be dropped while its tasks run, so that the client ends it.
-        if not self._closed and not self.client.closed and not sys.is_finalizing():
-            warnings.warn(f"{self!r} was not closed; it is closed when its tasks are done", ResourceWarning, 2, self)
-        # Where the end of the interpreter, or of __init__, has left something to do this with.
-        with contextlib.suppress(Exception):
-            if not self._closed:
-                self._drop()
+        # At the end of the interpreter, or of an interrupted __init__, there may be nothing to do this with.
+        with contextlib.suppress(AttributeError, TypeError):
+            if self._closed:
+                return
+            if not self.client.closed and not sys.is_finalizing():
+                warnings.warn(
+                    f"{self!r} was not closed; it is closed when its tasks are done", ResourceWarning, 2, self
+                )
+            self._drop()
 
     def _drop(self) -> None:
         """Nobody can use the session any more: it is closed when its tasks are done."""

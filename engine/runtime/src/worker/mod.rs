@@ -162,7 +162,7 @@ impl Worker {
         }
         self.reports.flush();
         // It may have been woken for something that another worker can do.
-        self.shared.pool.wake(1);
+        self.shared.pool.pass_on_wake();
         self.shared.lent.stand_aside();
         self.clock.restart();
     }
