@@ -321,7 +321,7 @@ def test_an_interrupt_while_the_answer_to_a_submit_is_on_its_way(
         raise KeyboardInterrupt
 
     wait = client._connection._wait
-    monkeypatch.setattr("rain.client.session.SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr("rain.client.submitting.SETTLE_SECONDS", 0.01)
     server.answers["submit"] = submit
     session = client.new_session()
     monkeypatch.setattr(client._connection, "_wait", interrupt)

@@ -1,0 +1,121 @@
+"""How a session submits: whole batches, whose numbers count once it is known that the server has them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
+
+from ..common.columns import to_column
+from ..common.errors import RainException
+from .connection import Request, RequestError, deadline_after
+from .submit import Batch, batches, upload_pieces
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .session import Session
+
+# After an interrupt, the reply to a submit is waited for so long; it comes at once from a server that is not stuck.
+SETTLE_SECONDS = 1.0
+
+
+class Submitting:
+    """The part of a session that sends what was added to it, and that an interrupt at any point leaves in order."""
+
+    client: Client
+    session_id: int
+    # The batch that is being submitted, and whether its thread was interrupted and has left it.
+    _unsettled: Batch | None
+    _interrupted: bool
+    # Objects that are kept only until the rest of a graph, which needs them, is submitted.
+    _held: set[int]
+
+    if TYPE_CHECKING:
+
+        def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]: ...
+
+        def _call(self, request: Request, deadline: float | None = None) -> dict[str, Any]: ...
+
+        def _exception(self, error: dict[str, Any]) -> RainException: ...
+
+    def _submit(self) -> None:
+        if self._unsettled is not None:
+            self._settle_interrupted()
+        for batch in batches(cast("Session", self)):
+            self._carry_out(batch)
+        self._free_held()
+
+    def _carry_out(self, batch: Batch) -> None:
+        """Submit a batch, or nothing of it."""
+        try:
+            try:
+                # From here on it has numbers, about which it is decided whether they count.
+                self._unsettled = batch
+                self._send_batch(batch)
+                self._settle()
+            except BaseException:
+                self._leave_batch()
+                raise
+        except BaseException:
+            # Once more, after an interrupt in the lines above.
+            self._leave_batch()
+            raise
+
+    def _send_batch(self, batch: Batch) -> None:
+        body = batch.encode()
+        for object_id, content in batch.uploads:
+            for piece in upload_pieces(object_id, content):
+                self._request("upload", piece)
+        batch.request = self.client._connection.prepare("submit", body)
+        # The reply is kept if it comes later.
+        batch.request.forsaken = _remember
+        self._call(batch.request)
+
+    def _leave_batch(self) -> None:
+        """A thread that submits a batch leaves it with an exception."""
+        self._interrupted = self._unsettled is not None
+        self._settle_interrupted(SETTLE_SECONDS)
+
+    def _settle(self) -> None:
+        """Decide about the numbers of the last batch: it was submitted if its request was sent and not refused."""
+        batch = self._unsettled
+        if batch is not None:
+            request = batch.request
+            sent = request is not None and request.sent
+            reply = request.reply if request is not None else None
+            if sent and reply is None and not self.client._connection.closed:
+                # On its way: nothing speaks against it until the reply does.
+                return
+            if sent and reply is not None and reply[0] == "ok":
+                batch.publish()
+            else:
+                batch.withdraw()
+        self._unsettled = None
+        self._interrupted = False
+
+    def _settle_interrupted(self, timeout: float | None = None) -> None:
+        """Wait for the reply to the last submit, if it is on its way, and settle it."""
+        batch = self._unsettled
+        if batch is not None and batch.request is not None and batch.request.sent:
+            with contextlib.suppress(RainException, RequestError):
+                self.client._connection.wait_again(batch.request, deadline_after(timeout))
+        self._settle()
+
+    def _settle_later(self) -> None:
+        """Before anything else is done with the session: settle a submit that was interrupted."""
+        batch = self._unsettled
+        if not self._interrupted or batch is None:
+            return
+        self._settle_interrupted()
+        reply = batch.request.reply if batch.request is not None else None
+        if reply is not None and reply[0] != "ok":
+            raise RainException(f"The submit that was interrupted was refused: {self._exception(reply[2])}")
+
+    def _free_held(self) -> None:
+        """Free what was held for later parts of a graph."""
+        if self._held:
+            self.client._connection.post("unkeep", {"session": self.session_id, "objects": to_column(self._held)})
+            self._held.clear()
+
+
+def _remember(request: Request) -> None:
+    """What is done with a reply that comes when nobody waits for it: it stays with the request."""
