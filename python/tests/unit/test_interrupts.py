@@ -121,6 +121,36 @@ def test_building_a_graph(client: Client, server: StrictServer) -> None:
     assert active_module._bound == {}
 
 
+def test_calling_functions(client: Client, server: StrictServer) -> None:
+    """Also where arguments and functions become objects, and where functions are pickled again."""
+    state: dict[str, Any] = {}
+    large = bytes(100_000)
+    changing = [0]
+    functions = [remote()(lambda ctx, *args: large), remote()(lambda ctx, *args: str(changing))]
+
+    def prepare() -> Callable[[], object]:
+        session = state["session"] = client.new_session()
+        changing.append(len(server.open))
+
+        def build() -> None:
+            with session.bind_only():
+                for called in functions:
+                    called()
+                    called(large)
+
+        return build
+
+    for interrupter in everywhere(prepare, step=31):
+        session, place = state["session"], interrupter.place
+        assert session.task_count <= 4, place
+        with session.bind_only():
+            made = [called(large) for called in functions for _ in range(2)]
+        session.submit()
+        assert all(task.id is not None for task in made), place
+        check_usable(client, server, session, place)
+        session.close()
+
+
 REQUESTS: dict[str, Callable[[Session, list[Task]], object]] = {
     "wait": lambda session, made: session.wait(made, timeout=30),
     "wait_all": lambda session, made: session.wait_all(),
