@@ -138,6 +138,9 @@ fn the_engine_writes_what_governors_send() {
     let mut written = Vec::new();
     engine::append_forget(&mut written, &[SESSION, SESSION + 1]);
     assert_eq!(written, golden("forget"));
+    written.clear();
+    engine::append_lent(&mut written, 3);
+    assert_eq!(written, golden("lent"));
 
     for (name, call) in calls(&config()) {
         let inputs: Vec<engine::CallInput<'_>> = call
@@ -239,9 +242,14 @@ fn the_engine_reads_what_executors_send() {
 /// Messages that the tasklib never sends.
 fn messages_of_other_executors() -> Vec<(&'static str, engine::FromExecutor)> {
     let reason = Some("module helper has changed".to_owned());
+    let output = Some((10, 70_000));
+    let failure = engine::CallFailure { message: "no".into(), debug: None, user: None, output };
     vec![
         ("return", engine::FromExecutor::Return { calls: vec![3, 70_000], reason: None }),
         ("return-last", engine::FromExecutor::Return { calls: vec![70_001], reason }),
+        ("lend", engine::FromExecutor::Lend { call: 3 }),
+        ("resume", engine::FromExecutor::Resume { call: 3 }),
+        ("fail-output", engine::FromExecutor::Fail { call: 3, failure }),
     ]
 }
 
@@ -315,7 +323,7 @@ fn all_frames_are_as_the_index_says() {
         assert_eq!(decode::<Notation>(&frame[4..]).unwrap().0, columns[3], "{}", columns[0]);
         seen += 1;
     }
-    assert_eq!(seen, answers().len() + messages_of_other_executors().len() + 6);
+    assert_eq!(seen, answers().len() + messages_of_other_executors().len() + 7);
 }
 
 #[test]

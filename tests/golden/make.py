@@ -86,6 +86,15 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         ["fail", 70000, {"message": "ř" * 200, "debug": "before", "user": '{"steps": [1, 2]}'}],
     ),
     ("return", "executor", "calls that have not begun, given back; the process goes on", ["return", [3, 70000], None]),
+    ("lend", "executor", "a call waits for other tasks", ["lend", 3]),
+    ("lent", "governor", "the answer to it: nothing else was sent before", ["lent", 3]),
+    ("resume", "executor", "a call that has waited goes on", ["resume", 3]),
+    (
+        "fail-output",
+        "executor",
+        "an error, and where the output of its call is",
+        ["fail", 3, {"message": "no", "output": [10, 70000]}],
+    ),
     (
         "return-last",
         "executor",

@@ -39,7 +39,8 @@ def main() -> int:
 
     main_module.install()
     Executor(fd, directory, OwnProcess()).run()
-    return 0
+    # Nothing that a task has left, such as a thread or a function for the end of the process, holds this up.
+    os._exit(0)
 
 
 def _ignore(number: int, frame: object) -> None:

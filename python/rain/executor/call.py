@@ -97,14 +97,14 @@ class Call:
         self.files = files
         self.instances: list[DataInstance | None] | None = None
         # Inputs under other content types, and their numbers.
-        self.passed_on: list[tuple[DataInstance, int]] = []
+        self.passed_on: tuple[tuple[DataInstance, int], ...] = ()
         self.inline_bytes = 0
         self.context = Context(self)
 
     def close(self) -> None:
         """The call has been answered: let go of its inputs, though the function may have kept its context."""
         self.instances = None
-        self.passed_on = []
+        self.passed_on = ()
         del self.context
 
     def run(self) -> list[Any]:
@@ -265,7 +265,7 @@ class Call:
                 if content_type is None or content_type == instance.content_type:
                     return instance
                 other = DataInstance(file=instance._file, content_type=content_type, size=given[3], id=instance.id)
-                self.passed_on.append((other, number))
+                self.passed_on = (*self.passed_on, (other, number))
                 return other
         return None
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TASK_VARIABLE = b"RAIN_TASK="
@@ -44,14 +44,21 @@ def has_children() -> bool:
     return True
 
 
-def end_children() -> str | None:
-    """End what a task has left behind.
+class Left(NamedTuple):
+    """What a task has left behind.
 
-    Python's own helpers of `multiprocessing` stay, as long as its session does.
-
-    Returns:
-        Why this process must not be used for another task; None if nothing lived.
+    Attributes:
+        reason: Why this process must not be used for another task; None if nothing lived.
+        live_on: Whether there is something that is meant to, for which this process has to end by itself: the
+            governor ends everything that is below one that it ends.
     """
+
+    reason: str | None
+    live_on: bool
+
+
+def end_children() -> Left:
+    """End what a task has left behind; helpers of `multiprocessing` stay as long as the session does."""
     _let_owners_reap()
     spared = _helpers()
     ended: set[int] = set()
@@ -64,7 +71,7 @@ def end_children() -> str | None:
         if not living and not zombies:
             break
         if time.monotonic() > end:
-            return f"processes of a task cannot be ended: {sorted(living | zombies)}"
+            return Left(f"processes of a task cannot be ended: {sorted(living | zombies)}", False)
         for pid in zombies:
             _reap(pid)
         for pid in living - frozen:
@@ -80,8 +87,8 @@ def end_children() -> str | None:
             time.sleep(_PAUSE)
         frozen = living
     if survivors:
-        return f"processes of a task live on: {sorted(survivors)}"
-    return f"a task has left {len(ended)} processes" if ended else None
+        return Left(f"processes of a task live on: {sorted(survivors)}", True)
+    return Left(f"a task has left {len(ended)} processes" if ended else None, False)
 
 
 def _let_owners_reap() -> None:

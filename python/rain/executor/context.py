@@ -108,24 +108,27 @@ class Context:
 
         That of an input stays, and the input is passed on. One that is elsewhere is copied.
         """
-        from ..common.links import keep_links_inside
-
-        source = os.fspath(path)
-        passed_on = self._call.pass_on(os.path.realpath(source), None)
+        passed_on = self._call.pass_on(os.path.realpath(path), None)
         if passed_on is not None and passed_on.data_type is DataType.DIRECTORY:
             return passed_on
-        if os.path.isdir(source) and not os.path.islink(source):
+        source = os.fspath(path)
+        if self._is_own(source) and os.path.isdir(source) and not os.path.islink(source):
+            from ..common.links import keep_links_inside
+
             keep_links_inside(source)
         staged = self._stage(source, os.path.isdir, "directory")
         return DataInstance(directory=staged, data_type=DataType.DIRECTORY)
+
+    def _is_own(self, path: str) -> bool:
+        """Whether something is in the executor's directory, where it may be moved away."""
+        return is_inside(os.path.realpath(path), os.path.realpath(self._call.workdir.path))
 
     def _stage(self, path: str | os.PathLike[str], exists: Callable[[str], bool], what: str) -> str:
         source = os.fspath(path)
         if os.path.islink(source) or not exists(source):
             raise RainException(f"There is no {what} {source!r} to stage")
-        workdir = self._call.workdir
-        staged = workdir.new_path()
-        if is_inside(os.path.realpath(source), os.path.realpath(workdir.path)):
+        staged = self._call.workdir.new_path()
+        if self._is_own(source):
             try:
                 os.rename(source, staged)
             except OSError:

@@ -24,13 +24,13 @@ from .workdir import Workdir
 
 PROTOCOL_VERSION = 1
 READ_SIZE = 1 << 16
+# How long the last input is kept when nothing comes, milliseconds.
+KEPT_MS = 1000
 # Said of a relative path that was not found.
 HINT_NOT_FOUND = (
     " (the call runs in an empty directory of its own on the governor's machine: use an absolute path, or pass a blob()"
     " or directory() with the content)"
 )
-# How long the last input is kept when nothing comes, milliseconds.
-KEPT_MS = 1000
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -198,6 +198,8 @@ class Executor:
             if message[0] == "call":
                 calls.append(message[1])
         self._send(("return", calls, reason))
+        if self._process is not None and self._process.must_leave:
+            os._exit(0)
 
     def _call(self, message: list[Any]) -> None:
         session, submit = message[3][0], message[6].get("submit", 0)
@@ -226,8 +228,7 @@ class Executor:
         """
         _, call_id, kind_id, ids, config, inputs, extra = message
         process = self._process
-        log = None if process is None else process.log
-        start = 0 if log is None else log.begin()
+        start = 0 if process is None else process.begin_task()
         began = time.time_ns()
         call = None
         reason = None
@@ -252,8 +253,7 @@ class Executor:
             failure = self._failure(call, error)
             if process is not None:
                 reason = process.end_task(began, True)
-            if log is not None:
-                end = log.position()
+                end = process.written()
                 if end > start:
                     failure["output"] = (start, end)
             answer = ("fail", call_id, failure)
@@ -271,7 +271,7 @@ class Executor:
         try:
             self._workdir.renew()
             if self._process is not None and self._position == len(self._data):
-                self._process.restore_streams()
+                self._process.rest()
         except Exception as error:
             return f"what a task has left cannot be put in order: {type(error).__name__}: {error}"
         return None

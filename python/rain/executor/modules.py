@@ -58,7 +58,8 @@ class Modules:
         self._path: list[str] | None = None
         self._list = sys.path
         self._known = set(sys.modules)
-        self._count = len(sys.modules)
+        # How many modules there were when they were last looked at.
+        self.count = len(sys.modules)
         # Files that modules came from, and None for one that may have changed while it was imported.
         self._files: dict[str, _Stamp | None] = {}
         self._package_files: dict[str, _Stamp | None] = {}
@@ -87,10 +88,6 @@ class Modules:
         if self._path is not None and self._list != self._path:
             self._list[:] = self._path
 
-    def has_new(self) -> bool:
-        """Whether modules were imported that :meth:`learn` has not seen."""
-        return len(sys.modules) != self._count
-
     def learn(self, since: int) -> None:
         """Note where modules came from.
 
@@ -111,7 +108,7 @@ class Modules:
             if not is_package_file:
                 self._watch(os.path.dirname(file), name.rpartition(".")[0])
         self._known = set(sys.modules)
-        self._count = len(self._known)
+        self.count = len(self._known)
 
     def _watch(self, directory: str, package: str) -> None:
         self._places.setdefault(directory, (_stamp(directory), package))
@@ -165,6 +162,8 @@ class Modules:
 
     def _drop_hidden(self) -> None:
         """Let go of modules that this process has, and for whose names the client finds others."""
+        # With those that were imported since this was made.
+        self._known = set(sys.modules)
         for entry in self._list:
             if self._is_library(entry + os.sep):
                 # Nothing after this is found before the modules of the interpreter.
@@ -175,7 +174,7 @@ class Modules:
                         if loaded == name or loaded.startswith(name + "."):
                             del sys.modules[loaded]
                             self._known.discard(loaded)
-        self._count = len(sys.modules)
+        self.count = len(sys.modules)
 
     def _moved(self, place: str, package: str) -> str | None:
         """A module that was imported, and would now be found in another file because of what is in a directory."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextvars
 import resource
 import sys
+import time
 
 from . import children
 from .log import Log, open_log
 from .modules import Modules
 from .state import ProcessState, Unfit
+from .streams import Use
 from .threads import limit_threads
 from .workdir import Workdir
 
 # More descriptors are of no use, as a process can have about as many mappings; and some programs look at each one.
 _DESCRIPTORS_MAX = 1 << 16
+# Nobody starts a process in so few nanoseconds: the quickest way takes several times as long.
+_FORK_NS = 20_000
 
 
 class OwnProcess:
@@ -28,6 +32,15 @@ class OwnProcess:
         self._workdir: Workdir | None = None
         self._state: ProcessState | None = None
         self._cpus = 0
+        self._modules = sys.modules
+        self._use = Use(lambda: None)
+        # How much was written before the current task, and whether nothing can have been written since it was counted.
+        self._position = 0
+        self._is_quiet = False
+        # Whether a task has taken long enough to start a process since it was last looked for some.
+        self._was_long = False
+        # Whether this process has to end by itself, so that what it has started lives on.
+        self.must_leave = False
         # Newest submit of each session of which a call has come.
         self._submits: dict[int, int] = {}
 
@@ -35,6 +48,7 @@ class OwnProcess:
         """The process is ready for its first task; what it is like now is what is put back."""
         self._workdir = workdir
         self._state = ProcessState()
+        self._use = self._state.output
 
     def new_context(self) -> contextvars.Context:
         """Variables in the sense of `contextvars`, for the calls of one session."""
@@ -49,7 +63,7 @@ class OwnProcess:
         """
         assert self._state is not None and self._workdir is not None
         if children.has_children():
-            return children.end_children() or "helpers of multiprocessing are left"
+            return self._end_children() or "helpers of multiprocessing are left"
         try:
             self._state.restore(self._workdir.descriptors())
             self.modules.restore_path()
@@ -93,6 +107,23 @@ class OwnProcess:
             return f"it has run tasks of {self._cpus} cpus"
         return self.modules.use_path(path)
 
+    def begin_task(self) -> int:
+        """A task begins; returns how much was written before it, bytes."""
+        # Quick tasks write nothing that Python does not know of: they start no program.
+        if self._is_quiet and not self._use.seen:
+            return self._position
+        log = self.log
+        if log is None:
+            return 0
+        self._use.seen = False
+        self._is_quiet = True
+        self._position = log.begin()
+        return self._position
+
+    def written(self) -> int:
+        """How much was written so far, bytes."""
+        return 0 if self.log is None else self.log.position()
+
     def end_task(self, began: int, is_last: bool) -> str | None:
         """A task has ended.
 
@@ -103,24 +134,42 @@ class OwnProcess:
         Returns:
             Why this process must not be used for another one; None if it can.
         """
-        assert self._state is not None
+        state = self._state
+        assert state is not None
         try:
-            self._state.flush_streams()
-            if self.modules.has_new():
+            if self._use.seen:
+                state.flush_streams()
+            if len(self._modules) != self.modules.count:
                 self.modules.learn(began)
+            # The clock may be set back.
+            if not 0 <= time.time_ns() - began < _FORK_NS:
+                self._was_long = True
+                self._is_quiet = False
             if is_last:
-                self._state.stop_timers()
-                if children.has_children():
-                    return children.end_children()
+                was_long = self._was_long
+                if was_long or state.has_timers():
+                    state.stop_timers()
+                if was_long and children.has_children():
+                    return self._end_children()
         # Signals may still have handlers that a task has given them.
         except BaseException as error:
             return f"what a task has left cannot be found: {type(error).__name__}: {error}"
         return None
 
-    def restore_streams(self) -> None:
-        """The next task finds its streams in order, whatever the last one has done to them."""
+    def _end_children(self) -> str | None:
+        left = children.end_children()
+        self.must_leave = self.must_leave or left.live_on
+        return left.reason
+
+    def rest(self) -> None:
+        """The process waits for the next task, which finds its streams in order, whatever was done to them."""
         assert self._state is not None
-        self._state.restore_streams()
+        # One that was long may have done more than can be seen from Python.
+        if self._was_long:
+            self._was_long = False
+            self._state.restore_streams()
+        else:
+            self._state.check_streams()
 
 
 def _raise_descriptor_limit() -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import _locale
 import _thread
 import builtins
+import contextlib
 import contextvars
 import faulthandler
 import fcntl
+import functools
 import gc
 import importlib
 import io
@@ -23,6 +25,8 @@ import sys
 import time
 import warnings
 from typing import Any, Callable
+
+from .streams import Use, open_output
 
 # What the module signal makes enumerations of, which takes ten times as long.
 _signal: Any = importlib.import_module("_signal")
@@ -57,6 +61,18 @@ class ProcessState:
     """How the process was before its first task."""
 
     def __init__(self) -> None:
+        # Whether Python has written anything since this was last taken back.
+        self.output = Use(self._restore_descriptors)
+        # Copies of the standard descriptors: tasks may close theirs, or put others in their places.
+        self._standard = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in range(3)]
+        self._standard_ids = [_file_id(fd) for fd in range(3)]
+        # Kept, so that their descriptors are not closed.
+        self._before = (sys.stdin, sys.stdout, sys.stderr)
+        self._streams: list[Any] = [sys.stdin, self._open(1), self._open(2)]
+        for name, stream in zip(_STREAMS, self._streams):
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+        self._timers = _watch_timers()
         self._environ = os.environ
         self._variables = _variables()
         self._umask = os.umask(0o22)
@@ -74,10 +90,6 @@ class ProcessState:
         self._showwarning = warnings.showwarning
         self._threads = _thread._count()
         self._identity = _identity()
-        self._streams = [getattr(sys, name) for name in _STREAMS]
-        # Copies of the standard descriptors: tasks may close theirs, or put others in their places.
-        self._standard = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in range(3)]
-        self._standard_ids = [_file_id(fd) for fd in range(3)]
         self._fds = _open_fds()
         self._context = contextvars.copy_context()
 
@@ -91,31 +103,60 @@ class ProcessState:
 
     def flush_streams(self) -> None:
         """Let go of what Python has not written, so that it is the output of the task that ends."""
-        for stream in self._streams[1:]:
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                # It was closed.
-                continue
+        _, output, errors = self._streams
+        try:
+            output.flush()
+            errors.flush()
+        except (OSError, ValueError):
+            # One was closed; the other one may have something.
+            with contextlib.suppress(OSError, ValueError):
+                errors.flush()
+
+    def has_timers(self) -> bool:
+        """Whether Python code has set a timer since they were stopped; what else sets some takes longer."""
+        return self._timers.seen
 
     def stop_timers(self) -> None:
         """Keep signals of timers that a task has left from the next one, also of its own session."""
+        self._timers.seen = False
         for timer in _TIMERS:
             _signal.setitimer(timer, 0)
 
+    def check_streams(self) -> None:
+        """Make standard input, output and error what they were, for the next task of the same session, too.
+
+        That a descriptor was closed is found out when something is written to it.
+        """
+        stdin, output, errors = self._streams
+        if (
+            sys.stdout is not output
+            or sys.stderr is not errors
+            or sys.stdin is not stdin
+            or output.closed
+            or errors.closed
+        ):
+            self.restore_streams()
+
     def restore_streams(self) -> None:
-        """Make standard input, output and error what they were, for the next task of the same session, too."""
-        for fd in range(3):
-            if _file_id(fd) != self._standard_ids[fd]:
-                os.dup2(self._standard[fd], fd)
+        """Make standard input, output and error what they were, whatever was done to them."""
+        self._restore_descriptors()
         for place, name in enumerate(_STREAMS):
             stream = self._streams[place]
             if stream.closed:
-                stream = self._streams[place] = _open_stream(place)
-                # Closing the old one has closed the descriptor.
+                stream = self._streams[place] = self._open(place)
                 setattr(sys, f"__{name}__", stream)
             if getattr(sys, name, None) is not stream:
                 setattr(sys, name, stream)
+
+    def _restore_descriptors(self) -> None:
+        for fd in range(3):
+            if _file_id(fd) != self._standard_ids[fd]:
+                os.dup2(self._standard[fd], fd)
+
+    def _open(self, fd: int) -> Any:
+        if fd > 0:
+            return open_output(fd, self.output, self._before[fd])
+        return io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
 
     def restore(self, own_fds: set[int]) -> None:
         """Put everything back.
@@ -225,6 +266,32 @@ class ProcessState:
             raise Unfit(f"a task has left {len(fds - expected)} open descriptors and closed {len(expected - fds)}")
 
 
+class _Timers:
+    """Whether a timer was set."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self) -> None:
+        self.seen = False
+
+
+def _watch_timers() -> _Timers:
+    """Notice when Python code sets a timer."""
+    timers = _Timers()
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            timers.seen = True
+            return function(*args)
+
+        return call
+
+    module: Any = signal
+    module.alarm, module.setitimer = watched(signal.alarm), watched(signal.setitimer)
+    return timers
+
+
 def _variables() -> dict[bytes, bytes]:
     data = getattr(os.environ, "_data", None)
     return dict(os.environb if data is None else data)
@@ -263,15 +330,6 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _open_stream(fd: int) -> Any:
-    if fd == 0:
-        return open(0, closefd=False)
-    # As Python opens them, but for the buffer of standard output: a line should not be lost when the process dies.
-    raw = io.FileIO(fd, "w", closefd=False)
-    errors = "strict" if fd == 1 else "backslashreplace"
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors=errors, line_buffering=True)
 
 
 def _is_of_a_script(thing: Any) -> bool:

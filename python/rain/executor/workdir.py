@@ -17,8 +17,6 @@ class Workdir:
 
     _current: str
     _fd: int
-    # The directory's device and number.
-    _identity: tuple[int, int]
     # When the directory was changed last, and whether a later change would surely show.
     _changed: int
     _settled: bool
@@ -30,14 +28,8 @@ class Workdir:
 
     def renew(self) -> None:
         """After a task: be in an empty directory again, the same one if it still is empty."""
-        try:
-            status = os.stat(".")
-        except OSError:
-            # Somewhere that is gone, or may not be looked at.
-            status = None
-        if status is None or (status.st_dev, status.st_ino) != self._identity:
-            os.fchdir(self._fd)
-            status = os.fstat(self._fd)
+        os.fchdir(self._fd)
+        status = os.fstat(self._fd)
         # Time stamps have a resolution of some milliseconds: within that, a change need not show.
         if self._settled and status.st_mtime_ns == self._changed and status.st_nlink:
             return
@@ -88,8 +80,6 @@ class Workdir:
         self._settled = False
         self._fd = os.open(self._current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._fd)
-        status = os.fstat(self._fd)
-        self._identity = status.st_dev, status.st_ino
 
 
 def remove(path: str) -> None:

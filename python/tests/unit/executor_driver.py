@@ -21,18 +21,11 @@ from rain.client import Remote, Session, remote
 INLINE = 64 << 10
 
 
-class NoConnection:
-    """Nobody can be told anything."""
-
-    closed = True
-
-
 class NoClient:
     """The client of a session that is never submitted."""
 
     local = False
     closed = True
-    _connection = NoConnection()
 
 
 class Failed(Exception):

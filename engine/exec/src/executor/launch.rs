@@ -11,9 +11,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// Everything that a task starts has this variable. What has not, and leads a session of its own, is let live on.
-const TASK_VARIABLE: &str = "RAIN_TASK";
-
 /// A process that was started, and the governor's ends of what leads to it.
 pub(super) struct Launched {
     pub(super) child: Child,
@@ -60,11 +57,8 @@ pub(super) fn launch(
 
 fn environment(spec: &ExecutorSpec, directory: &ScratchDir, cpus: Option<u32>) -> Result<Environment, ExecutorError> {
     let page = OsString::from(PAGE_DESCRIPTOR.to_string());
-    let own: [(&OsStr, &OsStr); 3] = [
-        ("RAIN_EXECUTOR_DIR".as_ref(), directory.path().as_os_str()),
-        (PAGE_VARIABLE.as_ref(), &page),
-        (TASK_VARIABLE.as_ref(), spec.name.as_ref()),
-    ];
+    let own: [(&OsStr, &OsStr); 2] =
+        [("RAIN_EXECUTOR_DIR".as_ref(), directory.path().as_os_str()), (PAGE_VARIABLE.as_ref(), &page)];
     let mut environment = Environment::default();
     for (name, value) in spec.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())).chain(own) {
         if !environment.add(name, value) {

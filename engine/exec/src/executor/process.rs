@@ -9,7 +9,7 @@ use crate::call::{TaskCall, TaskFailure};
 use crate::process::{Child, Ending};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use rain_core::executor::{
     CallExtra, CallFailure, CallInput, FromExecutor, InputSource, append_call, append_define, append_forget,
     append_lent, decode_from_executor,
@@ -402,6 +402,19 @@ impl ExecutorProcess {
             }
         }
         failure
+    }
+
+    /// Tells the executor to end by itself, by closing its connection.
+    pub fn ask_to_end(&mut self) {
+        // Not connected any more when it has ended already.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Waits a moment for an executor that was asked to end, and ends what is left of it. One that has started something
+    /// that is meant to live on has to end by itself.
+    pub fn finish(&mut self) {
+        self.ends_within(END_TIMEOUT);
+        self.child.finish();
     }
 
     /// Kills the executor and everything it started.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long after an unused process was taken another one is started: the tasks that it was taken for come first.
-const RESTOCK_DELAY: Duration = Duration::from_millis(300);
+/// How long executors have to rest before unused ones are started in the place of those that were taken: what they do comes first.
+const RESTOCK_DELAY: Duration = Duration::from_millis(500);
 /// How long an idle executor gets to answer before it is looked at.
 const LOOK_DELAY: Duration = Duration::from_millis(50);
 /// How often idle processes are looked at for being old or large.
@@ -23,6 +23,7 @@ const WORKERS_PER_UNUSED: usize = 4;
 pub(super) struct Keeper {
     state: Mutex<State>,
     changed: Condvar,
+    workers: usize,
     unused_max: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -35,6 +36,10 @@ struct State {
     /// The executor of Python that was used last: unused processes are kept of it.
     used: Option<Arc<ExecutorSpec>>,
     restock_at: Option<Instant>,
+    /// When an executor was given a task last, or had done its tasks.
+    active_at: Option<Instant>,
+    /// Executors that have tasks.
+    busy: usize,
     look_at: Option<Instant>,
 }
 
@@ -50,7 +55,7 @@ enum Step {
 impl Keeper {
     pub(super) fn new(workers: usize) -> Self {
         let unused_max = workers.div_ceil(WORKERS_PER_UNUSED).max(2).min(workers.max(1));
-        Self { state: Mutex::default(), changed: Condvar::new(), unused_max, thread: Mutex::default() }
+        Self { state: Mutex::default(), changed: Condvar::new(), workers, unused_max, thread: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -88,6 +93,20 @@ impl Keeper {
         }
     }
 
+    /// An executor is given tasks.
+    pub(super) fn begins(&self) {
+        let mut state = self.lock();
+        state.busy += 1;
+        state.active_at = state.restock_at.map(|_| Instant::now());
+    }
+
+    /// An executor has done its tasks.
+    pub(super) fn ends(&self) {
+        let mut state = self.lock();
+        state.busy = state.busy.saturating_sub(1);
+        state.active_at = state.restock_at.map(|_| Instant::now());
+    }
+
     /// Idle processes were told something that they may answer.
     pub(super) fn look_soon(&self) {
         let mut state = self.lock();
@@ -121,6 +140,11 @@ impl Keeper {
             if is_due(state.look_at) {
                 state.look_at = None;
                 return Step::Look;
+            }
+            let rested_at = state.active_at.and_then(|active| active.checked_add(RESTOCK_DELAY));
+            let has_no_cpu = state.busy >= self.workers;
+            if is_due(state.restock_at) && (has_no_cpu || rested_at.is_some_and(|rested| rested > now)) {
+                state.restock_at = if has_no_cpu { now.checked_add(RESTOCK_DELAY) } else { rested_at };
             }
             if is_due(state.restock_at) {
                 state.restock_at = None;
@@ -157,7 +181,11 @@ fn keep(shared: &Shared, interrupt: &Interrupt) {
     loop {
         match shared.keeper.next_step(round_at) {
             Step::ShutDown(ending) => return drop(ending),
-            Step::End(ending) => drop(ending),
+            Step::End(ending) => {
+                let mut ending = ending;
+                ending.iter_mut().for_each(|running| running.process.ask_to_end());
+                ending.iter_mut().for_each(|running| running.process.finish());
+            }
             Step::Look => {
                 let over = shared.idle().take_over(|running| running.is_over(interrupt));
                 drop(over);

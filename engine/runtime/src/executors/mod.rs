@@ -43,6 +43,11 @@ impl ExecutorKey {
         Self { spec, process: kind.process.clone(), cpus: kind.cpus }
     }
 
+    /// Whether the executor itself ends what its tasks have started, before it answers.
+    pub(crate) fn ends_its_children(&self) -> bool {
+        self.spec.name == PYTHON
+    }
+
     /// Cpus of a task.
     pub(crate) fn cpus(&self) -> u32 {
         self.cpus
@@ -244,33 +249,38 @@ impl Executors {
                 self.shared.keeper.is_used(&key.spec);
             }
             if !process.is_over(interrupt) {
+                self.shared.keeper.begins();
                 return Ok(process);
             }
-            self.end(process);
+            self.shared.keeper.end(process);
         }
         // The Python executor learns from its first call how many cpus it has, so that one that was started ahead may run any.
         let cpus = (key.spec.name != PYTHON).then_some(key.cpus);
         self.shared.keeper.is_used(&key.spec);
-        ExecutorProcess::start(&key.spec, &self.shared.store, cpus).map(Running::new)
+        let started = ExecutorProcess::start(&key.spec, &self.shared.store, cpus)?;
+        self.shared.keeper.begins();
+        Ok(Running::new(started))
     }
 
     /// Keeps a process, which has nothing in flight, for other tasks of its key.
     pub(crate) fn put(&self, key: &Arc<ExecutorKey>, mut running: Running, worker: usize) {
+        self.shared.keeper.ends();
         let closes = self.shared.closes.load(Ordering::Acquire);
         let told = running.closes != closes;
         running.forget_kinds(&self.shared.sessions);
         if !running.forget_closed(&self.shared.sessions, closes) {
-            return self.end(running);
+            return self.shared.keeper.end(running);
         }
         let excess = self.shared.idle().put(key.clone(), worker, Instant::now(), running);
         if told {
             self.shared.keeper.look_soon();
         }
-        excess.into_iter().for_each(|excess| self.end(excess));
+        excess.into_iter().for_each(|excess| self.shared.keeper.end(excess));
     }
 
-    /// Ends a process; another thread waits until all of it is gone.
+    /// Ends a process that has had tasks; another thread waits until all of it is gone.
     pub(crate) fn end(&self, running: Running) {
+        self.shared.keeper.ends();
         self.shared.keeper.end(running);
     }
 
@@ -278,7 +288,7 @@ impl Executors {
     pub(crate) fn session_closed(&self) {
         let closes = self.shared.closes.fetch_add(1, Ordering::AcqRel) + 1;
         let over = self.shared.idle().take_over(|running| !running.forget_closed(&self.shared.sessions, closes));
-        over.into_iter().for_each(|running| self.end(running));
+        over.into_iter().for_each(|running| self.shared.keeper.end(running));
         self.shared.keeper.look_soon();
     }
 

@@ -138,10 +138,19 @@ impl Worker {
             let waited = drive.running.process.wait(&self.interrupt, left, &mut events);
             let mut lent = None;
             let took_answers = !events.is_empty();
+            if took_answers && drive.running.process.in_flight() == 0 && !drive.key.ends_its_children() {
+                drive.running.process.end_started();
+            }
             for event in events.drain(..) {
                 lent = self.take_event(drive, event).or(lent);
             }
             if let Err(error) = waited {
+                if drive.is_used_up {
+                    // It has begun none of them.
+                    let calls = drive.running.process.take_in_flight();
+                    self.settling().return_calls(drive.session, calls);
+                    return Driven::UsedUp;
+                }
                 return self.lose_calls(drive, Lost::Failed(error.to_string()));
             }
             if let Some(task) = lent {

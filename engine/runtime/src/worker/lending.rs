@@ -234,7 +234,11 @@ impl LentCall {
                     ExecutorEvent::Resumed { .. } => told.tell(Doing::GoesOn),
                 }
             }
-            if let Err(error) = waited {
+            if waited.is_err() && is_used_up {
+                // It has begun none of them.
+                let calls = self.running.process.take_in_flight();
+                self.settling(shared, &mut reports).return_calls(&self.session, calls);
+            } else if let Err(error) = waited {
                 self.lose(shared, &mut reports, Lost::Failed(error.to_string()));
                 is_used_up = true;
             }
