@@ -40,6 +40,7 @@ test-rust: setup ## unit, property, end-to-end and tidy tests of all crates
 		cargo test --workspace --locked --no-fail-fast --quiet; \
 	fi
 	cargo test --workspace --locked --doc --quiet
+	cargo test --locked -p rain_task --features bytemuck --quiet
 
 .PHONY: test-mpi
 test-mpi: build ## the transport over MPI and rain-engine, under mpirun; skipped where there is no MPI

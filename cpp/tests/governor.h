@@ -46,6 +46,20 @@ struct GivenInput {
   std::uint64_t object_id = 17;
 };
 
+inline GivenInput file_input(const std::filesystem::path &path, std::size_t size, std::uint64_t object_id = 17) {
+  GivenInput input;
+  input.path = path;
+  input.size = size;
+  input.object_id = object_id;
+  return input;
+}
+
+inline GivenInput directory_input(const std::filesystem::path &path, std::size_t size = 0, std::uint64_t object_id = 17) {
+  GivenInput input = file_input(path, size, object_id);
+  input.directory = true;
+  return input;
+}
+
 class Governor {
  public:
   explicit Governor(tasklib::Executor &executor) : connection_(make_socket()) {

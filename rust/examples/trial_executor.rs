@@ -4,6 +4,7 @@ use rain_task::{Executor, register_task};
 use std::fs;
 use std::io::Write;
 use std::process::Command;
+use std::thread;
 
 fn add_good_tasks(executor: &mut Executor) {
     register_task!(executor, "hello", [I O], |_ctx, name, greeting| {
@@ -99,6 +100,13 @@ fn add_bad_tasks(executor: &mut Executor) {
         Err("thrown on purpose".into())
     });
     register_task!(executor, "panic", [Is Os], |_ctx, _inputs, _outputs| panic!("panicked on purpose"));
+    register_task!(executor, "panic_in_thread", [Is Os], |_ctx, _inputs, _outputs| {
+        let worker = thread::Builder::new().name("worker".into()).spawn(|| panic!("panicked in a thread"))?;
+        match worker.join() {
+            Ok(()) => Ok(()),
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    });
     register_task!(executor, "two_outputs", [O O], |_ctx, _first, _second| Ok(()));
     register_task!(executor, "abort", [Is Os], |_ctx, _inputs, _outputs| {
         eprintln!("last words of abort");

@@ -64,7 +64,7 @@ impl<'a> Context<'a> {
         self.call.config.unwrap_or(&self.kind.config)
     }
 
-    /// The configuration; without one, what stands for nothing, as `None` does.
+    /// The configuration. If there is none, a nil is read instead, which is `None` for an `Option<T>`.
     ///
     /// ```
     /// # use rain_task::{Executor, register_task};
@@ -92,7 +92,8 @@ impl<'a> Context<'a> {
     pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
         const NIL: &[u8] = &[0xc0];
         let bytes = self.config_bytes();
-        Ok(rmp_serde::from_slice(if bytes.is_empty() { NIL } else { bytes })?)
+        rmp_serde::from_slice(if bytes.is_empty() { NIL } else { bytes })
+            .map_err(|error| Error::Config(error.to_string()))
     }
 
     /// `spec.user` of the task as JSON text.

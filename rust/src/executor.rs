@@ -100,6 +100,10 @@ impl Executor {
             );
             std::process::exit(2);
         };
+        if cfg!(panic = "abort") {
+            // This is in the log, of which the end is shown in the error of the task.
+            eprintln!("executor {:?} is built with panic = \"abort\": a panic ends it, not just its task", self.name);
+        }
         panics::watch();
         let served = take_socket()
             .map_err(ExecutorError::from)
@@ -116,7 +120,7 @@ impl Executor {
     /// If the connection breaks or what comes is not the protocol.
     pub fn serve(&mut self, socket: &UnixStream, directory: &Path) -> Result<(), ExecutorError> {
         let workspace = Workspace::new(directory)
-            .map_err(|source| ExecutorError::Directory { path: directory.to_owned(), source })?;
+            .map_err(|error| ExecutorError::Directory { path: directory.to_owned(), error })?;
         let mut answer = Vec::new();
         let register = Register { version: PROTOCOL_VERSION, name: &self.name, pid: std::process::id() };
         append_frame(&mut answer, &FromExecutor::Register(register));
@@ -247,13 +251,14 @@ fn run_task(
     finished.collect::<Result<_, _>>().map_err(|error| describe(&error))
 }
 
-/// The text of an error, and of those that caused it unless it says so itself.
+/// The text of an error, and of those that caused it. Many errors end with the text of their cause, which is then not
+/// repeated.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let message = error.to_string();
-        if !text.contains(&message) {
+        if text != message && !text.ends_with(&format!(": {message}")) {
             // Writing to a string cannot fail.
             let _ = write!(text, "\ncaused by {message}");
         }

@@ -55,7 +55,7 @@ impl<'a> Input<'a> {
     /// # Errors
     /// As [`Input::bytes`], and if it is not UTF-8.
     pub fn text(&self) -> Result<&str, Error> {
-        std::str::from_utf8(self.bytes()?).map_err(|source| Error::NotText { number: self.number, source })
+        std::str::from_utf8(self.bytes()?).map_err(|error| Error::NotText { number: self.number, error })
     }
 
     /// The content of a blob as numbers in the machine's own format. Nothing is copied but a small content that is not

@@ -1,4 +1,4 @@
-//! Write tasks of [Rain](https://github.com/substantic/rain) in Rust: a program with functions that a governor runs.
+//! Write tasks of Rain, a task-graph engine, in Rust: a program with functions that a governor runs.
 //!
 //! ```no_run
 //! use rain_task::{Executor, register_task};
@@ -41,7 +41,9 @@
 //!
 //! # Errors
 //! A task fails with what it returns as `Err`, which may be anything that is an error, or a text (`Err("why".into())`);
-//! a panic fails the task too, and the executor goes on. What a task prints goes to the executor's log, whose end is
+//! a panic fails the task too, and the executor goes on. The message has the place of the panic, also if it was in another thread. A
+//! program that is built with `panic = "abort"` ends at a panic instead, and is started again for the next task; it says so when it
+//! starts, and the error of the task has the end of its log. What a task prints goes to the executor's log, whose end is
 //! shown if it dies.
 //!
 //! # Tests
@@ -68,6 +70,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![warn(missing_docs)]
+
 mod attributes;
 mod connection;
 mod context;
@@ -90,7 +94,7 @@ pub use input::Input;
 pub use messages::DataType;
 pub use output::Output;
 pub use plain::Plain;
-pub use trial::{Trial, TrialAnswer, TrialError, TrialOutput};
+pub use trial::{Trial, TrialAnswer, TrialError, TrialInput, TrialOutput};
 
 /// The messages of the protocol, for the tests with the golden frames.
 #[doc(hidden)]
@@ -108,6 +112,13 @@ pub mod protocol {
 /// | `Is` | `&[Input]` | all further inputs |
 /// | `O` | `&mut Output` | one output |
 /// | `Os` | `&mut [Output]` | all further outputs |
+///
+/// They come in this order, `Is` and `Os` once at most. Anything else does not compile:
+///
+/// ```compile_fail,E0080
+/// # let mut executor = rain_task::Executor::new("x");
+/// rain_task::register_task!(executor, "wrong", [O I], |_ctx, _output, _input| Ok(()));
+/// ```
 ///
 /// A call with other numbers of inputs or outputs fails with a message that says so. The function returns
 /// [`TaskResult`]; it may be a closure, whose parameters need no types.
@@ -176,9 +187,10 @@ macro_rules! register_task {
             function
         }
         let mut function = typed($function);
-        let signature = $crate::signature::Signature::new(&[$(stringify!($letter)),*]);
+        const SIGNATURE: $crate::signature::Signature =
+            $crate::signature::Signature::new(&[$(stringify!($letter)),*]);
         $executor.register($method, move |$ctx, $inputs, $outputs| {
-            signature.check($ctx, $inputs, $outputs)?;
+            SIGNATURE.check($ctx, $inputs, $outputs)?;
             #[allow(unused_mut, unused_variables)]
             let (mut $inputs, mut $outputs) = ($inputs, $outputs);
             $($takes)*

@@ -19,8 +19,10 @@ pub const TEXT_BYTES_MAX: usize = 1 << 20;
 /// What came is not what the protocol has.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
+    /// A frame has so many bytes.
     #[error("a frame of {0} bytes is too long")]
     TooLong(usize),
+    /// The body of a frame is something else.
     #[error("not a message of the executor protocol: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
 }
@@ -53,13 +55,19 @@ impl Serialize for DataType {
 /// What tasks of a kind have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kind {
+    /// EXECUTOR/METHOD.
     #[serde(rename = "type")]
     pub task_type: String,
+    /// How many cpus a task has.
     pub cpus: u32,
+    /// For people; may be empty.
     pub name: String,
+    /// For calls without a configuration of their own; empty if there is none.
     #[serde(with = "serde_bytes")]
     pub config: Vec<u8>,
+    /// Labels, of which there may be fewer than inputs; an empty one is none.
     pub inputs: Vec<String>,
+    /// What the client declared, in order.
     pub outputs: Vec<OutputSpec>,
 }
 
@@ -91,9 +99,12 @@ pub struct CallInput<'a>(
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallExtra<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `spec.user` of the task, a JSON object as text.
     pub user: Option<&'a str>,
+    /// The number of the governor.
     #[serde(default)]
     pub governor: u32,
+    /// The number of the first output object in its session.
     #[serde(default)]
     pub outputs: u32,
     /// Number of the first task of the submit that the task came with.
@@ -104,20 +115,28 @@ pub struct CallExtra<'a> {
 /// A task to be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call<'a> {
+    /// What the answer refers to.
     pub id: u64,
+    /// The number under which its kind was defined.
     pub kind: u64,
     /// Session and number of the task.
     pub task: (u32, u32),
+    /// Its configuration; without one, that of the kind counts.
     pub config: Option<&'a [u8]>,
+    /// Its inputs, in order.
     pub inputs: Vec<CallInput<'a>>,
+    /// What else it says.
     pub extra: CallExtra<'a>,
 }
 
 /// What a governor says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromGovernor<'a> {
+    /// Calls will refer to this kind by this number.
     Define(u64, Kind),
+    /// No call will refer to these numbers of kinds any more.
     Forget(Vec<u64>),
+    /// Run a task.
     Call(Call<'a>),
 }
 
@@ -206,15 +225,20 @@ impl Serialize for FromGovernor<'_> {
 /// The first message of an executor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register<'a> {
+    /// [`PROTOCOL_VERSION`].
     pub version: u32,
+    /// The part of its task types before the slash.
     pub name: &'a str,
+    /// Its process.
     pub pid: u32,
 }
 
 /// Where the content of an output is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputSource {
+    /// In the message.
     Inline(Vec<u8>),
+    /// In a file or directory, which the governor moves away.
     Path(String),
     /// The input with this number.
     Input(u32),
@@ -263,8 +287,10 @@ impl<'de> Deserialize<'de> for OutputSource {
 /// Debug messages and `info.user` of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallInfo {
+    /// Messages, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debug: Option<String>,
+    /// A JSON object as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -272,9 +298,12 @@ pub struct CallInfo {
 /// The answer to a call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// Why.
     pub message: String,
+    /// Debug messages until then, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debug: Option<String>,
+    /// `info.user`, a JSON object as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -282,8 +311,11 @@ pub struct Failure {
 /// What an executor says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromExecutor<'a> {
+    /// The first message.
     Register(Register<'a>),
+    /// The call with this number is carried out.
     Done(u64, Vec<CallOutput>, CallInfo),
+    /// The call with this number failed.
     Fail(u64, Failure),
 }
 

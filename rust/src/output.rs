@@ -9,7 +9,7 @@ use crate::workspace::{Workspace, file_error};
 use memmap2::MmapMut;
 use serde::Serialize;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ enum Content {
     None,
     Memory(Vec<u8>),
     /// What was written had no place in a message any more.
-    Written(PathBuf, File),
+    Written(PathBuf, BufWriter<File>),
     InPlace(PathBuf, Option<MmapMut>),
     Path(PathBuf),
     Input(u32),
@@ -170,7 +170,11 @@ impl Output {
                 file.write_all(&bytes).map_err(file_error(&path))?;
                 taken(&self.workspace, path)?
             }
-            Content::Written(path, _) | Content::InPlace(path, _) => taken(&self.workspace, path)?,
+            Content::Written(path, mut file) => {
+                file.flush().map_err(file_error(&path))?;
+                taken(&self.workspace, path)?
+            }
+            Content::InPlace(path, _) => taken(&self.workspace, path)?,
             Content::Path(path) => {
                 let real = path.canonicalize().map_err(file_error(&path))?;
                 match inputs.number_at(&real)? {
@@ -190,7 +194,7 @@ fn taken(workspace: &Workspace, real: PathBuf) -> Result<OutputSource, Error> {
         Ok(path) => Ok(OutputSource::Path(path)),
         Err(path) => Err(Error::File {
             path: path.into(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"),
+            error: io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"),
         }),
     }
 }
@@ -210,7 +214,10 @@ fn allocate(file: &File, size: usize) -> io::Result<()> {
 }
 
 impl Write for Output {
-    /// Adds to the content; to what was set before in another way than by writing, it cannot be added.
+    /// Appends to what was written or given to [`Output::set_bytes`]. Fails if the content was made by
+    /// [`create`](Output::create), [`create_directory`](Output::create_directory), [`set_path`](Output::set_path) or
+    /// [`pass_on`](Output::pass_on). What is past 64 KiB goes to a file through a buffer: an error of that file may come at a
+    /// later write, or fails the task at its end.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if matches!(self.content, Content::None) {
             self.content = Content::Memory(Vec::new());
@@ -220,7 +227,7 @@ impl Write for Output {
         {
             let (path, mut file) = self.workspace.new_file(0o600).map_err(io::Error::other)?;
             file.write_all(content)?;
-            self.content = Content::Written(path, file);
+            self.content = Content::Written(path, BufWriter::with_capacity(INLINE_BYTES_MAX, file));
         }
         match &mut self.content {
             Content::Memory(content) => content.write(bytes),
@@ -230,6 +237,33 @@ impl Write for Output {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match &mut self.content {
+            Content::Written(_, file) => file.flush(),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Content, Output};
+    use crate::input::InputPaths;
+    use crate::messages::{DataType, OutputSpec};
+    use crate::workspace::Workspace;
+    use std::fs::File;
+    use std::io::{BufWriter, Write};
+
+    #[test]
+    fn an_error_of_the_last_bytes_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(directory.path()).unwrap();
+        let mut output = Output::new(OutputSpec("output".into(), DataType::Blob, None), workspace.clone());
+        let (path, _) = workspace.new_file(0o600).unwrap();
+        // Opened to be read, so that nothing can be written.
+        let file = File::open(&path).unwrap();
+        output.content = Content::Written(path.clone(), BufWriter::new(file));
+        output.write_all(b"kept in the buffer").unwrap();
+        let error = output.finish(&InputPaths::new(&[]), &mut 0).unwrap_err().to_string();
+        assert!(error.starts_with(path.to_str().unwrap()), "{error}");
     }
 }

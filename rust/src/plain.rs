@@ -3,12 +3,42 @@
 use std::borrow::Cow;
 use std::mem::{align_of, size_of};
 
-/// A number whose bytes may be any, so that bytes can be viewed as a slice of it, and the other way round.
+/// A type whose bytes may be any, so that bytes can be viewed as a slice of it, and the other way round: numbers and arrays
+/// of them. With the feature `bytemuck`, all types that are `bytemuck::Pod`, which can be derived:
+///
+/// ```
+/// # #[cfg(feature = "bytemuck")] {
+/// # use rain_task::{Executor, register_task};
+/// #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+/// #[repr(C)]
+/// struct Point {
+///     x: f32,
+///     y: f32,
+/// }
+///
+/// # let mut executor = Executor::new("x");
+/// register_task!(executor, "mirror", [I O], |_ctx, points, mirrored| {
+///     let points = points.values::<Point>()?;
+///     for (to, from) in mirrored.create_values::<Point>(points.len())?.iter_mut().zip(&*points) {
+///         *to = Point { x: -from.x, ..*from };
+///     }
+///     Ok(())
+/// });
+/// # let points = [1f32, 2.0, 3.0, 4.0].map(f32::to_ne_bytes).concat();
+/// # let answer = executor.trial("mirror").input(points).output("").run().unwrap();
+/// # assert_eq!(answer.outputs[0].bytes, [-1f32, 2.0, -3.0, 4.0].map(f32::to_ne_bytes).concat());
+/// # }
+/// ```
 ///
 /// # Safety
 /// Every pattern of bytes has to be a value, and no byte of a value may be padding.
 pub unsafe trait Plain: Copy + 'static {}
 
+// SAFETY: this is what Pod asks for, too.
+#[cfg(feature = "bytemuck")]
+unsafe impl<T: bytemuck::Pod> Plain for T {}
+
+#[cfg(not(feature = "bytemuck"))]
 macro_rules! plain {
     ($($number:ty)*) => {
         $(
@@ -17,9 +47,11 @@ macro_rules! plain {
         )*
     };
 }
+#[cfg(not(feature = "bytemuck"))]
 plain!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64);
 
 // SAFETY: an array has the elements one after the other, without padding.
+#[cfg(not(feature = "bytemuck"))]
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// The bytes as values: in place, or copied if they are not aligned for T. `None` if they are not whole values.

@@ -15,16 +15,27 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The signature that these letters describe.
+    /// The signature that these letters describe. The macro has it made at compile time, so that a wrong one is an error of
+    /// the compiler.
     ///
     /// # Panics
     /// If they are not in order: inputs before outputs, and `Is` and `Os` after what they are the rest of.
-    pub fn new(letters: &[&str]) -> Self {
-        let order = |letter: &&str| ["I", "Is", "O", "Os"].iter().position(|known| known == letter);
-        let in_order = letters.is_sorted_by_key(order);
-        let count = |wanted: &str| letters.iter().filter(|letter| **letter == wanted).count();
-        assert!(in_order && count("Is") <= 1 && count("Os") <= 1, "a signature is like [I Is O Os], not {letters:?}");
-        Self { inputs: count("I"), more_inputs: count("Is") == 1, outputs: count("O"), more_outputs: count("Os") == 1 }
+    pub const fn new(letters: &[&str]) -> Self {
+        let mut signature = Self { inputs: 0, more_inputs: false, outputs: 0, more_outputs: false };
+        // Constant functions have no iterators.
+        let mut number = 0;
+        while number < letters.len() {
+            let Self { more_inputs, outputs, more_outputs, .. } = signature;
+            match letters[number].as_bytes() {
+                b"I" if !more_inputs && outputs == 0 && !more_outputs => signature.inputs += 1,
+                b"Is" if !more_inputs && outputs == 0 && !more_outputs => signature.more_inputs = true,
+                b"O" if !more_outputs => signature.outputs += 1,
+                b"Os" if !more_outputs => signature.more_outputs = true,
+                _ => panic!("a signature is like [I Is O Os]: inputs before outputs, Is and Os once and after I and O"),
+            }
+            number += 1;
+        }
+        signature
     }
 
     /// Whether a call has what is wanted.

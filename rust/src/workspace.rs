@@ -38,7 +38,7 @@ pub(crate) struct Workspace {
 
 pub(crate) fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::File { path, source }
+    move |error| Error::File { path, error }
 }
 
 fn remove_quietly(path: &Path) {

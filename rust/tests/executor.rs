@@ -1,7 +1,7 @@
 //! Executors from the other end of their socket, and in trials.
 
 use rain_task::protocol::{Call, CallExtra, CallInput, FromGovernor, Kind, OutputSpec, Source, append_frame, decode};
-use rain_task::{Context, DataType, Executor, ExecutorError, Input, Output, TaskResult, register_task};
+use rain_task::{Context, DataType, Executor, ExecutorError, Input, Output, TaskResult, TrialInput, register_task};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -188,7 +188,7 @@ fn attributes_go_both_ways() {
     });
     let answer = executor
         .trial("show")
-        .labelled_input("given", "[]", Some("text"))
+        .with_input(TrialInput::blob("[]").label("given").content_type("text"))
         .output("same")
         .config(&[3, 4])
         .user(r#"{"colour": "red"}"#)
@@ -368,4 +368,117 @@ fn errors_and_panics_are_failures_of_the_task() {
     assert!(message.starts_with("input 0 is not UTF-8 text"), "{message}");
     assert_eq!(debug.as_deref(), Some("before"));
     executor.trial("parse").input("1").output("").run().unwrap();
+}
+
+#[test]
+fn causes_are_told_once_and_none_is_left_out() {
+    /// Texts, each of which has the next one as its cause.
+    #[derive(Debug)]
+    struct Chain(Vec<&'static str>);
+
+    impl std::fmt::Display for Chain {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0[0])
+        }
+    }
+
+    impl std::error::Error for Chain {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            let rest = self.0[1..].to_vec();
+            // A test may leak a little.
+            (!rest.is_empty()).then(|| &*Box::leak(Box::new(Chain(rest))) as _)
+        }
+    }
+
+    let mut executor = Executor::new("x");
+    register_task!(executor, "chain", [], |ctx| {
+        let texts: Vec<String> = ctx.config()?;
+        Err(Chain(texts.into_iter().map(|text| &*text.leak()).collect()).into())
+    });
+    register_task!(executor, "missing", [O], |_ctx, output| Ok(output.set_path("/no/such/file")?));
+    register_task!(executor, "config", [], |ctx| Ok(ctx.config::<u8>().map(drop)?));
+    let mut message = |texts: &[&str]| executor.trial("chain").config(texts).run().unwrap_err().to_string();
+    assert_eq!(message(&["12 files failed", "2"]), "12 files failed\ncaused by 2");
+    assert_eq!(message(&["reading a: no such file", "no such file"]), "reading a: no such file");
+    assert_eq!(message(&["same", "same", "other"]), "same\ncaused by other");
+    // Errors of the tasklib tell all in one.
+    let missing = executor.trial("missing").output("").run().unwrap_err().to_string();
+    assert_eq!(missing, "/no/such/file: No such file or directory (os error 2)");
+    let config = executor.trial("config").config("text").run().unwrap_err().to_string();
+    assert!(config.starts_with("the configuration is not what the task expects: ") && !config.contains("caused by"));
+}
+
+#[test]
+fn trials_are_as_with_a_governor() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("inner")).unwrap();
+    fs::write(directory.path().join("a"), "123").unwrap();
+    fs::write(directory.path().join("inner/b"), "45").unwrap();
+    let mut executor = Executor::new("x");
+    register_task!(executor, "show", [I I O Os], |ctx, tree, input, shown, rest| {
+        let numbers = [ctx.session_id(), ctx.task_id(), ctx.governor(), ctx.first_output_id(), ctx.cpus()];
+        let objects = [tree.object_id(), input.object_id()];
+        let declared = shown.declared_content_type().map(str::to_owned);
+        let user: Option<serde_json::Value> = input.user()?;
+        write!(shown, "{numbers:?} {objects:?} {} {} {declared:?} {user:?}", ctx.name(), tree.len())?;
+        rest[0].pass_on(input)?;
+        rest[1].pass_on(input)?;
+        rest[1].set_content_type("text");
+        Ok(())
+    });
+    let input = TrialInput::blob("[]").content_type("json").user(r#"{"a": 1}"#);
+    let path = directory.path();
+    fn trial<'a>(executor: &'a mut Executor, path: &std::path::Path, input: TrialInput) -> rain_task::Trial<'a> {
+        let trial = executor.trial("show").path_input(path).with_input(input);
+        trial.typed_output("shown", "text-latin1").output("same").output("changed")
+    }
+    let answer = trial(&mut executor, path, input.clone()).run().unwrap();
+    assert_eq!(
+        answer.outputs[0].text(),
+        r#"[0, 0, 0, 2, 1] [0, 1]  5 Some("text-latin1") Some(Object {"a": Number(1)})"#
+    );
+    let types: Vec<Option<&str>> = answer.outputs.iter().map(|output| output.content_type.as_deref()).collect();
+    assert_eq!(types, [Some("text-latin1"), Some("json"), Some("text")]);
+    let users: Vec<Option<&str>> = answer.outputs.iter().map(|output| output.user.as_deref()).collect();
+    assert_eq!(users, [None, Some(r#"{"a": 1}"#), Some(r#"{"a": 1}"#)]);
+
+    let set = trial(&mut executor, path, input.object_id(9))
+        .ids(3, 4)
+        .governor(5)
+        .first_output_id(6)
+        .cpus(7)
+        .name("me")
+        .run()
+        .unwrap();
+    assert!(set.outputs[0].text().starts_with("[3, 4, 5, 6, 7] [0, 9] me 5 "), "{}", set.outputs[0].text());
+}
+
+#[test]
+fn written_outputs_are_buffered_and_whole() {
+    let mut executor = Executor::new("x");
+    register_task!(executor, "lines", [O], |ctx, output| {
+        let (count, flush): (u32, bool) = ctx.config()?;
+        let mut written = 0;
+        for number in 0..count {
+            let line = format!("{number}\n");
+            output.write_all(line.as_bytes())?;
+            written += line.len() as u64;
+        }
+        if flush {
+            let place = ctx.new_path();
+            let bytes = || -> std::io::Result<u64> {
+                let files = fs::read_dir(place.parent().unwrap())?;
+                files.map(|file| Ok(file?.metadata()?.len())).sum()
+            };
+            assert!(bytes()? < written, "each line went to the file by itself");
+            output.flush()?;
+            assert_eq!(bytes()?, written);
+        }
+        Ok(())
+    });
+    for (count, flush) in [(10u32, false), (12_000, false), (100_000, false), (100_000, true)] {
+        let answer = executor.trial("lines").config(&(count, flush)).output("").run().unwrap();
+        let expected: String = (0..count).map(|number| format!("{number}\n")).collect();
+        assert!(answer.outputs[0].text() == expected, "{count}");
+    }
 }

@@ -52,7 +52,8 @@ void on_fault(int signal, siginfo_t *info, void *) {
       break;
     }
   }
-  // The instruction is run again and then meets what was there before: by default, the end of the process.
+  // The instruction that failed runs again and fails again, which now calls the handler from before: by default, the end of
+  // the process.
   sigaction(signal, &previous, nullptr);
 }
 

@@ -6,7 +6,7 @@
 
 namespace tasklib::detail {
 
-/// Catches SIGSEGV from now on; what was there before gets it next. Done once a process.
+/// Catches SIGSEGV from now on: says what happened, then calls the previous handler. Done once a process.
 void watch_faults();
 /// The task that runs now; the text must stay.
 void set_watched_task(const char *task_type);
