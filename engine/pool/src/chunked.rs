@@ -97,6 +97,14 @@ mod imp {
             &chunk.elements[index as usize % CHUNK]
         }
 
+        /// The same for an element that is taken into use.
+        #[inline]
+        pub(crate) fn take(&self, index: u32) -> &T {
+            let chunk = self.chunk(index >> CHUNK_BITS).unwrap_or_else(|| self.add(index >> CHUNK_BITS));
+            chunk.in_use.store(chunk.in_use.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            &chunk.elements[index as usize % CHUNK]
+        }
+
         #[cold]
         fn add(&self, chunk: u32) -> &Chunk<T> {
             let (block, offset) = locate(chunk);
@@ -298,6 +306,12 @@ mod imp {
             if !self.is_there(index) {
                 self.set_there(index, true);
             }
+            &self.elements[index as usize].value
+        }
+
+        pub(crate) fn take(&self, index: u32) -> &T {
+            self.make(index);
+            self.start_using(index);
             &self.elements[index as usize].value
         }
 

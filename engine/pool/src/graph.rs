@@ -171,8 +171,12 @@ impl<T: Handle> SessionGraph<T> {
     /// edge, of which it has as many as inputs; no other task has the same. The governor only.
     #[must_use]
     pub fn link(&self, task: u32, inputs: &[u32], first_edge: u32) -> bool {
-        let node = self.tasks.make(task);
-        self.tasks.start_using(task);
+        let node = self.tasks.take(task);
+        if inputs.is_empty() {
+            // No list leads to it, and the queues carry the order on.
+            node.unmet.store(LINKED, Ordering::Release);
+            return true;
+        }
         node.unmet.store(LINKED | (inputs.len() as u32 + 1), Ordering::Relaxed);
         let mut met = 1;
         for (edge, object) in (first_edge..).zip(inputs) {

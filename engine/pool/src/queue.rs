@@ -1,7 +1,8 @@
-//! Ready queues: a deque a worker, an injector for the governor, stealing between them.
+//! Ready queues: a deque a worker, lanes for what comes from outside the workers, stealing between them.
 
 use crate::ranked::Ranked;
 use crate::sleep::Sleep;
+use crate::sync::{AtomicU32, Ordering};
 use crate::{Gang, ReadyTask};
 use deque::{Injector, Stealer, Worker};
 use std::sync::Arc;
@@ -89,9 +90,18 @@ const WAKE_EVERY: usize = 64;
 /// Queued tasks that are looked at to find some that are to be raised.
 const LOOKED_AT_MAX: usize = 1 << 16;
 
+/// Lanes of tasks from outside the workers; a session has one of them.
+const LANES: u32 = 16;
+
+fn lane_of(session: u32) -> u32 {
+    session % LANES
+}
+
 /// What the workers of a governor share.
 pub struct Pool {
-    injector: Injector<ReadyTask>,
+    lanes: Vec<Injector<ReadyTask>>,
+    /// A bit for each lane that may have tasks: whether to look there. A lane with tasks has its bit soon after.
+    waiting: AtomicU32,
     stealers: Vec<Stealer<ReadyTask>>,
     ranked: Ranked,
     sleep: Sleep,
@@ -105,6 +115,10 @@ pub struct LocalQueue {
     deque: Worker<ReadyTask>,
     /// Where the next search for a victim begins, so that thieves spread out.
     next_victim: usize,
+    /// The lane of the session whose task was found last.
+    lane: u32,
+    /// Whether it is the turn of other sessions, when some wait.
+    others_turn: bool,
 }
 
 impl Pool {
@@ -112,7 +126,8 @@ impl Pool {
     pub fn new(workers: usize) -> (Arc<Pool>, Vec<LocalQueue>) {
         let deques: Vec<_> = (0..workers).map(|_| Worker::new_lifo()).collect();
         let pool = Arc::new(Pool {
-            injector: Injector::new(),
+            lanes: (0..LANES).map(|_| Injector::new()).collect(),
+            waiting: AtomicU32::new(0),
             stealers: deques.iter().map(Worker::stealer).collect(),
             ranked: Ranked::new(),
             sleep: Sleep::new(workers),
@@ -121,7 +136,14 @@ impl Pool {
         let queues = deques
             .into_iter()
             .enumerate()
-            .map(|(index, deque)| LocalQueue { pool: pool.clone(), index, deque, next_victim: index + 1 })
+            .map(|(index, deque)| LocalQueue {
+                pool: pool.clone(),
+                index,
+                deque,
+                next_victim: index + 1,
+                lane: 0,
+                others_turn: false,
+            })
             .collect();
         (pool, queues)
     }
@@ -131,12 +153,30 @@ impl Pool {
         Queueing { pool: self, queued: 0 }
     }
 
-    /// Takes a ready task that no worker has begun out of the queues, the oldest of those that came from outside first; those
-    /// with a priority stay.
-    pub fn take_back(&self) -> Option<ReadyTask> {
+    #[inline]
+    fn inject(&self, task: ReadyTask) {
+        let lane = lane_of(task.session());
+        self.lanes[lane as usize].push(task);
+        if self.waiting.load(Ordering::Relaxed) & (1 << lane) == 0 {
+            self.waiting.fetch_or(1 << lane, Ordering::SeqCst);
+        }
+    }
+
+    /// A lane was found to be empty.
+    fn is_drained(&self, lane: u32) {
+        self.waiting.fetch_and(!(1 << lane), Ordering::SeqCst);
+        if !self.lanes[lane as usize].is_empty() {
+            self.waiting.fetch_or(1 << lane, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes a ready task that no worker has begun out of the queues where tasks of this session may be, the oldest of those that
+    /// came from outside first; those with a priority stay.
+    pub fn take_back(&self, session: u32) -> Option<ReadyTask> {
+        let lane = &self.lanes[lane_of(session) as usize];
         loop {
             let mut retry = false;
-            let queues = std::iter::once_with(|| self.injector.steal()).chain(self.stealers.iter().map(|s| s.steal()));
+            let queues = std::iter::once_with(|| lane.steal()).chain(self.stealers.iter().map(|s| s.steal()));
             for stolen in queues {
                 match stolen {
                     deque::Steal::Success(task) => return Some(task),
@@ -150,13 +190,13 @@ impl Pool {
         }
     }
 
-    /// Gives `count` tasks, which are ready and in some queue, the priorities that `priority` says of them. Looks through the queues
+    /// Gives `count` tasks of a session, which are ready and in some queue, the priorities that `priority` says of them. Looks through the queues
     /// until they are found, at most at so many tasks as are worth it; what one may run meanwhile is not found.
-    pub fn raise(&self, mut count: usize, mut priority: impl FnMut(ReadyTask) -> Option<i32>) {
+    pub fn raise(&self, session: u32, mut count: usize, mut priority: impl FnMut(ReadyTask) -> Option<i32>) {
+        let lane = &self.lanes[lane_of(session) as usize];
         count -= count.min(self.ranked.raise(&mut priority));
         let mut queueing = self.queueing();
-        let injected = self.injector.len();
-        let lengths = std::iter::once(injected).chain(self.stealers.iter().map(Stealer::len));
+        let lengths = std::iter::once(lane.len()).chain(self.stealers.iter().map(Stealer::len));
         let mut looked = 0;
         for (queue, length) in lengths.enumerate() {
             for _ in 0..length {
@@ -165,11 +205,11 @@ impl Pool {
                 }
                 looked += 1;
                 let stolen = match queue {
-                    0 => self.injector.steal(),
+                    0 => lane.steal(),
                     queue => self.stealers[queue - 1].steal(),
                 };
                 let deque::Steal::Success(task) = stolen else { continue };
-                // Going through all of the injector leaves its order as it was.
+                // Going through all of the lane leaves its order as it was.
                 match priority(task) {
                     Some(priority) => {
                         count -= 1;
@@ -211,7 +251,7 @@ impl Pool {
     fn has_work(&self) -> bool {
         self.gang.is_wanted()
             || !self.ranked.is_empty()
-            || !self.injector.is_empty()
+            || self.lanes.iter().any(|lane| !lane.is_empty())
             || self.stealers.iter().any(|s| !s.is_empty())
     }
 }
@@ -230,7 +270,7 @@ impl Queueing<'_> {
     #[inline]
     pub fn add(&mut self, task: ReadyTask, priority: i32) {
         match priority {
-            0 => self.pool.injector.push(task),
+            0 => self.pool.inject(task),
             priority => self.pool.ranked.push(task, priority),
         }
         self.note();
@@ -287,14 +327,54 @@ impl LocalQueue {
         self.deque.pop()
     }
 
-    /// A ready task from anywhere: one of a priority above 0, own deque, the injector, another worker's deque, one of a
-    /// priority below 0.
+    /// A ready task from anywhere: one of a priority above 0, one of another session if it is their turn, own deque, the lanes,
+    /// another worker's deque, one of a priority below 0.
     #[inline]
     pub fn find(&mut self) -> Option<ReadyTask> {
-        self.urgent()
+        let found = self
+            .urgent()
+            .or_else(|| self.of_others(self.lane))
             .or_else(|| self.deque.pop())
             .or_else(|| self.find_elsewhere())
-            .or_else(|| self.pool.ranked.pop_any())
+            .or_else(|| self.pool.ranked.pop_any())?;
+        self.lane = lane_of(found.session());
+        Some(found)
+    }
+
+    /// A ready task that goes before `next`, which this worker would run otherwise: one of a priority above 0, or one of another
+    /// session if it is their turn.
+    #[inline]
+    pub fn before(&mut self, next: ReadyTask) -> Option<ReadyTask> {
+        let found = self.urgent().or_else(|| self.of_others(lane_of(next.session())))?;
+        self.lane = lane_of(found.session());
+        Some(found)
+    }
+
+    /// A task from another lane than this one, every second time while there are some: sessions take turns.
+    #[inline]
+    fn of_others(&mut self, lane: u32) -> Option<ReadyTask> {
+        let others = self.pool.waiting.load(Ordering::Relaxed) & !(1 << lane);
+        if others == 0 {
+            return None;
+        }
+        self.others_turn = !self.others_turn;
+        if self.others_turn { self.take_from(lane, others) } else { None }
+    }
+
+    /// A single task of one of these lanes, the next ones after `lane` first.
+    fn take_from(&self, lane: u32, lanes: u32) -> Option<ReadyTask> {
+        let after = (1..=LANES).map(|step| (lane + step) % LANES);
+        for lane in after.filter(|lane| lanes & (1 << lane) != 0) {
+            loop {
+                match self.pool.lanes[lane as usize].steal() {
+                    deque::Steal::Success(task) => return Some(task),
+                    deque::Steal::Retry => {}
+                    deque::Steal::Empty => break,
+                }
+            }
+            self.pool.is_drained(lane);
+        }
+        None
     }
 
     /// A ready task of a priority above 0, which goes before anything else.
@@ -316,10 +396,16 @@ impl LocalQueue {
         let workers = self.pool.stealers.len();
         loop {
             let mut retry = false;
-            match self.pool.injector.steal_batch_and_pop(&self.deque) {
-                deque::Steal::Success(task) => return Some(task),
-                deque::Steal::Retry => retry = true,
-                deque::Steal::Empty => {}
+            let filled = (1..=LANES).map(|step| (self.lane + step) % LANES);
+            for lane in filled.filter(|lane| !self.pool.lanes[*lane as usize].is_empty()) {
+                let injector = &self.pool.lanes[lane as usize];
+                // Several at once only where nobody else waits for a turn.
+                let is_alone = self.pool.waiting.load(Ordering::Relaxed) & !(1 << lane) == 0;
+                match if is_alone { injector.steal_batch_and_pop(&self.deque) } else { injector.steal() } {
+                    deque::Steal::Success(task) => return Some(task),
+                    deque::Steal::Retry => retry = true,
+                    deque::Steal::Empty => self.pool.is_drained(lane),
+                }
             }
             for step in 0..workers {
                 let victim = (self.next_victim + step) % workers;

@@ -140,7 +140,7 @@ fn check(plan: Plan, workers: usize, batches: usize, forget: bool) {
                 }
             }
             // As a governor does that is asked for tasks and puts back those of other sessions.
-            let back: Vec<ReadyTask> = (0..5).map_while(|_| pool.take_back()).collect();
+            let back: Vec<ReadyTask> = (0..5).map_while(|_| pool.take_back(0)).collect();
             let mut queueing = pool.queueing();
             back.iter().for_each(|task| queueing.add(*task, 0));
             drop(queueing);
@@ -218,4 +218,33 @@ fn tasks_are_forgotten_while_others_run() {
     let inputs = |task: u32| (0..task % 7).map(|step| task - 1 - (step * step * 37) % task.min(3000)).collect();
     let inputs = (0..tasks).map(|task| if task < 7 { Vec::new() } else { inputs(task) }).collect();
     check(Plan { inputs, cpus: vec![1; tasks as usize] }, 3, 40, true);
+}
+
+/// One worker, and a session with many tasks: those of other sessions have their turn soon, also before a chain goes on.
+#[test]
+fn sessions_take_turns() {
+    let (pool, mut queues) = Pool::new(1);
+    let mut queue = queues.pop().unwrap();
+    let add = |session: u32, tasks: std::ops::Range<u32>| {
+        let mut queueing = pool.queueing();
+        tasks.for_each(|task| queueing.add(ReadyTask::new(session, task), 0));
+    };
+    add(1, 0..100);
+    let first: Vec<u32> = (0..10).map(|_| queue.find().unwrap().session()).collect();
+    assert_eq!(first, [1; 10]);
+    add(2, 0..1);
+    add(3, 0..5);
+    let turns: Vec<u32> = (0..20).map(|_| queue.find().unwrap().session()).collect();
+    let last_of = |session: u32| turns.iter().rposition(|turn| *turn == session).unwrap();
+    assert!(last_of(2) < 6 && last_of(3) < 16, "{turns:?}");
+    // A task that the worker has at hand goes on, but for each second turn of others.
+    add(2, 1..3);
+    let next = ReadyTask::new(1, 1000);
+    let before: Vec<Option<u32>> = (0..4).map(|_| queue.before(next).map(ReadyTask::session)).collect();
+    assert_eq!(before.iter().flatten().collect::<Vec<_>>(), [&2, &2]);
+    assert!(before.windows(2).all(|pair| pair[0].is_none() || pair[1].is_none()), "{before:?}");
+    // All are found once.
+    let rest: Vec<ReadyTask> = std::iter::from_fn(|| queue.find()).collect();
+    assert_eq!(rest.len(), 100 + 1 + 5 + 2 - 10 - 20 - 2);
+    assert!(queue.before(next).is_none());
 }

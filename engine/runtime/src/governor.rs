@@ -297,7 +297,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                         let is_its = |task: &ReadyTask| task.session() == session.number;
                         let priority =
                             |task| Some(task).filter(is_its).and_then(|task| ready.get(&task.task()).copied());
-                        self.shared.pool.raise(ready.len(), priority);
+                        self.shared.pool.raise(session.number, ready.len(), priority);
                     }
                 }
             }
@@ -340,7 +340,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         let mut taken = Vec::new();
         let mut others = Vec::new();
         while taken.len() < count as usize && others.len() < OTHERS_MAX {
-            let Some(task) = pool.take_back() else { break };
+            let Some(task) = pool.take_back(session.number) else { break };
             let is_wanted = task.session() == session.number
                 && !session.is_cancelled(task.task())
                 && !session.graph.has_begun(task.task())

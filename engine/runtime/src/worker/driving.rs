@@ -266,7 +266,7 @@ impl Worker {
         let task = self.next_task()?;
         if task.session() == session.number {
             // One that is not to be run any more is done with: it must not be looked at twice.
-            let (located, batch) = self.locate(task)?;
+            let (located, batch) = self.located(task)?;
             let kind = batch.kind(task.task());
             if kind.cpus == 1
                 && (kind.timeout.is_none() || alone)

@@ -135,11 +135,11 @@ impl Worker {
     fn next_task(&mut self) -> Option<ReadyTask> {
         match self.next.take() {
             None => self.queue.find(),
-            Some(next) => match self.queue.urgent() {
+            Some(next) => match self.queue.before(next) {
                 None => Some(next),
-                Some(urgent) => {
+                Some(first) => {
                     self.queue.leave(next);
-                    Some(urgent)
+                    Some(first)
                 }
             },
         }
@@ -203,19 +203,27 @@ impl Worker {
     }
 
     fn run_task(&mut self, task: ReadyTask) {
-        let Some((session, batch)) = self.locate(task) else { return };
+        if !self.locate(task) {
+            return;
+        }
+        // Taken for the time of the task: counting references, which all workers share, would cost as much as a no-op.
+        let (Some(session), Some(batch)) = (self.session.take(), self.batch.take()) else { return };
         let kind = batch.kind(task.task());
         if kind.cpus > 1 {
-            return self.shared.pool.inject_wide(task, kind.cpus as usize);
+            self.shared.pool.inject_wide(task, kind.cpus as usize);
+        } else {
+            match self.route(&session, kind) {
+                Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, &[]),
+                route => self.run_in_place(route, &session, &batch, task),
+            }
         }
-        match self.route(&session, kind) {
-            Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, &[]),
-            route => self.run_in_place(route, &session, &batch, task),
+        if self.session.is_none() {
+            (self.session, self.batch) = (Some(session), Some(batch));
         }
     }
 
     fn run_as_leader(&mut self, task: ReadyTask, cpus: &[CpuId]) {
-        let Some((session, batch)) = self.locate(task) else { return };
+        let Some((session, batch)) = self.located(task) else { return };
         match self.route(&session, batch.kind(task.task())) {
             Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, cpus),
             route => self.run_in_place(route, &session, &batch, task),
@@ -223,30 +231,35 @@ impl Worker {
         self.reports.flush();
     }
 
-    /// Session and batch of a task; `None` when the session is over.
+    /// Session and batch of a task that is to be run.
+    fn located(&mut self, task: ReadyTask) -> Option<(Arc<Session>, Arc<Batch>)> {
+        if self.locate(task) { self.session.clone().zip(self.batch.clone()) } else { None }
+    }
+
+    /// Puts session and batch of a task in their places; false when it is not to be run.
     #[inline]
-    fn locate(&mut self, task: ReadyTask) -> Option<(Arc<Session>, Arc<Batch>)> {
+    fn locate(&mut self, task: ReadyTask) -> bool {
         if self.session.as_ref().is_none_or(|session| session.number != task.session()) {
             self.session = self.shared.sessions.get(task.session());
             self.batch = None;
         }
-        let session = self.session.as_ref()?;
+        let Some(session) = &self.session else { return false };
         if self.batch.as_ref().is_none_or(|batch| !batch.tasks().contains(&task.task())) {
             self.batch = session.batch_of(task.task());
         }
-        let batch = self.batch.as_ref()?;
+        let Some(batch) = &self.batch else { return false };
         if session.is_cancelled(task.task()) {
             session.abandon(batch, task.task());
             self.session = None;
-            return None;
+            return false;
         }
         let now = self.clock.begin();
         if !self.shared.end.is_far(now) && !self.shared.end.leaves_time(now, kind_id(session, batch, task.task())) {
             session.abandon(batch, task.task());
             self.reports.withheld(session.number, task.task());
-            return None;
+            return false;
         }
-        Some((session.clone(), batch.clone()))
+        true
     }
 
     fn route(&mut self, session: &Session, kind: &Arc<Kind>) -> Route {
