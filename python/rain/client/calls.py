@@ -8,6 +8,8 @@ and the last call is done; at the end of the interpreter all executors are waite
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import pickle
 import queue
@@ -15,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..common.columns import from_column, to_column
@@ -23,6 +25,7 @@ from ..common.errors import CancelledException, RainException, TaskException
 from .callbacks import Callbacks
 from .fetching import Fetching
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown
+from .locking import Latch, Mutex
 
 if TYPE_CHECKING:
     from .client import Client
@@ -64,10 +67,10 @@ class Calls:
         self.shut: str | None = None
         self._owns_session = owns_session
         self._client = client
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._pending: dict[TaskFuture[Any], Task] = {}
-        # Threads that are submitting calls.
-        self._starting = 0
+        # One for each thread that is submitting calls.
+        self._starting: set[object] = set()
         self._taken: list[Task] = []
         self._taken_bytes = 0
         self._held: OrderedDict[int, _Held] = OrderedDict()
@@ -80,7 +83,7 @@ class Calls:
         self._fetchers = _Fetchers()
         # Something may be put into it also by the garbage collector, at any point of any thread.
         self._events: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._over = threading.Event()
+        self._over = Latch()
         self._thread = threading.Thread(target=self._run, name="rain-calls", daemon=True)
         _live.add(self)
         try:
@@ -89,41 +92,51 @@ class Calls:
             _live.discard(self)
             raise
 
-    @contextlib.contextmanager
-    def starting(self) -> Iterator[None]:
-        """For a ``with`` block in which calls are submitted: the session is not closed meanwhile."""
-        with self._lock:
-            if self.broken is not None:
-                raise BrokenExecutor(f"The executor cannot be used any more: {self.broken}")
-            if _exiting:
-                raise ExecutorShutdown(EXITING)
-            if self.shut is not None:
-                raise ExecutorShutdown(self.shut)
-            self._starting += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._starting -= 1
-            self._wake_if_shut()
+    def begin(self, token: object) -> None:
+        """A thread begins to submit calls: the session is not closed before :meth:`end` with the same token."""
+        self._lock.run(self._begin, token)
+
+    def _begin(self, token: object) -> None:
+        if self.broken is not None:
+            raise BrokenExecutor(f"The executor cannot be used any more: {self.broken}")
+        if _exiting:
+            raise ExecutorShutdown(EXITING)
+        if self.shut is not None:
+            raise ExecutorShutdown(self.shut)
+        self._starting.add(token)
+
+    def end(self, token: object) -> None:
+        """The thread that has begun with this token is ready."""
+        self._starting.discard(token)
+        self._wake_if_shut()
 
     def add(self, futures: dict[TaskFuture[Any], Task]) -> None:
-        """Take over futures whose tasks are submitted."""
-        with self._lock:
-            self._pending.update(futures)
+        """Take over futures whose tasks are submitted; after an interrupt, this may be called again."""
+        new = {future: Coming(self, future, task) for future, task in futures.items()}
+        self._lock.run(self._add, futures, new)
+        for future in futures:
+            result = future._coming
+            if result is not None and not result.is_asked:
+                result.ask()
+                result.is_asked = True
+
+    def _add(self, futures: dict[TaskFuture[Any], Task], results: dict[TaskFuture[Any], Coming]) -> None:
         for future, task in futures.items():
-            _Result(self, future, task).ask()
+            if future._coming is None and future not in self._pending:
+                self._pending[future] = task
+            if future._coming is None:
+                future._coming = results[future]
 
     @property
     def pending(self) -> list[TaskFuture[Any]]:
         """The futures that are not done."""
-        with self._lock:
-            return list(self._pending)
+        # One step, for which no lock is needed.
+        return list(self._pending)
 
     def cancel(self, futures: Iterable[TaskFuture[Any]], waiting: bool) -> list[TaskFuture[Any]]:
         """Cancel calls; with `waiting`, only those that have not begun. Returns those that were cancelled."""
-        with self._lock:
-            by_id = {self._pending[future]._id: future for future in futures if future in self._pending}
+        pending = dict(self._pending)
+        by_id = {pending[future]._id: future for future in futures if future in pending}
         if not by_id:
             return []
         body = {"tasks": to_column(by_id), "waiting": waiting}
@@ -142,8 +155,7 @@ class Calls:
 
     def has_begun(self, future: TaskFuture[Any]) -> bool:
         """Whether the server knows that a call is running."""
-        with self._lock:
-            task = self._pending.get(future)
+        task = self._pending.get(future)
         if task is None:
             return False
         body = {"tasks": to_column([task._id])}
@@ -155,10 +167,12 @@ class Calls:
 
     def refer(self, task: Task) -> bool:
         """Whether the result of a call can be passed on by reference; it is then one of those used last."""
-        with self._lock:
-            if task._id in self._held:
-                self._held.move_to_end(task._id)
-            return task.output._kept
+        return self._lock.run(self._refer, task)
+
+    def _refer(self, task: Task) -> bool:
+        if task._id in self._held:
+            self._held.move_to_end(task._id)
+        return task.output._kept
 
     def shut_down(self) -> None:
         """Close the session when the last call is done. This does not block, and may come at any point."""
@@ -255,7 +269,7 @@ class Calls:
                 self._close()
             finally:
                 _live.discard(self)
-                self._over.set()
+                self._over.open()
 
     def _is_over(self) -> bool:
         with self._lock:
@@ -290,11 +304,14 @@ class Calls:
         # Not while a submit is being made: it may refer to a result that is taken meanwhile.
         with self.session._submitting:
             with self._lock:
-                tasks, self._taken, self._taken_bytes = self._taken, [], 0
-                for task in tasks:
-                    self._forget(task)
-            if tasks and self.broken is None:
-                self._tell("unkeep", {"objects": to_column([task._oid for task in tasks])})
+                freed = [task._oid for task in self._taken]
+                while self._taken:
+                    # Nothing here keeps a task when it is not among those that were taken any more.
+                    self._forget(self._taken[-1])
+                    self._taken.pop()
+                self._taken_bytes = 0
+            if freed and self.broken is None:
+                self._tell("unkeep", {"objects": to_column(freed)})
 
     def _tell(self, operation: str, body: dict[str, Any]) -> None:
         """Send a request whose reply does not matter: when it fails, so do those that matter."""
@@ -316,10 +333,9 @@ class Calls:
 
     def disown(self) -> None:
         """In a forked child: it has none of the threads, and the calls are the parent's."""
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self.shut = FORKED
-        self._over = threading.Event()
-        self._over.set()
+        self._over.open()
         for future in self._pending:
             # Another thread of the parent may have held the locks.
             future._condition = threading.Condition()
@@ -346,26 +362,37 @@ class _Held(weakref.ref["TaskFuture[Any]"]):
         super().__init__(future, dropped)  # type: ignore[call-arg]
 
 
-class _Result:
-    """The result of a call, from the server to its future."""
+class Coming:
+    """The result of a call, on its way from the server to its future."""
 
-    __slots__ = ("calls", "fetching", "future")
+    __slots__ = ("_current", "_numbers", "calls", "fetching", "future", "is_asked")
 
     def __init__(self, calls: Calls, future: TaskFuture[Any], task: Task) -> None:
+        # Set when it is certain that the server was asked. After an interrupt it may be asked twice.
+        self.is_asked = False
+        # The request whose answer counts, of those that were made.
+        self._numbers = itertools.count()
+        self._current = -1
         self.calls = calls
         self.future: TaskFuture[Any] | None = future
         self.fetching: Fetching | None = Fetching(task.output, calls.session.client._connection)
 
     def ask(self) -> None:
         """Ask for the result; the server answers when it is there."""
-        assert self.fetching is not None
+        fetching = self.fetching
+        if fetching is None:
+            # It is here.
+            return
+        number = self._current = next(self._numbers)
         try:
-            self.calls.session._start_request("fetch", self.fetching.body, self.take)
+            self.calls.session._start_request("fetch", fetching.body, functools.partial(self.take, number))
         except RainException as error:
             self.settle(0, None, error)
 
-    def take(self, reply: dict[str, Any], error: RainException | None) -> None:
-        """Take the answer, in the thread that hands out replies."""
+    def take(self, number: int, reply: dict[str, Any], error: RainException | None) -> None:
+        """Take the answer to a request, in the thread that hands out replies."""
+        if number != self._current or self.fetching is None:
+            return
         if error is not None:
             self.settle(0, None, error)
         elif Fetching.takes_long(reply) or reply["size"] > LONG_RESULT:

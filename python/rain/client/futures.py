@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures._base import CANCELLED, PENDING, RUNNING
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
+import msgspec
+
 from ..common.errors import CancelledException, PickleException, RainException, SessionException
 from ..executor.plain import Failure, failure_of, result_of
 from .arguments import Deferred
@@ -24,6 +26,7 @@ from .session import Session
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .calls import Coming
     from .kind import TaskOptions
     from .task import Task
 
@@ -58,6 +61,8 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
         self.task = task
         self._calls = calls
         self._failure: Failure | None = None
+        # What brings the result.
+        self._coming: Coming | None = None
         # Threads that are in cancel() or stop(), and whether the server has said meanwhile that it is cancelled.
         self._cancelling = 0
         self._is_cancelled = False
@@ -257,13 +262,26 @@ class Executor(concurrent.futures.Executor):
         return f"<Executor over {self.session!r}, {len(self._calls.pending)} calls pending>"
 
     def _start(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
-        with self._calls.starting():
-            return self.session._submitting.run(self._make_and_submit, fn, given)
+        calls, token = self._calls, object()
+        try:
+            try:
+                calls.begin(token)
+                futures = self.session._submitting.run(self._make_and_submit, fn, given)
+                calls.end(token)
+                return futures
+            except BaseException:
+                calls.end(token)
+                raise
+        except BaseException:
+            # Here after an interrupt in the lines above.
+            calls.end(token)
+            raise
 
     def _make_and_submit(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
         session, calls = self.session, self._calls
         futures: list[TaskFuture[T]] = []
         made: dict[TaskFuture[Any], Task] = {}
+        before = set(map(id, session._new_tasks))
         try:
             make = self._maker(fn)
             for args, kwargs in given:
@@ -277,14 +295,15 @@ class Executor(concurrent.futures.Executor):
                     made[futures[-1]] = task
             if made:
                 session.submit()
+            calls.add(made)
         except BaseException as error:
-            session._withdraw([task for task in made.values() if task._oid < 0])
-            # After a Ctrl-C they may be submitted all the same.
+            # After a Ctrl-C, a task may have been made that nobody has, and tasks may be submitted all the same.
+            new = [task for task in session._new_tasks if id(task) not in before and _is_call(task)]
+            session._withdraw([task for task in [*made.values(), *new] if task._oid < 0])
             calls.add({future: task for future, task in made.items() if task._oid >= 0})
             if isinstance(error, SessionException) and session._failed:
                 raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
             raise
-        calls.add(made)
         return futures
 
     def _maker(self, fn: Callable[..., Any]) -> Callable[..., Task | PickleException]:
@@ -304,6 +323,12 @@ class Executor(concurrent.futures.Executor):
                 return _without_frames(error)
 
         return make
+
+
+def _is_call(task: Task) -> bool:
+    """Whether a task is a call of an executor: no others have outcomes, and these are submitted by who makes them."""
+    kind = task._kind
+    return kind.task_type == "py/run" and msgspec.msgpack.decode(kind.config).get("plain") == "outcome"
 
 
 def _results(

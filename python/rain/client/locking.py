@@ -62,6 +62,32 @@ class Role:
             self._holder.clear()
 
 
+class Latch:
+    """Is opened once; any number of threads wait for that."""
+
+    __slots__ = ("_bells", "_open")
+
+    def __init__(self) -> None:
+        self._open = False
+        self._bells: list[Bell] = []
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is open; False if that has not happened within so many seconds."""
+        if not self._open:
+            bell = Bell()
+            self._bells.append(bell)
+            # It may have been opened before there was something to ring.
+            if not self._open:
+                bell.wait(seconds)
+        return self._open
+
+    def open(self) -> None:
+        """Let all threads go on."""
+        self._open = True
+        for bell in list(self._bells):
+            bell.ring()
+
+
 class Bell:
     """Wakes one thread that waits for it, also if it was rung before that thread came to wait."""
 

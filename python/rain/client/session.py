@@ -41,11 +41,13 @@ class Session(Submitting):
     and objects go, and it is closed at the end of the block.
     """
 
+    # Until it is made.
+    _closed = True
+
     def __init__(self, client: Client, session_id: int, name: str) -> None:
         self.client = client
         self.session_id = session_id
         self.name = name
-        self._closed = False
         self._failed = False
         self._submitting = Mutex()
         # Tasks that are not submitted, and the others by id, without those that are forgotten.
@@ -75,6 +77,7 @@ class Session(Submitting):
         self._interrupted = False
         # Objects that are kept only until the rest of a graph, which needs them, is submitted.
         self._held: set[int] = set()
+        self._closed = False
 
     @property
     def closed(self) -> bool:
@@ -372,15 +375,15 @@ class Session(Submitting):
         self.close()
 
     def __del__(self) -> None:
-        # At the end of the interpreter, or of an interrupted __init__, there may be nothing to do this with.
-        with contextlib.suppress(AttributeError, TypeError):
-            if self._closed:
-                return
-            if not self.client.closed and not sys.is_finalizing():
-                warnings.warn(
-                    f"{self!r} was not closed; it is closed when its tasks are done", ResourceWarning, 2, self
-                )
+        # An interrupted __init__ leaves a session without attributes.
+        if getattr(self, "_closed", True) or sys.is_finalizing():
+            return
+        is_open, shown = not self.client.closed, repr(self)
+        # First, as a warning may be an error.
+        with contextlib.suppress(Exception):
             self._drop()
+        if is_open:
+            warnings.warn(f"{shown} was not closed; it is closed when its tasks are done", ResourceWarning, 2, self)
 
     def _drop(self) -> None:
         """Nobody can use the session any more: it is closed when its tasks are done."""

@@ -131,7 +131,7 @@ def test_tables_do_not_grow(client: Client) -> None:
         work(50)
         objects = work(50)
         assert work(500) - objects < 500
-        tables = (session._submitted, session._new_tasks, session._kept, own._pending, own._held)
+        tables = (session._submitted, session._new_tasks, session._constants, session._kept, own._pending, own._held)
         assert not any(tables) and not own._dropped and not own._unwanted
 
 
