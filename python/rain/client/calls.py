@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import pickle
 import queue
 import threading
@@ -24,6 +23,7 @@ from ..common.columns import from_column, to_column
 from ..common.errors import CancelledException, RainException, TaskException
 from .callbacks import Callbacks
 from .fetching import Fetching
+from .forking import watch_forks
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown
 from .locking import Latch, Mutex
 
@@ -48,7 +48,6 @@ FETCHED_AT_ONCE = 4
 
 SHUT = "The executor was shut down and takes no more calls: cannot schedule new futures after shutdown"
 EXITING = "cannot schedule new futures after interpreter shutdown"
-FORKED = "The executor belongs to the parent of this forked process; make a client and an executor here"
 
 
 class Calls:
@@ -86,6 +85,7 @@ class Calls:
         self._over = Latch()
         self._thread = threading.Thread(target=self._run, name="rain-calls", daemon=True)
         _live.add(self)
+        watch_forks(self)
         try:
             self._thread.start()
         except RuntimeError:
@@ -112,7 +112,8 @@ class Calls:
 
     def add(self, futures: dict[TaskFuture[Any], Task]) -> None:
         """Take over futures whose tasks are submitted; after an interrupt, this may be called again."""
-        new = {future: Coming(self, future, task) for future, task in futures.items()}
+        # A result that was asked for before the interrupt may be taken and freed by now.
+        new = {future: Coming(self, future, task) for future, task in futures.items() if future._coming is None}
         self._lock.run(self._add, futures, new)
         for future in futures:
             result = future._coming
@@ -121,11 +122,10 @@ class Calls:
                 result.is_asked = True
 
     def _add(self, futures: dict[TaskFuture[Any], Task], results: dict[TaskFuture[Any], Coming]) -> None:
-        for future, task in futures.items():
-            if future._coming is None and future not in self._pending:
-                self._pending[future] = task
-            if future._coming is None:
-                future._coming = results[future]
+        for future, coming in results.items():
+            # In this order: after an interrupt between the two, both are done once more.
+            self._pending[future] = futures[future]
+            future._coming = coming
 
     @property
     def pending(self) -> list[TaskFuture[Any]]:
@@ -331,16 +331,17 @@ class Calls:
         if self._client is not None:
             self._client.close()
 
-    def disown(self) -> None:
-        """In a forked child: it has none of the threads, and the calls are the parent's."""
+    def _forked(self, why: str) -> None:
+        # The child has none of the threads, and the calls are the parent's.
+        _live.discard(self)
         self._lock = Mutex()
-        self.shut = FORKED
+        self.shut = why
         self._over.open()
         for future in self._pending:
             # Another thread of the parent may have held the locks.
             future._condition = threading.Condition()
             future._waiters = []
-            future._finish(None, ExecutorShutdown(FORKED))
+            future._finish(None, ExecutorShutdown(why))
         self._pending.clear()
 
 
@@ -485,13 +486,6 @@ def _finish() -> None:
         calls.wait()
 
 
-def _after_fork() -> None:
-    for calls in _live:
-        calls.disown()
-    _live.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 try:
     # Before the threads of concurrent.futures end, and long before atexit stops a private server.
     threading._register_atexit(_finish)  # type: ignore[attr-defined]
