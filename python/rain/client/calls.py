@@ -47,6 +47,7 @@ LONG_RESULT = 1 << 20
 FETCHED_AT_ONCE = 4
 
 SHUT = "The executor was shut down and takes no more calls: cannot schedule new futures after shutdown"
+FORKED = "The executor belongs to the parent of this forked process; make a client and an executor here"
 EXITING = "cannot schedule new futures after interpreter shutdown"
 
 
@@ -335,13 +336,13 @@ class Calls:
         # The child has none of the threads, and the calls are the parent's.
         _live.discard(self)
         self._lock = Mutex()
-        self.shut = why
+        self.shut = FORKED
         self._over.open()
         for future in self._pending:
             # Another thread of the parent may have held the locks.
             future._condition = threading.Condition()
             future._waiters = []
-            future._finish(None, ExecutorShutdown(why))
+            future._finish(None, ExecutorShutdown(FORKED))
         self._pending.clear()
 
 
