@@ -350,8 +350,10 @@ def _results(
             future._calls.cancel_unwanted(future)
         raise
     except BaseException:
-        for future in futures[0]._calls.cancel(futures, waiting=True):
-            future._cancel()
+        # There is none if an interrupt came when the last result was taken.
+        if futures:
+            for future in futures[0]._calls.cancel(futures, waiting=True):
+                future._cancel()
         raise
 
 

@@ -46,7 +46,7 @@ def test_mapping_cancelling_and_asking(client: Client) -> None:
 
         return use
 
-    for interrupter in everywhere(prepare, step=97):
+    for interrupter in everywhere(prepare, step=29):
         assert futures[0].result(60) == 1, interrupter.place
         assert futures[1].cancelled() or futures[1].result(60) == 2, interrupter.place
         assert in_thread(lambda: list(executor.map(abs, [-3, 4]))) == [3, 4], interrupter.place
