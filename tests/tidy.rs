@@ -162,7 +162,16 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("engine/wire/", &["rain-core", "rain-data", "rain-transport"]),
     (
         "engine/runtime/",
-        &["rain-core", "rain-data", "rain-exec", "rain-pool", "rain-topology", "rain-transport", "rain-transport-tcp"],
+        &[
+            "rain-core",
+            "rain-data",
+            "rain-exec",
+            "rain-pool",
+            "rain-topology",
+            "rain-transport",
+            "rain-transport-tcp",
+            "rain-wire",
+        ],
     ),
     ("transport-tcp/", &["rain-core", "rain-transport", "rain-wire"]),
     ("transport-mpi/", &["rain-core", "rain-transport", "rain-wire"]),

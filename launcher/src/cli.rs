@@ -82,6 +82,9 @@ pub struct StartArgs {
     /// Let the system choose the cpus on which tasks run
     #[arg(long)]
     pub no_pin: bool,
+    /// As root, let programs and functions write wherever root may, also to their inputs [also: RAIN_KEEP_CAPABILITIES=1]
+    #[arg(long)]
+    pub keep_capabilities: bool,
     /// Stay in the terminal; Ctrl-C stops everything
     #[arg(long)]
     pub foreground: bool,

@@ -67,6 +67,9 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     let guardian = Guardian::watch(&launch)?;
     // The supervisor is a subreaper.
     launch.supervisor_pid.into_iter().for_each(rain_exec::set_reaper);
+    if launch.keep_capabilities {
+        rain_exec::keep_capabilities();
+    }
     let result = match launch.role.clone() {
         Role::Local => listener(&launch).and_then(|listener| serve(&launch, &guardian, listener, &mut reports)),
         Role::Server(role) => listener(&launch)

@@ -32,6 +32,7 @@ pub struct Launch {
     pub executors: Vec<ExecutorConfig>,
     pub reserve_cpu: bool,
     pub pin: bool,
+    pub keep_capabilities: bool,
     /// Whether the end of the supervisor's standard input stops the server.
     pub until_input_ends: bool,
     pub prestart_python: Option<PathBuf>,
@@ -92,6 +93,7 @@ impl Launch {
             executors: plan.executors,
             reserve_cpu: plan.reserve_cpu,
             pin: plan.pin,
+            keep_capabilities: plan.keep_capabilities,
             until_input_ends: plan.private,
             prestart_python: crate::programs::python(),
             end: plan.end,

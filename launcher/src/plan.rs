@@ -21,6 +21,8 @@ pub struct StartPlan {
     pub executors: Vec<ExecutorConfig>,
     pub reserve_cpu: bool,
     pub pin: bool,
+    /// What tasks start has all rights of root, where this is root.
+    pub keep_capabilities: bool,
     pub foreground: bool,
     /// Ends with its standard input, and keeps its logs only as long as it runs.
     pub private: bool,
@@ -100,12 +102,18 @@ impl StartPlan {
             },
             reserve_cpu: args.reserve_cpu,
             pin: !args.no_pin,
+            keep_capabilities: keeps_capabilities(args.keep_capabilities),
             foreground: args.foreground || args.private,
             private: args.private,
             end: EndPlan::new(&args.end)?,
             http: http(args.at.http_listen.as_deref(), args.private)?,
         })
     }
+}
+
+/// Whether the option, or the variable that stands for it, asks for that.
+pub fn keeps_capabilities(option: bool) -> bool {
+    option || std::env::var_os("RAIN_KEEP_CAPABILITIES").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 /// A private server is shown only where that was asked for.

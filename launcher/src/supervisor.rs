@@ -24,6 +24,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long the engine may take to stop once the command beside it has ended.
@@ -112,11 +113,14 @@ pub fn is_asked_to_end() -> bool {
 fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended {
     let mut ended = Ended::default();
     let mut serving = None;
-    let result = prepare(&mut launch, &mut held).and_then(|log| start(&launch, &log));
+    let result = prepare(&mut launch, &mut held).and_then(|log| Ok((start(&launch, &log)?, log)));
     let failure = match result {
-        Ok(mut engine) => {
+        Ok((mut engine, log)) => {
             let status = engine.watch(&launch, &mut listener);
             let well = status == WaitStatus::Exited(engine.pid, 0);
+            if !well {
+                write_to_log(log, &format!("the engine {}", described(status)));
+            }
             ended = Ended { well, asked: engine.asked, command: engine.await_command() };
             serving = engine.serving.take();
             format!("the engine {}", described(status))
@@ -152,6 +156,12 @@ fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended 
         read_reports(pipe).for_each(told);
     }
     ended
+}
+
+/// Writes a line to the engine's log, which the engine itself could not write.
+fn write_to_log(log: File, error: &str) {
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(log)).finish();
+    tracing::subscriber::with_default(subscriber, || tracing::error!("{error}"));
 }
 
 fn is_readable(pipe: &OwnedFd) -> bool {

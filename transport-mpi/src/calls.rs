@@ -8,12 +8,9 @@ use crate::idle::Idle;
 use mpi::environment::Universe;
 use mpi::ffi;
 use mpi::traits::{AsRaw, Communicator};
-use rain_wire::payload::{Room, Source};
 use std::ffi::{c_char, c_int};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::Range;
-use std::sync::Arc;
 
 /// What MPI gives for success.
 const SUCCESS: c_int = 0;
@@ -70,41 +67,6 @@ unsafe impl Sent for Vec<u8> {
 unsafe impl Received for Vec<u8> {
     fn memory(&mut self) -> (*mut u8, usize) {
         (self.as_mut_ptr(), self.len())
-    }
-}
-
-/// Where a piece of content comes.
-pub(crate) enum Landing {
-    /// In memory of its own.
-    Own(Vec<u8>),
-    /// Where it stays.
-    Place { room: Arc<dyn Room>, offset: usize, length: usize },
-}
-
-// SAFETY: a vector as above; a room's memory stays while it lives, nobody else uses it, and each of its bytes is received
-// once.
-unsafe impl Received for Landing {
-    fn memory(&mut self) -> (*mut u8, usize) {
-        match self {
-            Landing::Own(bytes) => bytes.memory(),
-            Landing::Place { room, offset, length } => {
-                let length = (*length).min(room.length().saturating_sub(*offset));
-                (room.start().wrapping_add(*offset), length)
-            }
-        }
-    }
-}
-
-/// A piece of large content.
-pub(crate) struct Content {
-    pub(crate) source: Arc<dyn Source>,
-    pub(crate) range: Range<usize>,
-}
-
-// SAFETY: a source's bytes are there for as long as it is, and are not written to.
-unsafe impl Sent for Content {
-    fn bytes(&self) -> &[u8] {
-        self.source.bytes().get(self.range.clone()).unwrap_or_default()
     }
 }
 

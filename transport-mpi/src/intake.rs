@@ -1,28 +1,26 @@
 //! One lane of what comes from a peer: heads out of its stream, and the content that follows them, received ahead.
 
 use crate::MpiError;
-use crate::calls::{Comm, Landing, Operation};
+use crate::calls::{Comm, Operation};
 use rain_core::peer::Message;
 use rain_transport::Wake;
 use rain_wire::lane::LaneIn;
 use rain_wire::loan::Lender;
-use rain_wire::payload::{Payload, Room};
+use rain_wire::payload::Payload;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Content travels in pieces of this size, each a message of MPI.
 pub const PIECE_BYTES: usize = 1 << 20;
 /// The tag of the stream's packets.
 pub(crate) const STREAM_TAG: i32 = 0;
-/// So many pieces of a lane may be under way: as many as a rank can do while the other one does not run.
-const PIECES_AHEAD: usize = 16;
+/// So many pieces of a lane may be under way, or have come and wait to be stored: about as many as a rank can do while the other one
+/// does not run.
+const PIECES_AHEAD: usize = 8;
 /// So many pieces may be under way in all; a lane with none under way may always have one, so that each gets on.
 const PIECES_IN_ALL: usize = 128;
-/// So many pieces of a lane may have memory of their own.
-const LOANS_AHEAD: usize = 8;
 
 /// Memory for so many is kept for use again.
-const FREE_PIECES_MAX: usize = 2 * LOANS_AHEAD;
+const FREE_PIECES_MAX: usize = 2 * PIECES_AHEAD;
 
 /// The tag of the pieces of a lane.
 pub(crate) fn content_tag(lane: usize) -> i32 {
@@ -56,13 +54,15 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    fn take(&mut self, length: usize) -> Vec<u8> {
+    /// Memory for a piece.
+    pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
         let mut room = self.free.pop().unwrap_or_default();
         room.resize(length, 0);
         room
     }
 
-    fn give_back(&mut self, room: Vec<u8>) {
+    /// A piece is not under way any more.
+    pub(crate) fn give_back(&mut self, room: Vec<u8>) {
         self.under_way -= 1;
         if self.free.len() < FREE_PIECES_MAX {
             self.free.push(room);
@@ -81,11 +81,10 @@ pub(crate) struct Context<'a, D: Payload> {
     pub(crate) place: &'a D::Place,
 }
 
-/// Content that is not received yet, or only in part.
+/// Content that is not received yet, or only in part: bytes.
 struct Planned {
     received: u64,
     length: u64,
-    room: Option<Arc<dyn Room>>,
 }
 
 pub(crate) struct Intake<D: Payload> {
@@ -95,7 +94,7 @@ pub(crate) struct Intake<D: Payload> {
     /// Heads behind a message whose content has not come whole.
     heads: VecDeque<Vec<u8>>,
     plan: VecDeque<Planned>,
-    receiving: VecDeque<Operation<Landing>>,
+    receiving: VecDeque<Operation<Vec<u8>>>,
     /// Memory of pieces that have come, which is lent to those who store them.
     loans: Lender,
     /// Lengths of the heads of messages that are not handed on.
@@ -133,7 +132,7 @@ impl<D: Payload> Intake<D> {
         self.lane.head(head, context.place, &self.wake)?;
         self.sizes.push_back(head.len());
         let missing = self.lane.missing().into_iter();
-        self.plan.extend(missing.map(|(length, room)| Planned { received: 0, length, room }));
+        self.plan.extend(missing.map(|length| Planned { received: 0, length }));
         Ok(())
     }
 
@@ -165,35 +164,31 @@ impl<D: Payload> Intake<D> {
         }
         loop {
             while let Some(receiving) = self.receiving.front_mut()
-                && let Some((landed, arrived)) = receiving.poll()?
+                && let Some((room, arrived)) = receiving.poll()?
             {
                 self.receiving.pop_front();
-                match landed {
-                    Landing::Own(room) => {
-                        let loan = self.loans.lend(room, arrived.length);
-                        self.lane.loan(loan, &self.wake)?;
-                    }
-                    Landing::Place { .. } => {
-                        pieces.under_way -= 1;
-                        self.lane.placed(arrived.length, &self.wake)?;
-                    }
+                let planned = room.len();
+                if arrived.length == planned {
+                    let loan = self.loans.lend(room, planned);
+                    self.lane.loan(loan, &self.wake)?;
+                } else {
+                    // A shorter piece is no content: its sender cannot read that, and says why.
+                    let why = String::from_utf8_lossy(room.get(..arrived.length).unwrap_or_default()).into_owned();
+                    pieces.give_back(room);
+                    self.lane.spoil(Some(planned), why, &self.wake)?;
                 }
                 moved = true;
             }
             while let Some(planned) = self.plan.front_mut()
                 && pieces.may_begin(self.receiving.len() + self.loans.lent())
-                && (planned.room.is_some() || self.receiving.len() + self.loans.lent() < LOANS_AHEAD)
             {
                 let length = (planned.length - planned.received).min(PIECE_BYTES as u64) as usize;
-                let landing = match &planned.room {
-                    Some(room) => Landing::Place { room: room.clone(), offset: planned.received as usize, length },
-                    None => Landing::Own(pieces.take(length)),
-                };
                 planned.received += length as u64;
                 if planned.received == planned.length {
                     self.plan.pop_front();
                 }
-                self.receiving.push_back(context.comm.receive(landing, Some(self.from), self.tag)?);
+                let room = pieces.take(length);
+                self.receiving.push_back(context.comm.receive(room, Some(self.from), self.tag)?);
                 pieces.under_way += 1;
                 moved = true;
             }

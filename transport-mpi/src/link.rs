@@ -1,7 +1,7 @@
 //! What two ranks have to tell each other.
 
 use crate::MpiError;
-use crate::calls::{Comm, Content, Operation};
+use crate::calls::{Comm, Operation};
 use crate::intake::{Context, Intake, PIECE_BYTES, Pieces, STREAM_TAG, Trouble, content_tag};
 use crate::packet::{
     FrameReader, HEADER_BYTES, PACKET_BYTES, Packet, append_frame, begin_stream, read_packet, write_bye,
@@ -62,7 +62,7 @@ pub(crate) struct Link<D: Payload> {
     /// Which lane goes next when both have something.
     next_lane: usize,
     stream: StreamOut,
-    contents: [VecDeque<Operation<Content>>; 2],
+    contents: [VecDeque<Operation<Vec<u8>>>; 2],
     incoming: [Intake<D>; 2],
     frames: FrameReader,
     /// Packets that have come and were not read, and how long they are.
@@ -207,10 +207,10 @@ impl<D: Payload> Link<D> {
         }
         for lane in &mut self.contents {
             while let Some(sending) = lane.front_mut()
-                && sending.poll()?.is_some()
+                && let Some((piece, _)) = sending.poll()?
             {
                 lane.pop_front();
-                turn.sending.under_way -= 1;
+                turn.sending.give_back(piece);
                 moved = true;
             }
         }
@@ -287,8 +287,15 @@ impl<D: Payload> Link<D> {
                     append_frame(lane, head, &mut self.stream.waiting).map_err(Trouble::Peer)?;
                 }
                 Some(Piece::Content { source, range }) => {
-                    let content = Content { source: source.clone(), range };
-                    self.contents[lane].push_back(turn.context.comm.send(content, self.rank, content_tag(lane))?);
+                    let mut piece = turn.sending.take(range.len());
+                    let length = range.len();
+                    if let Err(error) = source.read_piece(range, &mut piece) {
+                        // The receiver takes a piece that is shorter than it should be for the reason why it is not there.
+                        piece.clear();
+                        piece.extend_from_slice(error.to_string().as_bytes());
+                        piece.truncate(length - 1);
+                    }
+                    self.contents[lane].push_back(turn.context.comm.send(piece, self.rank, content_tag(lane))?);
                     turn.sending.under_way += 1;
                 }
             }

@@ -334,7 +334,7 @@ fn stores(world: World) {
             }
         };
         assert_eq!(content.content_type(), Some("text"));
-        assert!(content.contents().unwrap().bytes() == bytes(3 - rank, number), "object {number}");
+        assert!(*content.contents().unwrap() == bytes(3 - rank, number), "object {number}");
         if content.size() > 1 << 20 {
             let file = std::fs::read(content.path(&store).unwrap()).unwrap();
             assert!(file == bytes(3 - rank, number), "file of object {number}");
@@ -344,7 +344,7 @@ fn stores(world: World) {
         }
     }
     for (number, content) in &kept {
-        assert!(content.contents().unwrap().bytes() == bytes(3 - rank, *number), "object {number}, later");
+        assert!(*content.contents().unwrap() == bytes(3 - rank, *number), "object {number}, later");
     }
     meet("stored", rank, 0..size);
 }

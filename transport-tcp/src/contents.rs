@@ -118,7 +118,8 @@ fn serve_in_thread(
     };
     let (contents, open_too) = (contents.clone(), open.clone());
     let serve = move || {
-        let mut connection = Connection(TlsSocket::new(socket, tls, 2 * PIECE_BYTES, early));
+        let socket = TlsSocket::new(socket, tls, 2 * PIECE_BYTES, early);
+        let mut connection = Connection { socket, piece: Vec::new() };
         if let Err(error) = connection.serve(&*contents) {
             tracing::debug!("a client that fetches content is gone: {error}");
         }
@@ -132,7 +133,11 @@ fn serve_in_thread(
 }
 
 /// A connection on which calls wait, for a bounded time.
-struct Connection(TlsSocket<std::net::TcpStream>);
+struct Connection {
+    socket: TlsSocket<std::net::TcpStream>,
+    /// Content between its file and TLS.
+    piece: Vec<u8>,
+}
 
 impl Connection {
     /// Answers requests until the client hangs up.
@@ -147,7 +152,7 @@ impl Connection {
                 }
             }
         }
-        self.0.say_end();
+        self.socket.say_end();
         Ok(())
     }
 
@@ -156,11 +161,33 @@ impl Connection {
             Ok(found) => found,
             Err(error) => return self.write(&error_frame(id, &error)),
         };
-        let all = source.bytes();
-        let bytes = &all[fetch.range(all.len(), usize::MAX, usize::MAX)];
-        let (size, length) = (all.len() as u64, bytes.len() as u64);
-        self.write(&ok_frame(id, &FetchHeader { size, length, data_type: data_type.code(), content_type }))?;
-        self.write(bytes)
+        let size = usize::try_from(source.length()).unwrap_or(usize::MAX);
+        let mut range = fetch.range(size, usize::MAX, usize::MAX);
+        let header =
+            FetchHeader { size: size as u64, length: range.len() as u64, data_type: data_type.code(), content_type };
+        let mut is_begun = false;
+        while !range.is_empty() || !is_begun {
+            let piece = range.start..range.end.min(range.start + PIECE_BYTES);
+            range.start = piece.end;
+            match source.read_piece(piece, &mut self.piece) {
+                // The client asks the server then, which can tell it why.
+                Err(error) if is_begun => return Err(error),
+                Err(error) => {
+                    let why = format!("object {} cannot be read: {error}", fetch.object);
+                    return self.write(&error_frame(id, &RequestError::request(why)));
+                }
+                Ok(()) => {}
+            }
+            if !is_begun {
+                is_begun = true;
+                self.write(&ok_frame(id, &header))?;
+            }
+            let bytes = std::mem::take(&mut self.piece);
+            let written = self.write(&bytes);
+            self.piece = bytes;
+            written?;
+        }
+        Ok(())
     }
 
     /// The next request's frame without its length; `None` when there is none.
@@ -181,7 +208,7 @@ impl Connection {
     /// Fills the buffer; false when nothing more comes.
     fn read_exact_or_end(&mut self, mut buffer: &mut [u8]) -> io::Result<bool> {
         while !buffer.is_empty() {
-            match self.0.read(buffer)? {
+            match self.socket.read(buffer)? {
                 0 => return Ok(false),
                 count => buffer = &mut buffer[count..],
             }
@@ -192,10 +219,10 @@ impl Connection {
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
-            let count = self.0.write_vectored(&[IoSlice::new(piece)])?;
+            let count = self.socket.write_vectored(&[IoSlice::new(piece)])?;
             bytes = &bytes[count..];
         }
         // The stream's time may be over.
-        if self.0.has_output() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if self.socket.has_output() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::blob::BlobFile;
 use crate::paths::{PATH_BYTES_MAX, link_stays_inside, relative_path};
+use crate::stamp::changed;
 use crate::tree::{is_executable, refuse, sorted_entries};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -20,29 +21,32 @@ pub(crate) fn write_beside(tree: &Path) -> io::Result<BlobFile> {
     name.push(format!(".tar{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     let path = PathBuf::from(name);
     let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path)?;
-    let (mut blob, mut size) = (BlobFile::new(path.clone(), 0), 0);
-    let mut writer = Counting { inner: BufWriter::with_capacity(1 << 16, file), size: &mut size };
-    write(tree, &mut writer)?;
-    writer.flush()?;
-    std::mem::drop(writer);
-    blob.set_size(size);
-    Ok(blob)
-}
-
-struct Counting<'a, W> {
-    inner: W,
-    size: &'a mut u64,
-}
-
-impl<W: Write> Write for Counting<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        *self.size += written as u64;
-        Ok(written)
+    let mut writer = BufWriter::with_capacity(1 << 16, &file);
+    let written = write(tree, &mut writer).and_then(|()| writer.flush()).and_then(|()| file.metadata());
+    match written {
+        Ok(metadata) => Ok(BlobFile::new(path, &metadata)),
+        Err(error) => {
+            let _ = fs::remove_file(&path);
+            Err(error)
+        }
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+/// So many bytes of a file, or an error: whoever reads the archive takes what follows for the next entry.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.inner.read(&mut buffer[..length])?;
+        if read == 0 && length > 0 {
+            return Err(changed());
+        }
+        self.left -= read as u64;
+        Ok(read)
     }
 }
 
@@ -77,7 +81,7 @@ fn write_level<W: Write>(dir: &Path, name: &Path, builder: &mut Builder<W>) -> i
             header.set_entry_type(EntryType::Regular);
             header.set_mode(if is_executable(&metadata) { 0o755 } else { 0o644 });
             header.set_size(metadata.len());
-            builder.append_data(&mut header, &name, File::open(&path)?)?;
+            builder.append_data(&mut header, &name, Exactly { inner: File::open(&path)?, left: metadata.len() })?;
         }
     }
     Ok(())

@@ -1,40 +1,33 @@
 //! A blob that is a file in the store.
 
-use crate::spare::{MappedFile, Spares};
-use memmap2::Mmap;
-use std::fs::{self, File};
+use crate::spare::Spares;
+use crate::stamp::{Stamp, changed, missing};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A read-only file of the store; unlinked when dropped.
 #[derive(Debug)]
 pub struct BlobFile {
     path: Box<Path>,
     size: u64,
-    map: OnceLock<Mmap>,
+    stamp: Mutex<Stamp>,
     /// Where its memory may be used again.
     spares: Weak<Spares>,
-    /// The memory through which it was written.
-    mapped: Option<Arc<MappedFile>>,
 }
 
 impl BlobFile {
-    /// Takes over the file at `path`, which nobody writes any more.
-    pub(crate) fn new(path: PathBuf, size: u64) -> Self {
-        Self { path: path.into_boxed_path(), size, map: OnceLock::new(), spares: Weak::new(), mapped: None }
+    /// Takes over the file at `path`, which nobody writes any more, as `metadata` describes it.
+    pub(crate) fn new(path: PathBuf, metadata: &Metadata) -> Self {
+        let stamp = Mutex::new(Stamp::of(metadata));
+        Self { path: path.into_boxed_path(), size: metadata.len(), stamp, spares: Weak::new() }
     }
 
-    /// Lets these have the file when it is not needed any more; `mapped` is the memory through which it was written.
-    pub(crate) fn with_spares(mut self, spares: &Arc<Spares>, mapped: Option<Arc<MappedFile>>) -> Self {
+    /// Lets these have the file when it is not needed any more.
+    pub(crate) fn with_spares(mut self, spares: &Arc<Spares>) -> Self {
         self.spares = Arc::downgrade(spares);
-        self.mapped = mapped;
         self
-    }
-
-    /// Says how long the file became, before anybody reads it.
-    pub(crate) fn set_size(&mut self, size: u64) {
-        self.size = size;
     }
 
     /// Where the file is.
@@ -47,37 +40,67 @@ impl BlobFile {
         self.size
     }
 
-    /// The content, mapped at the first call and as long as the object lives.
-    pub fn bytes(&self) -> io::Result<&[u8]> {
-        if self.size == 0 {
-            return Ok(&[]);
+    fn stamp(&self) -> MutexGuard<'_, Stamp> {
+        self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the content was made, nanoseconds since 1970.
+    pub(crate) fn modified(&self) -> i64 {
+        self.stamp().modified()
+    }
+
+    /// Whether the file is as it was when it became an object.
+    ///
+    /// # Errors
+    /// When it is not, or is gone.
+    pub fn check(&self) -> io::Result<()> {
+        self.compare(&fs::symlink_metadata(&self.path).map_err(missing)?)
+    }
+
+    fn compare(&self, metadata: &Metadata) -> io::Result<()> {
+        let now = Stamp::of(metadata);
+        let mut stamp = self.stamp();
+        if stamp.is_outdated(&now) {
+            return Err(changed());
         }
-        if let Some(mapped) = &self.mapped {
-            // SAFETY: the file has this size, and whoever made it an object writes to it no more.
-            return Ok(unsafe { mapped.bytes(self.size) });
+        *stamp = now;
+        Ok(())
+    }
+
+    /// The file, open for reading.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is not as it was.
+    pub fn open(&self) -> io::Result<File> {
+        let file = File::open(&self.path).map_err(missing)?;
+        self.compare(&file.metadata()?)?;
+        Ok(file)
+    }
+
+    /// Whether the file that `open` has given is still as it was.
+    pub(crate) fn check_open(&self, file: &File) -> io::Result<()> {
+        self.compare(&file.metadata()?)
+    }
+
+    /// Gives the file another name, on the same file system.
+    pub(crate) fn add_name(&self, name: &Path) -> io::Result<()> {
+        // Nobody compares while the new name is not noted.
+        let mut stamp = self.stamp();
+        if stamp.is_outdated(&Stamp::of(&fs::symlink_metadata(&self.path).map_err(missing)?)) {
+            return Err(changed());
         }
-        if let Some(map) = self.map.get() {
-            return Ok(map);
-        }
-        let file = File::open(&self.path)?;
-        // SAFETY: the file is in the store's private directory, has read-only rights, and nothing in Rain writes or
-        // truncates it before it is unlinked; a program that changes its rights breaks the contract in the user's guide.
-        let map = unsafe { Mmap::map(&file) }?;
-        // Another thread may have been faster; then its map is the one to use.
-        Ok(self.map.get_or_init(|| map))
+        fs::hard_link(&self.path, name)?;
+        *stamp = Stamp::of(&fs::symlink_metadata(&self.path)?);
+        Ok(())
     }
 }
 
 impl Drop for BlobFile {
     fn drop(&mut self) {
-        drop(self.map.take());
-        // If somebody still has the memory, it is not to be written.
-        let mapped = self.mapped.take().map(Arc::try_unwrap);
-        if let (Some(spares), Ok(mapped)) = (self.spares.upgrade(), mapped.transpose()) {
-            spares.keep(&self.path, self.size, mapped);
-            return;
+        match self.spares.upgrade() {
+            Some(spares) => spares.keep(&self.path, self.size),
+            // The whole store may be gone already.
+            None => _ = fs::remove_file(&self.path),
         }
-        // The whole store may be gone already.
-        let _ = fs::remove_file(&self.path);
     }
 }

@@ -3,7 +3,7 @@
 use crate::copy;
 use crate::object::Object;
 use crate::store::Store;
-use crate::tree::{FileCopy, Rights, copy_tree, remove_tree};
+use crate::tree::{DirTree, FileCopy, Rights, copy_tree, remove_tree};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use rain_core::graph::DataType;
@@ -40,11 +40,11 @@ pub fn export(object: &Object, store: &Store, path: &Path, wait: &WaitToWrite<'_
         Err(error) => return Err(error),
     };
     match (object.data_type(), found) {
-        (DataType::Blob, None) => write_beside(object, &link_target(path)?, None),
+        (DataType::Blob, None) => write_beside(object, store, &link_target(path)?, None),
         (DataType::Blob, Some(metadata)) => {
             let kind = metadata.file_type();
             if kind.is_file() {
-                write_beside(object, &path.canonicalize()?, Some(&metadata))
+                write_beside(object, store, &path.canonicalize()?, Some(&metadata))
             } else if kind.is_dir() {
                 wrong("it is an existing directory")
             } else if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
@@ -57,6 +57,7 @@ pub fn export(object: &Object, store: &Store, path: &Path, wait: &WaitToWrite<'_
             let target = link_target(path)?;
             let temporary = Temporary::beside(&target)?;
             copy_tree(object.path(store)?, &temporary.path, FileCopy::Copy, Rights::PUBLIC)?;
+            object.as_tree().map_or(Ok(()), DirTree::check_all)?;
             Ok(renameat2(AT_FDCWD, &temporary.path, AT_FDCWD, &target, RenameFlags::RENAME_NOREPLACE)?)
         }
         (DataType::Directory, Some(_)) => wrong("it exists already, and a directory does not replace anything"),
@@ -87,7 +88,7 @@ fn link_target(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Puts a blob at `target`, instead of the regular file that was `found` there.
-fn write_beside(object: &Object, target: &Path, found: Option<&Metadata>) -> io::Result<()> {
+fn write_beside(object: &Object, store: &Store, target: &Path, found: Option<&Metadata>) -> io::Result<()> {
     let temporary = Temporary::beside(target)?;
     let mode = match found {
         // Others are to see it when it has its owner.
@@ -95,9 +96,12 @@ fn write_beside(object: &Object, target: &Path, found: Option<&Metadata>) -> io:
         None => Rights::PUBLIC.file_mode(object.is_executable()),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary.path)?;
-    match (object.inline_bytes(), object.file_path()) {
-        (None, Some(source)) => _ = copy::append(&File::open(source)?, &file, 0)?,
-        _ => file.write_all(&object.contents()?)?,
+    match object.inline_bytes() {
+        Some(bytes) => file.write_all(bytes)?,
+        None => {
+            copy::append(&object.open(store)?, &file, 0)?;
+            object.check()?;
+        }
     }
     if let Some(found) = found {
         // A file that is not ours may be replaced where its directory is ours, but not given away.
@@ -117,11 +121,11 @@ fn write_into(object: &Object, store: &Store, path: &Path, wait: &WaitToWrite<'_
     if let Some(bytes) = object.inline_bytes() {
         return write_waiting(&mut target, bytes, wait);
     }
-    let mut source = File::open(object.path(store)?)?;
+    let mut source = object.open(store)?;
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         match source.read(&mut piece)? {
-            0 => return Ok(()),
+            0 => return object.check(),
             length => write_waiting(&mut target, &piece[..length], wait)?,
         }
     }

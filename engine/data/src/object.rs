@@ -1,10 +1,12 @@
 //! Data objects.
 
+use crate::copy;
+use crate::reader::{Reader, read_all};
 use crate::{BlobFile, DirTree, FileCopy, Rights, Store};
 use rain_core::graph::DataType;
-use std::fs::OpenOptions;
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -28,24 +30,19 @@ enum Data {
     },
     File(Arc<BlobFile>),
     Tree(Arc<DirTree>),
+    Lost(Arc<Lost>),
 }
 
-/// The bytes of an object, wherever they are.
-#[derive(Debug, Clone, Copy)]
-pub struct Contents<'a>(&'a [u8]);
-
-impl<'a> Contents<'a> {
-    /// The bytes, for as long as the object is borrowed.
-    pub fn bytes(self) -> &'a [u8] {
-        self.0
-    }
+/// What is known of content that cannot be had any more.
+#[derive(Debug)]
+struct Lost {
+    data_type: DataType,
+    why: String,
 }
 
-impl Deref for Contents<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0
+impl Lost {
+    fn error(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, self.why.clone())
     }
 }
 
@@ -68,6 +65,11 @@ impl Object {
     /// A directory of the store.
     pub(crate) fn tree(tree: DirTree) -> Self {
         Self::new(Data::Tree(Arc::new(tree)))
+    }
+
+    /// An object whose content was lost: whoever wants it is told `why`.
+    pub fn lost(data_type: DataType, why: String) -> Self {
+        Self::new(Data::Lost(Arc::new(Lost { data_type, why })))
     }
 
     /// The same object with this content type.
@@ -101,6 +103,7 @@ impl Object {
             Data::Inline { bytes, .. } => Data::Inline { bytes: bytes.clone(), file: OnceLock::new() },
             Data::File(file) => Data::File(file.clone()),
             Data::Tree(tree) => Data::Tree(tree.clone()),
+            Data::Lost(lost) => Data::Lost(lost.clone()),
         };
         let same = Self::new(data).with_executable(self.executable);
         Arc::new(same.with_content_type(content_type).with_user(user))
@@ -112,6 +115,7 @@ impl Object {
             Data::Inline { bytes, .. } => bytes.len() as u64,
             Data::File(file) => file.size(),
             Data::Tree(tree) => tree.size(),
+            Data::Lost(_) => 0,
         }
     }
 
@@ -120,6 +124,7 @@ impl Object {
         match &self.data {
             Data::Inline { .. } | Data::File(_) => DataType::Blob,
             Data::Tree(_) => DataType::Directory,
+            Data::Lost(lost) => lost.data_type,
         }
     }
 
@@ -138,12 +143,79 @@ impl Object {
         self.user.as_deref()
     }
 
-    /// The content, mapped if it is a file; a directory gives its tar archive, which is made at the first call.
-    pub fn contents(&self) -> io::Result<Contents<'_>> {
+    /// The whole content, in memory; of a directory its tar archive, which is made at the first call. What may be large is better
+    /// read in pieces, see [`reader`](Self::reader).
+    ///
+    /// # Errors
+    /// When it cannot be read, or was changed since it was made.
+    pub fn contents(&self) -> io::Result<Cow<'_, [u8]>> {
+        match self.blob_file()? {
+            Some(blob) => read_all(blob).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(self.inline_bytes().unwrap_or_default())),
+        }
+    }
+
+    /// Opens the content to be read in pieces; of a directory its tar archive.
+    ///
+    /// # Errors
+    /// As [`contents`](Self::contents).
+    pub fn reader(self: &Arc<Self>) -> io::Result<Reader> {
+        Reader::new(self)
+    }
+
+    /// The file whose content is that of the object, or of a directory's archive; none if the content is in memory.
+    pub(crate) fn blob_file(&self) -> io::Result<Option<&BlobFile>> {
         match &self.data {
-            Data::Inline { bytes, .. } => Ok(Contents(bytes)),
-            Data::File(file) => file.bytes().map(Contents),
-            Data::Tree(tree) => tree.archive()?.bytes().map(Contents),
+            Data::Inline { .. } => Ok(None),
+            Data::File(file) => Ok(Some(file)),
+            Data::Tree(tree) => tree.archive().map(Some),
+            Data::Lost(lost) => Err(lost.error()),
+        }
+    }
+
+    /// Whether what tasks are given of it, a file or a directory, is as it was when it was made. Of directories with many entries
+    /// this is not looked at: see [`DirTree::check`].
+    ///
+    /// # Errors
+    /// When it was changed or is gone.
+    pub fn check(&self) -> io::Result<()> {
+        match &self.data {
+            Data::Inline { file, .. } => file.get().map_or(Ok(()), |file| file.check()),
+            Data::File(file) => file.check(),
+            Data::Tree(tree) => tree.check(),
+            Data::Lost(lost) => Err(lost.error()),
+        }
+    }
+
+    /// The content's file, which is made in `store` for content in memory, open for reading.
+    ///
+    /// # Errors
+    /// When it cannot be opened, was changed since it was made, or is a directory.
+    pub fn open(&self, store: &Store) -> io::Result<File> {
+        match &self.data {
+            Data::Inline { .. } => self.materialised(store)?.open(),
+            Data::File(file) => file.open(),
+            Data::Tree(_) => Err(io::ErrorKind::IsADirectory.into()),
+            Data::Lost(lost) => Err(lost.error()),
+        }
+    }
+
+    /// Gives the file of a blob another name, in a store of this machine that is on the same file system.
+    ///
+    /// # Errors
+    /// When that cannot be done, or the content has no file.
+    pub fn add_name(&self, name: &Path) -> io::Result<()> {
+        match &self.data {
+            Data::File(file) => file.add_name(name),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// When the content of a file was written, nanoseconds since 1970.
+    pub fn modified(&self) -> Option<i64> {
+        match &self.data {
+            Data::File(file) => Some(file.modified()),
+            _ => None,
         }
     }
 
@@ -151,7 +223,7 @@ impl Object {
     pub fn inline_bytes(&self) -> Option<&[u8]> {
         match &self.data {
             Data::Inline { bytes, .. } => Some(bytes),
-            Data::File(_) | Data::Tree(_) => None,
+            Data::File(_) | Data::Tree(_) | Data::Lost(_) => None,
         }
     }
 
@@ -161,36 +233,59 @@ impl Object {
             Data::Inline { file, .. } => file.get().map(|file| file.path()),
             Data::File(file) => Some(file.path()),
             Data::Tree(tree) => Some(tree.path()),
+            Data::Lost(_) => None,
         }
     }
 
     /// The read-only file or directory with the content; one is made in `store` for content in memory.
     pub fn path(&self, store: &Store) -> io::Result<&Path> {
         match &self.data {
-            Data::Inline { bytes, file } => {
-                if let Some(file) = file.get() {
-                    return Ok(file.path());
-                }
-                let made = Box::new(store.create_blob_from(bytes, self.executable)?);
-                // Another thread may have been faster; then ours is dropped, which unlinks it.
-                Ok(file.get_or_init(|| made).path())
-            }
+            Data::Inline { .. } => Ok(self.materialised(store)?.path()),
             Data::File(file) => Ok(file.path()),
             Data::Tree(tree) => Ok(tree.path()),
+            Data::Lost(lost) => Err(lost.error()),
         }
+    }
+
+    /// The file with content that is in memory, made at the first call.
+    fn materialised(&self, store: &Store) -> io::Result<&BlobFile> {
+        let Data::Inline { bytes, file } = &self.data else { return Err(io::ErrorKind::Unsupported.into()) };
+        if let Some(file) = file.get() {
+            return Ok(file);
+        }
+        let made = Box::new(store.create_blob_from(bytes, self.executable)?);
+        // Another thread may have been faster; then ours is dropped, which unlinks it.
+        Ok(file.get_or_init(|| made))
     }
 
     /// Puts the content at `to`, where nothing is: as files of their own that may be written, or, where it is in files,
     /// as further names of these.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the content was changed since it was made.
     pub fn copy_out(&self, store: &Store, to: &Path, files: FileCopy) -> io::Result<()> {
-        match self.inline_bytes() {
-            Some(bytes) if files == FileCopy::Copy || self.file_path().is_none() => {
-                let mode = Rights::PRIVATE.file_mode(self.executable);
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
-                file.write_all(bytes).map_err(|error| store.explain(error))
+        let file = match &self.data {
+            Data::Inline { file, .. } => file.get().map(|file| &**file),
+            Data::File(file) => Some(&**file),
+            Data::Tree(tree) => {
+                tree.check()?;
+                return store.copy_tree_out(tree.path(), to, files);
             }
-            _ => store.copy_out(self.path(store)?, to, files),
+            Data::Lost(lost) => return Err(lost.error()),
+        };
+        if let (Some(file), FileCopy::Link) = (file, files) {
+            file.check()?;
+            if file.add_name(to).is_ok() {
+                return Ok(());
+            }
         }
+        let mode = Rights::PRIVATE.file_mode(self.executable);
+        let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+        let copied = match &self.data {
+            Data::Inline { bytes, .. } => target.write_all(bytes),
+            _ => self.open(store).and_then(|source| copy::append(&source, &target, 0).map(drop)),
+        };
+        copied.map_err(|error| store.explain(error))
     }
 
     /// The directory tree, if this is one.

@@ -1,11 +1,10 @@
 //! Files of dropped blobs, kept for a moment so that their memory need not be got anew: on file systems in memory, getting a
 //! page costs several times as much as filling it.
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use crate::writers;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,47 +17,10 @@ const FILE_BYTES_MIN: u64 = 1 << 20;
 /// How long a file is kept.
 const KEPT_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A file that is written through memory, and read through the same memory when it has become an object.
-#[derive(Debug)]
-pub struct MappedFile {
-    file: File,
-    map: MmapRaw,
-}
-
-impl MappedFile {
-    /// Maps a file, with all its memory at hand.
-    fn new(file: File, size: u64) -> io::Result<Self> {
-        let map = MmapOptions::new().len(usize::try_from(size).map_err(io::Error::other)?).map_raw(&file)?;
-        // Without it, memory would be mapped page by page when it is used.
-        let _ = map.advise(Advice::PopulateWrite);
-        Ok(Self { file, map })
-    }
-
-    /// Where its memory begins.
-    pub fn start(&self) -> *mut u8 {
-        self.map.as_mut_ptr()
-    }
-
-    /// Bytes of memory; the file may be shorter.
-    pub fn length(&self) -> usize {
-        self.map.len()
-    }
-
-    /// The first bytes of its content.
-    ///
-    /// # Safety
-    /// The file has so many bytes, and nobody writes to it for as long as the result is used.
-    pub(crate) unsafe fn bytes(&self, length: u64) -> &[u8] {
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.length());
-        // SAFETY: the memory is mapped for as long as this lives; the rest is promised by the caller.
-        unsafe { std::slice::from_raw_parts(self.start(), length) }
-    }
-}
-
 /// A file whose content nobody needs.
 #[derive(Debug)]
 struct Spare {
-    file: MappedFile,
+    file: File,
     path: PathBuf,
     size: u64,
     since: Instant,
@@ -83,8 +45,8 @@ impl Spares {
     }
 
     /// Takes the file at `path`, which nobody of this process uses any more, unless it is not worth it or others may still
-    /// read it; then it is removed. `mapped`: the file, if it is mapped.
-    pub(crate) fn keep(self: &Arc<Self>, path: &Path, size: u64, mapped: Option<MappedFile>) {
+    /// read it; then it is removed.
+    pub(crate) fn keep(self: &Arc<Self>, path: &Path, size: u64) {
         let to = path.with_extension("spare");
         // With another name it is somebody else's, too, who relies on its rights.
         let shared = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.nlink() > 1);
@@ -92,21 +54,10 @@ impl Spares {
             let _ = fs::remove_file(path);
             return;
         }
-        if let Some(mapped) = mapped {
-            self.put(mapped, to, size);
-            return;
+        match open_for_writing(&to) {
+            Ok(file) => self.put(file, to, size),
+            Err(_) => _ = fs::remove_file(&to),
         }
-        // Mapping takes a while.
-        let spares = Arc::downgrade(self);
-        let work = move || {
-            let mapped = open_for_writing(&to).and_then(|file| MappedFile::new(file, size));
-            match (spares.upgrade(), mapped) {
-                (Some(spares), Ok(mapped)) => spares.put(mapped, to, size),
-                _ => _ = fs::remove_file(&to),
-            }
-        };
-        // Without a thread the file stays until the store goes.
-        let _ = std::thread::Builder::new().name("map-spare".to_owned()).spawn(work);
     }
 
     fn has_room(&self, size: u64) -> bool {
@@ -115,10 +66,10 @@ impl Spares {
         kept.wanted && size >= FILE_BYTES_MIN && sum + size <= KEPT_BYTES_MAX
     }
 
-    fn put(self: &Arc<Self>, file: MappedFile, path: PathBuf, size: u64) {
+    fn put(self: &Arc<Self>, file: File, path: PathBuf, size: u64) {
         let mut kept = self.kept();
         let watched = kept.watched || watch(Arc::downgrade(self)).is_ok();
-        if watched && is_private(&file.file) {
+        if watched && is_private(&file) {
             kept.files.push(Spare { file, path, size, since: Instant::now() });
         } else {
             // Whoever has it open keeps it.
@@ -128,7 +79,7 @@ impl Spares {
     }
 
     /// A file to be written anew, for content of this length: the smallest that is large enough.
-    pub(crate) fn take(&self, length: u64) -> Option<(MappedFile, PathBuf)> {
+    pub(crate) fn take(&self, length: u64) -> Option<(File, PathBuf)> {
         let mut kept = self.kept();
         kept.wanted |= length >= FILE_BYTES_MIN;
         let files = &mut kept.files;
@@ -174,18 +125,10 @@ fn open_for_writing(path: &Path) -> io::Result<File> {
 }
 
 /// Whether it is certain that nobody else sees what is written to this file, which nobody can open any more as it has a new
-/// name: it has no other name, and nobody has it open or mapped. And whether there is room enough to keep it.
+/// name. And whether there is room enough to keep it.
 fn is_private(file: &File) -> bool {
     let roomy = fstatfs(file).is_ok_and(|system| {
         system.filesystem_type() == TMPFS_MAGIC && system.blocks_available() >= system.blocks() / 2
     });
-    // The system gives this lease only where there is no other descriptor and no mapping through one.
-    let leased = |lease: libc::c_int| {
-        // SAFETY: a live descriptor, and numbers.
-        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) == 0 }
-    };
-    roomy
-        && file.metadata().is_ok_and(|metadata| metadata.nlink() == 1)
-        && leased(libc::F_WRLCK)
-        && leased(libc::F_UNLCK)
+    roomy && writers::has_no_other_user(file)
 }

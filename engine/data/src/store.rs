@@ -4,8 +4,9 @@ use crate::archive;
 use crate::blob::BlobFile;
 use crate::copy;
 use crate::object::Object;
-use crate::spare::{MappedFile, Spares};
-use crate::tree::{DirTree, FileCopy, Rights, copy_file, copy_tree, is_executable, read_only_mode, remove_tree};
+use crate::protect::Origin;
+use crate::spare::Spares;
+use crate::tree::{DirTree, FileCopy, Rights, copy_tree, is_executable, read_only_mode, remove_tree};
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -96,37 +97,17 @@ impl Store {
         Ok(NewFile { store: self, file, path })
     }
 
-    /// A file that is not needed any more, with memory for content of at least this length, if there is one. It is to be
-    /// written over, and its rest cut off.
-    pub fn spare_file(&self, length: u64) -> Option<(MappedFile, PathBuf)> {
+    /// A file that is not needed any more, open for writing, with memory for content of at least this length, if there is one. It
+    /// is to be written over, and its rest cut off.
+    pub fn spare_file(&self, length: u64) -> Option<(File, PathBuf)> {
         self.directory.spares.take(length)
-    }
-
-    /// Makes an object of the file at `path`, which has been filled with `size` bytes, through `mapped` if it is mapped.
-    /// When the object goes, its memory may be used again for another one.
-    pub fn adopt_filled(
-        &self,
-        path: &Path,
-        size: u64,
-        executable: bool,
-        mapped: Option<Arc<MappedFile>>,
-    ) -> io::Result<Object> {
-        let target = self.new_file_path();
-        let file = OpenOptions::new().write(true).open(path)?;
-        if file.metadata()?.len() != size {
-            file.set_len(size)?;
-        }
-        file.set_permissions(Permissions::from_mode(read_only_mode(executable)))?;
-        fs::rename(path, &target).map_err(|error| self.explain(error))?;
-        let blob = BlobFile::new(target, size).with_spares(&self.directory.spares, mapped);
-        Ok(Object::file(blob, executable))
     }
 
     /// A file of the store with this content, which may be executed or not.
     pub fn create_blob_from(&self, bytes: &[u8], executable: bool) -> io::Result<BlobFile> {
         let mut file = self.new_file()?;
         file.write_all(bytes)?;
-        file.into_blob(bytes.len() as u64, executable)
+        file.into_blob(executable)
     }
 
     /// A blob with this content: in memory if it is small, else in a file.
@@ -136,56 +117,6 @@ impl Store {
             return Ok(Object::inline(bytes.into_owned(), content_type));
         }
         Ok(Object::file(self.create_blob_from(&bytes, false)?, false).with_content_type(content_type))
-    }
-
-    /// Takes the regular file at `path`, which nobody writes any more, out of its place and makes it an object, which
-    /// may be executed if the file's owner may.
-    pub fn adopt_file(&self, path: &Path) -> io::Result<Object> {
-        let metadata = fs::symlink_metadata(path)?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let executable = is_executable(&metadata);
-        if metadata.len() <= INLINE_BYTES_MAX as u64 {
-            let bytes = match fs::read(path) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    fs::set_permissions(path, Permissions::from_mode(0o400))?;
-                    fs::read(path)?
-                }
-                read => read?,
-            };
-            fs::remove_file(path)?;
-            return Ok(self.blob(bytes, None)?.with_executable(executable));
-        }
-        let target = self.new_file_path();
-        fs::set_permissions(path, Permissions::from_mode(read_only_mode(executable)))?;
-        match fs::rename(path, &target) {
-            Ok(()) => Ok(Object::file(BlobFile::new(target, metadata.len()), executable)),
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                let object = self.copy_file_in(path)?;
-                fs::remove_file(path)?;
-                Ok(object)
-            }
-            Err(error) => Err(self.explain(error)),
-        }
-    }
-
-    /// Takes the directory at `path` out of its place and makes it an object; if it is refused, it is removed. Absolute links
-    /// in it that lead into it become relative ones.
-    pub fn adopt_dir(&self, path: &Path) -> io::Result<Object> {
-        if !fs::symlink_metadata(path)?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory"));
-        }
-        let target = self.new_file_path();
-        match fs::rename(path, &target) {
-            Ok(()) => DirTree::protect(target, path).map(Object::tree),
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                let object = self.copy_dir_in(path, FileCopy::Copy)?;
-                remove_tree(path)?;
-                Ok(object)
-            }
-            Err(error) => Err(self.explain(error)),
-        }
     }
 
     /// An object with the content of the regular file at `path`, which may be executed if the file's owner may; links are
@@ -209,9 +140,14 @@ impl Store {
                 return Ok(self.blob(bytes, None)?.with_executable(executable));
             }
         }
+        self.copy_of(&source, executable)
+    }
+
+    /// An object with the whole content of an open file.
+    pub(crate) fn copy_of(&self, source: &File, executable: bool) -> io::Result<Object> {
         let mut target = self.new_file()?;
-        let size = copy::append(&source, target.file(), 0).map_err(|error| self.explain(error))?;
-        Ok(Object::file(target.into_blob(size, executable)?, executable))
+        copy::append(source, target.file(), 0).map_err(|error| self.explain(error))?;
+        Ok(Object::file(target.into_blob(executable)?, executable))
     }
 
     /// An object with the content of the directory at `path`.
@@ -226,8 +162,7 @@ impl Store {
     pub fn build_dir(&self, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Object> {
         let scratch = self.scratch_dir()?;
         fill(scratch.path()).map_err(|error| self.explain(error))?;
-        let path = scratch.into_path();
-        DirTree::protect(path.clone(), &path).map(Object::tree).map_err(|error| self.explain(error))
+        DirTree::protect(scratch.into_path(), &Origin::Own).map(Object::tree).map_err(|error| self.explain(error))
     }
 
     /// A directory object with the content of a tar archive. An archive with an entry that is not a file, directory or
@@ -243,15 +178,14 @@ impl Store {
         Ok(ScratchDir { path })
     }
 
-    /// Puts the content of a file or directory of the store at `to`, as files of their own that may be written, or as
-    /// further names of the same read-only files.
-    pub(crate) fn copy_out(&self, from: &Path, to: &Path, files: FileCopy) -> io::Result<()> {
-        let copied = if fs::metadata(from)?.is_dir() {
-            copy_tree(from, to, files, Rights::PRIVATE)
-        } else {
-            copy_file(from, to, files, Rights::PRIVATE)
-        };
-        copied.map_err(|error| self.explain(error))
+    /// Puts the content of a directory of the store at `to`, as files of their own that may be written, or as further names of the
+    /// same read-only files.
+    pub(crate) fn copy_tree_out(&self, from: &Path, to: &Path, files: FileCopy) -> io::Result<()> {
+        copy_tree(from, to, files, Rights::PRIVATE).map_err(|error| self.explain(error))
+    }
+
+    pub(crate) fn spares(&self) -> &Arc<Spares> {
+        &self.directory.spares
     }
 }
 
@@ -299,19 +233,26 @@ impl NewFile<'_> {
         self.file.write_all(bytes).map_err(|error| self.store.explain(error))
     }
 
-    /// Appends the content of the file at `path`, with its holes.
-    pub fn append_file(&mut self, path: &Path) -> io::Result<()> {
-        let source = File::open(path)?;
+    /// Appends the whole content of a file, with its holes.
+    pub fn append_file(&mut self, source: &File) -> io::Result<()> {
         let end = self.file.stream_position()?;
-        copy::append(&source, &self.file, end).map_err(|error| self.store.explain(error))?;
+        copy::append(source, &self.file, end).map_err(|error| self.store.explain(error))?;
         Ok(())
     }
 
-    /// Makes an object of what was written, which may not be executed, by this process or by others through the same file.
+    /// Makes an object of what was written, which may not be executed, by this process or by others through the same file. Who may
+    /// still write to it does not change the object.
     pub fn finish(mut self) -> io::Result<Object> {
         let size = self.file.metadata()?.size();
         if size > INLINE_BYTES_MAX as u64 {
-            return Ok(Object::file(self.into_blob(size, false)?, false));
+            let Self { store, file, path } = &mut self;
+            // Others may have given it rights through its path in /dev/fd.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            // Of its own descriptor nobody could tell whether it is the only one that writes.
+            *file = File::open(&*path)?;
+            let object = store.adopt_file(path)?;
+            path.clear();
+            return Ok(object);
         }
         let mut bytes = Vec::with_capacity(size as usize + 1);
         if size > 0 {
@@ -321,9 +262,11 @@ impl NewFile<'_> {
         self.store.blob(bytes, None)
     }
 
-    fn into_blob(mut self, size: u64, executable: bool) -> io::Result<BlobFile> {
+    /// Makes a blob of what only this process has written.
+    pub(crate) fn into_blob(mut self, executable: bool) -> io::Result<BlobFile> {
         self.file.set_permissions(Permissions::from_mode(read_only_mode(executable)))?;
-        Ok(BlobFile::new(std::mem::take(&mut self.path), size))
+        let metadata = self.file.metadata()?;
+        Ok(BlobFile::new(std::mem::take(&mut self.path), &metadata))
     }
 }
 

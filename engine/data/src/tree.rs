@@ -3,9 +3,9 @@
 use crate::archive;
 use crate::blob::BlobFile;
 use crate::copy;
-use crate::paths::link_stays_inside;
+use crate::protect::{Origin, Root, Summary, check_link, protect};
+use crate::stamp::{changed, missing};
 use crate::store::explain_lack;
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -13,20 +13,22 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+/// Directories with more entries are not looked at before and after each task: each entry costs about a microsecond.
+const CHECKED_ENTRIES_MAX: usize = 128;
+
 /// A read-only directory of the store, with everything below it; removed when dropped.
 #[derive(Debug)]
 pub struct DirTree {
     path: Box<Path>,
-    size: u64,
+    summary: Summary,
     archive: OnceLock<BlobFile>,
 }
 
 impl DirTree {
     /// Takes over the directory at `path`: checks it and sets read-only rights. A tree that is refused is removed.
-    /// `was`: where it was when its links were made.
-    pub(crate) fn protect(path: PathBuf, was: &Path) -> io::Result<Self> {
-        let mut tree = Self { path: path.into_boxed_path(), size: 0, archive: OnceLock::new() };
-        tree.size = protect(&Root { path: &tree.path, was }, &tree.path, 0)?;
+    pub(crate) fn protect(path: PathBuf, origin: &Origin<'_>) -> io::Result<Self> {
+        let mut tree = Self { path: path.into_boxed_path(), summary: Summary::default(), archive: OnceLock::new() };
+        tree.summary = protect(&tree.path, origin)?;
         Ok(tree)
     }
 
@@ -37,16 +39,36 @@ impl DirTree {
 
     /// Sum of the sizes of the files, bytes.
     pub fn size(&self) -> u64 {
-        self.size
+        self.summary.size
+    }
+
+    /// Whether the directory is as it was when it became an object, if it has few entries; else this is not looked at.
+    ///
+    /// # Errors
+    /// When something in it was changed.
+    pub fn check(&self) -> io::Result<()> {
+        if self.summary.entries <= CHECKED_ENTRIES_MAX { self.check_all() } else { Ok(()) }
+    }
+
+    /// Whether the directory is as it was when it became an object.
+    ///
+    /// # Errors
+    /// When something in it was changed.
+    pub fn check_all(&self) -> io::Result<()> {
+        if Summary::of(&self.path).map_err(missing)? == self.summary { Ok(()) } else { Err(changed()) }
     }
 
     /// The tar archive of the directory, a file beside it made at the first call.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the directory was changed.
     pub fn archive(&self) -> io::Result<&BlobFile> {
         if let Some(archive) = self.archive.get() {
             return Ok(archive);
         }
         let root = self.path.parent().unwrap_or(&self.path);
         let made = archive::write_beside(&self.path).map_err(|error| explain_lack(root, error))?;
+        self.check_all()?;
         // Another thread may have been faster; then ours is dropped, which unlinks it.
         Ok(self.archive.get_or_init(|| made))
     }
@@ -69,7 +91,7 @@ fn name_entry(entry: &Path, error: &io::Error) -> io::Error {
 }
 
 /// What an entry that is neither file, directory nor link is called.
-fn special_name(file_type: FileType) -> &'static str {
+pub(crate) fn special_name(file_type: FileType) -> &'static str {
     if file_type.is_fifo() {
         "is a named pipe"
     } else if file_type.is_socket() {
@@ -79,7 +101,7 @@ fn special_name(file_type: FileType) -> &'static str {
     }
 }
 
-fn inside<'a>(root: &Path, path: &'a Path) -> &'a Path {
+pub(crate) fn inside<'a>(root: &Path, path: &'a Path) -> &'a Path {
     path.strip_prefix(root).unwrap_or(path)
 }
 
@@ -92,82 +114,6 @@ pub(crate) fn sorted_entries(path: &Path) -> io::Result<Vec<(OsString, Metadata)
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
-}
-
-/// The directory that is or becomes an object.
-struct Root<'a> {
-    path: &'a Path,
-    /// Where it was when its links were made.
-    was: &'a Path,
-}
-
-impl Root<'_> {
-    /// What a link to the absolute path `target` leads to inside of the directory, if it leads there.
-    fn inside<'a>(&self, target: &'a Path) -> Option<&'a Path> {
-        if let Ok(inside) = target.strip_prefix(self.was) {
-            return Some(inside);
-        }
-        // The directory may have further names, by links above it.
-        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        let own = fs::metadata(self.path).map(id).ok()?;
-        let outer = target.ancestors().find(|outer| fs::metadata(outer).is_ok_and(|metadata| id(metadata) == own))?;
-        target.strip_prefix(outer).ok()
-    }
-}
-
-/// Where the link at `path`, `depth` directories below the root, is to lead to, relative to its own directory: to `target`,
-/// as it does, or to the same by a path that is not absolute. A link that could lead out of the tree is refused.
-fn check_link<'a>(root: &Root<'_>, path: &Path, target: &'a Path, depth: usize) -> io::Result<Cow<'a, Path>> {
-    if link_stays_inside(target.as_os_str(), depth) {
-        return Ok(target.into());
-    }
-    if target.is_absolute()
-        && let Some(inside) = root.inside(target)
-    {
-        let mut relative: PathBuf = std::iter::repeat_n("..", depth).collect();
-        relative.push(inside);
-        if relative.as_os_str().is_empty() {
-            relative.push(".");
-        }
-        if link_stays_inside(relative.as_os_str(), depth) {
-            return Ok(relative.into());
-        }
-    }
-    let why = if target.is_absolute() { "an absolute path" } else { "a path that leaves the directory" };
-    Err(refuse(
-        inside(root.path, path),
-        format_args!("is a symbolic link to {why}: {:?}", target.display().to_string()),
-    ))
-}
-
-fn protect(root: &Root<'_>, path: &Path, depth: usize) -> io::Result<u64> {
-    // A program may have left rights that keep even us from reading.
-    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    let mut size = 0;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let file_type = entry.file_type()?;
-        let path = entry.path();
-        if file_type.is_dir() {
-            size += protect(root, &path, depth + 1)?;
-        } else if file_type.is_symlink() {
-            if let Cow::Owned(relative) = check_link(root, &path, &fs::read_link(&path)?, depth)? {
-                fs::remove_file(&path)?;
-                symlink(relative, &path)?;
-            }
-        } else if file_type.is_file() {
-            let metadata = entry.metadata()?;
-            size += metadata.len();
-            let mode = read_only_mode(is_executable(&metadata));
-            if metadata.mode() & 0o7777 != mode {
-                fs::set_permissions(&path, Permissions::from_mode(mode))?;
-            }
-        } else {
-            return Err(refuse(inside(root.path, &path), format_args!("{}", special_name(file_type))));
-        }
-    }
-    fs::set_permissions(path, Permissions::from_mode(0o500))?;
-    Ok(size)
 }
 
 /// Whether the owner of a file may execute it: all that an object keeps of the rights of its files.

@@ -42,7 +42,7 @@ fn check_sample(at: &Path) {
 
 fn adopted(dir: &Path, store: &Store) -> Object {
     sample(&dir.join("made"));
-    store.adopt_dir(&dir.join("made")).unwrap()
+    store.adopt_dir(&dir.join("made"), &[]).unwrap()
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn links_that_leave_and_special_files_are_refused_by_name() {
         fs::create_dir_all(made.join("sub")).unwrap();
         make(&made.join(name));
         let copy_error = store.copy_dir_in(&made, FileCopy::Copy).unwrap_err().to_string();
-        let error = store.adopt_dir(&made).unwrap_err().to_string();
+        let error = store.adopt_dir(&made, &[]).unwrap_err().to_string();
         assert_eq!(copy_error, error);
         assert!(error.contains(name), "{error}");
         assert!(!made.exists() && is_empty(store.root()));
@@ -247,7 +247,8 @@ fn absolute_links_into_the_directory_become_relative() {
             symlink(&made, &other).unwrap();
             symlink(other.join("a"), made.join("by other name")).unwrap();
         }
-        let object = if copied { store.copy_dir_in(&made, FileCopy::Copy) } else { store.adopt_dir(&made) }.unwrap();
+        let object =
+            if copied { store.copy_dir_in(&made, FileCopy::Copy) } else { store.adopt_dir(&made, &[]) }.unwrap();
         let _ = fs::remove_dir_all(&made);
         let path = object.file_path().unwrap();
         for (name, target) in [
@@ -275,7 +276,7 @@ fn absolute_links_that_only_begin_in_the_directory_are_refused() {
     for target in ["made/../made/a", "made/../secret", "made2/a", "mad"] {
         fs::create_dir_all(made.join("sub")).unwrap();
         symlink(dir.path().join(target), made.join("sub/link")).unwrap();
-        let error = store.adopt_dir(&made).unwrap_err().to_string();
+        let error = store.adopt_dir(&made, &[]).unwrap_err().to_string();
         assert!(error.contains("sub/link") && error.contains("absolute"), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 mod built_in;
 mod call;
 mod executor;
+mod inputs;
 mod interrupt;
 mod process;
 
@@ -13,4 +14,4 @@ pub use built_in::{check_built_in, may_block, run_built_in};
 pub use call::{TaskCall, TaskFailure, TaskOutcome};
 pub use executor::{ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, python_spec};
 pub use interrupt::Interrupt;
-pub use process::{LeftOut, leave_out_variables, set_reaper};
+pub use process::{LeftOut, keep_capabilities, leave_out_variables, set_reaper};

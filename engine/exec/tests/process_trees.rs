@@ -149,9 +149,10 @@ fn a_program_that_does_not_stop_starting_others_ends() {
 
 #[test]
 fn what_is_meant_to_live_on_does() {
-    let command =
-        "mkfifo ready; (env -u RAIN_TASK setsid bash -c 'echo $$ >&9; echo >ready; exec sleep 1000' &); read -r <ready";
-    let (outcome, mut lifeline) = run(command, End::Own);
+    // As the documents have it: nothing waits until it runs.
+    let server = "bash -c \"echo \\$\\$ >&9; exec sleep 1000\" >/dev/null 2>&1 </dev/null";
+    let command = format!("env -u RAIN_TASK setsid --wait sh -c '{server} &'");
+    let (outcome, mut lifeline) = run(&command, End::Own);
     let pid: u32 = lifeline.next_word().parse().unwrap();
     let lives = is_alive(pid);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL).unwrap();

@@ -5,6 +5,7 @@ use crate::session::SessionTable;
 use rain_core::client::{Fetch, RequestError};
 use rain_data::Object;
 use rain_transport_tcp::contents::{Contents, Found};
+use rain_wire::payload::ObjectSource;
 use std::sync::Arc;
 
 /// What a governor has.
@@ -35,7 +36,8 @@ fn refuse(fetch: &Fetch, why: &str) -> RequestError {
 }
 
 fn readable(fetch: &Fetch, object: Arc<Object>) -> Result<Found, RequestError> {
-    object.contents().map_err(|error| refuse(fetch, &format!("cannot be read: {error}")))?;
     let content_type = object.content_type().map(str::to_owned);
-    Ok(Found { data_type: object.data_type(), content_type, source: object })
+    let data_type = object.data_type();
+    let source = ObjectSource::new(object).map_err(|error| refuse(fetch, &format!("cannot be read: {error}")))?;
+    Ok(Found { data_type, content_type, source: Arc::new(source) })
 }

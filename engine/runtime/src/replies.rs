@@ -8,6 +8,7 @@ use rain_core::server::{RequestId, Status};
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
 use serde::Serialize;
 use serde_bytes::Bytes;
+use std::sync::Arc;
 
 /// Content sent in one reply unless the client asks for less, bytes.
 const FETCH_BYTES_MAX: usize = 64 << 20;
@@ -58,7 +59,7 @@ struct FetchReply<'a> {
 pub(crate) fn object_frame(
     id: RequestId,
     info: &ObjectInfo,
-    object: &Object,
+    object: &Arc<Object>,
     fetch: Fetch,
     local: bool,
     store: &Store,
@@ -73,14 +74,18 @@ pub(crate) fn object_frame(
     };
     let large = object.size() > INLINE_BYTES_MAX as u64 || object.data_type() == DataType::Directory;
     if local && fetch.map && large {
+        object.check()?;
         let path = object.path(store)?;
         if let Some(path) = path.to_str() {
             return Ok((ok_frame(id, &FetchReply { path: Some(path), ..reply }), false));
         }
     }
-    let contents = object.contents()?;
-    let range = fetch.range(contents.len(), FETCH_BYTES_MAX, FRAME_BYTES_MAX / 2);
-    let is_rest = range.end == contents.len();
-    let reply = FetchReply { size: contents.len() as u64, data: Some(Bytes::new(&contents[range])), ..reply };
+    let reader = object.reader()?;
+    let length = usize::try_from(reader.length()).map_err(std::io::Error::other)?;
+    let range = fetch.range(length, FETCH_BYTES_MAX, FRAME_BYTES_MAX / 2);
+    let is_rest = range.end == length;
+    let mut bytes = vec![0; range.len()];
+    reader.read_at(range.start as u64, &mut bytes)?;
+    let reply = FetchReply { size: reader.length(), data: Some(Bytes::new(&bytes)), ..reply };
     Ok((ok_frame(id, &reply), is_rest))
 }

@@ -6,7 +6,7 @@ pub use crate::lane_in::LaneIn;
 use crate::message::{ContentHead, MessageError, Told, held_bytes, map_contents};
 use crate::payload::{Body, Outgoing, Payload, Source};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
-use rain_core::peer::Message;
+use rain_core::peer::{Message, ToGovernor};
 use rain_transport::Wake;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
@@ -46,7 +46,7 @@ pub enum Piece<'a> {
     /// The whole head of a message.
     Head(&'a [u8]),
     /// These bytes of a large content of the message whose head went before.
-    Content { source: &'a Arc<dyn Source>, range: Range<usize> },
+    Content { source: Arc<dyn Source>, range: Range<usize> },
 }
 
 /// The messages of one lane that go out.
@@ -189,13 +189,13 @@ impl LaneOut {
                 Piece::Head(head)
             }
             Some(source) => {
-                let length = source.bytes().len();
-                let end = length.min(start + bytes_max);
+                let length = usize::try_from(source.length()).unwrap_or(usize::MAX);
+                let end = length.min(start.saturating_add(bytes_max));
                 self.offset = end;
                 if end >= length {
                     (self.body, self.offset) = (body + 1, 0);
                 }
-                Piece::Content { source, range: start..end }
+                Piece::Content { source: source.clone(), range: start..end }
             }
         };
         if self.body >= bodies.len() {
@@ -204,6 +204,22 @@ impl LaneOut {
             (self.head_written, self.body, self.offset) = (false, 0, 0);
         }
         Ok(Some(piece))
+    }
+
+    /// The content of which the last piece was given cannot be read: the rest of it is passed over.
+    pub fn abandon_content(&mut self) {
+        // At 0 that was the last piece, and something else comes next already.
+        if self.offset == 0 {
+            return;
+        }
+        (self.body, self.offset) = (self.body + 1, 0);
+        if let Some(Item { state: State::Encoded { bodies, .. }, bytes }) = self.items.get(self.next)
+            && self.body >= bodies.len()
+        {
+            self.next += 1;
+            self.bytes_written += bytes;
+            (self.head_written, self.body) = (false, 0);
+        }
     }
 
     /// The other side has so many messages; how many more those are than before.
@@ -254,13 +270,18 @@ impl State {
 
 /// What stands for a message that was taken out.
 fn no_message() -> Message<u32> {
-    Message::ToGovernor(rain_core::peer::ToGovernor::Stop)
+    Message::ToGovernor(ToGovernor::Stop)
 }
 
-/// Reads the contents of a message. One that cannot be read becomes the error that the receiver is told.
+/// Reads the contents of a message. One that cannot be read becomes the error that the receiver is told, or, of a submit, what tells
+/// those who want it.
 fn prepare<D: Payload>(message: Message<u32>, contents: Vec<D>, neighbour: Option<&Path>) -> Result<Prepared, String> {
-    let read: Vec<io::Result<Outgoing>> =
-        contents.into_iter().map(|content| content.into_outgoing(neighbour)).collect();
+    let is_submit = matches!(message, Message::ToGovernor(ToGovernor::Run(_)));
+    let read_one = |content: &D| match content.outgoing(neighbour) {
+        Err(error) if is_submit => content.outgoing_lost(error.to_string()),
+        read => read,
+    };
+    let read: Vec<io::Result<Outgoing>> = contents.iter().map(read_one).collect();
     let mut outgoing = Vec::new();
     let mut read = read.into_iter();
     let message = map_contents(message, |_| {
@@ -276,7 +297,7 @@ fn content_head(outgoing: Outgoing, bodies: &mut Vec<Arc<dyn Source>>) -> Conten
     match outgoing.body {
         Body::Small(bytes) => ContentHead { about, length: bytes.len() as u64, small: Some(ByteBuf::from(bytes)) },
         Body::Large(source) => {
-            let length = source.bytes().len() as u64;
+            let length = source.length();
             bodies.push(source);
             ContentHead { about, length, small: None }
         }

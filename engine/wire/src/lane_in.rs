@@ -3,13 +3,12 @@
 use crate::loan::Loan;
 use crate::message::{Heard, MessageError, map_contents};
 use crate::part::Part;
-use crate::payload::{Payload, Room};
+use crate::payload::Payload;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
-use rain_core::peer::Message;
+use rain_core::peer::{Message, ToGovernor};
 use rain_transport::Wake;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 
 /// Bytes of heads that may come before content that travels apart from them has.
 const LATER_BYTES_MAX: usize = 64 << 20;
@@ -26,8 +25,12 @@ struct Partial<D> {
 
 /// What has overtaken content that travels apart.
 enum Later {
-    Head { head: Vec<u8>, apart: bool },
-    Checksum(u64),
+    Head {
+        head: Vec<u8>,
+        apart: bool,
+    },
+    /// Or why the sender could not read the content.
+    Checksum(Result<u64, String>),
 }
 
 type Whole<D> = Result<Message<D>, String>;
@@ -161,19 +164,20 @@ impl<D: Payload> LaneIn<D> {
         self.finish_whole(wake)
     }
 
-    /// How much of each content of the message whose head came last has still to come, in bytes, and memory for it if there is
-    /// some; pieces of content with memory are put there, and said to be `placed`. None when the message is whole.
-    pub fn missing(&mut self) -> Vec<(u64, Option<Arc<dyn Room>>)> {
-        let parts = self.partial.iter_mut().flat_map(|partial| &mut partial.parts).filter(|part| part.left > 0);
-        parts.map(|part| (part.left, part.room())).collect()
+    /// How much of each content of the message whose head came last has still to come, in bytes. None when the message is whole.
+    pub fn missing(&self) -> Vec<u64> {
+        let parts = self.partial.iter().flat_map(|partial| &partial.parts).filter(|part| part.left > 0);
+        parts.map(|part| part.left).collect()
     }
 
-    /// The next piece of content was put into its memory.
+    /// The next piece of content, of this length or (none) all that is left of it, does not come, as the sender cannot read it. The
+    /// message comes with this error instead of the content.
     ///
     /// # Errors
     /// When no content is waited for, or less of it.
-    pub fn placed(&mut self, length: usize, wake: &Wake) -> Result<(), MessageError> {
-        self.waiting_part(length)?.placed(length);
+    pub fn spoil(&mut self, length: Option<usize>, why: String, wake: &Wake) -> Result<(), MessageError> {
+        let part = self.waiting_part(length.unwrap_or(1))?;
+        part.spoil(length.map_or(part.left, |length| length as u64), why);
         self.finish_whole(wake)
     }
 
@@ -222,6 +226,18 @@ impl<D: Payload> LaneIn<D> {
     /// When it is not that of what came: the message is to be sent again, after [`begin_again`](Self::begin_again). When that
     /// has happened to it before, its content is an error instead.
     pub fn checksum(&mut self, said: u64, place: &D::Place, wake: &Wake) -> Result<(), MessageError> {
+        self.conclude(Ok(said), place, wake)
+    }
+
+    /// Takes the reason why content that travels apart, all of whose bytes come, is not what it should be.
+    ///
+    /// # Errors
+    /// As [`checksum`](Self::checksum).
+    pub fn spoil_apart(&mut self, why: String, place: &D::Place, wake: &Wake) -> Result<(), MessageError> {
+        self.conclude(Err(why), place, wake)
+    }
+
+    fn conclude(&mut self, said: Result<u64, String>, place: &D::Place, wake: &Wake) -> Result<(), MessageError> {
         let Some(partial) = self.partial.as_mut().filter(|partial| partial.apart) else {
             return Err(MessageError::Rule("a checksum of nothing".to_owned()));
         };
@@ -245,7 +261,7 @@ impl<D: Payload> LaneIn<D> {
                 }
                 (Some(Later::Checksum(said)), Some(partial)) => match partial.unsaid() {
                     Some(unsaid) => {
-                        *unsaid = Some(*said);
+                        *unsaid = Some(said.clone());
                         self.later.pop_front();
                         self.later_bytes -= size_of::<Later>();
                     }
@@ -309,16 +325,22 @@ impl<D: Payload> LaneIn<D> {
 
 impl<D> Partial<D> {
     /// Where the checksum of the part that is being received belongs, if it was not said.
-    fn unsaid(&mut self) -> Option<&mut Option<u64>> {
+    fn unsaid(&mut self) -> Option<&mut Option<Result<u64, String>>> {
         let check = self.parts.get_mut(self.next).and_then(|part| part.check.as_mut())?;
         check.said.is_none().then_some(&mut check.said)
     }
 }
 
+/// The message with its contents. Instead of one that a submit brings and that did not come, its tasks get one that tells why; other
+/// messages can say so themselves.
 fn finish<D: Payload>(message: Message<u32>, parts: Vec<Part<D>>) -> Whole<D> {
+    let is_submit = matches!(message, Message::ToGovernor(ToGovernor::Run(_)));
     let mut parts: Vec<Option<Part<D>>> = parts.into_iter().map(Some).collect();
     map_contents(message, |number| {
         let part = parts.get_mut(number as usize).and_then(Option::take).ok_or("a content is missing")?;
-        part.finish()
+        match part.finish() {
+            Err(why) if is_submit => Ok(D::lost(why)),
+            finished => finished,
+        }
     })
 }

@@ -11,3 +11,4 @@ pub mod loan;
 pub mod message;
 mod part;
 pub mod payload;
+pub mod plain_bytes;

@@ -3,9 +3,8 @@
 
 use crate::checksum::Checksum;
 use crate::loan::{Lender, Loan};
-use crate::payload::{Incoming, Room};
+use crate::payload::Incoming;
 use std::io;
-use std::sync::Arc;
 
 /// Content of so many bytes is lent for storing.
 const LEND_FROM_BYTES: u64 = 1 << 20;
@@ -29,7 +28,8 @@ pub(crate) struct Part<D> {
 #[derive(Default)]
 pub(crate) struct Check {
     found: Checksum,
-    pub(crate) said: Option<u64>,
+    /// What the checksum is to be, or why the sender could not read all of it.
+    pub(crate) said: Option<Result<u64, String>>,
 }
 
 /// A buffer to receive into; waits for one when there are too many already.
@@ -71,14 +71,12 @@ impl<D> Part<D> {
         store(&mut self.incoming, |incoming| incoming.push_loan(piece));
     }
 
-    /// Bytes, at most as many as are left, were put into the memory that `room` has given.
-    pub(crate) fn placed(&mut self, length: usize) {
-        self.left -= length as u64;
-    }
-
-    /// Memory for all of it, if there is some.
-    pub(crate) fn room(&mut self) -> Option<Arc<dyn Room>> {
-        self.incoming.as_mut().ok().and_then(|incoming| incoming.room())
+    /// So many bytes, at most as many as are left, do not come, for this reason.
+    pub(crate) fn spoil(&mut self, length: u64, why: String) {
+        self.left -= length;
+        if self.incoming.is_ok() {
+            self.fail(why);
+        }
     }
 
     /// Lets `read` put bytes into a buffer, at most as many as are left; how many that were.
@@ -109,12 +107,16 @@ impl<D> Part<D> {
     }
 
     /// Whether it has come whole; an error when it is not what was sent.
-    pub(crate) fn is_whole(&self) -> Result<bool, Mismatch> {
+    pub(crate) fn is_whole(&mut self) -> Result<bool, Mismatch> {
         match &self.check {
             _ if self.left > 0 => Ok(false),
             None => Ok(true),
             Some(Check { said: None, .. }) => Ok(false),
-            Some(Check { said: Some(said), found }) if *said == found.value() => Ok(true),
+            Some(Check { said: Some(Ok(said)), found }) if *said == found.value() => Ok(true),
+            Some(Check { said: Some(Err(why)), .. }) => {
+                self.fail(why.clone());
+                Ok(true)
+            }
             Some(_) => Err(Mismatch),
         }
     }

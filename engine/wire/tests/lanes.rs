@@ -4,6 +4,7 @@ use rain_core::peer::{FromGovernor, Message};
 use rain_wire::checksum::Checksum;
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
 use rain_wire::message::MessageError;
+use rain_wire::plain_bytes::UNREADABLE;
 use std::sync::Arc;
 
 const LENGTHS: [usize; 6] = [0, 10, 70_000, 100_000, 5, 3_000_000];
@@ -11,6 +12,8 @@ const LENGTHS: [usize; 6] = [0, 10, 70_000, 100_000, 5, 3_000_000];
 enum Sent {
     Head(Vec<u8>),
     Content(Vec<u8>),
+    /// Why the rest of a content cannot be read, and how much that would be.
+    Spoiled(String, usize),
 }
 
 fn wake() -> rain_transport::Wake {
@@ -27,11 +30,24 @@ fn push(out: &mut LaneOut, number: usize) {
 }
 
 fn sent(out: &mut LaneOut) -> Vec<Sent> {
+    sent_in_pieces(out, usize::MAX)
+}
+
+fn sent_in_pieces(out: &mut LaneOut, bytes_max: usize) -> Vec<Sent> {
     let mut all = Vec::new();
-    while let Some(piece) = out.next_piece(usize::MAX).unwrap() {
+    while let Some(piece) = out.next_piece(bytes_max).unwrap() {
         all.push(match piece {
             Piece::Head(head) => Sent::Head(head.to_vec()),
-            Piece::Content { source, range } => Sent::Content(source.bytes()[range].to_vec()),
+            Piece::Content { source, range } => {
+                let mut bytes = Vec::new();
+                match source.read_piece(range.clone(), &mut bytes) {
+                    Ok(()) => Sent::Content(bytes),
+                    Err(error) => {
+                        out.abandon_content();
+                        Sent::Spoiled(error.to_string(), source.length() as usize - range.start)
+                    }
+                }
+            }
         });
     }
     all
@@ -87,6 +103,7 @@ fn content_may_fall_behind_its_messages_and_the_other_way_round() {
                     fill_all(&mut lane, bytes).unwrap();
                     lane.checksum(checksum(bytes), &(), &wake()).unwrap();
                 }
+                Sent::Spoiled(..) => panic!("unreadable"),
                 Sent::Content(bytes) => {
                     behind.extend_from_slice(bytes);
                     lane.checksum(checksum(bytes), &(), &wake()).unwrap();
@@ -100,6 +117,86 @@ fn content_may_fall_behind_its_messages_and_the_other_way_round() {
     }
     assert_eq!(out.acknowledge(LENGTHS.len() as u64), Ok(LENGTHS.len()));
     assert_eq!(out.held_bytes(), 0);
+}
+
+/// Content that cannot be read beyond its middle.
+fn unreadable(length: usize) -> Vec<u8> {
+    [vec![7; length - UNREADABLE.len()].as_slice(), UNREADABLE].concat()
+}
+
+#[test]
+fn content_that_cannot_be_read_is_an_error_of_its_message_alone() {
+    let lengths = [10, 100_000, 5, 3_000_000, 100_000];
+    let contents: Vec<Vec<u8>> = (0..10)
+        .map(|n| if n % 2 == 0 { unreadable(10 + lengths[n / 2]) } else { content(n % LENGTHS.len()) })
+        .collect();
+    let is_right = |found: Vec<Result<Vec<u8>, String>>| {
+        for (number, (found, content)) in found.iter().zip(&contents).enumerate() {
+            match found {
+                Err(why) => assert!(number % 2 == 0 && why == "this test cannot be read", "{number}: {why}"),
+                Ok(found) => assert!(number % 2 == 1 && found == content, "{number}"),
+            }
+        }
+    };
+    let new_out = || {
+        let mut out = LaneOut::default();
+        for (ticket, content) in contents.iter().enumerate() {
+            let fetched = FromGovernor::Fetched { ticket: ticket as u64, content: Ok(content.clone()) };
+            out.push(Message::FromGovernor(fetched), &wake()).unwrap();
+        }
+        out
+    };
+    for bytes_max in [1000, 40_000, 256 << 10, usize::MAX] {
+        // Also after a cut in the middle of one.
+        for cut in [usize::MAX, 0, 3, 100] {
+            let (mut out, mut lane) = (new_out(), LaneIn::<Vec<u8>>::default());
+            let mut all = sent_in_pieces(&mut out, bytes_max);
+            assert!(out.is_idle());
+            let again = all.len() > cut;
+            all.truncate(cut);
+            let mut take = |sent: &Sent| match sent {
+                Sent::Head(head) => lane.head(head, &(), &wake()).unwrap(),
+                Sent::Content(bytes) => lane.piece(bytes, &wake()).unwrap(),
+                Sent::Spoiled(why, _) => lane.spoil(None, why.clone(), &wake()).unwrap(),
+            };
+            all.iter().for_each(&mut take);
+            if again {
+                out.begin_again(lane.received()).unwrap();
+                lane.begin_again();
+                let rest = sent_in_pieces(&mut out, bytes_max);
+                for sent in &rest {
+                    match sent {
+                        Sent::Head(head) => lane.head(head, &(), &wake()).unwrap(),
+                        Sent::Content(bytes) => lane.piece(bytes, &wake()).unwrap(),
+                        Sent::Spoiled(why, _) => lane.spoil(None, why.clone(), &wake()).unwrap(),
+                    }
+                }
+            }
+            is_right(taken(&mut lane, contents.len()));
+        }
+    }
+    // Apart from the messages all bytes come, whatever they are, before the reason or after it.
+    for reason_first in [false, true] {
+        let mut lane = LaneIn::<Vec<u8>>::default();
+        for sent in sent(&mut new_out()) {
+            match sent {
+                Sent::Head(head) => lane.head_apart(&head, &(), &wake()).unwrap(),
+                Sent::Content(bytes) => {
+                    fill_all(&mut lane, &bytes).unwrap();
+                    lane.checksum(checksum(&bytes), &(), &wake()).unwrap();
+                }
+                Sent::Spoiled(why, length) if reason_first => {
+                    lane.spoil_apart(why, &(), &wake()).unwrap();
+                    fill_all(&mut lane, &vec![0; length]).unwrap();
+                }
+                Sent::Spoiled(why, length) => {
+                    fill_all(&mut lane, &vec![0; length]).unwrap();
+                    lane.spoil_apart(why, &(), &wake()).unwrap();
+                }
+            }
+        }
+        is_right(taken(&mut lane, contents.len()));
+    }
 }
 
 #[test]
@@ -118,6 +215,7 @@ fn wrong_content_is_asked_for_again_once() {
         for sent in sent(&mut out) {
             let done = match sent {
                 Sent::Head(head) => lane.head_apart(&head, &(), &wake()),
+                Sent::Spoiled(..) => panic!("unreadable"),
                 Sent::Content(mut bytes) => {
                     let right = checksum(&bytes);
                     bytes[69_999] ^= 4;

@@ -137,6 +137,7 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         executors: args.worker.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
         reserve_cpu: false,
         pin: !args.worker.no_pin,
+        keep_capabilities: plan::keeps_capabilities(args.worker.keep_capabilities),
         foreground: true,
         private: false,
         // Of the server's rank only: it tells the others.

@@ -58,13 +58,16 @@ pub struct WorkerArgs {
     /// Let the system choose the cpus on which tasks run
     #[arg(long)]
     pub no_pin: bool,
+    /// As root, let programs and functions write wherever root may, also to their inputs [also: RAIN_KEEP_CAPABILITIES=1]
+    #[arg(long)]
+    pub keep_capabilities: bool,
 }
 
 const DETECT: &str = "detect";
 
 impl Default for WorkerArgs {
     fn default() -> Self {
-        Self { cpus: DETECT.to_owned(), config: None, no_pin: false }
+        Self { cpus: DETECT.to_owned(), config: None, no_pin: false, keep_capabilities: false }
     }
 }
 

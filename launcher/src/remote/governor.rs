@@ -46,6 +46,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         executors: args.worker.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
         reserve_cpu: false,
         pin: !args.worker.no_pin,
+        keep_capabilities: plan::keeps_capabilities(args.worker.keep_capabilities),
         foreground: !args.detach,
         private: false,
         end: EndPlan::default(),

@@ -31,6 +31,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         executors: Vec::new(),
         reserve_cpu: false,
         pin: false,
+        keep_capabilities: false,
         foreground: true,
         private: false,
         end: EndPlan::new(&args.serving.end).map_err(PlanError::from)?,

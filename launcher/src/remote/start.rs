@@ -51,6 +51,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         executors: Vec::new(),
         reserve_cpu: false,
         pin: !args.no_pin,
+        keep_capabilities: false,
         foreground: args.foreground,
         private: false,
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
@@ -176,6 +177,9 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way:
     }
     if args.no_pin {
         words.push("--no-pin".to_owned());
+    }
+    if plan::keeps_capabilities(args.keep_capabilities) {
+        words.push("--keep-capabilities".to_owned());
     }
     let paths =
         [("--logdir", &args.places.logdir), ("--workdir", &args.places.workdir), ("--config", &args.governor_config)];

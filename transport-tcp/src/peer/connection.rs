@@ -45,6 +45,11 @@ impl Batch<'_> {
         self.flush(body).map_err(|error| error.to_string())
     }
 
+    /// Appends records as they are written.
+    pub(super) fn append(&mut self, records: &[u8]) {
+        self.small.extend_from_slice(records);
+    }
+
     fn len(&self) -> usize {
         self.written + self.small.len()
     }

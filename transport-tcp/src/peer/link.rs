@@ -11,6 +11,7 @@ use rain_transport::{Peer, Place, Wake};
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
 use rain_wire::message::{MessageError, lane_of};
 use rain_wire::payload::Payload;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,12 @@ impl From<MessageError> for Broken {
 /// Records with the beginnings of messages, and with pieces of their contents, for each lane.
 const HEADS: [Record; 2] = [Record::Head0, Record::Head1];
 const PIECES: [Record; 2] = [Record::Piece0, Record::Piece1];
+const SPOILED: [Record; 2] = [Record::Spoiled0, Record::Spoiled1];
+
+thread_local! {
+    /// Content between its file and TLS: one buffer for all links of a thread.
+    static PIECE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Whether content goes through a plain connection.
 pub(super) enum PlainPath {
@@ -337,6 +344,11 @@ impl<D: Payload> Link<D> {
                 (Record::Piece0, true) => self.incoming[0].piece(body, &self.wake)?,
                 (Record::Piece1, true) => self.incoming[1].piece(body, &self.wake)?,
                 (Record::Checksum, true) => self.incoming[1].checksum(read(body)?, &self.place, &self.wake)?,
+                (Record::Spoiled0, true) => self.incoming[0].spoil(None, read(body)?, &self.wake)?,
+                (Record::Spoiled1, true) => self.incoming[1].spoil(None, read(body)?, &self.wake)?,
+                (Record::SpoiledApart, true) => {
+                    self.incoming[1].spoil_apart(read(body)?, &self.place, &self.wake)?;
+                }
             }
         }
     }
@@ -396,7 +408,8 @@ impl<D: Payload> Link<D> {
             {
                 match plain.send(left) {
                     Ok(None) => {}
-                    Ok(Some(checksum)) => connection.urgent.extend(record(Record::Checksum, &checksum)),
+                    Ok(Some(Ok(checksum))) => connection.urgent.extend(record(Record::Checksum, &checksum)),
+                    Ok(Some(Err(why))) => connection.urgent.extend(record(Record::SpoiledApart, &why)),
                     Err(error) => self.plain_error(error)?,
                 }
             }
@@ -428,8 +441,15 @@ impl<D: Payload> Link<D> {
                     _ => match out[lane].next_piece(PIECE_BYTES)? {
                         Some(Piece::Head(head)) => batch.record(HEADS[lane], head).map(|()| true)?,
                         Some(Piece::Content { source, range }) => {
-                            let bytes = source.bytes().get(range).unwrap_or_default();
-                            batch.record(PIECES[lane], bytes).map(|()| true)?
+                            PIECE.with_borrow_mut(|piece| match source.read_piece(range, piece) {
+                                Ok(()) => batch.record(PIECES[lane], piece),
+                                Err(error) => {
+                                    out[lane].abandon_content();
+                                    batch.append(&record(SPOILED[lane], &error.to_string()));
+                                    Ok(())
+                                }
+                            })?;
+                            true
                         }
                         None => false,
                     },
@@ -518,7 +538,7 @@ fn write_apart(
         }
         Some(Piece::Content { source, range }) => {
             *left = left.saturating_sub(range.len());
-            plain.begin(source.clone());
+            plain.begin(source);
             Ok(true)
         }
         None => Ok(false),

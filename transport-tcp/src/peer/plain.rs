@@ -2,7 +2,7 @@
 //! other, from who connected to who accepted, and nothing else. Everything about them goes through TLS: what comes next,
 //! how long it is, and its checksum.
 //!
-//! Bytes are written from the mapped file and not with `sendfile`: the copy that this costs the sender leaves them in the
+//! Bytes are read from the file and written, and not sent with `sendfile`: the copies that this costs the sender leave them in the
 //! cache for the receiver, who has more to do.
 
 use mio::event::Event;
@@ -48,15 +48,48 @@ pub(super) struct Plain {
     /// What is left of it to be written.
     greeting: Vec<u8>,
     sending: Option<Sending>,
+    /// For pieces of content.
+    buffer: Vec<u8>,
     progress: Instant,
 }
 
 /// A content that is being sent.
 struct Sending {
     source: Arc<dyn Source>,
+    length: usize,
+    /// Bytes that were read and summed up; the last of them are in the buffer.
+    read: usize,
+    buffer: Vec<u8>,
     written: usize,
-    summed: usize,
     checksum: Checksum,
+    /// Why it cannot be read. The other side waits for so many bytes, so that zeros follow.
+    spoiled: Option<String>,
+}
+
+impl Sending {
+    fn new(source: Arc<dyn Source>, buffer: Vec<u8>) -> Self {
+        let length = usize::try_from(source.length()).unwrap_or(usize::MAX);
+        Self { source, length, read: 0, buffer, written: 0, checksum: Checksum::default(), spoiled: None }
+    }
+
+    /// What is to be written next, read when all before it is written.
+    fn chunk(&mut self) -> &[u8] {
+        if self.written == self.read {
+            let next = self.length.min(self.read + CHUNK_BYTES);
+            if self.spoiled.is_none()
+                && let Err(error) = self.source.read_piece(self.read..next, &mut self.buffer)
+            {
+                self.spoiled = Some(error.to_string());
+            }
+            if self.spoiled.is_some() {
+                self.buffer.clear();
+                self.buffer.resize(next - self.read, 0);
+            }
+            self.checksum.update(&self.buffer);
+            self.read = next;
+        }
+        self.buffer.get(self.buffer.len() - (self.read - self.written)..).unwrap_or_default()
+    }
 }
 
 /// Why nothing more goes through a plain connection.
@@ -88,7 +121,7 @@ impl Plain {
     pub(super) fn accepted(socket: TcpStream, token: Token) -> Self {
         let (readable, writable) = (true, false);
         let (greeting, progress) = (Vec::new(), Instant::now());
-        Self { socket, token, readable, writable, opened: false, greeting, sending: None, progress }
+        Self { socket, token, readable, writable, opened: false, greeting, sending: None, buffer: Vec::new(), progress }
     }
 
     /// Where it goes from and to, as the receiver sees it.
@@ -111,36 +144,30 @@ impl Plain {
     /// Begins to send a content; there is none that is being sent.
     pub(super) fn begin(&mut self, source: Arc<dyn Source>) {
         self.progress = Instant::now();
-        self.sending = Some(Sending { source, written: 0, summed: 0, checksum: Checksum::default() });
+        self.sending = Some(Sending::new(source, std::mem::take(&mut self.buffer)));
     }
 
-    /// Writes as long as the system takes it, and up to about `bytes_max`; the checksum of a content that is written whole.
-    pub(super) fn send(&mut self, bytes_max: usize) -> Result<Option<u64>, PlainError> {
+    /// Writes as long as the system takes it, and up to about `bytes_max`; of a content that is written whole the checksum, or why it
+    /// could not be read.
+    pub(super) fn send(&mut self, bytes_max: usize) -> Result<Option<Result<u64, String>>, PlainError> {
         while self.writable && !self.greeting.is_empty() {
             let count = write(&mut self.socket, &self.greeting, &mut self.writable);
             let count = count.map_err(|error| PlainError::NotOpened(error.to_string()))?;
             self.greeting.drain(..count);
         }
         let Some(sending) = self.sending.as_mut().filter(|_| self.greeting.is_empty()) else { return Ok(None) };
-        let bytes = sending.source.bytes();
-        let end = bytes.len().min(sending.written.saturating_add(bytes_max));
+        let end = sending.length.min(sending.written.saturating_add(bytes_max));
         while self.writable && sending.written < end {
-            if sending.summed == sending.written {
-                let next = bytes.len().min(sending.summed + CHUNK_BYTES);
-                sending.checksum.update(bytes.get(sending.summed..next).unwrap_or_default());
-                sending.summed = next;
-            }
-            let chunk = bytes.get(sending.written..sending.summed).unwrap_or_default();
-            let count = write(&mut self.socket, chunk, &mut self.writable);
+            let count = write(&mut self.socket, sending.chunk(), &mut self.writable);
             sending.written += count.map_err(|error| PlainError::Broken(error.to_string()))?;
             self.progress = Instant::now();
         }
-        if sending.written < bytes.len() {
+        if sending.written < sending.length {
             return Ok(None);
         }
-        let checksum = sending.checksum.value();
-        self.sending = None;
-        Ok(Some(checksum))
+        let Some(Sending { checksum, spoiled, buffer, .. }) = self.sending.take() else { return Ok(None) };
+        self.buffer = buffer;
+        Ok(Some(spoiled.map_or(Ok(checksum.value()), Err)))
     }
 
     /// Finds out whether the other side has closed it, without waiting for a write to fail: what it has not read may keep

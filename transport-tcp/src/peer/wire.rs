@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Both ends must have the same.
-pub(super) const PEER_VERSION: u32 = 3;
+pub(super) const PEER_VERSION: u32 = 4;
 /// A record: its kind, and the length of what follows.
 pub(super) const RECORD_HEADER_BYTES: usize = 5;
 /// Longest record before the handshake.
@@ -54,13 +54,34 @@ pub(super) enum Record {
     /// The beginning of a message of lane 1 whose large content comes through the plain connection, and its checksum.
     HeadApart = 12,
     Checksum = 13,
+    /// The rest of a content does not come, in one lane or the other, as it cannot be read: the reason.
+    Spoiled0 = 14,
+    Spoiled1 = 15,
+    /// The same of content whose bytes go through the plain connection, all of them, but have no meaning: instead of the checksum.
+    SpoiledApart = 16,
 }
 
 impl Record {
     pub(super) fn from_code(code: u8) -> Result<Self, WireError> {
         use Record::*;
         let all = [
-            Hello, Welcome, Refused, Ping, Ack, Bye, Where, Address, Head0, Head1, Piece0, Piece1, HeadApart, Checksum,
+            Hello,
+            Welcome,
+            Refused,
+            Ping,
+            Ack,
+            Bye,
+            Where,
+            Address,
+            Head0,
+            Head1,
+            Piece0,
+            Piece1,
+            HeadApart,
+            Checksum,
+            Spoiled0,
+            Spoiled1,
+            SpoiledApart,
         ];
         all.get(usize::from(code)).copied().ok_or(WireError::Kind(code))
     }

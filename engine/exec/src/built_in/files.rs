@@ -3,6 +3,7 @@
 use super::one_output;
 use super::plan::shown;
 use crate::call::{Outputs, Stop, TaskCall};
+use crate::inputs::unreadable;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rain_core::graph::DataType;
 use rain_data::{INLINE_BYTES_MAX, Object, export};
@@ -25,16 +26,20 @@ pub(super) fn concat(call: &TaskCall<'_>) -> Outputs {
     }
     if size <= INLINE_BYTES_MAX as u64 {
         let mut bytes = Vec::with_capacity(size as usize);
-        for input in call.inputs {
-            bytes.extend_from_slice(&input.contents()?);
+        for (number, input) in call.inputs.iter().enumerate() {
+            bytes.extend_from_slice(&input.contents().map_err(|error| unreadable(number, &error))?);
         }
         return one_output(call, Object::inline(bytes, None));
     }
     let mut file = call.store.new_file()?;
-    for input in call.inputs {
-        match (input.inline_bytes(), input.file_path()) {
-            (None, Some(path)) => file.append_file(path)?,
-            _ => file.write_all(&input.contents()?)?,
+    for (number, input) in call.inputs.iter().enumerate() {
+        match input.inline_bytes() {
+            Some(bytes) => file.write_all(bytes)?,
+            None => {
+                let wrong = |error| unreadable(number, &error);
+                file.append_file(&input.open(call.store).map_err(wrong)?)?;
+                input.check().map_err(wrong)?;
+            }
         }
         if (call.cancelled)() {
             return Err(Stop::Cancelled);

@@ -7,6 +7,7 @@ mod plan;
 mod sleep;
 
 use crate::call::{Outputs, TaskCall, TaskOutcome};
+use crate::inputs::check_before;
 use plan::Plan;
 use rain_core::graph::Kind;
 use rain_data::Object;
@@ -21,6 +22,10 @@ pub fn run_built_in(call: &TaskCall<'_>) -> TaskOutcome {
         Ok(plan) => plan,
         Err(message) => return Outputs::Err(message.into()).into(),
     };
+    let reads_in_place = !matches!(plan, Plan::Noop | Plan::Sleep(_) | Plan::Concat);
+    if reads_in_place && let Err(message) = check_before(call.inputs) {
+        return Outputs::Err(message.into()).into();
+    }
     match plan {
         Plan::Noop => noop(call),
         Plan::Concat => files::concat(call),

@@ -1,6 +1,8 @@
 //! What an executor answered, made into objects.
 
 use crate::call::{TaskFailure, TaskOutcome, checked_content_type, pass_on};
+use crate::inputs::check_after;
+use crate::process::rights_hint;
 use rain_core::executor::{CallFailure, CallInfo, CallOutput, OutputSource};
 use rain_core::graph::{DataType, Kind, OutputSpec};
 use rain_data::{Object, Store};
@@ -43,7 +45,8 @@ impl InFlight {
     /// The outcome of a call that was answered with `outputs`. Wrong outputs are the task's failure, not the executor's.
     pub(super) fn finish(self, outputs: Vec<CallOutput>, info: CallInfo, places: &Places<'_>) -> TaskOutcome {
         let wrong_info = check_user(info.user.as_deref(), "info.user of the task");
-        match wrong_info.and_then(|()| self.objects(outputs, places)) {
+        let checked = wrong_info.and_then(|()| check_after(&self.inputs));
+        match checked.and_then(|()| self.objects(outputs, places)) {
             Ok(outputs) => TaskOutcome::Finished { outputs, info },
             Err(message) => self.fail(CallFailure { message, debug: info.debug, user: info.user, output: None }),
         }
@@ -56,6 +59,14 @@ impl InFlight {
             user = None;
             if wrong != message {
                 message = format!("{message}\n{wrong}");
+            }
+        }
+        match check_after(&self.inputs) {
+            Err(changed) if changed != message => message = format!("{message}\n({changed})"),
+            _ => {
+                if let Some(hint) = rights_hint(&message) {
+                    message = format!("{message}\n({hint})");
+                }
             }
         }
         TaskOutcome::Failed(TaskFailure { message, debug, user })
@@ -108,7 +119,7 @@ impl InFlight {
         let object = match (is_dir, spec.data_type) {
             (true, DataType::Blob) => return Err("is a directory, but was declared as a blob".into()),
             (false, DataType::Directory) => return Err("is a file, but was declared as a directory".into()),
-            (true, DataType::Directory) => places.store.adopt_dir(real),
+            (true, DataType::Directory) => places.store.adopt_dir(real, &[]),
             (false, DataType::Blob) => places.store.adopt_file(real),
         };
         object.map_err(|error| error.to_string())

@@ -6,6 +6,7 @@ use super::log::Log;
 use super::{ExecutorError, ExecutorFault, ExecutorSpec};
 use crate::Interrupt;
 use crate::call::{TaskCall, TaskFailure};
+use crate::inputs::check_before;
 use crate::process::{Child, Ending};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -141,8 +142,9 @@ impl ExecutorProcess {
     /// task has failed.
     pub fn send(&mut self, call_id: u64, kind_id: u64, call: &TaskCall<'_>) -> Result<(), TaskFailure> {
         let (batch, task) = (call.batch, call.task.index);
-        let inputs =
-            call_inputs(call).map_err(|error| TaskFailure { message: error.to_string(), ..TaskFailure::default() })?;
+        let failed = |message| TaskFailure { message, ..TaskFailure::default() };
+        check_before(call.inputs).map_err(failed)?;
+        let inputs = call_inputs(call).map_err(|error| failed(error.to_string()))?;
         let extra = CallExtra {
             user: batch.user(task),
             governor: call.governor.0,

@@ -4,7 +4,7 @@
 //! a fork copies the page tables of the whole server. `posix_spawn` shares memory with the child until it executes.
 
 use super::tree::new_entry;
-use super::{Child, Environment};
+use super::{Child, Environment, rights};
 use nix::unistd::Pid;
 use std::ffi::{CStr, CString, OsStr, c_char};
 use std::fs::{File, OpenOptions};
@@ -99,6 +99,7 @@ impl Drop for Attributes {
 impl Launch<'_> {
     /// Starts the child as the leader of a session.
     pub(crate) fn start(&self) -> io::Result<Child> {
+        rights::limit_children();
         let mut actions = FileActions::new()?;
         // SAFETY: the actions are initialised, and the descriptors are open as they are borrowed.
         unsafe {

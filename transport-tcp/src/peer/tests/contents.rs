@@ -20,8 +20,13 @@ pub(in crate::peer) struct OneObject;
 struct Numbers(Vec<u8>);
 
 impl Source for Numbers {
-    fn bytes(&self) -> &[u8] {
-        &self.0
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        into.copy_from_slice(&self.0[offset as usize..][..into.len()]);
+        Ok(())
     }
 }
 

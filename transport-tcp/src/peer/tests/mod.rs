@@ -13,6 +13,7 @@ use rain_core::graph::{Batch, BatchKind, Column, Kind};
 use rain_core::id::{GovernorId, SessionId};
 use rain_core::peer::{BetweenGovernors, Forget, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use rain_transport::{Peer, Transport, TransportEvent, Wake, check_transport};
+use rain_wire::plain_bytes::UNREADABLE;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -130,6 +131,44 @@ fn conforms_with(data_plain: bool) {
         }
         ends.into_iter().map(|end| move || end).collect()
     });
+}
+
+#[test]
+fn content_that_cannot_be_read_harms_nothing_else() {
+    for data_plain in [false, true] {
+        let Proxied { proxy: _proxy, mut server, mut governor, .. } = Proxied::new(data_plain);
+        let lengths = [100, 70_000, 3_000_000, 20_000_000];
+        let content = |ticket: u64| {
+            let mut content = vec![ticket as u8; lengths[ticket as usize / 2 % lengths.len()]];
+            if ticket.is_multiple_of(2) {
+                content.extend_from_slice(UNREADABLE);
+            }
+            content
+        };
+        for ticket in 0..16u64 {
+            let fetched = FromGovernor::Fetched { ticket, content: Ok(content(ticket)) };
+            governor.transport.send(Peer::Server, Message::FromGovernor(fetched));
+        }
+        for ticket in 0..16u64 {
+            let found = next_fetched(&mut server);
+            let why = "this test cannot be read".to_owned();
+            let right = if ticket.is_multiple_of(2) { Err(why) } else { Ok(content(ticket)) };
+            assert!(found == (ticket, right), "{ticket}: {:?}", found.1.map(|content| content.len()));
+        }
+        // A submit has no place for an error, so that the tasks get it.
+        let batch = Arc::new(Batch::empty(0));
+        let constants = vec![(1, content(0)), (2, content(1)), (3, content(2))];
+        let run =
+            Run { session: SessionId(1), batch, tasks: TaskSet::All, constants, remote: Vec::new(), pins: Vec::new() };
+        server.transport.send(FIRST, Message::ToGovernor(ToGovernor::Run(run)));
+        match governor.next() {
+            TransportEvent::Message { message: Message::ToGovernor(ToGovernor::Run(run)), .. } => {
+                let found: Vec<&[u8]> = run.constants.iter().map(|(_, content)| content.as_slice()).collect();
+                assert!(found == [b"this test cannot be read", content(1).as_slice(), b"this test cannot be read"]);
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
 }
 
 /// Messages in both directions with so many bytes of content, while `trouble` is called after each that comes to the server.

@@ -8,7 +8,8 @@ mod sandbox;
 pub(super) use program::Program;
 
 use crate::call::{Stop, TaskCall, TaskOutcome};
-use crate::process::{Child, Ending, Launch, LookupError, Tail, dev_null, find_program, forget_program};
+use crate::inputs::{check_after, unreadable};
+use crate::process::{Child, Ending, Launch, LookupError, Tail, dev_null, find_program, forget_program, rights_hint};
 use limits::{Script, why_too_long};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -58,17 +59,20 @@ fn run(call: &TaskCall<'_>, program: &Program<'_>) -> Result<(Vec<Arc<Object>>, 
     wait(call, &child, &sandbox, &mut stderr)?;
     let ending = child.finish();
     sandbox.read_stderr(&mut stderr);
+    let unchanged = check_after(call.inputs);
     if ending != Ending::Exited(0) {
         let (name, stderr) = (program.shown(), stderr.into_text());
-        return Err(if stderr.is_empty() {
+        let message = if stderr.is_empty() {
             format!("program {name} {ending} and wrote nothing to its standard error")
         } else {
-            let not_found = stderr.contains("No such file or directory");
-            let hint = if not_found { format!("\n({HINT_NOT_FOUND})") } else { String::new() };
+            let not_found = stderr.contains("No such file or directory").then_some(HINT_NOT_FOUND);
+            let hint = not_found.or_else(|| rights_hint(&stderr)).map(|hint| format!("\n({hint})")).unwrap_or_default();
             format!("program {name} {ending}; its standard error:\n{stderr}{hint}")
-        }
-        .into());
+        };
+        let changed = unchanged.err().map(|why| format!("\n({why})")).unwrap_or_default();
+        return Err(format!("{message}{changed}").into());
     }
+    unchanged?;
     let outputs = outputs::collect(call, program, &sandbox, stdout)?;
     let left = sandbox.give_back(program);
     Ok((outputs, left))
@@ -80,7 +84,7 @@ fn open_stdin(call: &TaskCall<'_>, program: &Program<'_>) -> Result<Option<File>
     if object.data_type() != DataType::Blob {
         return Err(format!("input {number} is a directory, which cannot be the standard input").into());
     }
-    Ok(Some(File::open(object.path(call.store)?)?))
+    Ok(Some(object.open(call.store).map_err(|error| unreadable(number, &error))?))
 }
 
 fn start(
@@ -135,7 +139,7 @@ fn start(
     }
 }
 
-/// Waits for the child's end. Its process group is killed by dropping it.
+/// Waits for the child's end. It is killed, with all that it has started, by dropping it.
 fn wait(call: &TaskCall<'_>, child: &Child, sandbox: &Sandbox, stderr: &mut Tail) -> Result<(), Stop> {
     let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
     loop {

@@ -7,7 +7,7 @@ use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{FileCopy, NewFile, Object};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How many names a message about a missing output lists.
@@ -76,8 +76,8 @@ fn take_output(
     }
     check_type(metadata.is_dir(), spec).map_err(|why| format!("'{shown}' {why}"))?;
     let object = if metadata.is_dir() {
-        own_inputs_inside(call, program, sandbox, path).map_err(|error| format!("'{shown}': {error}"))?;
-        call.store.adopt_dir(&full)
+        let objects = own_inputs_inside(call, program, sandbox, path).map_err(|error| format!("'{shown}': {error}"))?;
+        call.store.adopt_dir(&full, &objects)
     } else {
         call.store.adopt_file(&full)
     };
@@ -106,8 +106,14 @@ fn copy_linked(call: &TaskCall<'_>, sandbox: &Sandbox, real: &Path, spec: &Outpu
     Ok(Arc::new(object.with_content_type(spec.content_type.as_deref())))
 }
 
-/// Replaces the links by which inputs were mapped into an output directory with their content.
-fn own_inputs_inside(call: &TaskCall<'_>, program: &Program<'_>, sandbox: &Sandbox, output: &Path) -> io::Result<()> {
+/// Replaces the links by which inputs were mapped into an output directory with their content; where that is.
+fn own_inputs_inside(
+    call: &TaskCall<'_>,
+    program: &Program<'_>,
+    sandbox: &Sandbox,
+    output: &Path,
+) -> io::Result<Vec<PathBuf>> {
+    let mut objects = Vec::new();
     for number in &program.input_order {
         let Some(mapping) = &program.inputs[*number] else { continue };
         let full = sandbox.path().join(&mapping.path);
@@ -118,9 +124,10 @@ fn own_inputs_inside(call: &TaskCall<'_>, program: &Program<'_>, sandbox: &Sandb
         if fs::read_link(&full).is_ok_and(|target| target == source) {
             fs::remove_file(&full)?;
             call.inputs[*number].copy_out(call.store, &full, FileCopy::Link)?;
+            objects.push(full);
         }
     }
-    Ok(())
+    Ok(objects)
 }
 
 fn listing(directory: &Path) -> String {

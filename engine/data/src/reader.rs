@@ -1,0 +1,69 @@
+//! Reading the content of objects, which may be files: with calls that fail where a mapping would end the process.
+
+use crate::blob::BlobFile;
+use crate::object::Object;
+use crate::stamp::changed;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// The content of an object, to be read in pieces; of a directory it is its archive.
+#[derive(Debug)]
+pub struct Reader {
+    object: Arc<Object>,
+    file: Option<File>,
+    length: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(object: &Arc<Object>) -> io::Result<Self> {
+        let (file, length) = match object.blob_file()? {
+            Some(blob) => (Some(blob.open()?), blob.size()),
+            None => (None, object.size()),
+        };
+        Ok(Self { object: object.clone(), file, length })
+    }
+
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Fills `into` with content from `offset` on.
+    ///
+    /// # Errors
+    /// When there is not so much, it cannot be read, or it was changed since it was made. What was read before the end can have been
+    /// changed only if reading the end is such an error.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(into.len() as u64).filter(|end| *end <= self.length);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match (&self.file, self.object.blob_file()?) {
+            (Some(file), Some(blob)) => {
+                read_exact_at(file, into, offset)?;
+                if end == self.length { blob.check_open(file) } else { Ok(()) }
+            }
+            _ => {
+                let bytes = self.object.inline_bytes().and_then(|bytes| bytes.get(offset as usize..end as usize));
+                into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads the whole content of a file.
+pub(crate) fn read_all(blob: &BlobFile) -> io::Result<Vec<u8>> {
+    let file = blob.open()?;
+    let mut bytes = vec![0; usize::try_from(blob.size()).map_err(io::Error::other)?];
+    read_exact_at(&file, &mut bytes, 0)?;
+    blob.check_open(&file)?;
+    Ok(bytes)
+}
+
+fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(into, offset).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => changed(),
+        _ => error,
+    })
+}
