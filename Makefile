@@ -83,7 +83,7 @@ tidy: setup ## only the rules for the sources: layers, names, lengths, notes
 
 .PHONY: stress
 stress: build ## random cases, many more of them (slow); PROPTEST_CASES=N and RAIN_STRESS_GRAPHS=N set how many
-	PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --release -p rain-pool -p rain-core
+	PROPTEST_CASES=$${PROPTEST_CASES:-5000} cargo test --locked --release -p rain-pool -p rain-server
 	RAIN_STRESS_GRAPHS=$${RAIN_STRESS_GRAPHS:-100} $(PYTEST) -n 2 -k test_random_graphs python/tests/server
 	RAIN_STRESS_INTERRUPTS=1 $(PYTEST) -n 2 -k interrupts python/tests
 

@@ -3,12 +3,12 @@
 //! Each line of output is one JSON object `{"name", "value", "unit", "runs"}`, which `bench/run.py` collects.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use rain_core::graph::{Column, DataType, Kind, OutputSpec};
-use rain_core::id::{ClientId, GovernorId, NONE, SessionId};
-use rain_core::peer::{FromGovernor, Message, ToGovernor};
-use rain_core::server::{Action, Command, Event, Reply, Server, Submission};
 use rain_data::Object;
+use rain_model::graph::{Column, DataType, Kind, OutputSpec};
+use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
+use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
 use rain_runtime::{GovernorConfig, start_governor};
+use rain_server::{Action, Command, Event, Reply, Server, Submission};
 use rain_transport::{InProcessEndpoint, Peer, Transport, TransportEvent, Wake, connect_in_process};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -97,7 +97,7 @@ fn graph(tasks: u32, shape: Shape, chains: u32) -> Submission<Arc<Object>> {
         priority: 0,
         process: String::new(),
     };
-    let constant = |object| rain_core::server::NewConstant {
+    let constant = |object| rain_server::NewConstant {
         object,
         content_type: None,
         size: 0,

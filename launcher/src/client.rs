@@ -1,8 +1,8 @@
 //! The little that the launcher asks a running server.
 
 use crate::runtime_dir::Access;
-use rain_core::client::{Hello, HelloReply, RequestError, reply_frame};
-use rain_core::msgpack::{FRAME_BYTES_MAX, PROTOCOL_VERSION, decode};
+use rain_protocol::client::{Hello, HelloReply, RequestError, reply_frame};
+use rain_protocol::msgpack::{FRAME_BYTES_MAX, PROTOCOL_VERSION, decode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ impl ServerConnection {
         }
         let mut frame = Vec::new();
         Read::by_ref(&mut self.stream).take(length as u64).read_to_end(&mut frame)?;
-        let wrong = |error: rain_core::msgpack::FrameError| AskError::Answer(error.to_string());
+        let wrong = |error: rain_protocol::msgpack::FrameError| AskError::Answer(error.to_string());
         let (head, _, _): (String, u64, serde::de::IgnoredAny) = decode(&frame).map_err(wrong)?;
         if head == "ok" {
             let (_, _, reply): (String, u64, R) = decode(&frame).map_err(wrong)?;

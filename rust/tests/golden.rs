@@ -1,7 +1,7 @@
 //! The golden frames of `tests/golden`, read and written by the tasklib's side and by the engine's.
 
-use rain_core::executor as engine;
-use rain_core::graph::{DataType as EngineDataType, Kind as EngineKind, OutputSpec as EngineOutputSpec};
+use rain_model::graph::{DataType as EngineDataType, Kind as EngineKind, OutputSpec as EngineOutputSpec};
+use rain_protocol::executor as engine;
 use rain_task::DataType;
 use rain_task::protocol::{
     Call, CallExtra, CallInfo, CallInput, CallOutput, Failure, FromExecutor, FromGovernor, Kind, OutputSource,

@@ -10,9 +10,9 @@
 use mpi::environment::{Threading, initialize_with_threading};
 use mpi::request::{LocalScope, WaitGuard, scope};
 use mpi::traits::{Communicator, Destination, Source};
-use rain_core::id::{GovernorId, SessionId};
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message};
 use rain_data::{Object, Store};
+use rain_model::id::{GovernorId, SessionId};
+use rain_protocol::peer::{BetweenGovernors, FromGovernor, Message};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_transport_mpi::{MpiTransport, PIECE_BYTES, World};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use crate::MpiError;
 use crate::calls::{Comm, Operation};
-use rain_core::peer::Message;
+use rain_protocol::peer::Message;
 use rain_transport::Wake;
 use rain_wire::lane::LaneIn;
 use rain_wire::loan::Lender;

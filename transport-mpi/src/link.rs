@@ -6,7 +6,7 @@ use crate::intake::{Context, Intake, PIECE_BYTES, Pieces, STREAM_TAG, Trouble, c
 use crate::packet::{
     FrameReader, HEADER_BYTES, PACKET_BYTES, Packet, append_frame, begin_stream, read_packet, write_bye,
 };
-use rain_core::peer::Message;
+use rain_protocol::peer::Message;
 use rain_transport::Wake;
 use rain_wire::lane::{LaneOut, Piece};
 use rain_wire::message::lane_of;

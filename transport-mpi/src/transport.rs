@@ -4,7 +4,7 @@ use crate::abort::Abort;
 use crate::endpoint::{ENDING_TIME_MAX, Endpoint, GOODBYE_TIME_MAX, Request, Shared, Told, Wiring, who};
 use crate::world::{CommThread, Command, FINALIZE_TIME_MAX};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rain_core::peer::Message;
+use rain_protocol::peer::Message;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_wire::payload::Payload;
 use std::path::PathBuf;

@@ -2,9 +2,9 @@
 //!
 //! `MPIRUN` names the launcher; it has to be of the MPI library that this was built with.
 
-use rain_core::id::{GovernorId, SessionId};
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message, ToGovernor};
 use rain_data::{Object, Store};
+use rain_model::id::{GovernorId, SessionId};
+use rain_protocol::peer::{BetweenGovernors, FromGovernor, Message, ToGovernor};
 use rain_transport::{Bell, CONFORMANCE_GOVERNORS, Peer, Transport, TransportEvent, Wake, check_endpoint};
 use rain_transport_mpi::{MpiTransport, World};
 use std::io::Read;

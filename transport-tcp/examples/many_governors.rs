@@ -3,7 +3,7 @@
 //!     rain server --listen=127.0.0.1:0 --access=FILE &
 //!     cargo run --release -p rain-transport-tcp --example many_governors -- FILE [COUNT]
 
-use rain_core::peer::{FromGovernor, Message};
+use rain_protocol::peer::{FromGovernor, Message};
 use rain_transport::{Peer, Transport};
 use rain_transport_tcp::peer::TcpTransport;
 use rain_transport_tcp::peer::identity::{Credentials, PeerTls};

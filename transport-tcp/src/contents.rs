@@ -3,8 +3,8 @@
 
 use crate::tls_socket::TlsSocket;
 use mio::net::TcpStream;
-use rain_core::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};
-use rain_core::graph::DataType;
+use rain_model::graph::DataType;
+use rain_protocol::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};
 use rain_wire::payload::Source;
 use rustls::Connection as Tls;
 use std::collections::BTreeMap;

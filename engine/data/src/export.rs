@@ -6,7 +6,7 @@ use crate::store::Store;
 use crate::tree::{DirTree, FileCopy, Rights, copy_tree, remove_tree};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use rain_core::graph::DataType;
+use rain_model::graph::DataType;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};

@@ -3,7 +3,7 @@
 use crate::copy;
 use crate::reader::{Reader, read_all};
 use crate::{BlobFile, DirTree, FileCopy, Rights, Store};
-use rain_core::graph::DataType;
+use rain_model::graph::DataType;
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

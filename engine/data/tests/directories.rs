@@ -1,7 +1,7 @@
 //! Directory objects and their archives.
 
-use rain_core::graph::DataType;
 use rain_data::{FileCopy, Object, Rights, Store, copy_tree};
+use rain_model::graph::DataType;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

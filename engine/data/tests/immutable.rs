@@ -303,7 +303,7 @@ fn names_that_the_engine_itself_makes_are_no_changes() {
 #[test]
 fn lost_content_tells_why() {
     let (_dir, store) = stores().remove(0);
-    let object = Arc::new(Object::lost(rain_core::graph::DataType::Blob, "it fell down".to_owned()));
+    let object = Arc::new(Object::lost(rain_model::graph::DataType::Blob, "it fell down".to_owned()));
     let other = object.with_metadata(Some("text"), None);
     for error in [
         object.check().unwrap_err(),

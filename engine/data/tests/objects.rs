@@ -1,7 +1,7 @@
 //! Objects in memory and in files of a store.
 
-use rain_core::graph::DataType;
 use rain_data::{FileCopy, INLINE_BYTES_MAX, Object, Store, StoreError, export};
+use rain_model::graph::DataType;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};

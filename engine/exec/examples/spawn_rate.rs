@@ -2,10 +2,10 @@
 //!
 //!     cargo run --release -p rain-exec --example spawn_rate [tasks] [threads] [repeats]
 
-use rain_core::graph::{Batch, BatchKind, Kind};
-use rain_core::id::{GovernorId, SessionId, TaskId};
 use rain_data::Store;
 use rain_exec::{Interrupt, TaskCall, TaskOutcome, run_built_in};
+use rain_model::graph::{Batch, BatchKind, Kind};
+use rain_model::id::{GovernorId, SessionId, TaskId};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! What a worker is asked to run, and what comes out.
 
 use crate::Interrupt;
-use rain_core::executor::CallInfo;
-use rain_core::graph::{Batch, Kind, OutputSpec};
-use rain_core::id::{GovernorId, TaskId};
 use rain_data::{Object, Store, is_subtype};
+use rain_model::graph::{Batch, Kind, OutputSpec};
+use rain_model::id::{GovernorId, TaskId};
+use rain_protocol::executor::CallInfo;
 use std::io;
 use std::sync::Arc;
 
@@ -138,9 +138,9 @@ pub(crate) fn check_data_type(object: &Object, spec: &OutputSpec) -> Result<(), 
 }
 
 /// What messages call a data type.
-pub(crate) fn data_type_name(data_type: rain_core::graph::DataType) -> &'static str {
+pub(crate) fn data_type_name(data_type: rain_model::graph::DataType) -> &'static str {
     match data_type {
-        rain_core::graph::DataType::Blob => "blob",
-        rain_core::graph::DataType::Directory => "directory",
+        rain_model::graph::DataType::Blob => "blob",
+        rain_model::graph::DataType::Directory => "directory",
     }
 }

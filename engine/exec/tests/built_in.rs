@@ -3,9 +3,9 @@
 mod fixture;
 
 use fixture::{Fixture, assert_says, blob, bytes_of, directory, kind, output, text};
-use rain_core::graph::DataType;
 use rain_data::{INLINE_BYTES_MAX, Object};
 use rain_exec::{TaskOutcome, check_built_in};
+use rain_model::graph::DataType;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

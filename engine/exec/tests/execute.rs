@@ -3,9 +3,9 @@
 mod fixture;
 
 use fixture::{Fixture, assert_says, blob, bytes_of, directory, failed, finished, output, text};
-use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{INLINE_BYTES_MAX, Object};
 use rain_exec::TaskOutcome;
+use rain_model::graph::{DataType, OutputSpec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;

@@ -5,9 +5,9 @@ mod fixture;
 use fixture::{
     Fixture, assert_dies, assert_says, blob, bytes_of, directory, failed, finished, kind, one_task, output, text,
 };
-use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{INLINE_BYTES_MAX, Object};
 use rain_exec::{ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, TaskOutcome, python_spec};
+use rain_model::graph::{DataType, OutputSpec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 mod fixture;
 
 use fixture::{Fixture, assert_says, blob, bytes_of, failed, finished, kind, one_task, output, text};
-use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{INLINE_BYTES_MAX, Object};
 use rain_exec::{TaskOutcome, run_built_in};
+use rain_model::graph::{DataType, OutputSpec};
 use serde::Serialize;
 use std::sync::Arc;
 

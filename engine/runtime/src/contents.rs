@@ -2,8 +2,8 @@
 
 use crate::questions::{ContentRequest, ContentRequests};
 use crate::session::SessionTable;
-use rain_core::client::{Fetch, RequestError};
 use rain_data::Object;
+use rain_protocol::client::{Fetch, RequestError};
 use rain_transport_tcp::contents::{Contents, Found};
 use rain_wire::payload::ObjectSource;
 use std::sync::Arc;

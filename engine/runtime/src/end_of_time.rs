@@ -1,9 +1,9 @@
 //! What a server does when the time of its batch job is nearly over: results that are kept are stored.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rain_core::graph::DataType;
-use rain_core::server::StoredResult;
 use rain_data::{Object, Store, export};
+use rain_model::graph::DataType;
+use rain_server::StoredResult;
 use rain_transport::Wake;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -188,8 +188,8 @@ fn plain_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rain_core::client::ObjectInfo;
-    use rain_core::id::SessionId;
+    use rain_model::id::SessionId;
+    use rain_protocol::client::ObjectInfo;
     use std::sync::mpsc::channel;
 
     fn result(session: u32, object: u32, content: Result<Arc<Object>, String>) -> Stored {

@@ -3,8 +3,8 @@
 //! A client fetches a large object in pieces, or opens its file; without this each piece would bring the whole of it again,
 //! and the file would be gone before it is opened.
 
-use rain_core::id::ClientId;
 use rain_data::Object;
+use rain_model::id::ClientId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ struct Held {
     client: ClientId,
     session: u32,
     object: u32,
-    info: rain_core::client::ObjectInfo,
+    info: rain_protocol::client::ObjectInfo,
     content: Arc<Object>,
 }
 
@@ -31,7 +31,7 @@ impl Fetched {
         &mut self,
         client: ClientId,
         session: u32,
-        info: rain_core::client::ObjectInfo,
+        info: rain_protocol::client::ObjectInfo,
         content: Arc<Object>,
     ) {
         let object = info.id;
@@ -48,7 +48,7 @@ impl Fetched {
         client: ClientId,
         session: u32,
         object: u32,
-    ) -> Option<(rain_core::client::ObjectInfo, Arc<Object>)> {
+    ) -> Option<(rain_protocol::client::ObjectInfo, Arc<Object>)> {
         let mut held = self.held.iter();
         let found = held.find(|held| (held.client, held.session, held.object) == (client, session, object))?;
         Some((found.info.clone(), found.content.clone()))

@@ -1,10 +1,10 @@
 //! Linking tasks that the server sent into a session's graph.
 
 use crate::session::Session;
-use rain_core::graph::Batch;
-use rain_core::peer::{Run, TaskSet};
 use rain_data::Object;
+use rain_model::graph::Batch;
 use rain_pool::{Pool, Queueing, ReadyTask};
+use rain_protocol::peer::{Run, TaskSet};
 use std::sync::Arc;
 
 /// Claims, links and queues the tasks of `run`; objects that are there already are given to their consumers.

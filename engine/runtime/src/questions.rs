@@ -1,7 +1,7 @@
 //! Questions that other threads of its process ask the server.
 
-use rain_core::client::{Fetch, RequestError};
 use rain_data::Object;
+use rain_protocol::client::{Fetch, RequestError};
 use rain_transport::Wake;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

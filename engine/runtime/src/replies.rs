@@ -1,11 +1,11 @@
 //! Bodies of replies to clients.
 
 use crate::server::ProcessFacts;
-use rain_core::client::{Fetch, ObjectInfo, TaskInfo, ok_frame};
-use rain_core::graph::DataType;
-use rain_core::msgpack::FRAME_BYTES_MAX;
-use rain_core::server::{RequestId, Status};
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
+use rain_model::graph::DataType;
+use rain_protocol::client::{Fetch, ObjectInfo, TaskInfo, ok_frame};
+use rain_protocol::msgpack::FRAME_BYTES_MAX;
+use rain_server::{RequestId, Status};
 use serde::Serialize;
 use serde_bytes::Bytes;
 use std::sync::Arc;

@@ -6,12 +6,12 @@ use crate::local::Stop;
 use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
 use crate::replies::{ElsewhereReply, Empty, InfoReply, SomeReply, StatusReply, object_frame};
 use crate::uploads::{Uploads, make_constant};
-use rain_core::client::{Fetch, ObjectInfo, Request, RequestError, error_body, error_frame, error_head, ok_frame};
-use rain_core::graph::{decode_column, encode_column};
-use rain_core::id::{ClientId, GovernorId, SessionId};
-use rain_core::peer::{FromGovernor, Message, ToGovernor};
-use rain_core::server::{Action, Command, Event, Reply, RequestId, Server, Submission};
 use rain_data::{Object, Store};
+use rain_model::graph::{decode_column, encode_column};
+use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_protocol::client::{Fetch, ObjectInfo, Request, RequestError, error_body, error_frame, error_head, ok_frame};
+use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
+use rain_server::{Action, Command, Event, Reply, RequestId, Server, Submission};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_transport_tcp::front::{ClientFront, FrontError, FrontEvent};
 use serde::Serialize;
@@ -438,7 +438,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     ) -> Vec<u8> {
         match reply {
             Reply::Done => ok_frame(id, &Empty {}),
-            Reply::Session(session) => ok_frame(id, &rain_core::client::SessionRef { session: session.0 }),
+            Reply::Session(session) => ok_frame(id, &rain_protocol::client::SessionRef { session: session.0 }),
             Reply::Some { tasks, objects } => {
                 let (tasks, objects) = (encode_column(&tasks), encode_column(&objects));
                 ok_frame(id, &SomeReply { tasks: Bytes::new(&tasks), objects: Bytes::new(&objects) })

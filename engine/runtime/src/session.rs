@@ -1,10 +1,10 @@
 //! Sessions as workers see them.
 
 use crate::reaper::Reaper;
-use rain_core::graph::{Batch, Batches};
-use rain_core::peer::{Forget, OpenSession};
 use rain_data::Object;
+use rain_model::graph::{Batch, Batches};
 use rain_pool::{Cancelled, SessionGraph};
+use rain_protocol::peer::{Forget, OpenSession};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;

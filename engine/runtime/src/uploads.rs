@@ -1,9 +1,9 @@
 //! Content that comes from clients.
 
-use rain_core::client::{RequestError, Upload};
-use rain_core::graph::DataType;
-use rain_core::id::ClientId;
 use rain_data::{Object, Store};
+use rain_model::graph::DataType;
+use rain_model::id::ClientId;
+use rain_protocol::client::{RequestError, Upload};
 use std::collections::HashMap;
 
 /// Content that a client sends in pieces before the submit that uses it.

@@ -1,8 +1,8 @@
 //! What every transport must do, as one test that each backend's tests call.
 
 use crate::{Peer, Transport, TransportEvent, Wake};
-use rain_core::id::{GovernorId, SessionId};
-use rain_core::peer::{BetweenGovernors, FromGovernor, Message, ToGovernor};
+use rain_model::id::{GovernorId, SessionId};
+use rain_protocol::peer::{BetweenGovernors, FromGovernor, Message, ToGovernor};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;

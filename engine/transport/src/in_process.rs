@@ -2,8 +2,8 @@
 
 use crate::{Peer, Transport, TransportEvent, Wake};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rain_core::id::GovernorId;
-use rain_core::peer::Message;
+use rain_model::id::GovernorId;
+use rain_protocol::peer::Message;
 use std::collections::BTreeMap;
 
 /// An end of the in-process transport.

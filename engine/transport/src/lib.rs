@@ -6,8 +6,8 @@ mod in_process;
 pub use conformance::{Bell, CONFORMANCE_GOVERNORS, check_endpoint, check_transport};
 pub use in_process::{InProcessEndpoint, connect_in_process};
 
-use rain_core::id::GovernorId;
-use rain_core::peer::Message;
+use rain_model::id::GovernorId;
+use rain_protocol::peer::Message;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 

@@ -6,7 +6,7 @@ pub use crate::lane_in::LaneIn;
 use crate::message::{ContentHead, MessageError, Told, held_bytes, map_contents};
 use crate::payload::{Body, Outgoing, Payload, Source};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
-use rain_core::peer::{Message, ToGovernor};
+use rain_protocol::peer::{Message, ToGovernor};
 use rain_transport::Wake;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;

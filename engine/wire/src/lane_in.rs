@@ -5,7 +5,7 @@ use crate::message::{Heard, MessageError, map_contents};
 use crate::part::Part;
 use crate::payload::Payload;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
-use rain_core::peer::{Message, ToGovernor};
+use rain_protocol::peer::{Message, ToGovernor};
 use rain_transport::Wake;
 use std::collections::VecDeque;
 use std::io;

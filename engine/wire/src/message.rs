@@ -1,8 +1,8 @@
 //! The heads of messages: batches and kinds are said once, contents are replaced by their numbers.
 
-use rain_core::graph::{Batch, BatchKind, Kind};
-use rain_core::id::SessionId;
-use rain_core::peer::{BetweenGovernors, Forget, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
+use rain_model::graph::{Batch, BatchKind, Kind};
+use rain_model::id::SessionId;
+use rain_protocol::peer::{BetweenGovernors, Forget, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,8 +2,8 @@
 
 use crate::filling::Filling;
 use crate::loan::Loan;
-use rain_core::graph::DataType;
 use rain_data::{INLINE_BYTES_MAX, Object, Reader, Store};
+use rain_model::graph::DataType;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Seek};

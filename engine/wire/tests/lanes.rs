@@ -1,6 +1,6 @@
 //! Lanes against each other, without a network between them.
 
-use rain_core::peer::{FromGovernor, Message};
+use rain_protocol::peer::{FromGovernor, Message};
 use rain_wire::checksum::Checksum;
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
 use rain_wire::message::MessageError;

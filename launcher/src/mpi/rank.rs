@@ -13,7 +13,7 @@ use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::orphan::Guardian;
 use crate::remote::governor::boot_id;
-use rain_core::id::GovernorId;
+use rain_model::id::GovernorId;
 use rain_runtime::GovernorConfig;
 use rain_runtime::cluster::{GovernorEnd, run_governor};
 use rain_topology::{Topology, TopologyError, pin_current_thread};

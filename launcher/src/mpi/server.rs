@@ -12,7 +12,7 @@ use crate::remote::engine::open_to_clients;
 use crate::remote::{RemoteError, clear_ready_file};
 use crate::runtime_dir::{self, ServerDir};
 use crate::start;
-use rain_core::id::GovernorId;
+use rain_model::id::GovernorId;
 use rain_runtime::cluster::{OnLoss, ServerConfig, run_server};
 use rain_runtime::local::{LocalConfig, run_local};
 use rain_runtime::questions::ContentRequests;

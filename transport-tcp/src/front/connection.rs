@@ -4,9 +4,9 @@ use super::inbox::{self, Inbox};
 use super::outbox::Outbox;
 use super::socket::{Peer, Socket};
 use super::{FrontEvent, Listener, handshake};
-use rain_core::client::{HelloReply, Request, RequestError, decode_request, ok_frame};
-use rain_core::id::ClientId;
-use rain_core::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameError};
+use rain_model::id::ClientId;
+use rain_protocol::client::{HelloReply, Request, RequestError, decode_request, ok_frame};
+use rain_protocol::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameError};
 use std::io;
 
 /// Bytes read from one connection before the others get their turn.

@@ -1,7 +1,7 @@
 //! Who may talk to the server: the check of a connection's first request.
 
-use rain_core::client::{Hello, RequestError};
-use rain_core::msgpack::PROTOCOL_VERSION;
+use rain_protocol::client::{Hello, RequestError};
+use rain_protocol::msgpack::PROTOCOL_VERSION;
 use std::hint::black_box;
 
 /// Checks a `hello`; `token` is what must be shown (`None`: the peer is known already).

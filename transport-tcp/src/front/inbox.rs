@@ -1,7 +1,7 @@
 //! The frame that has come in part on one connection.
 
 use super::socket::Socket;
-use rain_core::msgpack::FrameError;
+use rain_protocol::msgpack::FrameError;
 use std::io;
 
 /// Least memory asked for when a frame grows.

@@ -1,8 +1,8 @@
 //! The front against well-behaved and hostile peers, over real sockets.
 
 use super::*;
-use rain_core::client::{ErrorKind, Hello, Submit, decode_request, ok_frame, reply_frame};
-use rain_core::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, decode};
+use rain_protocol::client::{ErrorKind, Hello, Submit, decode_request, ok_frame, reply_frame};
+use rain_protocol::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, decode};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;

@@ -5,8 +5,8 @@ use super::plain::{Pass, Plain, PlainError};
 use super::wire::{
     GREETING_BYTES_MAX, Hello, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read, record,
 };
-use rain_core::id::GovernorId;
-use rain_core::peer::Message;
+use rain_model::id::GovernorId;
+use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, Wake};
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
 use rain_wire::message::{MessageError, lane_of};

@@ -1,7 +1,7 @@
 //! The records that server and governors write to each other.
 
 use super::plain::Pass;
-use rain_core::id::GovernorId;
+use rain_model::id::GovernorId;
 use rain_wire::message::MessageError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

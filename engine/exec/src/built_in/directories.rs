@@ -3,8 +3,8 @@
 use super::one_output;
 use super::plan::{Slice, shown};
 use crate::call::{Outputs, TaskCall, pass_on};
-use rain_core::graph::DataType;
 use rain_data::FileCopy;
+use rain_model::graph::DataType;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -9,8 +9,8 @@ mod sleep;
 use crate::call::{Outputs, TaskCall, TaskOutcome};
 use crate::inputs::check_before;
 use plan::Plan;
-use rain_core::graph::Kind;
 use rain_data::Object;
+use rain_model::graph::Kind;
 use std::sync::Arc;
 
 /// Bytes that are copied in well under a millisecond.

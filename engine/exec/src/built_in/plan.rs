@@ -2,8 +2,8 @@
 
 use super::execute::Program;
 use crate::call::data_type_name;
-use rain_core::graph::{DataType, Kind};
 use rain_data::relative_path;
+use rain_model::graph::{DataType, Kind};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::ffi::OsStr;

@@ -3,9 +3,9 @@
 use crate::call::{TaskFailure, TaskOutcome, checked_content_type, pass_on};
 use crate::inputs::check_after;
 use crate::process::rights_hint;
-use rain_core::executor::{CallFailure, CallInfo, CallOutput, OutputSource};
-use rain_core::graph::{DataType, Kind, OutputSpec};
 use rain_data::{Object, Store};
+use rain_model::graph::{DataType, Kind, OutputSpec};
+use rain_protocol::executor::{CallFailure, CallInfo, CallOutput, OutputSource};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Why an executor cannot be used any more.
 
-use rain_core::msgpack::{FrameError, PROTOCOL_VERSION};
+use rain_protocol::msgpack::{FrameError, PROTOCOL_VERSION};
 use std::fmt;
 use std::time::Duration;
 

@@ -11,12 +11,12 @@ use crate::process::{Child, Ending};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
-use rain_core::executor::{
+use rain_data::{INLINE_BYTES_MAX, ScratchDir, Store};
+use rain_protocol::executor::{
     CallExtra, CallFailure, CallInput, FromExecutor, InputSource, append_call, append_define, append_forget,
     append_lent, decode_from_executor,
 };
-use rain_core::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameBuffer, PROTOCOL_VERSION};
-use rain_data::{INLINE_BYTES_MAX, ScratchDir, Store};
+use rain_protocol::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameBuffer, PROTOCOL_VERSION};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::RangeInclusive;
@@ -471,7 +471,7 @@ fn call_inputs<'a>(call: &TaskCall<'a>) -> io::Result<Vec<CallInput<'a>>> {
             content_type: object.content_type(),
             data_type: object.data_type().code(),
             size: object.size(),
-            object: ids.get(number).copied().unwrap_or(rain_core::id::NONE),
+            object: ids.get(number).copied().unwrap_or(rain_model::id::NONE),
             user: object.user(),
         });
     }

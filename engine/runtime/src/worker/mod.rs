@@ -14,12 +14,12 @@ use crate::reaper::Reaper;
 use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
 use driving::Durations;
-use rain_core::graph::{Batch, Kind};
-use rain_core::id::{GovernorId, SessionId, TaskId};
-use rain_core::peer::{Failure, Finished};
 use rain_data::{Object, Store};
 use rain_exec::{Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
+use rain_model::graph::{Batch, Kind};
+use rain_model::id::{GovernorId, SessionId, TaskId};
 use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
+use rain_protocol::peer::{Failure, Finished};
 use rain_topology::CpuId;
 use reports::{Clock, Reports};
 use settling::{Queue, Settling, timed_out};
@@ -270,7 +270,7 @@ impl Worker {
         }
         let route = if kind.is_built_in() {
             match kind.method() {
-                "noop" if kind.outputs.iter().all(|o| o.data_type == rain_core::graph::DataType::Blob) => Route::Noop,
+                "noop" if kind.outputs.iter().all(|o| o.data_type == rain_model::graph::DataType::Blob) => Route::Noop,
                 _ => Route::BuiltIn,
             }
         } else {

@@ -3,10 +3,10 @@
 use super::Report;
 use crate::bell::Bell;
 use crossbeam_channel::Sender;
-use rain_core::cut::cut_owned;
-use rain_core::executor::CallInfo;
-use rain_core::peer::{Failure, Finished, ObjectDetails, ObjectReport, TaskDetails, TaskReport, TaskTimes};
 use rain_data::Object;
+use rain_protocol::cut::cut_owned;
+use rain_protocol::executor::CallInfo;
+use rain_protocol::peer::{Failure, Finished, ObjectDetails, ObjectReport, TaskDetails, TaskReport, TaskTimes};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Tasks reported at once at most.

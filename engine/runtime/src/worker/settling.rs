@@ -3,12 +3,12 @@
 use super::reports::{Clock, Reports};
 use super::{WorkerShared, kind_id, plain_failure};
 use crate::session::Session;
-use rain_core::cut::cut;
-use rain_core::graph::Batch;
-use rain_core::peer::Failure;
 use rain_data::Object;
 use rain_exec::{TaskFailure, TaskOutcome};
+use rain_model::graph::Batch;
 use rain_pool::{LocalQueue, ReadyTask};
+use rain_protocol::cut::cut;
+use rain_protocol::peer::Failure;
 use std::sync::Arc;
 
 /// How many failures of a task that is run again are logged, before only each power of two is.

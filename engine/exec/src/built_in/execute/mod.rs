@@ -13,9 +13,9 @@ use crate::process::{Child, Ending, Launch, LookupError, Tail, dev_null, find_pr
 use limits::{Script, why_too_long};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rain_core::executor::CallInfo;
-use rain_core::graph::DataType;
 use rain_data::{NewFile, Object};
+use rain_model::graph::DataType;
+use rain_protocol::executor::CallInfo;
 use sandbox::Sandbox;
 use std::ffi::{CString, OsStr};
 use std::fs::File;

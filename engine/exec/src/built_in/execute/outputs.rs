@@ -3,8 +3,8 @@
 use super::program::Program;
 use super::sandbox::Sandbox;
 use crate::call::{Outputs, TaskCall};
-use rain_core::graph::{DataType, OutputSpec};
 use rain_data::{FileCopy, NewFile, Object};
+use rain_model::graph::{DataType, OutputSpec};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use crate::built_in::plan::{checked_path, overlap, read_config};
 use crate::process::{Environment, c_string};
-use rain_core::graph::{DataType, Kind};
+use rain_model::graph::{DataType, Kind};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};

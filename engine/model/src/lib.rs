@@ -1,0 +1,6 @@
+//! What everything else speaks of: numbers of sessions, tasks and objects (`id`), and task graphs in columns (`graph`).
+//!
+//! Pure: nothing here opens a file or a socket, starts a thread or reads a clock.
+
+pub mod graph;
+pub mod id;

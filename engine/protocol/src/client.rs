@@ -1,0 +1,432 @@
+//! Messages between clients and the server as they are on the wire (`docs/protocol.md`).
+
+use crate::cut::quoted;
+use crate::msgpack::{FrameError, append_value, decode};
+use rain_model::graph::DataType;
+use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+/// What a client asks.
+#[derive(Debug, Clone)]
+pub enum Request {
+    Hello(Hello),
+    NewSession(NewSession),
+    CloseSession(SessionRef),
+    Submit(Box<Submit>),
+    Upload(Upload),
+    Wait(Items),
+    WaitSome(Items),
+    WaitAll(SessionRef),
+    Fetch(Fetch),
+    Unkeep(Unkeep),
+    Cancel(Cancel),
+    Forget(Forget),
+    Info(Items),
+    Status,
+    Stop,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    pub version: u32,
+    pub client: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Absolute path of the interpreter for this client's Python tasks; in further lines directories that it is told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewSession {
+    #[serde(default)]
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct SessionRef {
+    pub session: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Submit {
+    pub session: u32,
+    #[serde(default)]
+    pub kinds: Vec<WireKind>,
+    #[serde(default)]
+    pub count: u32,
+    #[serde(default)]
+    pub kind: ByteBuf,
+    #[serde(default)]
+    pub input_count: ByteBuf,
+    #[serde(default)]
+    pub inputs: ByteBuf,
+    #[serde(default)]
+    pub first_output: ByteBuf,
+    #[serde(default)]
+    pub configs: Vec<ByteBuf>,
+    #[serde(default)]
+    pub config: ByteBuf,
+    #[serde(default)]
+    pub user: BTreeMap<u32, String>,
+    #[serde(default)]
+    pub consts: Vec<WireConst>,
+    #[serde(default)]
+    pub keep: ByteBuf,
+}
+
+/// A kind of task, in a submit and in an executor's `define`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WireKind {
+    #[serde(rename = "type")]
+    pub task_type: String,
+    #[serde(default = "one")]
+    pub cpus: u32,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub config: ByteBuf,
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    #[serde(default)]
+    pub outputs: Vec<WireOutput>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
+    /// Tasks of kinds with different ones are not run by the same executor process.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub process: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// `[label, data type, content type]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct WireOutput(pub String, pub u8, pub Option<String>);
+
+impl Serialize for WireOutput {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.0, self.1, &self.2).serialize(serializer)
+    }
+}
+
+/// `[object, data type, content type, data]`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WireConst(pub u32, pub u8, pub Option<String>, pub Option<ByteBuf>);
+
+impl Serialize for WireConst {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0, self.1, &self.2, &self.3).serialize(serializer)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Upload {
+    pub session: u32,
+    pub object: u32,
+    pub total: u64,
+    pub offset: u64,
+    pub data: ByteBuf,
+}
+
+/// Tasks and objects of a session; the columns are little-endian `u32`s.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Items {
+    pub session: u32,
+    #[serde(default)]
+    pub tasks: ByteBuf,
+    #[serde(default)]
+    pub objects: ByteBuf,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Fetch {
+    pub session: u32,
+    pub object: u32,
+    /// The client can open paths that the server names.
+    #[serde(default)]
+    pub map: bool,
+    #[serde(default)]
+    pub offset: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The client would rather hear which governors have large content than get it from the server.
+    #[serde(default)]
+    pub direct: bool,
+}
+
+impl Fetch {
+    /// Which of `length` bytes it asks for, where at most `most` can be had at once; `None` in `limit` asks for `usual`.
+    pub fn range(&self, length: usize, usual: usize, most: usize) -> Range<usize> {
+        let index = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let start = index(self.offset).min(length);
+        let count = self.limit.map_or(usual, index).min(most);
+        start..start.saturating_add(count).min(length)
+    }
+}
+
+/// What a governor says of the content that a client fetches from it, ahead of the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchHeader {
+    /// All of the content, bytes.
+    pub size: u64,
+    /// How many of them follow.
+    pub length: u64,
+    /// Code of the data type.
+    pub data_type: u8,
+    pub content_type: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Unkeep {
+    pub session: u32,
+    pub objects: ByteBuf,
+}
+
+/// What the client will not name again; the columns are little-endian `u32`s.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Forget {
+    pub session: u32,
+    #[serde(default)]
+    pub tasks: ByteBuf,
+    /// Constants.
+    #[serde(default)]
+    pub objects: ByteBuf,
+    #[serde(default)]
+    pub kinds: ByteBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancel {
+    pub session: u32,
+    pub tasks: ByteBuf,
+    /// Leave tasks alone that have begun.
+    #[serde(default)]
+    pub waiting: bool,
+}
+
+/// Why a request was not carried out; what it names is in `message`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestError {
+    pub kind: ErrorKind,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debug: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorKind {
+    Protocol,
+    Request,
+    Task,
+    Session,
+    Cancelled,
+}
+
+impl RequestError {
+    /// The request itself is wrong.
+    pub fn request(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Request, message: message.into(), session: None, task: None, debug: None }
+    }
+
+    /// The peer does not speak the protocol.
+    pub fn protocol(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Protocol, ..Self::request(message) }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HelloReply {
+    pub version: u32,
+    pub server: String,
+    pub pid: u32,
+    pub governors: u32,
+    pub cpus: u32,
+    pub local: bool,
+}
+
+/// Info of a task; absent fields are empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskInfo {
+    pub id: u32,
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governor: Option<u32>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<f64>,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debug: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// Info of an object; absent fields are empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectInfo {
+    pub id: u32,
+    pub state: String,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debug: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+impl WireOutput {
+    /// The declared data type, if its number is known.
+    pub fn data_type(&self) -> Option<DataType> {
+        DataType::from_code(self.1)
+    }
+}
+
+struct RequestFrame(u64, Request);
+
+impl<'de> Deserialize<'de> for RequestFrame {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FrameVisitor;
+        impl<'de> Visitor<'de> for FrameVisitor {
+            type Value = RequestFrame;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a request [op, id, body]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RequestFrame, A::Error> {
+                let op: String = seq.next_element()?.ok_or_else(|| de::Error::custom("no op"))?;
+                let id: u64 = seq.next_element()?.ok_or_else(|| de::Error::custom("no request id"))?;
+                let request = match op.as_str() {
+                    "hello" => Request::Hello(body(&mut seq)?),
+                    "new_session" => Request::NewSession(body(&mut seq)?),
+                    "close_session" => Request::CloseSession(body(&mut seq)?),
+                    "submit" => Request::Submit(Box::new(body(&mut seq)?)),
+                    "upload" => Request::Upload(body(&mut seq)?),
+                    "wait" => Request::Wait(body(&mut seq)?),
+                    "wait_some" => Request::WaitSome(body(&mut seq)?),
+                    "wait_all" => Request::WaitAll(body(&mut seq)?),
+                    "fetch" => Request::Fetch(body(&mut seq)?),
+                    "unkeep" => Request::Unkeep(body(&mut seq)?),
+                    "cancel" => Request::Cancel(body(&mut seq)?),
+                    "forget" => Request::Forget(body(&mut seq)?),
+                    "info" => Request::Info(body(&mut seq)?),
+                    "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
+                    "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,
+                    other => return Err(de::Error::custom(format!("unknown op {}", quoted(other)))),
+                };
+                if seq.next_element::<IgnoredAny>()?.is_some() {
+                    return Err(de::Error::custom("more than three elements"));
+                }
+                Ok(RequestFrame(id, request))
+            }
+        }
+        deserializer.deserialize_seq(FrameVisitor)
+    }
+}
+
+fn body<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(seq: &mut A) -> Result<T, A::Error> {
+    seq.next_element()?.ok_or_else(|| de::Error::custom("no body"))
+}
+
+/// Reads a request frame's body: the request id and the request.
+pub fn decode_request(bytes: &[u8]) -> Result<(u64, Request), FrameError> {
+    decode::<RequestFrame>(bytes).map(|RequestFrame(id, request)| (id, request))
+}
+
+/// A whole frame `["ok", id, body]`.
+pub fn ok_frame<T: Serialize>(id: u64, body: &T) -> Vec<u8> {
+    reply_frame("ok", id, body)
+}
+
+/// A whole frame `["error", id, error]`.
+pub fn error_frame(id: u64, error: &RequestError) -> Vec<u8> {
+    reply_frame("error", id, error)
+}
+
+/// The body of an error, which may be that of several frames.
+pub fn error_body(error: &RequestError) -> Vec<u8> {
+    let mut body = Vec::new();
+    append_value(&mut body, error);
+    body
+}
+
+/// The beginning of a frame `["error", id, error]`, whose rest is an `error_body` of so many bytes.
+pub fn error_head(id: u64, body_bytes: usize) -> Vec<u8> {
+    let mut head = vec![0; 4];
+    append_value(&mut head, &("error", id));
+    // An array of three elements, of which the last follows.
+    head[4] = 0x93;
+    let length = (head.len() - 4 + body_bytes) as u32;
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head
+}
+
+/// A whole frame `[head, id, body]`; requests and replies have the same shape.
+pub fn reply_frame<T: Serialize>(head: &str, id: u64, body: &T) -> Vec<u8> {
+    let mut frame = vec![0; 4];
+    append_value(&mut frame, &(head, id, body));
+    let length = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_with_its_id() {
+        let frame = reply_frame("new_session", 5, &NewSession { name: "x".into() });
+        let (id, request) = decode_request(&frame[4..]).unwrap();
+        assert_eq!(id, 5);
+        assert!(matches!(request, Request::NewSession(NewSession { name }) if name == "x"));
+    }
+
+    #[test]
+    fn an_error_in_two_parts_is_a_whole_frame() {
+        let error = RequestError { debug: Some("words".into()), ..RequestError::request("x".repeat(1000)) };
+        for id in [0, 200, 1 << 40] {
+            let body = error_body(&error);
+            assert_eq!([error_head(id, body.len()), body].concat(), error_frame(id, &error));
+        }
+    }
+
+    #[test]
+    fn unknown_ops_and_garbage_are_errors() {
+        for frame in [reply_frame("fly", 1, &()), reply_frame("wait", 1, &"text")] {
+            assert!(decode_request(&frame[4..]).is_err());
+        }
+        for garbage in [&b""[..], b"\x00", b"\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"] {
+            assert!(decode_request(garbage).is_err());
+        }
+    }
+}

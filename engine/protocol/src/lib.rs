@@ -1,0 +1,10 @@
+//! The messages that Rain's parts speak: with clients (`client`), with executors (`executor`), between server and governors
+//! (`peer`), and the frames of the first two (`msgpack`).
+//!
+//! Pure: bytes come in and go out as arguments.
+
+pub mod client;
+pub mod cut;
+pub mod executor;
+pub mod msgpack;
+pub mod peer;

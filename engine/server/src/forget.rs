@@ -1,0 +1,253 @@
+//! Giving back what is remembered of tasks that are over.
+//!
+//! A session may live for weeks: its client says which tasks, constants and kinds it will not name again. Their numbers stay used;
+//! what was remembered of them goes here and on the governors.
+
+use super::Action;
+use super::placement::Spread;
+use super::session::{Session, TaskState};
+use rain_model::id::{NONE, ObjectIndex, TaskIndex};
+use rain_protocol::client::RequestError;
+use rain_protocol::peer::{Forget, ToGovernor};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Configurations of a batch that take less memory, bytes, are not worth a message to governors: they go with their batch.
+const CONFIG_BYTES_MIN: usize = 1 << 10;
+
+fn distinct(mut numbers: Vec<u32>) -> Vec<u32> {
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+impl<D: Clone> Session<D> {
+    /// Forgets tasks that are over with what they made, constants and kinds. Returns the objects that were forgotten.
+    ///
+    /// # Errors
+    /// When one of them does not exist, was forgotten before or must not be forgotten; then nothing is.
+    pub(super) fn forget(
+        &mut self,
+        tasks: Vec<TaskIndex>,
+        constants: Vec<ObjectIndex>,
+        kinds: Vec<u32>,
+        actions: &mut Vec<Action<D>>,
+    ) -> Result<Vec<ObjectIndex>, RequestError> {
+        let [tasks, constants, kinds] = [tasks, constants, kinds].map(distinct);
+        self.check_forget(&tasks, &constants, &kinds)?;
+        let mut objects = constants;
+        objects.extend(tasks.iter().flat_map(|task| self.outputs(*task)));
+        let kept: BTreeSet<ObjectIndex> = objects.iter().copied().filter(|object| self.is_kept(*object)).collect();
+        if !kept.is_empty() {
+            self.stop_keeping(kept, actions);
+        }
+        objects.iter().for_each(|object| self.forget_object(*object));
+        let mut batches = Vec::new();
+        for task in tasks.iter().copied() {
+            self.forget_task(task);
+            if let Some((batch, note)) = self.batches.find_mut(task) {
+                note.known -= 1;
+                if note.known == 0 {
+                    batches.push(batch.first);
+                }
+            }
+        }
+        for first in &batches {
+            let Some((batch, note)) = self.batches.remove(*first) else { continue };
+            if self.is_asking() {
+                self.lingering.push(batch);
+            }
+            // Only tasks of its own submit read a constant that is not kept.
+            for object in note.objects {
+                if self.known_object(object).is_some_and(|record| record.producer == NONE && !record.kept) {
+                    self.forget_object(object);
+                    objects.push(object);
+                }
+            }
+        }
+        for kind in kinds.iter().copied() {
+            self.kinds[kind] = None;
+            self.kinds.forget(kind);
+        }
+        let forget = Forget { session: self.id.0, tasks, objects: objects.clone(), batches, kinds };
+        self.tell_governors(|_| ToGovernor::Forget(forget.clone()), actions);
+        Ok(objects)
+    }
+
+    fn check_forget(&self, tasks: &[u32], constants: &[u32], kinds: &[u32]) -> Result<(), RequestError> {
+        self.check_items(tasks, constants)?;
+        let refuse = |why: String| Err(RequestError::request(why));
+        if let Some(task) = tasks.iter().find(|task| !self.tasks[**task].state.is_over()) {
+            let what = self.describe_task(*task);
+            return refuse(format!("{what} cannot be forgotten: it is neither finished nor cancelled"));
+        }
+        if let Some((object, producer)) = constants.iter().find_map(|object| Some((object, self.producer_of(*object)?)))
+        {
+            return refuse(format!(
+                "object {object} is no constant: it is forgotten with task {producer}, which makes it"
+            ));
+        }
+        if let Some(kind) = kinds.iter().find(|kind| self.kind(**kind).is_none()) {
+            return refuse(format!("kind {kind} does not exist in {}, or was forgotten", self.id));
+        }
+        Ok(())
+    }
+
+    fn forget_task(&mut self, task: TaskIndex) {
+        self.task_details.remove(&task);
+        self.tasks[task].state = TaskState::Forgotten;
+        self.tasks.forget(task);
+        if let Some(spread) = &mut self.spread {
+            spread.forget_task(task);
+        }
+    }
+
+    fn forget_object(&mut self, object: ObjectIndex) {
+        self.object_details.remove(&object);
+        self.constant_types.remove(&object);
+        self.objects[object].forgotten = true;
+        self.objects.forget(object);
+        if let Some(spread) = &mut self.spread {
+            spread.forget_object(object);
+        }
+    }
+
+    /// Counts tasks that are over, whose priorities do not matter any more. When all of a batch are, nobody needs their configurations any more.
+    pub(super) fn drop_configs(&mut self, over: &[TaskIndex], actions: &mut Vec<Action<D>>) {
+        let mut batches = Vec::new();
+        let mut near = usize::MAX;
+        for task in over {
+            if !self.raised.is_empty() {
+                self.raised.remove(task);
+            }
+            let Some(place) = self.batches.place(*task, near) else { continue };
+            near = place;
+            let Some((batch, note)) = self.batches.at_mut(place) else { continue };
+            note.open -= 1;
+            if note.open == 0 && batch.config_bytes() >= CONFIG_BYTES_MIN {
+                *batch = Arc::new(batch.without_configs());
+                batches.push(batch.first);
+            }
+        }
+        if !batches.is_empty() {
+            self.tell_governors(|session| ToGovernor::DropConfigs { session, batches: batches.clone() }, actions);
+        }
+    }
+}
+
+impl<D: Clone> Spread<D> {
+    /// Which chunks of tasks and objects there are.
+    #[cfg(test)]
+    fn chunks_held(&self) -> [BTreeSet<usize>; 2] {
+        [self.tasks.chunks_held(), self.objects.chunks_held()]
+    }
+
+    /// Forgets a task that is over.
+    fn forget_task(&mut self, task: TaskIndex) {
+        self.tasks.forget(task);
+    }
+
+    /// Forgets an object that is not kept, now or with its last consumer.
+    fn forget_object(&mut self, object: ObjectIndex) {
+        let Some(record) = self.objects.get_mut(object) else { return };
+        record.forgotten = true;
+        // Who waits for it was cancelled with the task that would have made it.
+        while self.edges.pop(&mut record.first_edge).is_some() {}
+        if record.consumers_left == 0 {
+            self.objects.forget(object);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Action, Command, Event, NewConstant, Reply, Server, Submission};
+    use rain_model::graph::{Column, DataType, Kind, OutputSpec};
+    use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
+    use rain_protocol::peer::{Finished, FromGovernor, ObjectReport, TaskReport};
+    use std::collections::BTreeSet;
+
+    /// A client that goes on submitting one task of a kind of its own at a time, and forgets all but one in a thousand.
+    #[test]
+    fn a_session_that_goes_on_for_long_stays_small() {
+        for governors in [1, 2] {
+            let mut server = Server::<u64>::new();
+            let mut actions: Vec<Action<u64>> = Vec::new();
+            for number in 0..governors {
+                let message = FromGovernor::Joined { cpus: 1 };
+                server.handle(Event::Governor { governor: GovernorId(number), message }, &mut actions);
+            }
+            let client = ClientId(1);
+            server.handle(Event::ClientConnected { client, python: None }, &mut actions);
+            let request = |server: &mut Server<u64>, actions: &mut Vec<Action<u64>>, command| {
+                server.handle(Event::Request { client, request: 0, command }, actions);
+            };
+            request(&mut server, &mut actions, Command::NewSession { name: String::new() });
+            let session = SessionId(1);
+            for task in 0..8_000u32 {
+                let output = OutputSpec { label: String::new(), data_type: DataType::Blob, content_type: None };
+                let kind = Kind {
+                    task_type: "buildin/noop".into(),
+                    cpus: 1,
+                    name: String::new(),
+                    config: vec![0; 100],
+                    inputs: Vec::new(),
+                    outputs: vec![output],
+                    retries: 0,
+                    timeout: None,
+                    priority: 0,
+                    process: String::new(),
+                };
+                let data = NewConstant { object: 2 * task, content_type: Some("text".into()), size: 5, data: 0 };
+                let submission = Submission {
+                    kinds: vec![kind],
+                    count: 1,
+                    kind: Column::Same(task),
+                    input_count: Column::Same(1),
+                    inputs: [2 * task].into(),
+                    first_output: Column::Same(2 * task + 1),
+                    configs: Default::default(),
+                    config: Column::Same(NONE),
+                    user: Default::default(),
+                    constants: vec![data],
+                    keep: vec![2 * task + 1],
+                };
+                request(&mut server, &mut actions, Command::Submit { session, submission: Box::new(submission) });
+                let finished = Finished {
+                    session: session.0,
+                    tasks: vec![TaskReport { task, duration: 0.0, start: 0.0 }],
+                    objects: vec![ObjectReport { object: 2 * task + 1, size: 3 }],
+                    ..Finished::default()
+                };
+                let governor = server.sessions[&session]
+                    .spread
+                    .as_ref()
+                    .map_or(GovernorId(0), |spread| spread.governor_of(task).expect("it was placed"));
+                let message = FromGovernor::Finished(finished);
+                server.handle(Event::Governor { governor, message }, &mut actions);
+                if task % 1000 != 7 {
+                    let (tasks, constants, kinds) = (vec![task], Vec::new(), vec![task]);
+                    request(&mut server, &mut actions, Command::Forget { session, tasks, constants, kinds });
+                }
+                let is_refused = |action: &Action<u64>| matches!(action, Action::Reply { reply: Reply::Error(_), .. });
+                assert!(!actions.iter().any(is_refused), "{actions:?}");
+                actions.clear();
+            }
+            let session = &server.sessions[&session];
+            assert_eq!((session.tasks.len(), session.objects.len()), (8_000, 16_000));
+            // One task of each thousand stays, and the last chunks, which are not full.
+            let chunks = |a_task: u32| {
+                let held = (0..8).map(|thousand| (1000 * thousand + 7) * a_task).chain([8_000 * a_task - 1]);
+                held.map(|number| number as usize / 1024).collect::<BTreeSet<usize>>()
+            };
+            assert_eq!(session.tasks.chunks_held(), chunks(1));
+            assert_eq!(session.kinds.chunks_held(), chunks(1));
+            assert_eq!(session.objects.chunks_held(), chunks(2));
+            assert_eq!(session.batches.iter().count(), 8);
+            assert_eq!(session.constant_types.len(), 8);
+            if let Some(spread) = &session.spread {
+                assert_eq!(spread.chunks_held(), [chunks(1), chunks(2)]);
+            }
+        }
+    }
+}

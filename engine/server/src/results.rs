@@ -1,0 +1,213 @@
+//! The end of the time that a batch job has: tasks that were not begun, and results that are stored before it.
+
+use super::session::Session;
+use super::{Action, FetchFor, Server};
+use rain_model::id::{NONE, ObjectIndex, SessionId, TaskIndex};
+use rain_protocol::client::ObjectInfo;
+use rain_protocol::peer::Finished;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Results fetched from governors or written at the same time.
+const AT_ONCE_MAX: usize = 8;
+
+/// A result to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredResult<D> {
+    pub session: SessionId,
+    pub session_name: String,
+    pub object: ObjectInfo,
+    /// The task that made it.
+    pub task: TaskIndex,
+    /// Its name, else its type.
+    pub task_name: String,
+    /// Label of the output, "" if it has none.
+    pub label: String,
+    /// Why it could not be brought here, if so.
+    pub content: Result<D, String>,
+}
+
+/// Results on their way to where they are stored.
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    /// There is a place for them.
+    pub(super) wanted: bool,
+    active: bool,
+    waiting: VecDeque<(SessionId, ObjectIndex)>,
+    under_way: usize,
+    /// All that were ever waiting.
+    seen: BTreeSet<(SessionId, ObjectIndex)>,
+    /// How many of each session have not been brought here.
+    missing: BTreeMap<SessionId, usize>,
+    /// Sessions that their clients have left, and that stay for their results.
+    closing: BTreeSet<SessionId>,
+}
+
+impl Results {
+    fn add(&mut self, session: SessionId, objects: impl Iterator<Item = ObjectIndex>) {
+        for object in objects {
+            if self.seen.insert((session, object)) {
+                self.waiting.push_back((session, object));
+                *self.missing.entry(session).or_default() += 1;
+            }
+        }
+    }
+
+    /// One of a session was brought here, or cannot be.
+    fn no_longer_missing(&mut self, session: SessionId) {
+        if let Some(count) = self.missing.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.missing.remove(&session);
+            }
+        }
+    }
+}
+
+impl<D: Clone> Server<D> {
+    /// There is a place where kept results can be stored.
+    pub fn set_results_wanted(&mut self) {
+        self.results.wanted = true;
+    }
+
+    /// Whether all results that are to be stored by now were.
+    pub fn results_are_stored(&self) -> bool {
+        self.results.waiting.is_empty() && self.results.under_way == 0
+    }
+
+    pub(super) fn store_results(&mut self, actions: &mut Vec<Action<D>>) {
+        if !std::mem::replace(&mut self.results.active, true) {
+            for session in self.sessions.values() {
+                self.results.add(session.id, session.results());
+            }
+            self.store_more(actions);
+        }
+    }
+
+    /// Has results stored that were finished when storing had begun already.
+    pub(super) fn store_finished(&mut self, finished: &Finished, actions: &mut Vec<Action<D>>) {
+        let id = SessionId(finished.session);
+        if self.results.active
+            && let Some(session) = self.sessions.get(&id)
+        {
+            let objects = finished.tasks.iter().flat_map(|report| session.outputs(report.task));
+            self.results.add(id, objects.filter(|object| session.is_result(*object)));
+            self.store_more(actions);
+        }
+    }
+
+    fn store_more(&mut self, actions: &mut Vec<Action<D>>) {
+        while self.results.under_way < AT_ONCE_MAX
+            && let Some((session, object)) = self.results.waiting.pop_front()
+        {
+            let still_kept = self.sessions.get(&session).is_some_and(|session| session.is_result(object));
+            if still_kept && self.start_fetch(FetchFor::Results, session, object, actions) {
+                self.results.under_way += 1;
+            } else {
+                self.results.no_longer_missing(session);
+            }
+        }
+    }
+
+    pub(super) fn result_stored(&mut self, actions: &mut Vec<Action<D>>) {
+        self.results.under_way = self.results.under_way.saturating_sub(1);
+        self.store_more(actions);
+    }
+
+    /// A result cannot be brought here any more.
+    pub(super) fn give_result_up(&mut self, session: SessionId, actions: &mut Vec<Action<D>>) {
+        self.results.no_longer_missing(session);
+        self.result_stored(actions);
+    }
+
+    /// Keeps a session whose client leaves it because there was no time for its tasks, as long as its results are brought
+    /// here; whether it has to.
+    pub(super) fn keep_for_results(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if !self.results.wanted || !session.out_of_time || session.failure.is_some() || session.closing {
+            return false;
+        }
+        session.closing = true;
+        let error = Arc::new(session.closed_error());
+        session.answer_waits_with(&error, actions);
+        self.results.add(id, session.results());
+        let open: Vec<TaskIndex> = session.open_tasks();
+        self.cancel(id, &open, actions);
+        self.results.closing.insert(id);
+        self.store_more(actions);
+        self.results.missing.contains_key(&id) || !self.results.closing.remove(&id)
+    }
+
+    /// Removes sessions that were kept for their results and need not be any more.
+    pub(super) fn remove_closed(&mut self, actions: &mut Vec<Action<D>>) {
+        let results = &mut self.results;
+        let done: Vec<SessionId> =
+            results.closing.iter().copied().filter(|session| !results.missing.contains_key(session)).collect();
+        for session in done {
+            self.results.closing.remove(&session);
+            self.remove_session(session, actions);
+        }
+    }
+
+    /// The time is over: what has not finished is stopped, so that whoever waits for it hears of it.
+    pub(super) fn stop_work(&mut self, actions: &mut Vec<Action<D>>) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.sessions.get(&id).filter(|session| session.failure.is_none()) else { continue };
+            let open = session.open_tasks();
+            if !open.is_empty() {
+                self.withheld(id, &open, actions);
+            }
+        }
+    }
+
+    pub(super) fn result_fetched(
+        &mut self,
+        id: SessionId,
+        object: ObjectIndex,
+        content: Result<D, String>,
+        actions: &mut Vec<Action<D>>,
+    ) {
+        let Some(session) = self.sessions.get(&id).filter(|session| session.is_result(object)) else {
+            return self.give_result_up(id, actions);
+        };
+        self.results.no_longer_missing(id);
+        let task = session.producer_of(object).unwrap_or(NONE);
+        let Some(batch) = session.batch_of(task) else { return self.result_stored(actions) };
+        let kind = batch.kind(task);
+        let output = kind.outputs.get((object - batch.outputs(task).start) as usize);
+        actions.push(Action::StoreResult(Box::new(StoredResult {
+            session: id,
+            session_name: session.name.clone(),
+            object: session.object_info(object),
+            task,
+            task_name: kind.display_name().to_owned(),
+            label: output.map(|output| output.label.clone()).unwrap_or_default(),
+            content,
+        })));
+    }
+
+    /// A governor has not begun these tasks for want of time: nobody will.
+    pub(super) fn withheld(&mut self, id: SessionId, tasks: &[TaskIndex], actions: &mut Vec<Action<D>>) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.failure.is_none()) else { return };
+        session.out_of_time = true;
+        self.cancel(id, tasks, actions);
+        self.fetch_finished(id, actions);
+    }
+}
+
+impl<D: Clone> Session<D> {
+    fn results(&self) -> impl Iterator<Item = ObjectIndex> {
+        self.objects.iter().map(|(object, _)| object).filter(|object| self.is_result(*object))
+    }
+
+    fn open_tasks(&self) -> Vec<TaskIndex> {
+        self.tasks.iter().filter(|(_, record)| !record.state.is_over()).map(|(task, _)| task).collect()
+    }
+
+    /// Whether an object is the finished, kept output of a task.
+    fn is_result(&self, object: ObjectIndex) -> bool {
+        let record = self.known_object(object);
+        record.is_some_and(|record| record.kept && record.producer != NONE) && self.object_is_finished(object)
+    }
+}
