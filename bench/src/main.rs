@@ -6,9 +6,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use rain_data::Object;
 use rain_model::graph::{Column, DataType, Kind, OutputSpec};
 use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
+use rain_model::time::Time;
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
 use rain_runtime::{GovernorConfig, start_governor};
-use rain_server::{Action, Command, Event, Reply, Server, Submission};
+use rain_server::{Action, Command, Effects, Event, Reply, Server, Submission};
 use rain_transport::{InProcessEndpoint, Peer, Transport, TransportEvent, Wake, connect_in_process};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -132,7 +133,8 @@ struct Engine {
     server: Server<Arc<Object>>,
     transport: InProcessEndpoint<Arc<Object>>,
     governors: Vec<rain_runtime::GovernorHandle>,
-    actions: Vec<Action<Arc<Object>>>,
+    effects: Effects<Arc<Object>>,
+    start: Instant,
     request: u64,
 }
 
@@ -159,12 +161,23 @@ impl Engine {
         for (sender, end) in senders.into_iter().zip(ends) {
             sender.send(end).expect("governor waits for its end");
         }
-        let mut engine = Self { server: Server::new(), transport, governors: handles, actions: Vec::new(), request: 0 };
+        let mut engine = Self {
+            server: Server::new(),
+            transport,
+            governors: handles,
+            effects: Effects::new(),
+            start: Instant::now(),
+            request: 0,
+        };
         let mut joined = 0;
         while joined < governors {
             joined += engine.take_messages().0;
         }
-        engine.server.handle(Event::ClientConnected { client: CLIENT, python: None }, &mut engine.actions);
+        engine.server.handle(
+            engine.now(),
+            Event::ClientConnected { client: CLIENT, python: None },
+            &mut engine.effects,
+        );
         engine
     }
 
@@ -177,7 +190,7 @@ impl Engine {
                 event
             {
                 joined += usize::from(matches!(message, FromGovernor::Joined { .. }));
-                self.server.handle(Event::Governor { governor, message }, &mut self.actions);
+                self.server.handle(self.now(), Event::Governor { governor, message }, &mut self.effects);
                 replies.extend(self.carry_out());
             }
         }
@@ -187,9 +200,13 @@ impl Engine {
         (joined, replies)
     }
 
+    fn now(&self) -> Time {
+        Time::new(self.start.elapsed())
+    }
+
     fn carry_out(&mut self) -> Vec<Reply<Arc<Object>>> {
         let mut replies = Vec::new();
-        for action in self.actions.drain(..) {
+        for action in self.effects.drain() {
             match action {
                 Action::Reply { reply, .. } => replies.push(reply),
                 Action::Send { governor, message } => self.transport.send(Peer::Governor(governor), message),
@@ -201,7 +218,11 @@ impl Engine {
 
     fn request(&mut self, command: Command<Arc<Object>>) -> Reply<Arc<Object>> {
         self.request += 1;
-        self.server.handle(Event::Request { client: CLIENT, request: self.request, command }, &mut self.actions);
+        self.server.handle(
+            self.now(),
+            Event::Request { client: CLIENT, request: self.request, command },
+            &mut self.effects,
+        );
         let mut replies = self.carry_out();
         while replies.is_empty() {
             replies = self.take_messages().1;

@@ -1,6 +1,8 @@
-//! What everything else speaks of: numbers of sessions, tasks and objects (`id`), and task graphs in columns (`graph`).
+//! What everything else speaks of: numbers of sessions, tasks and objects (`id`), task graphs in columns (`graph`), and times
+//! (`time`).
 //!
 //! Pure: nothing here opens a file or a socket, starts a thread or reads a clock.
 
 pub mod graph;
 pub mod id;
+pub mod time;

@@ -9,9 +9,10 @@ use crate::uploads::{Uploads, make_constant};
 use rain_data::{Object, Store};
 use rain_model::graph::{decode_column, encode_column};
 use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_model::time::Time;
 use rain_protocol::client::{Fetch, ObjectInfo, Request, RequestError, error_body, error_frame, error_head, ok_frame};
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
-use rain_server::{Action, Command, Event, Reply, RequestId, Server, Submission};
+use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server, Submission};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_transport_tcp::front::{ClientFront, FrontError, FrontEvent};
 use serde::Serialize;
@@ -87,6 +88,8 @@ pub(crate) struct ServerDriver<T> {
     /// The first governor that was lost, and why.
     lost: Option<(GovernorId, String)>,
     front_events: Vec<FrontEvent>,
+    /// The moment from which the machine's time counts.
+    start: Instant,
 }
 
 impl<T: Transport<Arc<Object>>> ServerDriver<T> {
@@ -114,6 +117,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
             ends_with_governors: false,
             lost: None,
             front_events: Vec::new(),
+            start: Instant::now(),
         }
     }
 
@@ -207,27 +211,32 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         }
     }
 
+    /// The machine's time.
+    fn now(&self) -> Time {
+        Time::new(self.start.elapsed())
+    }
+
     fn handle(&mut self, event: Event<Arc<Object>>) {
-        let mut actions = Vec::new();
-        self.machine.handle(event, &mut actions);
-        self.carry_out(&mut actions);
+        let mut effects = Effects::new();
+        self.machine.handle(self.now(), event, &mut effects);
+        self.carry_out(&mut effects);
     }
 
     /// Waits until something happens, or for so long, and deals with it.
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), FrontError> {
         let mut front_events = std::mem::take(&mut self.front_events);
-        let mut actions = Vec::new();
+        let mut effects = Effects::new();
         self.front.poll(wait, &mut front_events)?;
         for event in front_events.drain(..) {
             if let Some(event) = self.front_event(event) {
-                self.machine.handle(event, &mut actions);
-                self.carry_out(&mut actions);
+                self.machine.handle(self.now(), event, &mut effects);
+                self.carry_out(&mut effects);
             }
         }
         self.front_events = front_events;
         while let Some(event) = self.next_message() {
-            self.machine.handle(event, &mut actions);
-            self.carry_out(&mut actions);
+            self.machine.handle(self.now(), event, &mut effects);
+            self.carry_out(&mut effects);
         }
         while self.results.as_ref().is_some_and(ResultWriter::take_written) {
             self.handle(Event::ResultStored);
@@ -395,9 +404,9 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
         }))
     }
 
-    fn carry_out(&mut self, actions: &mut Vec<Action<Arc<Object>>>) {
+    fn carry_out(&mut self, effects: &mut Effects<Arc<Object>>) {
         let mut last_error: Option<(Arc<RequestError>, Arc<[u8]>)> = None;
-        for action in actions.drain(..) {
+        for action in effects.drain() {
             match action {
                 Action::Reply { client, request, reply: Reply::Error(error) } => {
                     self.fetches.remove(&(client, request));

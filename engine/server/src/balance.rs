@@ -4,11 +4,12 @@
 //! ready and in its queues: what they read is there, and their claims become the server's. They are handed out again as any
 //! ready task; tasks that wait for their outputs stay where they are, and get them when they have been made.
 
+use super::effects::Effects;
 use super::placement::Spread;
 use super::session::{Session, TaskState};
-use super::{Action, Governor, Server};
+use super::{Governor, Server};
 use rain_model::id::{GovernorId, TaskIndex};
-use rain_protocol::peer::{Message, ToGovernor};
+use rain_protocol::peer::ToGovernor;
 use std::collections::BTreeMap;
 
 /// Shorter tasks, seconds, are not worth the messages.
@@ -27,7 +28,7 @@ pub(super) enum Asked {
 
 impl<D: Clone> Server<D> {
     /// Asks for tasks back when a governor has nothing to do and another one has too much.
-    pub(super) fn balance(&mut self, actions: &mut Vec<Action<D>>) {
+    pub(super) fn balance(&mut self, effects: &mut Effects<D>) {
         let alive = self.governors.values().filter(|governor| governor.alive);
         let (mut count, mut free) = (0, 0);
         for governor in alive {
@@ -38,13 +39,13 @@ impl<D: Clone> Server<D> {
             return;
         }
         for session in self.sessions.values_mut().filter(|session| session.failure.is_none()) {
-            session.ask_back(free, &self.governors, actions);
+            session.ask_back(free, &self.governors, effects);
         }
     }
 }
 
 impl<D: Clone> Session<D> {
-    fn ask_back(&mut self, free: u64, governors: &BTreeMap<GovernorId, Governor>, actions: &mut Vec<Action<D>>) {
+    fn ask_back(&mut self, free: u64, governors: &BTreeMap<GovernorId, Governor>, effects: &mut Effects<D>) {
         let excess = |(id, tasks): (&GovernorId, &u64)| {
             let governor = governors.get(id).filter(|governor| governor.alive)?;
             let excess = tasks.checked_sub(u64::from(governor.cpus)).filter(|excess| *excess > 0)?;
@@ -62,7 +63,7 @@ impl<D: Clone> Session<D> {
         self.asked.insert(id, Asked::Pending);
         let count = u32::try_from(excess.div_ceil(2).min(free)).unwrap_or(u32::MAX);
         let message = ToGovernor::GiveBack { session: self.id, count };
-        actions.push(Action::Send { governor: id, message: Message::ToGovernor(message) });
+        effects.send(id, message);
     }
 
     /// Takes tasks that a governor has given back.
@@ -71,7 +72,7 @@ impl<D: Clone> Session<D> {
         id: GovernorId,
         governor: &mut Governor,
         tasks: &[TaskIndex],
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) {
         self.asked.insert(id, Asked::Answered);
         let Some(mut spread) = self.spread.take() else { return };
@@ -108,7 +109,7 @@ impl<D: Clone> Session<D> {
         }
         if !unpins.is_empty() {
             let message = ToGovernor::Unpin { session: self.id, objects: unpins };
-            actions.push(Action::Send { governor: id, message: Message::ToGovernor(message) });
+            effects.send(id, message);
         }
         self.spread = Some(spread);
     }

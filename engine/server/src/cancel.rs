@@ -1,10 +1,10 @@
 //! Cancelling tasks of a session that goes on.
 
-use super::requests::reply;
+use super::Server;
+use super::effects::{Effects, Reply, ReplyTo};
 use super::session::{Session, TaskState};
-use super::{Action, Reply, ReplyTo, Server};
 use rain_model::id::{GovernorId, SessionId, TaskIndex};
-use rain_protocol::peer::{Message, ToGovernor};
+use rain_protocol::peer::ToGovernor;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request to cancel what has not begun, while governors are asked what that is.
@@ -24,13 +24,13 @@ impl<D: Clone> Server<D> {
         to: ReplyTo,
         id: SessionId,
         tasks: Vec<TaskIndex>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         session.waits.cancelling.insert(ticket, Cancelling { to, questions: 0, cancelled: Vec::new() });
-        self.cancel_or_ask(id, ticket, tasks, None, actions);
+        self.cancel_or_ask(id, ticket, tasks, None, effects);
     }
 
     /// A governor has said which of the tasks that it was asked for have not begun.
@@ -40,12 +40,12 @@ impl<D: Clone> Server<D> {
         id: SessionId,
         ticket: u64,
         tasks: Vec<TaskIndex>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(cancelling) = session.waits.cancelling.get_mut(&ticket) else { return };
         cancelling.questions -= 1;
-        self.cancel_or_ask(id, ticket, tasks, Some(governor), actions);
+        self.cancel_or_ask(id, ticket, tasks, Some(governor), effects);
     }
 
     /// Cancels tasks that no governor has, or that `answered` will not begin, and asks the governors of the others. Those
@@ -56,7 +56,7 @@ impl<D: Clone> Server<D> {
         ticket: u64,
         tasks: Vec<TaskIndex>,
         answered: Option<GovernorId>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) {
         let Some(session) = self.sessions.get(&id) else { return };
         let mut unbegun = Vec::new();
@@ -69,11 +69,10 @@ impl<D: Clone> Server<D> {
         }
         let questions = by_governor.len();
         for (governor, tasks) in by_governor {
-            let message = Message::ToGovernor(ToGovernor::CancelWaiting { session: id, ticket, tasks });
-            actions.push(Action::Send { governor, message });
+            effects.send(governor, ToGovernor::CancelWaiting { session: id, ticket, tasks });
         }
-        let cancelled = self.cancel(id, &unbegun, actions);
-        self.fetch_finished(id, actions);
+        let cancelled = self.cancel(id, &unbegun, effects);
+        self.fetch_finished(id, effects);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(cancelling) = session.waits.cancelling.get_mut(&ticket) else { return };
         cancelling.questions += questions;
@@ -81,17 +80,12 @@ impl<D: Clone> Server<D> {
         if cancelling.questions == 0
             && let Some(Cancelling { to, cancelled: tasks, .. }) = session.waits.cancelling.remove(&ticket)
         {
-            reply(actions, to, Reply::Some { tasks, objects: Vec::new() });
+            effects.reply(to, Reply::Some { tasks, objects: Vec::new() });
         }
     }
 
     /// Cancels tasks that are not over and everything that needs them; returns what was cancelled.
-    pub(super) fn cancel(
-        &mut self,
-        id: SessionId,
-        tasks: &[TaskIndex],
-        actions: &mut Vec<Action<D>>,
-    ) -> Vec<TaskIndex> {
+    pub(super) fn cancel(&mut self, id: SessionId, tasks: &[TaskIndex], effects: &mut Effects<D>) -> Vec<TaskIndex> {
         let Some(session) = self.sessions.get_mut(&id) else { return Vec::new() };
         let cancelled = session.followers(tasks);
         let mut by_governor: BTreeMap<Option<GovernorId>, Vec<TaskIndex>> = BTreeMap::new();
@@ -103,8 +97,7 @@ impl<D: Clone> Server<D> {
             match governor.and_then(|governor| Some((governor, self.governors.get_mut(&governor)?))) {
                 Some((governor, load)) => {
                     session.take_off(governor, load, tasks.len() as u64);
-                    let message = Message::ToGovernor(ToGovernor::CancelTasks { session: id, tasks });
-                    actions.push(Action::Send { governor, message });
+                    effects.send(governor, ToGovernor::CancelTasks { session: id, tasks });
                 }
                 None => session.unfinished -= tasks.len() as u64,
             }
@@ -113,9 +106,9 @@ impl<D: Clone> Server<D> {
             spread.forget_tasks(&cancelled);
         }
         let cancelled: Vec<TaskIndex> = cancelled.into_iter().collect();
-        session.spread_over(&cancelled, actions);
-        session.advance_waits(&cancelled, actions);
-        session.drop_configs(&cancelled, actions);
+        session.spread_over(&cancelled, effects);
+        session.advance_waits(&cancelled, effects);
+        session.drop_configs(&cancelled, effects);
         cancelled
     }
 }

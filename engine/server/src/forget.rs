@@ -3,7 +3,7 @@
 //! A session may live for weeks: its client says which tasks, constants and kinds it will not name again. Their numbers stay used;
 //! what was remembered of them goes here and on the governors.
 
-use super::Action;
+use super::effects::Effects;
 use super::placement::Spread;
 use super::session::{Session, TaskState};
 use rain_model::id::{NONE, ObjectIndex, TaskIndex};
@@ -31,7 +31,7 @@ impl<D: Clone> Session<D> {
         tasks: Vec<TaskIndex>,
         constants: Vec<ObjectIndex>,
         kinds: Vec<u32>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) -> Result<Vec<ObjectIndex>, RequestError> {
         let [tasks, constants, kinds] = [tasks, constants, kinds].map(distinct);
         self.check_forget(&tasks, &constants, &kinds)?;
@@ -39,7 +39,7 @@ impl<D: Clone> Session<D> {
         objects.extend(tasks.iter().flat_map(|task| self.outputs(*task)));
         let kept: BTreeSet<ObjectIndex> = objects.iter().copied().filter(|object| self.is_kept(*object)).collect();
         if !kept.is_empty() {
-            self.stop_keeping(kept, actions);
+            self.stop_keeping(kept, effects);
         }
         objects.iter().for_each(|object| self.forget_object(*object));
         let mut batches = Vec::new();
@@ -70,7 +70,7 @@ impl<D: Clone> Session<D> {
             self.kinds.forget(kind);
         }
         let forget = Forget { session: self.id.0, tasks, objects: objects.clone(), batches, kinds };
-        self.tell_governors(|_| ToGovernor::Forget(forget.clone()), actions);
+        self.tell_governors(|_| ToGovernor::Forget(forget.clone()), effects);
         Ok(objects)
     }
 
@@ -113,7 +113,7 @@ impl<D: Clone> Session<D> {
     }
 
     /// Counts tasks that are over, whose priorities do not matter any more. When all of a batch are, nobody needs their configurations any more.
-    pub(super) fn drop_configs(&mut self, over: &[TaskIndex], actions: &mut Vec<Action<D>>) {
+    pub(super) fn drop_configs(&mut self, over: &[TaskIndex], effects: &mut Effects<D>) {
         let mut batches = Vec::new();
         let mut near = usize::MAX;
         for task in over {
@@ -130,7 +130,7 @@ impl<D: Clone> Session<D> {
             }
         }
         if !batches.is_empty() {
-            self.tell_governors(|session| ToGovernor::DropConfigs { session, batches: batches.clone() }, actions);
+            self.tell_governors(|session| ToGovernor::DropConfigs { session, batches: batches.clone() }, effects);
         }
     }
 }
@@ -161,9 +161,10 @@ impl<D: Clone> Spread<D> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Action, Command, Event, NewConstant, Reply, Server, Submission};
+    use crate::{Action, Command, Effects, Event, NewConstant, Reply, Server, Submission};
     use rain_model::graph::{Column, DataType, Kind, OutputSpec};
     use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
+    use rain_model::time::Time;
     use rain_protocol::peer::{Finished, FromGovernor, ObjectReport, TaskReport};
     use std::collections::BTreeSet;
 
@@ -172,17 +173,17 @@ mod tests {
     fn a_session_that_goes_on_for_long_stays_small() {
         for governors in [1, 2] {
             let mut server = Server::<u64>::new();
-            let mut actions: Vec<Action<u64>> = Vec::new();
+            let mut effects: Effects<u64> = Effects::new();
             for number in 0..governors {
                 let message = FromGovernor::Joined { cpus: 1 };
-                server.handle(Event::Governor { governor: GovernorId(number), message }, &mut actions);
+                server.handle(Time::default(), Event::Governor { governor: GovernorId(number), message }, &mut effects);
             }
             let client = ClientId(1);
-            server.handle(Event::ClientConnected { client, python: None }, &mut actions);
-            let request = |server: &mut Server<u64>, actions: &mut Vec<Action<u64>>, command| {
-                server.handle(Event::Request { client, request: 0, command }, actions);
+            server.handle(Time::default(), Event::ClientConnected { client, python: None }, &mut effects);
+            let request = |server: &mut Server<u64>, effects: &mut Effects<u64>, command| {
+                server.handle(Time::default(), Event::Request { client, request: 0, command }, effects);
             };
-            request(&mut server, &mut actions, Command::NewSession { name: String::new() });
+            request(&mut server, &mut effects, Command::NewSession { name: String::new() });
             let session = SessionId(1);
             for task in 0..8_000u32 {
                 let output = OutputSpec { label: String::new(), data_type: DataType::Blob, content_type: None };
@@ -212,7 +213,7 @@ mod tests {
                     constants: vec![data],
                     keep: vec![2 * task + 1],
                 };
-                request(&mut server, &mut actions, Command::Submit { session, submission: Box::new(submission) });
+                request(&mut server, &mut effects, Command::Submit { session, submission: Box::new(submission) });
                 let finished = Finished {
                     session: session.0,
                     tasks: vec![TaskReport { task, duration: 0.0, start: 0.0 }],
@@ -224,14 +225,13 @@ mod tests {
                     .as_ref()
                     .map_or(GovernorId(0), |spread| spread.governor_of(task).expect("it was placed"));
                 let message = FromGovernor::Finished(finished);
-                server.handle(Event::Governor { governor, message }, &mut actions);
+                server.handle(Time::default(), Event::Governor { governor, message }, &mut effects);
                 if task % 1000 != 7 {
                     let (tasks, constants, kinds) = (vec![task], Vec::new(), vec![task]);
-                    request(&mut server, &mut actions, Command::Forget { session, tasks, constants, kinds });
+                    request(&mut server, &mut effects, Command::Forget { session, tasks, constants, kinds });
                 }
                 let is_refused = |action: &Action<u64>| matches!(action, Action::Reply { reply: Reply::Error(_), .. });
-                assert!(!actions.iter().any(is_refused), "{actions:?}");
-                actions.clear();
+                assert!(!effects.drain().any(|action| is_refused(&action)), "task {task}");
             }
             let session = &server.sessions[&session];
             assert_eq!((session.tasks.len(), session.objects.len()), (8_000, 16_000));

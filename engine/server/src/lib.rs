@@ -1,10 +1,12 @@
 //! The server: which sessions there are, what they have submitted, where it runs, who waits for it.
 //!
-//! Sans I/O: `Server::handle` takes an event and appends the actions that follow from it.
+//! Sans I/O: `Server::handle` takes an event and appends the effects that follow from it.
 
 mod balance;
 mod cancel;
 mod edges;
+mod effects;
+mod event;
 mod forget;
 mod info;
 mod placement;
@@ -17,169 +19,19 @@ mod submit;
 mod table;
 mod waits;
 
+use effects::ReplyTo;
+pub use effects::{Action, Effects, Reply, StoredResult};
+pub use event::{Command, Event, RequestId};
 use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_model::time::Time;
 use rain_protocol::client::RequestError;
-use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
+use rain_protocol::peer::{FromGovernor, ToGovernor};
 use results::Results;
-pub use results::StoredResult;
 use session::Session;
 pub use status::{GovernorStatus, SessionStatus, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub use submit::{CheckTask, NewConstant, Submission};
-
-/// Number that a client gave a request.
-pub type RequestId = u64;
-
-/// What happens to the server.
-#[derive(Debug)]
-pub enum Event<D> {
-    ClientConnected {
-        client: ClientId,
-        python: Option<String>,
-    },
-    Request {
-        client: ClientId,
-        request: RequestId,
-        command: Command<D>,
-    },
-    ClientLost {
-        client: ClientId,
-    },
-    Governor {
-        governor: GovernorId,
-        message: FromGovernor<D>,
-    },
-    GovernorLost {
-        governor: GovernorId,
-        why: String,
-    },
-    /// A client wants a finished, kept object over a connection of its own, which the driver has given this number.
-    ContentWanted {
-        number: u64,
-        session: SessionId,
-        object: u32,
-    },
-    /// The end is near: store results that are kept, and those that are still to come.
-    StoreResults,
-    /// The driver has carried out an `Action::StoreResult`, well or not.
-    ResultStored,
-    /// Stop what still runs: there is just time enough for clients to hear of it.
-    TimeIsOver,
-}
-
-/// What a client asks, checked for form.
-#[derive(Debug)]
-pub enum Command<D> {
-    NewSession {
-        name: String,
-    },
-    CloseSession {
-        session: SessionId,
-    },
-    Submit {
-        session: SessionId,
-        submission: Box<Submission<D>>,
-    },
-    Wait {
-        session: SessionId,
-        tasks: Vec<u32>,
-        objects: Vec<u32>,
-    },
-    WaitSome {
-        session: SessionId,
-        tasks: Vec<u32>,
-        objects: Vec<u32>,
-    },
-    WaitAll {
-        session: SessionId,
-    },
-    /// `direct`: of large content, the answer is who has it.
-    Fetch {
-        session: SessionId,
-        object: u32,
-        direct: bool,
-    },
-    Unkeep {
-        session: SessionId,
-        objects: Vec<u32>,
-    },
-    Cancel {
-        session: SessionId,
-        tasks: Vec<u32>,
-    },
-    /// Tasks that are over, constants and kinds, which the client will not name again.
-    Forget {
-        session: SessionId,
-        tasks: Vec<u32>,
-        constants: Vec<u32>,
-        kinds: Vec<u32>,
-    },
-    /// Cancel those of the tasks that have not begun.
-    CancelWaiting {
-        session: SessionId,
-        tasks: Vec<u32>,
-    },
-    Info {
-        session: SessionId,
-        tasks: Vec<u32>,
-        objects: Vec<u32>,
-    },
-    Status,
-}
-
-/// What the driver is to do.
-#[derive(Debug)]
-pub enum Action<D> {
-    Reply {
-        client: ClientId,
-        request: RequestId,
-        reply: Reply<D>,
-    },
-    Send {
-        governor: GovernorId,
-        message: Message<D>,
-    },
-    StoreResult(Box<StoredResult<D>>),
-    /// What came of an `Event::ContentWanted`.
-    Content {
-        number: u64,
-        content: Result<D, RequestError>,
-    },
-}
-
-/// An answer to a request.
-#[derive(Debug)]
-pub enum Reply<D> {
-    Done,
-    Session(SessionId),
-    /// Which of the waited-for items are finished.
-    Some {
-        tasks: Vec<u32>,
-        objects: Vec<u32>,
-    },
-    Object {
-        info: rain_protocol::client::ObjectInfo,
-        content: D,
-    },
-    /// The content can be had from these governors.
-    Holders {
-        info: rain_protocol::client::ObjectInfo,
-        governors: Vec<GovernorId>,
-    },
-    /// These objects are forgotten.
-    Forgotten {
-        session: SessionId,
-        objects: Vec<u32>,
-    },
-    Infos {
-        tasks: Vec<rain_protocol::client::TaskInfo>,
-        objects: Vec<rain_protocol::client::ObjectInfo>,
-    },
-    Status(Status),
-    /// The same for all that fail for the same reason.
-    Error(Arc<RequestError>),
-}
 
 /// A governor as the server sees it.
 #[derive(Debug)]
@@ -204,13 +56,6 @@ impl Governor {
 struct Client {
     python: Option<String>,
     sessions: Vec<SessionId>,
-}
-
-/// Where to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ReplyTo {
-    pub client: ClientId,
-    pub request: RequestId,
 }
 
 struct PendingFetch {
@@ -245,6 +90,8 @@ pub struct Server<D> {
     next_session: u32,
     next_ticket: u64,
     check: CheckTask,
+    /// When the latest event happened.
+    now: Time,
 }
 
 impl<D: Clone> Default for Server<D> {
@@ -267,6 +114,7 @@ impl<D: Clone> Server<D> {
             next_session: 1,
             next_ticket: 1,
             check: |_, _, _| Ok(()),
+            now: Time::default(),
         }
     }
 
@@ -281,85 +129,85 @@ impl<D: Clone> Server<D> {
         Self { check, ..self }
     }
 
-    /// Takes one event and appends what follows from it.
-    pub fn handle(&mut self, event: Event<D>, actions: &mut Vec<Action<D>>) {
+    /// Takes one event, which happens at `now`, and appends what follows from it. Time does not go back from one event to the next.
+    pub fn handle(&mut self, now: Time, event: Event<D>, effects: &mut Effects<D>) {
+        debug_assert!(self.now <= now, "time goes back from {:?} to {now:?}", self.now);
+        self.now = self.now.max(now);
         match event {
             Event::ClientConnected { client, python } => {
                 self.clients.insert(client, Client { python, sessions: Vec::new() });
             }
             Event::Request { client, request, command } => {
                 let to = ReplyTo { client, request };
-                if let Err(error) = self.carry_out(to, command, actions) {
-                    actions.push(reply_error(to, error));
+                if let Err(error) = self.carry_out(to, command, effects) {
+                    effects.error(to, error);
                 }
             }
-            Event::ClientLost { client } => self.client_lost(client, actions),
-            Event::Governor { governor, message } => self.governor_message(governor, message, actions),
-            Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, actions),
-            Event::ContentWanted { number, session, object } => self.content_wanted(number, session, object, actions),
-            Event::StoreResults => self.store_results(actions),
-            Event::ResultStored => self.result_stored(actions),
-            Event::TimeIsOver => self.stop_work(actions),
+            Event::ClientLost { client } => self.client_lost(client, effects),
+            Event::Governor { governor, message } => self.governor_message(governor, message, effects),
+            Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, effects),
+            Event::ContentWanted { number, session, object } => self.content_wanted(number, session, object, effects),
+            Event::StoreResults => self.store_results(effects),
+            Event::ResultStored => self.result_stored(effects),
+            Event::TimeIsOver => self.stop_work(effects),
         }
-        self.remove_closed(actions);
+        self.remove_closed(effects);
     }
 
-    fn client_lost(&mut self, client: ClientId, actions: &mut Vec<Action<D>>) {
+    fn client_lost(&mut self, client: ClientId, effects: &mut Effects<D>) {
         let Some(client_state) = self.clients.remove(&client) else { return };
         for session in client_state.sessions {
-            self.remove_session(session, actions);
+            self.remove_session(session, effects);
         }
         self.fetches.retain(|_, fetch| !matches!(fetch.to, FetchFor::Client(to) if to.client == client));
-        self.place(actions);
+        self.place(effects);
     }
 
-    fn remove_session(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) {
-        if self.keep_for_results(id, actions) {
+    fn remove_session(&mut self, id: SessionId, effects: &mut Effects<D>) {
+        if self.keep_for_results(id, effects) {
             return;
         }
         let Some(mut session) = self.sessions.remove(&id) else { return };
         let error = Arc::new(session.closed_error());
-        session.answer_waits_with(&error, actions);
-        self.abandon(&mut session, actions);
-        self.refuse_fetches(id, &error, actions);
+        session.answer_waits_with(&error, effects);
+        self.abandon(&mut session, effects);
+        self.refuse_fetches(id, &error, effects);
     }
 
     /// Ends all fetches from a session.
-    fn refuse_fetches(&mut self, id: SessionId, error: &Arc<RequestError>, actions: &mut Vec<Action<D>>) {
+    fn refuse_fetches(&mut self, id: SessionId, error: &Arc<RequestError>, effects: &mut Effects<D>) {
         let mut results = 0;
         self.fetches.retain(|_, fetch| {
             match fetch.to {
                 _ if fetch.session != id => return true,
-                FetchFor::Client(to) => actions.push(reply_error(to, error.clone())),
+                FetchFor::Client(to) => effects.error(to, error.clone()),
                 FetchFor::Results => results += 1,
                 FetchFor::Content(number) => {
-                    actions.push(Action::Content { number, content: Err((**error).clone()) });
+                    effects.content(number, Err((**error).clone()));
                 }
             }
             false
         });
         for _ in 0..results {
-            self.give_result_up(id, actions);
+            self.give_result_up(id, effects);
         }
     }
 
     /// Tells governors to forget a session, and takes its tasks out of their load.
-    fn abandon(&mut self, session: &mut Session<D>, actions: &mut Vec<Action<D>>) {
+    fn abandon(&mut self, session: &mut Session<D>, effects: &mut Effects<D>) {
         for (id, governor) in &mut self.governors {
             if session.leave_governor(*id, governor) {
-                let message = Message::ToGovernor(ToGovernor::CloseSession(session.id));
-                actions.push(Action::Send { governor: *id, message });
+                effects.send(*id, ToGovernor::CloseSession(session.id));
             }
         }
     }
 
-    fn governor_message(&mut self, id: GovernorId, message: FromGovernor<D>, actions: &mut Vec<Action<D>>) {
+    fn governor_message(&mut self, id: GovernorId, message: FromGovernor<D>, effects: &mut Effects<D>) {
         match message {
             FromGovernor::Joined { cpus } => {
                 self.governors.insert(id, Governor { cpus, alive: true, outstanding: 0, lending: 0, finished: 0 });
                 if let Some(at) = self.end_of_work {
-                    let message = Message::ToGovernor(ToGovernor::EndOfWork { at });
-                    actions.push(Action::Send { governor: id, message });
+                    effects.send(id, ToGovernor::EndOfWork { at });
                 }
                 for session in self.sessions.values_mut() {
                     session.reconsider_wide_tasks();
@@ -376,49 +224,49 @@ impl<D: Clone> Server<D> {
                 let Some(session) = self.sessions.get_mut(&SessionId(finished.session)) else { return };
                 let Some(governor) = self.governors.get_mut(&id) else { return };
                 if session.failure.is_none() {
-                    session.tasks_finished(id, governor, &finished, actions);
+                    session.tasks_finished(id, governor, &finished, effects);
                     if session.has_unplaced() {
                         self.to_place.insert(session.id);
                     }
-                    self.fetch_finished(SessionId(finished.session), actions);
-                    self.store_finished(&finished, actions);
+                    self.fetch_finished(SessionId(finished.session), effects);
+                    self.store_finished(&finished, effects);
                 }
             }
-            FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, actions),
-            FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, actions),
+            FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, effects),
+            FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, effects),
             FromGovernor::GaveBack { session, tasks } => {
                 let Some(session) = self.sessions.get_mut(&session).filter(|s| s.failure.is_none()) else { return };
                 let Some(governor) = self.governors.get_mut(&id) else { return };
-                session.take_back(id, governor, &tasks, actions);
+                session.take_back(id, governor, &tasks, effects);
                 self.to_place.insert(session.id);
             }
             FromGovernor::CancelledWaiting { session, ticket, tasks } => {
-                self.cancelled_waiting(id, session, ticket, tasks, actions);
+                self.cancelled_waiting(id, session, ticket, tasks, effects);
             }
-            FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, actions),
+            FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, effects),
             FromGovernor::Lending { tasks } => {
                 let Some(governor) = self.governors.get_mut(&id) else { return };
                 governor.lending = u64::from(tasks);
             }
             FromGovernor::Fetched { ticket, content } => {
                 if let Some(fetch) = self.fetches.remove(&ticket) {
-                    self.fetched(fetch, content, actions);
+                    self.fetched(fetch, content, effects);
                 }
             }
         }
-        self.place(actions);
+        self.place(effects);
     }
 
-    fn governor_lost(&mut self, id: GovernorId, why: &str, actions: &mut Vec<Action<D>>) {
+    fn governor_lost(&mut self, id: GovernorId, why: &str, effects: &mut Effects<D>) {
         let Some(governor) = self.governors.get_mut(&id) else { return };
         governor.alive = false;
         let lost: Vec<SessionId> =
             self.sessions.values().filter(|s| s.failure.is_none() && s.uses_governor(id)).map(|s| s.id).collect();
         for session in lost {
             let message = format!("{id} was lost ({why}) with tasks or objects of this session");
-            self.fail_session(session, session_error(session, message), actions);
+            self.fail_session(session, session_error(session, message), effects);
         }
-        self.place(actions);
+        self.place(effects);
     }
 
     fn task_failed(
@@ -427,66 +275,52 @@ impl<D: Clone> Server<D> {
         id: SessionId,
         task: u32,
         failure: rain_protocol::peer::Failure,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.failure.is_some() {
             return;
         }
         let error = session.record_failure(governor, task, failure);
-        self.fail_session(id, error, actions);
+        self.fail_session(id, error, effects);
     }
 
-    fn input_lost(
-        &mut self,
-        governor: GovernorId,
-        id: SessionId,
-        object: u32,
-        why: &str,
-        actions: &mut Vec<Action<D>>,
-    ) {
+    fn input_lost(&mut self, governor: GovernorId, id: SessionId, object: u32, why: &str, effects: &mut Effects<D>) {
         // Nobody may need it any more, because tasks were cancelled; then its holders have dropped it.
         if self.sessions.get(&id).is_some_and(|session| session.failure.is_none() && session.is_held(object)) {
             let message = format!("input object {object} could not be brought {why}");
             let failure = rain_protocol::peer::Failure { message, ..Default::default() };
-            self.task_failed(governor, id, rain_model::id::NONE, failure, actions);
+            self.task_failed(governor, id, rain_model::id::NONE, failure, effects);
         }
     }
 
-    fn fail_session(&mut self, id: SessionId, error: RequestError, actions: &mut Vec<Action<D>>) {
+    fn fail_session(&mut self, id: SessionId, error: RequestError, effects: &mut Effects<D>) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         let error = Arc::new(error);
         session.failure = Some(error.clone());
-        session.answer_waits_with(&error, actions);
-        self.abandon(&mut session, actions);
+        session.answer_waits_with(&error, effects);
+        self.abandon(&mut session, effects);
         session.forget_graph();
         self.sessions.insert(id, session);
-        self.refuse_fetches(id, &error, actions);
+        self.refuse_fetches(id, &error, effects);
     }
 
-    fn fetched(&mut self, fetch: PendingFetch, content: Result<D, String>, actions: &mut Vec<Action<D>>) {
+    fn fetched(&mut self, fetch: PendingFetch, content: Result<D, String>, effects: &mut Effects<D>) {
         if !self.sessions.contains_key(&fetch.session) {
             return;
         }
         let refuse = |why| RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object));
         match fetch.to {
-            FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, actions),
+            FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, effects),
             FetchFor::Content(number) => {
-                actions.push(Action::Content { number, content: content.map_err(refuse) });
+                effects.content(number, content.map_err(refuse));
             }
-            FetchFor::Client(to) => actions.push(match content {
-                Ok(content) => {
-                    let reply = Reply::Object { info: fetch.info.unwrap_or_default(), content };
-                    Action::Reply { client: to.client, request: to.request, reply }
-                }
-                Err(why) => reply_error(to, refuse(why)),
-            }),
+            FetchFor::Client(to) => match content {
+                Ok(content) => effects.reply(to, Reply::Object { info: fetch.info.unwrap_or_default(), content }),
+                Err(why) => effects.error(to, refuse(why)),
+            },
         }
     }
-}
-
-pub(crate) fn reply_error<D>(to: ReplyTo, error: impl Into<Arc<RequestError>>) -> Action<D> {
-    Action::Reply { client: to.client, request: to.request, reply: Reply::Error(error.into()) }
 }
 
 pub(crate) fn session_error(session: SessionId, message: String) -> RequestError {

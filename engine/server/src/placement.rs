@@ -5,12 +5,13 @@
 //! stay here until a cpu is free. A session whose first submits found one governor is spread from the next submit on.
 
 use super::edges::Edges;
+use super::effects::Effects;
 use super::session::{ObjectRecord, Session, TaskState};
 use super::table::Table;
-use super::{Action, Governor, Server};
+use super::{Governor, Server};
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
-use rain_protocol::peer::{Message, OpenSession, RemoteInput, Run, TaskSet, ToGovernor};
+use rain_protocol::peer::{OpenSession, RemoteInput, Run, TaskSet, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -161,12 +162,12 @@ impl<D: Clone> Spread<D> {
     }
 
     /// Objects whose keep was taken back: those that no consumer needs can go.
-    pub(super) fn unpin(&mut self, session: SessionId, objects: BTreeSet<ObjectIndex>, actions: &mut Vec<Action<D>>) {
+    pub(super) fn unpin(&mut self, session: SessionId, objects: BTreeSet<ObjectIndex>, effects: &mut Effects<D>) {
         let unneeded = objects.into_iter().filter(|object| self.consumers_left(*object) == 0).collect();
-        self.drop_objects(session, unneeded, actions);
+        self.drop_objects(session, unneeded, effects);
     }
 
-    fn drop_objects(&mut self, session: SessionId, objects: Vec<ObjectIndex>, actions: &mut Vec<Action<D>>) {
+    fn drop_objects(&mut self, session: SessionId, objects: Vec<ObjectIndex>, effects: &mut Effects<D>) {
         let mut unpins: BTreeMap<GovernorId, Vec<ObjectIndex>> = BTreeMap::new();
         for object in objects {
             self.constants.remove(&object);
@@ -175,8 +176,7 @@ impl<D: Clone> Spread<D> {
             }
         }
         for (governor, objects) in unpins {
-            let message = Message::ToGovernor(ToGovernor::Unpin { session, objects });
-            actions.push(Action::Send { governor, message });
+            effects.send(governor, ToGovernor::Unpin { session, objects });
         }
     }
 }
@@ -267,7 +267,7 @@ impl<D: Clone> Session<D> {
     }
 
     /// Counts down what waited for tasks that are over, and drops inputs that were read for the last time.
-    pub(super) fn spread_over(&mut self, over: &[TaskIndex], actions: &mut Vec<Action<D>>) {
+    pub(super) fn spread_over(&mut self, over: &[TaskIndex], effects: &mut Effects<D>) {
         let Some(mut spread) = self.spread.take() else { return };
         let mut unneeded = Vec::new();
         let mut ready = Vec::new();
@@ -307,13 +307,13 @@ impl<D: Clone> Session<D> {
                 spread.ready.extend(ready.drain(..).rev());
             }
         }
-        spread.drop_objects(self.id, unneeded, actions);
-        self.bring(&mut spread, wanted, actions);
+        spread.drop_objects(self.id, unneeded, effects);
+        self.bring(&mut spread, wanted, effects);
         self.spread = Some(spread);
     }
 
     /// Has governors bring objects that tasks wait for which they have already.
-    fn bring(&self, spread: &mut Spread<D>, wanted: Vec<(GovernorId, ObjectIndex)>, actions: &mut Vec<Action<D>>) {
+    fn bring(&self, spread: &mut Spread<D>, wanted: Vec<(GovernorId, ObjectIndex)>, effects: &mut Effects<D>) {
         let mut runs: BTreeMap<GovernorId, Vec<RemoteInput>> = BTreeMap::new();
         for (governor, object) in wanted {
             let Some(holders) = spread.holders.get_mut(&object).filter(|h| !h.contains(&governor)) else { continue };
@@ -323,7 +323,7 @@ impl<D: Clone> Session<D> {
         }
         for (governor, remote) in runs {
             let run = Run { remote, ..empty_run(self.id, empty_batch(self)) };
-            actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::Run(run)) });
+            effects.send(governor, ToGovernor::Run(run));
         }
     }
 
@@ -341,24 +341,24 @@ impl<D: Clone> Session<D> {
                 .is_some_and(|s| !s.ready.is_empty() || !s.too_wide.is_empty() || !s.unread_constants.is_empty())
     }
 
-    fn open_on(&mut self, governor: GovernorId, actions: &mut Vec<Action<D>>) {
+    fn open_on(&mut self, governor: GovernorId, effects: &mut Effects<D>) {
         if self.governors.contains_key(&governor) {
             return;
         }
         self.governors.insert(governor, 0);
         let open = OpenSession { session: self.id, python: self.python.clone() };
-        actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::OpenSession(open)) });
+        effects.send(governor, ToGovernor::OpenSession(open));
     }
 
     /// Hands everything to the only governor.
-    fn place_whole(&mut self, id: GovernorId, governor: &mut Governor, actions: &mut Vec<Action<D>>) {
+    fn place_whole(&mut self, id: GovernorId, governor: &mut Governor, effects: &mut Effects<D>) {
         if !self.to_raise.is_empty() {
-            self.open_on(id, actions);
+            self.open_on(id, effects);
             let raises = BTreeMap::from([(id, std::mem::take(&mut self.to_raise))]);
-            self.send_raises(raises, actions);
+            self.send_raises(raises, effects);
         }
         for unplaced in std::mem::take(&mut self.unplaced) {
-            self.open_on(id, actions);
+            self.open_on(id, effects);
             let mut batch = unplaced.batch;
             // It may have waited for a governor, and tasks of it been cancelled meanwhile.
             let is_open = |task: &TaskIndex| self.state_of(*task).is_some_and(|state| !state.is_over());
@@ -383,11 +383,11 @@ impl<D: Clone> Session<D> {
                 remote: Vec::new(),
                 pins: unplaced.keep,
             };
-            actions.push(Action::Send { governor: id, message: Message::ToGovernor(ToGovernor::Run(run)) });
+            effects.send(id, ToGovernor::Run(run));
         }
     }
 
-    fn place_spread(&mut self, governors: &mut BTreeMap<GovernorId, Governor>, actions: &mut Vec<Action<D>>) {
+    fn place_spread(&mut self, governors: &mut BTreeMap<GovernorId, Governor>, effects: &mut Effects<D>) {
         let Some(mut spread) = self.spread.take() else { return };
         let mut runs: BTreeMap<(GovernorId, TaskIndex), Run<D>> = BTreeMap::new();
         let mut raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>> = BTreeMap::new();
@@ -398,13 +398,13 @@ impl<D: Clone> Session<D> {
             }
         }
         if let (Some(id), false) = (first_alive(governors), spread.unread_constants.is_empty()) {
-            self.open_on(id, actions);
+            self.open_on(id, effects);
             let pins = std::mem::take(&mut spread.unread_constants);
             let constants = pins.iter().filter_map(|object| Some((*object, spread.constants.get(object)?.clone())));
             let constants: Vec<(ObjectIndex, D)> = constants.collect();
             spread.holders.extend(pins.iter().map(|object| (*object, vec![id])));
             let run = Run { constants, pins, ..empty_run(self.id, empty_batch(self)) };
-            actions.push(Action::Send { governor: id, message: Message::ToGovernor(ToGovernor::Run(run)) });
+            effects.send(id, ToGovernor::Run(run));
         }
         while let Some(task) = spread.ready.pop_front() {
             let Some(batch) = self.batch_of(task).cloned() else { continue };
@@ -418,7 +418,7 @@ impl<D: Clone> Session<D> {
                 spread.too_wide.push(task);
                 continue;
             };
-            self.open_on(id, actions);
+            self.open_on(id, effects);
             let mut next = Some(task);
             while let Some(task) = next {
                 let Some(batch) = self.batch_of(task).cloned() else { break };
@@ -434,9 +434,9 @@ impl<D: Clone> Session<D> {
             }
         }
         self.spread = Some(spread);
-        self.send_raises(raises, actions);
+        self.send_raises(raises, effects);
         for ((governor, _), run) in runs {
-            actions.push(Action::Send { governor, message: Message::ToGovernor(ToGovernor::Run(run)) });
+            effects.send(governor, ToGovernor::Run(run));
         }
     }
 
@@ -559,14 +559,14 @@ fn choose<D: Clone>(
 
 impl<D: Clone> Server<D> {
     /// Hands out what can be handed out.
-    pub(super) fn place(&mut self, actions: &mut Vec<Action<D>>) {
+    pub(super) fn place(&mut self, effects: &mut Effects<D>) {
         if !self.to_place.is_empty() {
-            self.place_all(actions);
+            self.place_all(effects);
         }
-        self.balance(actions);
+        self.balance(effects);
     }
 
-    fn place_all(&mut self, actions: &mut Vec<Action<D>>) {
+    fn place_all(&mut self, effects: &mut Effects<D>) {
         let (sessions, governors) = (&mut self.sessions, &mut self.governors);
         let is_one = governors.values().filter(|governor| governor.alive).count() == 1;
         self.to_place.retain(|id| {
@@ -575,11 +575,11 @@ impl<D: Clone> Server<D> {
                 session.start_to_spread();
             }
             if session.spread.is_some() {
-                session.place_spread(governors, actions);
+                session.place_spread(governors, effects);
             } else if let Some(id) = first_alive(governors)
                 && let Some(governor) = governors.get_mut(&id)
             {
-                session.place_whole(id, governor, actions);
+                session.place_whole(id, governor, effects);
             }
             session.has_unplaced()
         });

@@ -1,11 +1,11 @@
 //! Priorities that tasks get from those that need what they make: else a task of high priority would wait for one of low priority,
 //! which waits for all in between.
 
-use super::Action;
+use super::effects::Effects;
 use super::session::Session;
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, ObjectIndex, TaskIndex};
-use rain_protocol::peer::{Message, ToGovernor};
+use rain_protocol::peer::ToGovernor;
 use std::collections::BTreeMap;
 
 impl<D: Clone> Session<D> {
@@ -53,14 +53,9 @@ impl<D: Clone> Session<D> {
     }
 
     /// Tells governors of priorities, ahead of the tasks that have them.
-    pub(super) fn send_raises(
-        &self,
-        raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>>,
-        actions: &mut Vec<Action<D>>,
-    ) {
+    pub(super) fn send_raises(&self, raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>>, effects: &mut Effects<D>) {
         for (governor, tasks) in raises {
-            let message = Message::ToGovernor(ToGovernor::Raise { session: self.id, tasks });
-            actions.push(Action::Send { governor, message });
+            effects.send(governor, ToGovernor::Raise { session: self.id, tasks });
         }
     }
 }

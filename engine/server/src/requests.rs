@@ -1,12 +1,14 @@
 //! Requests of clients.
 
+use super::effects::{Effects, Reply, ReplyTo};
+use super::event::Command;
 use super::session::Session;
 use super::submit::check_name;
 use super::waits::{ClientFetch, Item};
-use super::{Action, Client, Command, FetchFor, PendingFetch, Reply, ReplyTo, Server, reply_error};
+use super::{Client, FetchFor, PendingFetch, Server};
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_protocol::client::RequestError;
-use rain_protocol::peer::{Message, ToGovernor};
+use rain_protocol::peer::ToGovernor;
 
 /// Content of this size is worth a client's connection to the governor that has it, bytes.
 const DIRECT_BYTES_MIN: u32 = 256 << 10;
@@ -18,78 +20,78 @@ impl<D: Clone> Server<D> {
         &mut self,
         to: ReplyTo,
         command: Command<D>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) -> Result<(), RequestError> {
         match command {
             Command::NewSession { name } => {
                 let id = self.new_session(to.client, name)?;
-                reply(actions, to, Reply::Session(id));
+                effects.reply(to, Reply::Session(id));
             }
             Command::CloseSession { session } => {
                 self.owned_session(to.client, session)?;
-                self.remove_session(session, actions);
+                self.remove_session(session, effects);
                 if let Some(client) = self.clients.get_mut(&to.client) {
                     client.sessions.retain(|other| *other != session);
                 }
-                self.place(actions);
-                reply(actions, to, Reply::Done);
+                self.place(effects);
+                effects.reply(to, Reply::Done);
             }
             Command::Submit { session, submission } => {
                 let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max();
                 let check = self.check;
                 self.usable_session(to.client, session)?.submit(*submission, cpus_max, check)?;
                 self.to_place.insert(session);
-                reply(actions, to, Reply::Done);
-                self.place(actions);
+                effects.reply(to, Reply::Done);
+                self.place(effects);
             }
             Command::Wait { session, tasks, objects } => {
-                self.usable_session(to.client, session)?.wait(to, tasks, objects, actions)?;
+                self.usable_session(to.client, session)?.wait(to, tasks, objects, effects)?;
             }
             Command::WaitSome { session, tasks, objects } => {
-                self.usable_session(to.client, session)?.wait_some(to, tasks, objects, actions)?;
+                self.usable_session(to.client, session)?.wait_some(to, tasks, objects, effects)?;
             }
-            Command::WaitAll { session } => self.usable_session(to.client, session)?.wait_all(to, actions),
+            Command::WaitAll { session } => self.usable_session(to.client, session)?.wait_all(to, effects),
             Command::Fetch { session: id, object, direct } => {
                 let session = self.usable_session(to.client, id)?;
                 session.check_fetch(object)?;
                 session.check_not_cancelled(Item::Object(object))?;
                 let fetch = ClientFetch { to, object, direct };
                 if session.object_is_finished(object) {
-                    self.start_client_fetch(id, fetch, actions);
+                    self.start_client_fetch(id, fetch, effects);
                 } else {
                     session.add_fetch(fetch);
                 }
             }
             Command::Unkeep { session, objects } => {
                 let session = self.usable_session(to.client, session)?;
-                session.unkeep(&objects, actions)?;
-                reply(actions, to, Reply::Done);
+                session.unkeep(&objects, effects)?;
+                effects.reply(to, Reply::Done);
             }
             Command::Cancel { session, tasks } => {
                 self.usable_session(to.client, session)?.check_items(&tasks, &[])?;
-                let tasks = self.cancel(session, &tasks, actions);
-                self.fetch_finished(session, actions);
-                reply(actions, to, Reply::Some { tasks, objects: Vec::new() });
-                self.place(actions);
+                let tasks = self.cancel(session, &tasks, effects);
+                self.fetch_finished(session, effects);
+                effects.reply(to, Reply::Some { tasks, objects: Vec::new() });
+                self.place(effects);
             }
             Command::Forget { session: id, tasks, constants, kinds } => {
                 let session = self.usable_session(to.client, id)?;
-                let objects = session.forget(tasks, constants, kinds, actions)?;
-                reply(actions, to, Reply::Forgotten { session: id, objects });
+                let objects = session.forget(tasks, constants, kinds, effects)?;
+                effects.reply(to, Reply::Forgotten { session: id, objects });
             }
             Command::CancelWaiting { session, tasks } => {
                 self.usable_session(to.client, session)?.check_items(&tasks, &[])?;
-                self.cancel_waiting(to, session, tasks, actions);
-                self.place(actions);
+                self.cancel_waiting(to, session, tasks, effects);
+                self.place(effects);
             }
             Command::Info { session, tasks, objects } => {
                 let session = self.usable_session(to.client, session)?;
                 session.check_items(&tasks, &objects)?;
                 let tasks = tasks.into_iter().map(|task| session.task_info(task)).collect();
                 let objects = objects.into_iter().map(|object| session.object_info(object)).collect();
-                reply(actions, to, Reply::Infos { tasks, objects });
+                effects.reply(to, Reply::Infos { tasks, objects });
             }
-            Command::Status => reply(actions, to, Reply::Status(self.status())),
+            Command::Status => effects.reply(to, Reply::Status(self.status())),
         }
         Ok(())
     }
@@ -124,14 +126,14 @@ impl<D: Clone> Server<D> {
     }
 
     /// Starts the fetches whose objects have just been finished.
-    pub(super) fn fetch_finished(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) {
+    pub(super) fn fetch_finished(&mut self, id: SessionId, effects: &mut Effects<D>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for fetch in session.take_due_fetches() {
-            self.start_client_fetch(id, fetch, actions);
+            self.start_client_fetch(id, fetch, effects);
         }
     }
 
-    fn start_client_fetch(&mut self, id: SessionId, fetch: ClientFetch, actions: &mut Vec<Action<D>>) {
+    fn start_client_fetch(&mut self, id: SessionId, fetch: ClientFetch, effects: &mut Effects<D>) {
         let ClientFetch { to, object, direct } = fetch;
         if direct
             && let Some(session) = self.sessions.get(&id)
@@ -139,33 +141,27 @@ impl<D: Clone> Server<D> {
         {
             let governors: Vec<GovernorId> = session.holders(object).take(HOLDERS_MAX).collect();
             if !governors.is_empty() {
-                return reply(actions, to, Reply::Holders { info: session.object_info(object), governors });
+                return effects.reply(to, Reply::Holders { info: session.object_info(object), governors });
             }
         }
-        if !self.start_fetch(FetchFor::Client(to), id, object, actions) {
+        if !self.start_fetch(FetchFor::Client(to), id, object, effects) {
             let error = RequestError::request(format!("object {object} is not kept any more"));
-            actions.push(reply_error(to, error));
+            effects.error(to, error);
         }
     }
 
     /// A client has been told that it can have this object from the server.
-    pub(super) fn content_wanted(&mut self, number: u64, id: SessionId, object: u32, actions: &mut Vec<Action<D>>) {
+    pub(super) fn content_wanted(&mut self, number: u64, id: SessionId, object: u32, effects: &mut Effects<D>) {
         let session = self.sessions.get(&id).filter(|session| session.failure.is_none());
         let is_finished = session.is_some_and(|session| session.object_is_finished(object));
-        if !is_finished || !self.start_fetch(FetchFor::Content(number), id, object, actions) {
+        if !is_finished || !self.start_fetch(FetchFor::Content(number), id, object, effects) {
             let error = RequestError::request(format!("object {object} of {id} is not here"));
-            actions.push(Action::Content { number, content: Err(error) });
+            effects.content(number, Err(error));
         }
     }
 
     /// Asks a governor for a finished, kept object, unless it is still here only; whether it is anywhere.
-    pub(super) fn start_fetch(
-        &mut self,
-        to: FetchFor,
-        id: SessionId,
-        object: u32,
-        actions: &mut Vec<Action<D>>,
-    ) -> bool {
+    pub(super) fn start_fetch(&mut self, to: FetchFor, id: SessionId, object: u32, effects: &mut Effects<D>) -> bool {
         let Some(session) = self.sessions.get(&id) else { return false };
         let info = matches!(to, FetchFor::Client(_)).then(|| session.object_info(object));
         let pending = PendingFetch { to, session: id, object, info };
@@ -173,16 +169,11 @@ impl<D: Clone> Server<D> {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
             self.fetches.insert(ticket, pending);
-            let message = Message::ToGovernor(ToGovernor::Fetch { session: id, object, ticket });
-            actions.push(Action::Send { governor, message });
+            effects.send(governor, ToGovernor::Fetch { session: id, object, ticket });
             return true;
         }
         let Some(content) = session.constant(object).cloned() else { return false };
-        self.fetched(pending, Ok(content), actions);
+        self.fetched(pending, Ok(content), effects);
         true
     }
-}
-
-pub(super) fn reply<D>(actions: &mut Vec<Action<D>>, to: ReplyTo, reply: Reply<D>) {
-    actions.push(Action::Reply { client: to.client, request: to.request, reply });
 }

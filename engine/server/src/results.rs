@@ -1,31 +1,15 @@
 //! The end of the time that a batch job has: tasks that were not begun, and results that are stored before it.
 
+use super::effects::{Effects, StoredResult};
 use super::session::Session;
-use super::{Action, FetchFor, Server};
+use super::{FetchFor, Server};
 use rain_model::id::{NONE, ObjectIndex, SessionId, TaskIndex};
-use rain_protocol::client::ObjectInfo;
 use rain_protocol::peer::Finished;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Results fetched from governors or written at the same time.
 const AT_ONCE_MAX: usize = 8;
-
-/// A result to be stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredResult<D> {
-    pub session: SessionId,
-    pub session_name: String,
-    pub object: ObjectInfo,
-    /// The task that made it.
-    pub task: TaskIndex,
-    /// Its name, else its type.
-    pub task_name: String,
-    /// Label of the output, "" if it has none.
-    pub label: String,
-    /// Why it could not be brought here, if so.
-    pub content: Result<D, String>,
-}
 
 /// Results on their way to where they are stored.
 #[derive(Debug, Default)]
@@ -75,33 +59,33 @@ impl<D: Clone> Server<D> {
         self.results.waiting.is_empty() && self.results.under_way == 0
     }
 
-    pub(super) fn store_results(&mut self, actions: &mut Vec<Action<D>>) {
+    pub(super) fn store_results(&mut self, effects: &mut Effects<D>) {
         if !std::mem::replace(&mut self.results.active, true) {
             for session in self.sessions.values() {
                 self.results.add(session.id, session.results());
             }
-            self.store_more(actions);
+            self.store_more(effects);
         }
     }
 
     /// Has results stored that were finished when storing had begun already.
-    pub(super) fn store_finished(&mut self, finished: &Finished, actions: &mut Vec<Action<D>>) {
+    pub(super) fn store_finished(&mut self, finished: &Finished, effects: &mut Effects<D>) {
         let id = SessionId(finished.session);
         if self.results.active
             && let Some(session) = self.sessions.get(&id)
         {
             let objects = finished.tasks.iter().flat_map(|report| session.outputs(report.task));
             self.results.add(id, objects.filter(|object| session.is_result(*object)));
-            self.store_more(actions);
+            self.store_more(effects);
         }
     }
 
-    fn store_more(&mut self, actions: &mut Vec<Action<D>>) {
+    fn store_more(&mut self, effects: &mut Effects<D>) {
         while self.results.under_way < AT_ONCE_MAX
             && let Some((session, object)) = self.results.waiting.pop_front()
         {
             let still_kept = self.sessions.get(&session).is_some_and(|session| session.is_result(object));
-            if still_kept && self.start_fetch(FetchFor::Results, session, object, actions) {
+            if still_kept && self.start_fetch(FetchFor::Results, session, object, effects) {
                 self.results.under_way += 1;
             } else {
                 self.results.no_longer_missing(session);
@@ -109,54 +93,54 @@ impl<D: Clone> Server<D> {
         }
     }
 
-    pub(super) fn result_stored(&mut self, actions: &mut Vec<Action<D>>) {
+    pub(super) fn result_stored(&mut self, effects: &mut Effects<D>) {
         self.results.under_way = self.results.under_way.saturating_sub(1);
-        self.store_more(actions);
+        self.store_more(effects);
     }
 
     /// A result cannot be brought here any more.
-    pub(super) fn give_result_up(&mut self, session: SessionId, actions: &mut Vec<Action<D>>) {
+    pub(super) fn give_result_up(&mut self, session: SessionId, effects: &mut Effects<D>) {
         self.results.no_longer_missing(session);
-        self.result_stored(actions);
+        self.result_stored(effects);
     }
 
     /// Keeps a session whose client leaves it because there was no time for its tasks, as long as its results are brought
     /// here; whether it has to.
-    pub(super) fn keep_for_results(&mut self, id: SessionId, actions: &mut Vec<Action<D>>) -> bool {
+    pub(super) fn keep_for_results(&mut self, id: SessionId, effects: &mut Effects<D>) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         if !self.results.wanted || !session.out_of_time || session.failure.is_some() || session.closing {
             return false;
         }
         session.closing = true;
         let error = Arc::new(session.closed_error());
-        session.answer_waits_with(&error, actions);
+        session.answer_waits_with(&error, effects);
         self.results.add(id, session.results());
         let open: Vec<TaskIndex> = session.open_tasks();
-        self.cancel(id, &open, actions);
+        self.cancel(id, &open, effects);
         self.results.closing.insert(id);
-        self.store_more(actions);
+        self.store_more(effects);
         self.results.missing.contains_key(&id) || !self.results.closing.remove(&id)
     }
 
     /// Removes sessions that were kept for their results and need not be any more.
-    pub(super) fn remove_closed(&mut self, actions: &mut Vec<Action<D>>) {
+    pub(super) fn remove_closed(&mut self, effects: &mut Effects<D>) {
         let results = &mut self.results;
         let done: Vec<SessionId> =
             results.closing.iter().copied().filter(|session| !results.missing.contains_key(session)).collect();
         for session in done {
             self.results.closing.remove(&session);
-            self.remove_session(session, actions);
+            self.remove_session(session, effects);
         }
     }
 
     /// The time is over: what has not finished is stopped, so that whoever waits for it hears of it.
-    pub(super) fn stop_work(&mut self, actions: &mut Vec<Action<D>>) {
+    pub(super) fn stop_work(&mut self, effects: &mut Effects<D>) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let Some(session) = self.sessions.get(&id).filter(|session| session.failure.is_none()) else { continue };
             let open = session.open_tasks();
             if !open.is_empty() {
-                self.withheld(id, &open, actions);
+                self.withheld(id, &open, effects);
             }
         }
     }
@@ -166,17 +150,17 @@ impl<D: Clone> Server<D> {
         id: SessionId,
         object: ObjectIndex,
         content: Result<D, String>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) {
         let Some(session) = self.sessions.get(&id).filter(|session| session.is_result(object)) else {
-            return self.give_result_up(id, actions);
+            return self.give_result_up(id, effects);
         };
         self.results.no_longer_missing(id);
         let task = session.producer_of(object).unwrap_or(NONE);
-        let Some(batch) = session.batch_of(task) else { return self.result_stored(actions) };
+        let Some(batch) = session.batch_of(task) else { return self.result_stored(effects) };
         let kind = batch.kind(task);
         let output = kind.outputs.get((object - batch.outputs(task).start) as usize);
-        actions.push(Action::StoreResult(Box::new(StoredResult {
+        effects.store(StoredResult {
             session: id,
             session_name: session.name.clone(),
             object: session.object_info(object),
@@ -184,15 +168,15 @@ impl<D: Clone> Server<D> {
             task_name: kind.display_name().to_owned(),
             label: output.map(|output| output.label.clone()).unwrap_or_default(),
             content,
-        })));
+        });
     }
 
     /// A governor has not begun these tasks for want of time: nobody will.
-    pub(super) fn withheld(&mut self, id: SessionId, tasks: &[TaskIndex], actions: &mut Vec<Action<D>>) {
+    pub(super) fn withheld(&mut self, id: SessionId, tasks: &[TaskIndex], effects: &mut Effects<D>) {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.failure.is_none()) else { return };
         session.out_of_time = true;
-        self.cancel(id, tasks, actions);
-        self.fetch_finished(id, actions);
+        self.cancel(id, tasks, effects);
+        self.fetch_finished(id, effects);
     }
 }
 

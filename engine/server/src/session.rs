@@ -1,14 +1,15 @@
 //! A session: its graph, what of it is finished, and who waits for what.
 
 use super::balance::Asked;
+use super::effects::Effects;
 use super::placement::Spread;
 use super::table::Table;
 use super::waits::Waits;
-use super::{Action, Governor, session_error};
+use super::{Governor, session_error};
 use rain_model::graph::{Batch, Batches, Kind};
 use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
 use rain_protocol::client::{ErrorKind, RequestError};
-use rain_protocol::peer::{Failure, Finished, Message, ObjectDetails, TaskDetails, TaskTimes, ToGovernor};
+use rain_protocol::peer::{Failure, Finished, ObjectDetails, TaskDetails, TaskTimes, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -256,7 +257,7 @@ impl<D: Clone> Session<D> {
         id: GovernorId,
         governor: &mut Governor,
         finished: &Finished,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) {
         for object in &finished.objects {
             if let Some(record) = self.objects.get_mut(object.object) {
@@ -290,9 +291,9 @@ impl<D: Clone> Session<D> {
         governor.finished += count;
         self.take_off(id, governor, count);
         self.ask_again();
-        self.spread_over(&done, actions);
-        self.advance_waits(&done, actions);
-        self.drop_configs(&done, actions);
+        self.spread_over(&done, effects);
+        self.advance_waits(&done, effects);
+        self.drop_configs(&done, effects);
     }
 
     /// Takes `count` tasks that are over out of what is to be done.
@@ -370,22 +371,22 @@ impl<D: Clone> Session<D> {
         Ok(())
     }
 
-    pub(super) fn unkeep(&mut self, objects: &[u32], actions: &mut Vec<Action<D>>) -> Result<(), RequestError> {
+    pub(super) fn unkeep(&mut self, objects: &[u32], effects: &mut Effects<D>) -> Result<(), RequestError> {
         self.check_items(&[], objects)?;
         if let Some(object) = objects.iter().find(|object| !self.objects[**object].kept) {
             return Err(RequestError::request(format!("object {object} is not kept")));
         }
-        self.stop_keeping(objects.iter().copied().collect(), actions);
+        self.stop_keeping(objects.iter().copied().collect(), effects);
         Ok(())
     }
 
     /// Takes back the keep of objects that are kept.
-    pub(super) fn stop_keeping(&mut self, objects: BTreeSet<ObjectIndex>, actions: &mut Vec<Action<D>>) {
+    pub(super) fn stop_keeping(&mut self, objects: BTreeSet<ObjectIndex>, effects: &mut Effects<D>) {
         for object in &objects {
             self.objects[*object].kept = false;
         }
         match &mut self.spread {
-            Some(spread) => spread.unpin(self.id, objects, actions),
+            Some(spread) => spread.unpin(self.id, objects, effects),
             None => {
                 let still_unplaced: BTreeSet<u32> =
                     self.unplaced.iter().flat_map(|unplaced| unplaced.keep.iter().copied()).collect();
@@ -393,16 +394,15 @@ impl<D: Clone> Session<D> {
                     unplaced.keep.retain(|object| !objects.contains(object));
                 }
                 let objects: Vec<u32> = objects.difference(&still_unplaced).copied().collect();
-                self.tell_governors(|session| ToGovernor::Unpin { session, objects: objects.clone() }, actions);
+                self.tell_governors(|session| ToGovernor::Unpin { session, objects: objects.clone() }, effects);
             }
         }
     }
 
     /// Sends a message to each governor that knows this session.
-    pub(super) fn tell_governors(&self, message: impl Fn(SessionId) -> ToGovernor<D>, actions: &mut Vec<Action<D>>) {
+    pub(super) fn tell_governors(&self, message: impl Fn(SessionId) -> ToGovernor<D>, effects: &mut Effects<D>) {
         for governor in self.governors.keys() {
-            let message = Message::ToGovernor(message(self.id));
-            actions.push(Action::Send { governor: *governor, message });
+            effects.send(*governor, message(self.id));
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Clients that wait for tasks and objects.
 
 use super::cancel::Cancelling;
-use super::requests::reply;
+use super::effects::{Effects, Reply, ReplyTo};
 use super::session::{Session, TaskState};
-use super::{Action, Reply, ReplyTo, reply_error};
 use rain_protocol::client::{ErrorKind, RequestError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,23 +109,23 @@ impl<D: Clone> Session<D> {
         to: ReplyTo,
         tasks: Vec<u32>,
         objects: Vec<u32>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) -> Result<(), RequestError> {
         self.check_items(&tasks, &objects)?;
         let items = tasks.into_iter().map(Item::Task).chain(objects.into_iter().map(Item::Object)).collect();
-        self.wait_for_rest(to, items, 0, actions);
+        self.wait_for_rest(to, items, 0, effects);
         Ok(())
     }
 
-    fn wait_for_rest(&mut self, to: ReplyTo, items: Vec<Item>, mut next: usize, actions: &mut Vec<Action<D>>) {
+    fn wait_for_rest(&mut self, to: ReplyTo, items: Vec<Item>, mut next: usize, effects: &mut Effects<D>) {
         while next < items.len() && self.is_finished(items[next]) {
             next += 1;
         }
         match items.get(next).copied() {
-            None => reply(actions, to, Reply::Done),
+            None => effects.reply(to, Reply::Done),
             Some(item) => match self.check_not_cancelled(item) {
                 Ok(()) => self.waits.add(Wait::Every { to, items, next }, [item]),
-                Err(error) => actions.push(reply_error(to, error)),
+                Err(error) => effects.error(to, error),
             },
         }
     }
@@ -136,10 +135,10 @@ impl<D: Clone> Session<D> {
         to: ReplyTo,
         tasks: Vec<u32>,
         objects: Vec<u32>,
-        actions: &mut Vec<Action<D>>,
+        effects: &mut Effects<D>,
     ) -> Result<(), RequestError> {
         self.check_items(&tasks, &objects)?;
-        if !self.answer_some(to, &tasks, &objects, actions) {
+        if !self.answer_some(to, &tasks, &objects, effects) {
             let items: Vec<Item> =
                 tasks.iter().copied().map(Item::Task).chain(objects.iter().copied().map(Item::Object)).collect();
             self.waits.add(Wait::Any { to, tasks, objects }, items);
@@ -147,21 +146,21 @@ impl<D: Clone> Session<D> {
         Ok(())
     }
 
-    fn answer_some(&self, to: ReplyTo, tasks: &[u32], objects: &[u32], actions: &mut Vec<Action<D>>) -> bool {
+    fn answer_some(&self, to: ReplyTo, tasks: &[u32], objects: &[u32], effects: &mut Effects<D>) -> bool {
         let nothing_asked = tasks.is_empty() && objects.is_empty();
         let is_over = |item| self.is_finished(item) || self.cancelled_by(item).is_some();
         let tasks: Vec<u32> = tasks.iter().copied().filter(|task| is_over(Item::Task(*task))).collect();
         let objects: Vec<u32> = objects.iter().copied().filter(|object| is_over(Item::Object(*object))).collect();
         let any = nothing_asked || !tasks.is_empty() || !objects.is_empty();
         if any {
-            reply(actions, to, Reply::Some { tasks, objects });
+            effects.reply(to, Reply::Some { tasks, objects });
         }
         any
     }
 
-    pub(super) fn wait_all(&mut self, to: ReplyTo, actions: &mut Vec<Action<D>>) {
+    pub(super) fn wait_all(&mut self, to: ReplyTo, effects: &mut Effects<D>) {
         if self.unfinished == 0 {
-            actions.push(done_or_error(to, self.all_over()));
+            effects.done(to, self.all_over());
         } else {
             self.waits.all.push(to);
         }
@@ -178,7 +177,7 @@ impl<D: Clone> Session<D> {
     }
 
     /// Answers those who waited for tasks that are just over.
-    pub(super) fn advance_waits(&mut self, over: &[u32], actions: &mut Vec<Action<D>>) {
+    pub(super) fn advance_waits(&mut self, over: &[u32], effects: &mut Effects<D>) {
         if !self.waits.watched.is_empty() {
             let mut due: Vec<u64> = Vec::new();
             for task in over.iter().copied() {
@@ -191,14 +190,14 @@ impl<D: Clone> Session<D> {
             due.dedup();
             for id in due {
                 match self.waits.waits.remove(&id) {
-                    Some(Wait::Every { to, items, next }) => self.wait_for_rest(to, items, next, actions),
+                    Some(Wait::Every { to, items, next }) => self.wait_for_rest(to, items, next, effects),
                     Some(Wait::Any { to, tasks, objects }) => {
-                        self.answer_some(to, &tasks, &objects, actions);
+                        self.answer_some(to, &tasks, &objects, effects);
                         self.forget_watch(id, &tasks, &objects);
                     }
                     Some(Wait::Fetch(fetch)) => match self.check_not_cancelled(Item::Object(fetch.object)) {
                         Ok(()) => self.waits.due_fetches.push(fetch),
-                        Err(error) => actions.push(reply_error(fetch.to, error)),
+                        Err(error) => effects.error(fetch.to, error),
                     },
                     None => {}
                 }
@@ -208,7 +207,7 @@ impl<D: Clone> Session<D> {
             let all = std::mem::take(&mut self.waits.all);
             if !all.is_empty() {
                 let over = self.all_over();
-                actions.extend(all.into_iter().map(|to| done_or_error(to, over.clone())));
+                all.into_iter().for_each(|to| effects.done(to, over.clone()));
             }
         }
     }
@@ -226,7 +225,7 @@ impl<D: Clone> Session<D> {
     }
 
     /// Ends every wait with an error.
-    pub(super) fn answer_waits_with(&mut self, error: &Arc<RequestError>, actions: &mut Vec<Action<D>>) {
+    pub(super) fn answer_waits_with(&mut self, error: &Arc<RequestError>, effects: &mut Effects<D>) {
         let waits = std::mem::take(&mut self.waits);
         let waiting = waits.waits.into_values().map(|wait| match wait {
             Wait::Every { to, .. } | Wait::Any { to, .. } | Wait::Fetch(ClientFetch { to, .. }) => to,
@@ -234,14 +233,7 @@ impl<D: Clone> Session<D> {
         let fetching = waits.due_fetches.into_iter().map(|fetch| fetch.to);
         let cancelling = waits.cancelling.into_values().map(|cancelling| cancelling.to);
         for to in waiting.chain(waits.all).chain(fetching).chain(cancelling) {
-            actions.push(reply_error(to, error.clone()));
+            effects.error(to, error.clone());
         }
-    }
-}
-
-fn done_or_error<D>(to: ReplyTo, result: Result<(), RequestError>) -> Action<D> {
-    match result {
-        Ok(()) => Action::Reply { client: to.client, request: to.request, reply: Reply::Done },
-        Err(error) => reply_error(to, error),
     }
 }

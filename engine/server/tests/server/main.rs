@@ -10,10 +10,11 @@ mod scripts;
 
 use rain_model::graph::{Batch, Column, DataType, Kind, OutputSpec};
 use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
+use rain_model::time::Time;
 use rain_protocol::peer::{
     Finished, Forget, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet, ToGovernor,
 };
-use rain_server::{Action, Command, Event, Reply, Server, Submission};
+use rain_server::{Action, Command, Effects, Event, Reply, Server, Submission};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub type Content = u64;
 pub struct Harness {
     pub server: Server<Content>,
     pub actions: Vec<Action<Content>>,
+    pub now: Time,
     request: u64,
 }
 
@@ -31,7 +33,7 @@ pub const CLIENT: ClientId = ClientId(1);
 impl Harness {
     /// A server with governors of these cpus and one client.
     pub fn new(cpus: &[u32]) -> Self {
-        let mut harness = Self { server: Server::new(), actions: Vec::new(), request: 0 };
+        let mut harness = Self { server: Server::new(), actions: Vec::new(), now: Time::default(), request: 0 };
         for (number, cpus) in cpus.iter().enumerate() {
             harness.governor(number as u32, FromGovernor::Joined { cpus: *cpus });
         }
@@ -40,7 +42,9 @@ impl Harness {
     }
 
     pub fn handle(&mut self, event: Event<Content>) {
-        self.server.handle(event, &mut self.actions);
+        let mut effects = Effects::new();
+        self.server.handle(self.now, event, &mut effects);
+        self.actions.extend(effects.drain());
     }
 
     pub fn governor(&mut self, number: u32, message: FromGovernor<Content>) {

@@ -1,0 +1,105 @@
+//! What happens to the server, and what clients ask.
+
+use super::submit::Submission;
+use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_protocol::peer::FromGovernor;
+
+/// Number that a client gave a request.
+pub type RequestId = u64;
+
+/// What happens to the server.
+#[derive(Debug)]
+pub enum Event<D> {
+    ClientConnected {
+        client: ClientId,
+        python: Option<String>,
+    },
+    Request {
+        client: ClientId,
+        request: RequestId,
+        command: Command<D>,
+    },
+    ClientLost {
+        client: ClientId,
+    },
+    Governor {
+        governor: GovernorId,
+        message: FromGovernor<D>,
+    },
+    GovernorLost {
+        governor: GovernorId,
+        why: String,
+    },
+    /// A client wants a finished, kept object over a connection of its own, which the driver has given this number.
+    ContentWanted {
+        number: u64,
+        session: SessionId,
+        object: u32,
+    },
+    /// The end is near: store results that are kept, and those that are still to come.
+    StoreResults,
+    /// The driver has carried out an `Action::StoreResult`, well or not.
+    ResultStored,
+    /// Stop what still runs: there is just time enough for clients to hear of it.
+    TimeIsOver,
+}
+
+/// What a client asks, checked for form.
+#[derive(Debug)]
+pub enum Command<D> {
+    NewSession {
+        name: String,
+    },
+    CloseSession {
+        session: SessionId,
+    },
+    Submit {
+        session: SessionId,
+        submission: Box<Submission<D>>,
+    },
+    Wait {
+        session: SessionId,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
+    WaitSome {
+        session: SessionId,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
+    WaitAll {
+        session: SessionId,
+    },
+    /// `direct`: of large content, the answer is who has it.
+    Fetch {
+        session: SessionId,
+        object: u32,
+        direct: bool,
+    },
+    Unkeep {
+        session: SessionId,
+        objects: Vec<u32>,
+    },
+    Cancel {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
+    /// Tasks that are over, constants and kinds, which the client will not name again.
+    Forget {
+        session: SessionId,
+        tasks: Vec<u32>,
+        constants: Vec<u32>,
+        kinds: Vec<u32>,
+    },
+    /// Cancel those of the tasks that have not begun.
+    CancelWaiting {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
+    Info {
+        session: SessionId,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
+    Status,
+}
