@@ -1,7 +1,12 @@
-//! `rain-bench engine`: the engine alone, server and one local governor in this process, no client and no wire.
+//! `rain-bench engine`: the engine alone, server and one local governor in this process, no client and no wire. `rain-bench
+//! scale`: the server's decisions alone (`scale.rs`).
 //!
 //! Each line of output is one JSON object `{"name", "value", "unit", "runs"}`, which `bench/run.py` collects.
 
+mod row;
+mod scale;
+
+use crate::row::{Row, print};
 use clap::{Parser, Subcommand, ValueEnum};
 use rain_data::Object;
 use rain_model::graph::{Column, DataType, Kind, OutputSpec};
@@ -11,7 +16,6 @@ use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
 use rain_runtime::{GovernorConfig, start_governor};
 use rain_server::{Action, Command, Effects, Event, Reply, Server, Submission};
 use rain_transport::{InProcessEndpoint, Peer, Transport, TransportEvent, Wake, connect_in_process};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::Thread;
@@ -40,6 +44,18 @@ enum What {
         #[arg(long, default_value_t = 1)]
         governors: usize,
     },
+    /// The server's decisions: all of the table, or one graph of it.
+    Scale {
+        #[arg(long, value_enum)]
+        graph: Option<scale::Graph>,
+        #[arg(long, default_value_t = 100_000)]
+        tasks: u32,
+        #[arg(long, default_value_t = 10)]
+        governors: u32,
+        /// Up to 100,000 tasks.
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum, PartialEq)]
@@ -52,16 +68,15 @@ enum Shape {
     Objects,
 }
 
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    value: f64,
-    unit: &'static str,
-    runs: Vec<f64>,
+fn main() {
+    match Arguments::parse().command {
+        What::Engine { tasks, shape, runs, workers, governors } => engine(tasks, shape, runs, workers, governors),
+        What::Scale { graph: Some(graph), tasks, governors, .. } => scale::graph(graph, tasks, governors),
+        What::Scale { quick, .. } => scale::table(quick),
+    }
 }
 
-fn main() {
-    let What::Engine { tasks, shape, runs, workers, governors } = Arguments::parse().command;
+fn engine(tasks: u32, shape: Shape, runs: usize, workers: usize, governors: usize) {
     let mut engine = Engine::start(workers, governors);
     let mut times: Vec<f64> = Vec::new();
     for _ in 0..runs {
@@ -78,7 +93,7 @@ fn main() {
         unit: "ns/task",
         runs: times,
     };
-    println!("{}", serde_json::to_string(&row).expect("plain data"));
+    print(&row);
 }
 
 fn graph(tasks: u32, shape: Shape, chains: u32) -> Submission<Arc<Object>> {

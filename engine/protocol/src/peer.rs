@@ -4,6 +4,7 @@
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, ObjectIndex, SessionId, TaskIndex};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// From the server to a governor.
@@ -83,6 +84,10 @@ pub struct Forget {
 }
 
 /// Tasks to be run, as soon as their inputs are there.
+///
+/// Within a process `batch` is that of a whole submit, of which a governor may get some tasks only. To a governor elsewhere goes
+/// what it needs: for each range of `TaskSet::ranges` a run of `Batch::slice` and `TaskSet::All`, so that its batches are slices.
+/// `ToGovernor::DropConfigs` and `ToGovernor::Forget` name batches of submits: who has sent slices instead knows which these are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run<D> {
     pub session: SessionId,
@@ -109,6 +114,23 @@ pub struct RemoteInput {
 pub enum TaskSet {
     All,
     Some(Vec<TaskIndex>),
+}
+
+impl TaskSet {
+    /// The tasks as ranges of consecutive ones, in ascending order.
+    pub fn ranges(&self, batch: &Batch) -> Vec<Range<TaskIndex>> {
+        match self {
+            TaskSet::All => vec![batch.tasks()],
+            TaskSet::Some(tasks) => {
+                let mut tasks = tasks.clone();
+                tasks.sort_unstable();
+                tasks
+                    .chunk_by(|one, next| *next == one + 1)
+                    .map(|range| range[0]..range[0] + range.len() as u32)
+                    .collect()
+            }
+        }
+    }
 }
 
 /// From a governor to the server.
@@ -238,4 +260,17 @@ pub enum Message<D> {
     ToGovernor(ToGovernor<D>),
     FromGovernor(FromGovernor<D>),
     BetweenGovernors(BetweenGovernors<D>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_ranges_of_consecutive_ones() {
+        let batch = Batch { count: 5, ..Batch::empty(3) };
+        assert_eq!(TaskSet::All.ranges(&batch), [3..8]);
+        assert_eq!(TaskSet::Some(vec![7, 3, 4, 6]).ranges(&batch), [3..5, 6..8]);
+        assert_eq!(TaskSet::Some(Vec::new()).ranges(&batch), []);
+    }
 }

@@ -62,6 +62,16 @@ impl Offsets {
         }
     }
 
+    /// The offsets of some rows, counted from the first of them.
+    fn slice(&self, rows: Range<usize>) -> Offsets {
+        match self {
+            Offsets::Every(count) => Offsets::Every(*count),
+            Offsets::Table(table) => {
+                Offsets::Table(table[rows.start..=rows.end].iter().map(|offset| offset - table[rows.start]).collect())
+            }
+        }
+    }
+
     /// The range of row `row`.
     #[inline]
     pub fn range(&self, row: usize) -> Range<usize> {
@@ -160,6 +170,41 @@ impl Batch {
         Batch { configs: Arc::default(), user: Arc::default(), ..self.clone() }
     }
 
+    /// The tasks of `range` as a batch of their own, with only those kinds, configurations and attributes that they have: what a
+    /// governor elsewhere needs of a large batch of which it runs some tasks. Tasks, kinds and objects keep their numbers.
+    ///
+    /// # Panics
+    /// When the range is not one of this batch's tasks.
+    pub fn slice(&self, range: Range<TaskIndex>) -> Batch {
+        assert!(
+            self.first <= range.start && range.end <= self.first + self.count,
+            "{range:?} is not in {:?}",
+            self.tasks()
+        );
+        let rows = (range.start - self.first) as usize..(range.end - self.first) as usize;
+        if rows.is_empty() {
+            return Batch::empty(range.start);
+        }
+        let inputs = self.input_offsets.range(rows.start).start..self.input_offsets.range(rows.end - 1).end;
+        let (kind, kinds) = self.kind.slice(rows.clone()).renumber();
+        let (config, configs) = self.config.slice(rows.clone()).renumber();
+        Batch {
+            first: range.start,
+            count: rows.len() as u32,
+            kinds: kinds.iter().map(|place| self.kinds[*place as usize].clone()).collect(),
+            kind,
+            input_offsets: self.input_offsets.slice(rows.clone()),
+            inputs: self.inputs[inputs].into(),
+            first_output: self.first_output.slice(rows),
+            configs: configs
+                .iter()
+                .map(|place| self.configs.get(*place as usize).cloned().unwrap_or_default())
+                .collect(),
+            config,
+            user: Arc::new(self.user.range(range).map(|(task, user)| (*task, user.clone())).collect()),
+        }
+    }
+
     /// The configuration in force: the task's own, else its kind's.
     pub fn config(&self, task: TaskIndex) -> &[u8] {
         self.own_config(task).unwrap_or(&self.kind(task).config)
@@ -168,5 +213,66 @@ impl Batch {
     /// The user's attributes of the task, JSON text.
     pub fn user(&self, task: TaskIndex) -> Option<&str> {
         if self.user.is_empty() { None } else { self.user.get(&task).map(String::as_str) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{DataType, OutputSpec};
+
+    fn kind(number: u32) -> BatchKind {
+        let output = OutputSpec { label: String::new(), data_type: DataType::Blob, content_type: None };
+        let kind = Kind {
+            task_type: format!("buildin/{number}"),
+            cpus: 1,
+            name: String::new(),
+            config: Vec::new(),
+            inputs: Vec::new(),
+            outputs: vec![output; number as usize % 2],
+            retries: 0,
+            timeout: None,
+            priority: 0,
+            process: String::new(),
+        };
+        BatchKind { number, kind: Arc::new(kind) }
+    }
+
+    #[test]
+    fn a_slice_says_of_its_tasks_what_the_batch_says() {
+        let batch = Batch {
+            first: 10,
+            count: 6,
+            kinds: [3, 5, 6, 9].map(kind).into(),
+            kind: Column::Each([0, 2, 1, 0, 3, 2].into()),
+            input_offsets: Offsets::Table([0, 2, 2, 3, 6, 6, 7].into()),
+            inputs: [100, 101, 102, 103, 104, 105, 106].into(),
+            first_output: Column::Each([7, NONE, 8, 9, 10, NONE].into()),
+            configs: [*b"a", *b"b", *b"c"].map(|config| serde_bytes::ByteBuf::from(config)).into(),
+            config: Column::Each([NONE, 2, 1, 2, NONE, 0].into()),
+            user: Arc::new(BTreeMap::from([(11, "x".into()), (14, "y".into())])),
+        };
+        for (from, to) in (10..=16).flat_map(|from| (from..=16).map(move |to| (from, to))) {
+            let slice = batch.slice(from..to);
+            assert_eq!(slice.tasks(), from..to);
+            for task in from..to {
+                assert_eq!((slice.kind(task), slice.kind_index(task)), (batch.kind(task), batch.kind_index(task)));
+                assert_eq!((slice.inputs(task), slice.outputs(task)), (batch.inputs(task), batch.outputs(task)));
+                assert_eq!((slice.own_config(task), slice.user(task)), (batch.own_config(task), batch.user(task)));
+            }
+        }
+        let slice = batch.slice(12..14);
+        assert_eq!((slice.kinds.len(), slice.configs.len(), slice.inputs.len(), slice.user.len()), (2, 2, 4, 0));
+        let all_equal = Batch {
+            kind: Column::Same(1),
+            input_offsets: Offsets::Every(1),
+            config: Column::Same(NONE),
+            ..batch.clone()
+        };
+        let slice = all_equal.slice(15..16);
+        assert_eq!(
+            (slice.inputs(15), slice.kind_index(15), slice.kinds.len(), &slice.kind),
+            (&[105][..], 5, 1, &Column::Same(0))
+        );
     }
 }

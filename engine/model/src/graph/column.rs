@@ -1,6 +1,8 @@
 //! Columns of numbers, where one number may stand for all rows.
 
+use crate::id::NONE;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A column for `n` rows: a number a row, or the same number for all. A clone shares the numbers.
@@ -27,6 +29,32 @@ impl Column {
             1 => Ok(Column::Same(numbers.next().unwrap_or_default())),
             n if n == rows => Ok(Column::Each(numbers.collect())),
             found => Err(ColumnError::Length { found, expected: rows }),
+        }
+    }
+
+    /// The column of some rows.
+    pub(super) fn slice(&self, rows: Range<usize>) -> Column {
+        match self {
+            Column::Same(value) => Column::Same(*value),
+            Column::Each(values) => Column::Each(values[rows].into()),
+        }
+    }
+
+    /// The numbers that occur, each once and in ascending order, and the column of their places among them; `NONE` stays.
+    pub(super) fn renumber(&self) -> (Column, Vec<u32>) {
+        match self {
+            Column::Same(NONE) => (Column::Same(NONE), Vec::new()),
+            Column::Same(value) => (Column::Same(0), vec![*value]),
+            Column::Each(values) => {
+                let mut found: Vec<u32> = values.iter().copied().filter(|value| *value != NONE).collect();
+                found.sort_unstable();
+                found.dedup();
+                let place = |value: &u32| match found.binary_search(value) {
+                    Ok(place) => place as u32,
+                    Err(_) => NONE,
+                };
+                (Column::Each(values.iter().map(place).collect()), found)
+            }
         }
     }
 
