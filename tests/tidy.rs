@@ -157,7 +157,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("engine/model/", &[]),
     ("engine/protocol/", &["rain-model"]),
     ("engine/server/", &["rain-model", "rain-protocol"]),
-    ("engine/governor/", &["rain-model", "rain-protocol"]),
+    ("engine/governor/", &["rain-model", "rain-pool", "rain-protocol"]),
     ("engine/pool/", &[]),
     ("engine/data/", &["rain-model"]),
     ("engine/topology/", &[]),

@@ -67,6 +67,7 @@ fn describe(action: Action<Content>) -> String {
         Action::Release { objects, .. } => format!("release {objects:?}"),
         Action::CancelTasks { tasks, .. } => format!("cancel {tasks:?}"),
         Action::Raise { tasks, .. } => format!("raise {tasks:?}"),
+        Action::Retry { task, failed, .. } => format!("retry {task} after {failed}"),
         Action::DropConfigs { batches, .. } => format!("drop configs {batches:?}"),
         Action::Forget(forget) => format!("forget {:?} {:?}", forget.tasks, forget.objects),
         Action::CancelWaiting { tasks, .. } => format!("cancel waiting {tasks:?}"),

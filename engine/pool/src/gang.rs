@@ -3,6 +3,7 @@
 use crate::ReadyTask;
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, lock};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// What a worker that joined is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum GangCall {
     Lead { task: ReadyTask, members: Vec<usize>, group: u64 },
     /// It has lent its cpu, or nobody needed it: look for other work.
     Dismissed,
+    /// It has waited in vain for as long as it may while there is other work: do some of that, then offer the cpu again.
+    OnLeave { group: u64 },
 }
 
 /// Wide tasks in order of arrival, and the workers that gather for the first.
@@ -51,8 +54,35 @@ impl Gang {
         self.wanted.store(true, Ordering::Release);
     }
 
-    /// A free worker offers its cpu; returns when it is to lead, or when it is free again.
-    pub fn join(&self, worker: usize) -> GangCall {
+    /// The group that gathers now.
+    pub fn group(&self) -> u64 {
+        lock(&self.state).group
+    }
+
+    /// Takes the tasks out that `is_over` says yes of. Workers that have gathered for one of them are free again.
+    pub fn withdraw(&self, mut is_over: impl FnMut(ReadyTask) -> bool) -> Vec<ReadyTask> {
+        let mut state = lock(&self.state);
+        let first = state.queue.front().copied();
+        let mut withdrawn = Vec::new();
+        state.queue.retain(|(task, _)| {
+            let over = is_over(*task);
+            if over {
+                withdrawn.push(*task);
+            }
+            !over
+        });
+        self.wanted.store(!state.queue.is_empty(), Ordering::Release);
+        if state.queue.front().copied() != first && !state.gathered.is_empty() {
+            state.gathered.clear();
+            state.group += 1;
+            self.bell.notify_all();
+        }
+        withdrawn
+    }
+
+    /// A free worker offers its cpu; returns when it is to lead, or when it is free again. One that waits longer than `patience`
+    /// for others goes on leave if `has_other_work` says so.
+    pub fn join(&self, worker: usize, patience: Duration, has_other_work: impl Fn() -> bool) -> GangCall {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(&(task, cpus)) = state.queue.front() else { return GangCall::Dismissed };
         if state.shut_down {
@@ -69,7 +99,13 @@ impl Gang {
             return GangCall::Lead { task, members, group };
         }
         while !state.shut_down && (state.group == group || state.running.contains(&group)) {
-            state = self.bell.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            let waited = self.bell.wait_timeout(state, patience);
+            let (now, timeout) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = now;
+            if timeout.timed_out() && state.group == group && has_other_work() {
+                state.gathered.retain(|other| *other != worker);
+                return GangCall::OnLeave { group };
+            }
         }
         GangCall::Dismissed
     }

@@ -87,7 +87,7 @@ mod deque {
 /// Sleeping workers are woken for ready tasks in groups of this size while more are being queued.
 const WAKE_EVERY: usize = 64;
 
-/// Queued tasks that are looked at to find some that are to be raised.
+/// Queued tasks that are looked at to find some of one session.
 const LOOKED_AT_MAX: usize = 1 << 16;
 
 /// Lanes of tasks from outside the workers; a session has one of them.
@@ -170,22 +170,47 @@ impl Pool {
         }
     }
 
-    /// Takes a ready task that no worker has begun out of the queues where tasks of this session may be, the oldest of those that
-    /// came from outside first; those with a priority stay.
-    pub fn take_back(&self, session: u32) -> Option<ReadyTask> {
+    /// Takes up to `count` ready tasks of a session of which `is_wanted` says yes out of the queues where its tasks may be: the oldest of
+    /// those that came from outside first, then those in the deques of workers; those with a priority stay. What other tasks came
+    /// from outside keep their order.
+    pub fn take_back(&self, session: u32, count: usize, mut is_wanted: impl FnMut(u32) -> bool) -> Vec<u32> {
+        let mut taken = Vec::new();
         let lane = &self.lanes[lane_of(session) as usize];
-        loop {
-            let mut retry = false;
-            let queues = std::iter::once_with(|| lane.steal()).chain(self.stealers.iter().map(|s| s.steal()));
-            for stolen in queues {
-                match stolen {
-                    deque::Steal::Success(task) => return Some(task),
-                    deque::Steal::Retry => retry = true,
-                    deque::Steal::Empty => {}
+        let mut queueing = self.queueing();
+        let mut looked = 0;
+        let lengths = std::iter::once(lane.len()).chain(self.stealers.iter().map(Stealer::len));
+        for (queue, length) in lengths.enumerate() {
+            let mut has_moved = false;
+            for _ in 0..length {
+                // Going through all of the lane leaves its order as it was, and breaking off in its middle does not.
+                if looked == LOOKED_AT_MAX || (taken.len() == count && !(queue == 0 && has_moved)) {
+                    break;
+                }
+                looked += 1;
+                // Whoever was quicker has taken the others.
+                let Some(task) = self.take_oldest(lane, queue) else { break };
+                if taken.len() < count && task.session() == session && is_wanted(task.task()) {
+                    taken.push(task.task());
+                } else {
+                    has_moved = true;
+                    queueing.add(task, 0);
                 }
             }
-            if !retry {
-                return None;
+        }
+        taken
+    }
+
+    /// The oldest task of the lane (`queue` 0) or of a worker's deque.
+    fn take_oldest(&self, lane: &Injector<ReadyTask>, queue: usize) -> Option<ReadyTask> {
+        loop {
+            let stolen = match queue {
+                0 => lane.steal(),
+                queue => self.stealers[queue - 1].steal(),
+            };
+            match stolen {
+                deque::Steal::Success(task) => return Some(task),
+                deque::Steal::Empty => return None,
+                deque::Steal::Retry => {}
             }
         }
     }
@@ -204,11 +229,7 @@ impl Pool {
                     return;
                 }
                 looked += 1;
-                let stolen = match queue {
-                    0 => lane.steal(),
-                    queue => self.stealers[queue - 1].steal(),
-                };
-                let deque::Steal::Success(task) = stolen else { continue };
+                let Some(task) = self.take_oldest(lane, queue) else { break };
                 // Going through all of the lane leaves its order as it was.
                 match priority(task) {
                     Some(priority) => {
@@ -249,8 +270,12 @@ impl Pool {
     }
 
     fn has_work(&self) -> bool {
-        self.gang.is_wanted()
-            || !self.ranked.is_empty()
+        self.gang.is_wanted() || self.has_narrow_work()
+    }
+
+    /// Whether some queue has a task of one cpu.
+    pub fn has_narrow_work(&self) -> bool {
+        !self.ranked.is_empty()
             || self.lanes.iter().any(|lane| !lane.is_empty())
             || self.stealers.iter().any(|s| !s.is_empty())
     }

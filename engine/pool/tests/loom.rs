@@ -371,14 +371,14 @@ fn a_gang_has_one_leader_and_lets_everybody_go() {
         let gang = Arc::new(Gang::new(2));
         let task = ReadyTask::new(1, 2);
         gang.push(task, 2);
-        let join = move |gang: Arc<Gang>, worker: usize| match gang.join(worker) {
+        let join = move |gang: Arc<Gang>, worker: usize| match gang.join(worker, std::time::Duration::MAX, || true) {
             GangCall::Lead { task: led, members, group } => {
                 assert_eq!(led, task);
                 assert_eq!(members.len(), 2);
                 gang.disband(group);
                 1
             }
-            GangCall::Dismissed => 0,
+            GangCall::Dismissed | GangCall::OnLeave { .. } => 0,
         };
         let other = {
             let gang = gang.clone();
@@ -387,5 +387,33 @@ fn a_gang_has_one_leader_and_lets_everybody_go() {
         let leaders = join(gang.clone(), 0) + other.join().unwrap();
         assert_eq!(leaders, 1);
         assert!(!gang.is_wanted());
+    });
+}
+
+#[test]
+fn a_wide_task_that_is_withdrawn_keeps_nobody() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let gang = Arc::new(Gang::new(2));
+        let (gone, next) = (ReadyTask::new(1, 2), ReadyTask::new(3, 4));
+        gang.push(gone, 2);
+        let worker = {
+            let gang = gang.clone();
+            thread::spawn(move || {
+                while gang.is_wanted() {
+                    match gang.join(1, std::time::Duration::MAX, || true) {
+                        GangCall::Lead { task, members, group } => {
+                            assert_eq!((task, members), (next, vec![1]));
+                            gang.disband(group);
+                        }
+                        GangCall::Dismissed | GangCall::OnLeave { .. } => {}
+                    }
+                }
+            })
+        };
+        gang.push(next, 1);
+        assert_eq!(gang.withdraw(|task| task == gone), [gone]);
+        worker.join().unwrap();
     });
 }

@@ -6,6 +6,7 @@ use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask, SessionGraph};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Inputs of each task; task `n` makes object `n`. Cpus of each task.
 #[derive(Clone, Debug)]
@@ -86,7 +87,8 @@ impl Run {
     fn work(&self, mut queue: LocalQueue) {
         while !queue.pool().is_shut_down() {
             if queue.pool().gang().is_wanted() {
-                if let GangCall::Lead { task, members, group } = queue.pool().gang().join(queue.index()) {
+                let called = queue.pool().gang().join(queue.index(), Duration::MAX, || true);
+                if let GangCall::Lead { task, members, group } = called {
                     assert_eq!(members.len(), self.plan.cpus[task.task() as usize]);
                     self.execute(&queue, task.task(), members.len());
                     queue.pool().gang().disband(group);
@@ -139,10 +141,10 @@ fn check(plan: Plan, workers: usize, batches: usize, forget: bool) {
                     pool.queueing().add(ReadyTask::new(0, *task), 0);
                 }
             }
-            // As a governor does that is asked for tasks and puts back those of other sessions.
-            let back: Vec<ReadyTask> = (0..5).map_while(|_| pool.take_back(0)).collect();
+            // A governor is asked for tasks, of which some are not wanted; here they all stay.
+            let back = pool.take_back(0, 5, |task| !task.is_multiple_of(3));
             let mut queueing = pool.queueing();
-            back.iter().for_each(|task| queueing.add(*task, 0));
+            back.iter().for_each(|task| queueing.add(ReadyTask::new(0, *task), 0));
             drop(queueing);
             if forget {
                 // What later batches read stays pinned until the last one is linked.
@@ -247,4 +249,55 @@ fn sessions_take_turns() {
     let rest: Vec<ReadyTask> = std::iter::from_fn(|| queue.find()).collect();
     assert_eq!(rest.len(), 100 + 1 + 5 + 2 - 10 - 20 - 2);
     assert!(queue.before(next).is_none());
+}
+
+/// Taking tasks of one session back leaves those of another one, which has the same lane, in their order.
+#[test]
+fn tasks_that_stay_keep_their_order() {
+    let (pool, _queues) = Pool::new(1);
+    let mut queueing = pool.queueing();
+    for task in 0..100 {
+        queueing.add(ReadyTask::new(1 + 16 * (task % 2), task), 0);
+    }
+    drop(queueing);
+    assert_eq!(pool.take_back(1, 10, |task| task % 4 != 0), [2, 6, 10, 14, 18, 22, 26, 30, 34, 38]);
+    assert_eq!(pool.take_back(2, 10, |_| true), [0; 0]);
+    // Those that stay in spite of being asked for are where they were.
+    assert_eq!(pool.take_back(17, 3, |task| task > 10), [11, 13, 15]);
+    let odd: Vec<u32> = (0..100).filter(|task| task % 2 == 1 && ![11, 13, 15].contains(task)).collect();
+    assert_eq!(pool.take_back(17, 100, |_| true), odd);
+    let even: Vec<u32> = (0..100).filter(|task| task % 2 == 0 && (task % 4 == 0 || *task > 38)).collect();
+    assert_eq!(pool.take_back(1, 100, |_| true), even);
+}
+
+/// A worker that waits for others goes on leave while there is other work, and gathers again.
+#[test]
+fn a_worker_does_other_work_when_it_has_waited_long() {
+    let (pool, queues) = Pool::new(2);
+    let (wide, narrow) = (ReadyTask::new(1, 0), ReadyTask::new(1, 1));
+    pool.inject_wide(wide, 2);
+    let offer = |worker: usize| pool.gang().join(worker, Duration::from_millis(1), || pool.has_narrow_work());
+    pool.queueing().add(narrow, 0);
+    let group = pool.gang().group();
+    assert_eq!(offer(0), GangCall::OnLeave { group });
+    assert!(pool.gang().is_wanted());
+    let leads = |worker: usize| match offer(worker) {
+        GangCall::Lead { task, members, group } => {
+            assert_eq!((task, members.len()), (wide, 2));
+            pool.gang().disband(group);
+            1
+        }
+        called => {
+            assert_eq!(called, GangCall::Dismissed);
+            0
+        }
+    };
+    let mut first = queues.into_iter().next().unwrap();
+    assert_eq!(first.find(), Some(narrow));
+    // Without other work each waits until the other one comes, however long that takes.
+    let leaders: u32 = std::thread::scope(|scope| {
+        let other = scope.spawn(|| leads(1));
+        leads(0) + other.join().unwrap()
+    });
+    assert_eq!(leaders, 1);
 }

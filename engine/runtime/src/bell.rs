@@ -3,6 +3,7 @@
 use rain_transport::Wake;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A flag that a thread sleeps on; ringing an unheard bell again costs no system call.
 #[derive(Clone, Default)]
@@ -31,14 +32,19 @@ impl Bell {
         }
     }
 
-    /// Sleeps until the bell is rung, or returns at once if it was since the last time.
-    pub(crate) fn wait(&self) {
+    /// Sleeps until the bell is rung or `limit` is over, or returns at once if it was rung since the last time.
+    pub(crate) fn wait(&self, limit: Option<Duration>) {
         if self.0.rung.swap(false, Ordering::SeqCst) {
             return;
         }
-        let mut asleep = self.0.asleep.lock().unwrap_or_else(PoisonError::into_inner);
-        while !self.0.rung.swap(false, Ordering::SeqCst) {
-            asleep = self.0.changed.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+        let asleep = self.0.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unheard = |_: &mut ()| !self.0.rung.swap(false, Ordering::SeqCst);
+        match limit {
+            None => drop(self.0.changed.wait_while(asleep, is_unheard).unwrap_or_else(PoisonError::into_inner)),
+            Some(limit) => {
+                let waited = self.0.changed.wait_timeout_while(asleep, limit, is_unheard);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
         }
     }
 }

@@ -2,28 +2,26 @@
 
 use crate::bell::Bell;
 use crate::deadlines::Deadlines;
-use crate::end_of_work::EndOfWork;
 use crate::executors::Executors;
-use crate::link::{link, queue_ready};
-use crate::session::{Session, SessionTable};
+use crate::session::{Graph, SessionTable, leave_to};
 use crate::worker::{LentCalls, Report, Worker, WorkerShared};
 use crossbeam_channel::{Receiver, unbounded};
 use rain_data::{Object, Store, StoreError};
 use rain_exec::{ExecutorSpec, Interrupt};
-use rain_governor::{Action, Asker, Event, Governor, To};
+use rain_governor::{Effect, Event, Reactor, To};
 use rain_model::id::{GovernorId, SessionId};
-use rain_pool::{LocalQueue, Pool, ReadyTask};
-use rain_protocol::peer::{BetweenGovernors, FromGovernor, Message};
+use rain_pool::{LocalQueue, Pool};
+use rain_protocol::peer::{FromGovernor, Message};
 use rain_topology::CpuId;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-/// Tasks of other sessions that are looked at to find some of one session.
-const OTHERS_MAX: usize = 1 << 12;
+/// Reports of workers that are taken before messages have a turn.
+const REPORTS_AT_ONCE: usize = 64;
 
 /// How a governor is set up.
 #[derive(Clone, Debug)]
@@ -137,7 +135,7 @@ where
         bell: bell.clone(),
         deadlines: Deadlines::default(),
         reaper: Arc::default(),
-        end: EndOfWork::default(),
+        end: Arc::default(),
     });
     let driver_bell = bell.clone();
     let stop = Arc::new(AtomicBool::new(false));
@@ -145,17 +143,19 @@ where
     let thread = std::thread::Builder::new().name(format!("governor-{}", id.0)).spawn(move || {
         let workers = start_workers(&shared, queues);
         if let (Ok(endpoint), Ok(workers)) = (endpoint.recv(), workers) {
-            let machine = Governor::new();
+            let (sessions, pool, end) = (shared.sessions.clone(), shared.pool.clone(), shared.end.clone());
+            let machine = Reactor::new(sessions, pool, end, leave_to(&shared.reaper));
             Driver {
                 machine,
+                began: Instant::now(),
                 shared,
                 reports,
+                reports_taken: 0,
                 transport: endpoint,
                 workers,
                 asked_to_stop,
                 stopping: false,
                 end: GovernorEnd::Asked,
-                taken_back: VecDeque::new(),
             }
             .run(&driver_bell)
         } else {
@@ -178,55 +178,73 @@ fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<
 }
 
 struct Driver<T> {
-    machine: Governor,
+    machine: Reactor<Graph, Arc<Pool>>,
+    /// The machine's times are since then.
+    began: Instant,
     shared: Arc<WorkerShared>,
     reports: Receiver<Report>,
+    /// How many reports were taken since messages had a turn.
+    reports_taken: usize,
     transport: T,
     workers: Vec<JoinHandle<()>>,
     asked_to_stop: Arc<AtomicBool>,
     stopping: bool,
     end: GovernorEnd,
-    /// What the state machine is to be told next.
-    taken_back: VecDeque<Event<Arc<Object>>>,
 }
 
 impl<T: Transport<Arc<Object>>> Driver<T> {
     fn run(mut self, bell: &Bell) -> GovernorEnd {
         let cpus = self.shared.config.cpus.len() as u32;
         self.transport.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus }));
-        let mut actions = Vec::new();
+        let mut effects = Vec::new();
         while !self.stopping {
             let mut idle = true;
             while let Some(event) = self.next_event() {
                 idle = false;
-                self.machine.handle(event, &mut actions);
-                for action in actions.drain(..) {
-                    self.carry_out(action);
+                self.machine.handle(self.began.elapsed(), event, &mut effects);
+                for effect in effects.drain(..) {
+                    self.carry_out(effect);
                 }
             }
             if idle && !self.stopping {
-                bell.wait();
+                let now = self.began.elapsed();
+                self.machine.queue_due(now);
+                bell.wait(self.machine.next_due().map(|due| due.saturating_sub(now)));
             }
             self.stopping |= self.asked_to_stop.load(Ordering::SeqCst);
         }
         self.shut_down()
     }
 
+    /// What workers report, and, after some of it, what others have sent.
     fn next_event(&mut self) -> Option<Event<Arc<Object>>> {
-        if let Some(event) = self.taken_back.pop_front() {
-            return Some(event);
+        if self.stopping {
+            return None;
         }
-        if let Ok(report) = self.reports.try_recv() {
-            return Some(match report {
-                Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
-                Report::Finished(finished) => Event::Finished(finished),
-                Report::Withheld { session, tasks } => Event::Withheld { session: SessionId(session), tasks },
-                Report::Failed { session, task, failure } => {
-                    Event::Failed { session: SessionId(session), task, failure }
-                }
-                Report::Lending => Event::Lending { calls: self.shared.lent.waiting() },
-            });
+        if self.reports_taken < REPORTS_AT_ONCE {
+            if let Some(event) = self.next_report() {
+                self.reports_taken += 1;
+                return Some(event);
+            }
+            self.reports_taken = 0;
+            return self.next_message();
         }
+        self.reports_taken = 0;
+        self.next_message().or_else(|| self.next_report())
+    }
+
+    fn next_report(&mut self) -> Option<Event<Arc<Object>>> {
+        Some(match self.reports.try_recv().ok()? {
+            Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
+            Report::Finished(finished) => Event::Finished(finished),
+            Report::Withheld { session, tasks } => Event::Withheld { session: SessionId(session), tasks },
+            Report::Retried { session, task, failed } => Event::Retried { session: SessionId(session), task, failed },
+            Report::Failed { session, task, failure } => Event::Failed { session: SessionId(session), task, failure },
+            Report::Lending => Event::Lending { calls: self.shared.lent.waiting() },
+        })
+    }
+
+    fn next_message(&mut self) -> Option<Event<Arc<Object>>> {
         loop {
             match self.transport.try_receive()? {
                 TransportEvent::Message { message: Message::ToGovernor(message), .. } => {
@@ -252,119 +270,24 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         }
     }
 
-    fn carry_out(&mut self, action: Action<Arc<Object>>) {
-        let sessions = &self.shared.sessions;
-        match action {
-            Action::Send { to, message } => {
+    fn carry_out(&mut self, effect: Effect<Arc<Object>>) {
+        match effect {
+            Effect::Send { to, message } => {
                 let to = match to {
                     To::Server => Peer::Server,
                     To::Governor(id) => Peer::Governor(id),
                 };
                 self.transport.send(to, message);
             }
-            Action::OpenSession(open) => sessions.insert(Arc::new(Session::new(&open, self.shared.reaper.clone()))),
-            Action::Link(run) => {
-                if let Some(session) = sessions.get(run.session.0) {
-                    link(&session, &self.shared.pool, run);
+            Effect::Interrupt => self.interrupt_workers(),
+            Effect::Free(mut objects) => {
+                objects.retain(|object| object.file_path().is_some());
+                if !objects.is_empty() {
+                    self.shared.reaper.take(objects);
                 }
             }
-            Action::Supply { session, object, content } => {
-                if let Some(session) = sessions.get(session.0) {
-                    let mut queueing = self.shared.pool.queueing();
-                    session.graph.supply(object, content, |task| queue_ready(&session, &mut queueing, task));
-                }
-            }
-            Action::Release { session, objects } => {
-                if let Some(session) = sessions.get(session.0) {
-                    let mut dropped: Vec<_> =
-                        objects.iter().filter_map(|object| session.graph.unpin(*object)).collect();
-                    dropped.retain(|object| object.file_path().is_some());
-                    if !dropped.is_empty() {
-                        self.shared.reaper.take(dropped);
-                    }
-                }
-            }
-            Action::CancelTasks { session, tasks } => {
-                if let Some(session) = sessions.get(session.0) {
-                    session.cancel_tasks(&tasks);
-                    self.interrupt_workers();
-                }
-            }
-            Action::Raise { session, tasks } => {
-                if let Some(session) = sessions.get(session.0) {
-                    let ready = session.raise(&tasks);
-                    if !ready.is_empty() {
-                        let is_its = |task: &ReadyTask| task.session() == session.number;
-                        let priority =
-                            |task| Some(task).filter(is_its).and_then(|task| ready.get(&task.task()).copied());
-                        self.shared.pool.raise(session.number, ready.len(), priority);
-                    }
-                }
-            }
-            Action::DropConfigs { session, batches } => {
-                if let Some(session) = sessions.get(session.0) {
-                    session.drop_configs(&batches);
-                }
-            }
-            Action::Forget(forget) => {
-                if let Some(session) = sessions.get(forget.session) {
-                    session.forget(&forget);
-                    self.shared.end.forget_kinds(forget.session, &forget.kinds);
-                }
-            }
-            Action::CancelWaiting { session, ticket, tasks } => {
-                let tasks = sessions.get(session.0).map(|session| session.cancel_waiting(tasks)).unwrap_or_default();
-                self.taken_back.push_back(Event::CancelledWaiting { session, ticket, tasks });
-            }
-            Action::EndOfWork { at } => self.shared.end.set(at),
-            Action::TakeBack { session, count } => {
-                let tasks = sessions.get(session.0).map(|session| self.take_back(&session, count)).unwrap_or_default();
-                self.taken_back.push_back(Event::TakenBack { session, tasks });
-            }
-            Action::CloseSession(session) => {
-                self.shared.end.forget(session.0);
-                if let Some(session) = sessions.remove(session.0) {
-                    session.graph.cancel();
-                    self.interrupt_workers();
-                }
-                self.shared.executors.session_closed();
-            }
-            Action::SendObject { session, object, to } => self.send_object(session, object, to),
-            Action::Stop => self.stopping = true,
-        }
-    }
-
-    /// Takes ready tasks of a session out of the queues; their claims stay.
-    fn take_back(&self, session: &Session, count: u32) -> Vec<u32> {
-        let pool = &self.shared.pool;
-        let mut taken = Vec::new();
-        let mut others = Vec::new();
-        while taken.len() < count as usize && others.len() < OTHERS_MAX {
-            let Some(task) = pool.take_back(session.number) else { break };
-            let is_wanted = task.session() == session.number
-                && !session.is_cancelled(task.task())
-                && !session.graph.has_begun(task.task())
-                && !session.is_retried(task.task());
-            if is_wanted { taken.push(task.task()) } else { others.push(task) }
-        }
-        taken.iter().for_each(|task| session.unlink(*task));
-        let mut queueing = pool.queueing();
-        others.into_iter().for_each(|task| queueing.add(task, 0));
-        taken
-    }
-
-    fn send_object(&mut self, session: SessionId, object: u32, to: Asker) {
-        let content = self.shared.sessions.get(session.0).and_then(|session| session.graph.share(object));
-        let content = content.ok_or_else(|| "it is not there any more".to_owned());
-        match to {
-            Asker::Server { ticket } => {
-                let message = FromGovernor::Fetched { ticket, content };
-                self.transport.send(Peer::Server, Message::FromGovernor(message));
-            }
-            Asker::Governor(id) => {
-                let message = BetweenGovernors::Object { session, object, content };
-                self.transport.send(Peer::Governor(id), Message::BetweenGovernors(message));
-            }
+            Effect::SessionClosed(_) => self.shared.executors.session_closed(),
+            Effect::Stop => self.stopping = true,
         }
     }
 

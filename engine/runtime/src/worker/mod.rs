@@ -1,21 +1,23 @@
 //! A worker: one cpu slot. It runs built-in tasks in place, and waits for the program or executor that it drives.
 
 mod driving;
+mod gang_leave;
 mod lending;
 mod reports;
 mod settling;
 
 use crate::bell::Bell;
 use crate::deadlines::{Deadline, Deadlines};
-use crate::end_of_work::EndOfWork;
 use crate::executors::{ExecutorKey, Executors};
 use crate::governor::GovernorConfig;
 use crate::reaper::Reaper;
 use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
 use driving::Durations;
+use gang_leave::GangLeave;
 use rain_data::{Object, Store};
 use rain_exec::{Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
+use rain_governor::EndOfWork;
 use rain_model::graph::{Batch, Kind};
 use rain_model::id::{GovernorId, SessionId, TaskId};
 use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
@@ -42,6 +44,12 @@ pub(crate) enum Report {
         session: u32,
         tasks: Vec<u32>,
     },
+    /// Failed so many times, and to be run again.
+    Retried {
+        session: u32,
+        task: u32,
+        failed: u32,
+    },
     Failed {
         session: u32,
         task: u32,
@@ -65,7 +73,7 @@ pub(crate) struct WorkerShared {
     pub(crate) bell: Bell,
     pub(crate) deadlines: Deadlines,
     pub(crate) reaper: Arc<Reaper>,
-    pub(crate) end: EndOfWork,
+    pub(crate) end: Arc<EndOfWork>,
 }
 
 /// How tasks of a kind are run.
@@ -85,6 +93,7 @@ pub(crate) struct Worker {
     interrupt: Arc<Interrupt>,
     /// A task that this worker runs before it looks into its queue.
     next: Option<ReadyTask>,
+    leave: GangLeave,
     session: Option<Arc<Session>>,
     batch: Option<Arc<Batch>>,
     route: Option<(Arc<Kind>, Route)>,
@@ -101,6 +110,7 @@ impl Worker {
         Self {
             interrupt: shared.interrupts[queue.index()].clone(),
             next: None,
+            leave: GangLeave::default(),
             session: None,
             batch: None,
             route: None,
@@ -121,11 +131,11 @@ impl Worker {
         while !self.shared.pool.is_shut_down() {
             if self.shared.lent.is_owed() {
                 self.stand_aside();
-            } else if self.shared.pool.gang().is_wanted() {
+            } else if self.shared.pool.gang().is_wanted() && !self.leave.lasts() {
                 self.join_gang();
             } else if let Some(task) = self.next_task() {
                 self.run_guarded(task);
-            } else {
+            } else if !self.leave.give_up() {
                 self.rest();
             }
         }
@@ -172,7 +182,12 @@ impl Worker {
             self.queue.leave(task);
         }
         self.reports.flush();
-        if let GangCall::Lead { task, members, group } = self.shared.pool.gang().join(self.queue.index()) {
+        let pool = &self.shared.pool;
+        let patience = self.leave.patience(pool.gang().group());
+        let called = pool.gang().join(self.queue.index(), patience, || pool.has_narrow_work());
+        if let GangCall::OnLeave { group } = called {
+            self.leave.begin(group);
+        } else if let GangCall::Lead { task, members, group } = called {
             let cpus: Vec<CpuId> = members.iter().filter_map(|member| self.shared.config.cpus[*member]).collect();
             self.pin(&cpus);
             self.clock.restart();
@@ -211,6 +226,12 @@ impl Worker {
         let kind = batch.kind(task.task());
         if kind.cpus > 1 {
             self.shared.pool.inject_wide(task, kind.cpus as usize);
+            // Whoever has cancelled it since it was looked at may not have found it there.
+            if session.is_cancelled(task.task())
+                && !self.shared.pool.gang().withdraw(|other| other == task).is_empty()
+            {
+                session.abandon(&batch, task.task());
+            }
         } else {
             match self.route(&session, kind) {
                 Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, &[]),

@@ -87,6 +87,12 @@ impl Reports {
         self.send(Report::Failed { session, task, failure });
     }
 
+    /// A task has failed so many times and is to be run again.
+    pub(super) fn retried(&mut self, session: u32, task: u32, failed: u32) {
+        self.flush();
+        self.send(Report::Retried { session, task, failed });
+    }
+
     /// A task that may take long has begun; what was finished before is not held back by it.
     pub(super) fn started(&mut self, session: u32, task: u32, start: f64) {
         self.flush();

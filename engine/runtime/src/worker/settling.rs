@@ -97,8 +97,7 @@ impl Settling<'_> {
                 let number = session.number;
                 tracing::info!("task {number}:{task} has failed {failed} times and is run again: {why}");
             }
-            // Behind what waits, of this session and of others.
-            return self.shared.pool.queueing().add(ReadyTask::new(session.number, task), session.priority(task));
+            return self.reports.retried(session.number, task, failed);
         }
         let TaskFailure { message, debug, user } = failure;
         let failure = Failure { message, debug, user, times: Some(self.clock.times().0) };

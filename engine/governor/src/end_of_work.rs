@@ -1,6 +1,6 @@
 //! When work on a governor has to be over, and which tasks can still be finished by then.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,13 +9,13 @@ const SHORT: f64 = 1e-3;
 
 /// The end of work of a governor. A task is expected to take as long as the longest of its kind has taken here; one of a
 /// kind that nothing is known about may begin as long as there is any time.
-pub(crate) struct EndOfWork {
+pub struct EndOfWork {
     /// Seconds since 1970, bits of an `f64`; infinite when there is no end.
     at: AtomicU64,
     /// The longest of all tasks, seconds, bits of an `f64`: most tasks need not be looked up.
     longest: AtomicU64,
     /// Seconds by kind; the session is in the upper half of a kind's number.
-    by_kind: Mutex<HashMap<u64, f64>>,
+    by_kind: Mutex<BTreeMap<u64, f64>>,
 }
 
 impl Default for EndOfWork {
@@ -26,7 +26,7 @@ impl Default for EndOfWork {
 
 impl EndOfWork {
     /// Work has to be over at this time, seconds since 1970.
-    pub(crate) fn set(&self, at: f64) {
+    pub fn set(&self, at: f64) {
         self.at.store(at.to_bits(), Ordering::Relaxed);
     }
 
@@ -35,23 +35,23 @@ impl EndOfWork {
     }
 
     #[inline]
-    pub(crate) fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.at() < f64::INFINITY
     }
 
     /// Whether any task that begins now, seconds since 1970, will be finished in time.
     #[inline]
-    pub(crate) fn is_far(&self, now: f64) -> bool {
+    pub fn is_far(&self, now: f64) -> bool {
         now + f64::from_bits(self.longest.load(Ordering::Relaxed)) < self.at()
     }
 
     /// Whether a task of this kind that begins now will be.
-    pub(crate) fn leaves_time(&self, now: f64, kind: u64) -> bool {
+    pub fn leaves_time(&self, now: f64, kind: u64) -> bool {
         now + self.lock().get(&kind).copied().unwrap_or_default() < self.at()
     }
 
     /// A task of this kind has taken so many seconds.
-    pub(crate) fn learn(&self, kind: u64, seconds: f64) {
+    pub fn learn(&self, kind: u64, seconds: f64) {
         if seconds >= SHORT {
             let mut by_kind = self.lock();
             let longest = by_kind.entry(kind).or_default();
@@ -62,7 +62,7 @@ impl EndOfWork {
     }
 
     /// Forgets what is known of kinds of a session.
-    pub(crate) fn forget_kinds(&self, session: u32, kinds: &[u32]) {
+    pub fn forget_kinds(&self, session: u32, kinds: &[u32]) {
         let mut by_kind = self.lock();
         for kind in kinds {
             by_kind.remove(&(u64::from(session) << 32 | u64::from(*kind)));
@@ -70,14 +70,14 @@ impl EndOfWork {
     }
 
     /// Forgets what is known of a session.
-    pub(crate) fn forget(&self, session: u32) {
+    pub fn forget(&self, session: u32) {
         let mut by_kind = self.lock();
         by_kind.retain(|kind, _| (kind >> 32) as u32 != session);
         let longest = by_kind.values().copied().fold(0.0, f64::max);
         self.longest.store(longest.to_bits(), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, f64>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, f64>> {
         self.by_kind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,14 @@
 //! Linking tasks that the server sent into a session's graph.
 
+use crate::graph::Graph;
+use crate::queues::{Queueing, Queues};
 use crate::session::Session;
-use rain_data::Object;
 use rain_model::graph::Batch;
-use rain_pool::{Pool, Queueing, ReadyTask};
+use rain_pool::ReadyTask;
 use rain_protocol::peer::{Run, TaskSet};
-use std::sync::Arc;
 
 /// Claims, links and queues the tasks of `run`; objects that are there already are given to their consumers.
-pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
+pub(crate) fn link<G: Graph>(session: &Session<G>, queues: &impl Queues, run: Run<G::Content>) {
     let graph = &session.graph;
     let batch = &run.batch;
     let edges = session.add_batch(batch);
@@ -32,7 +32,7 @@ pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
             graph.claim(*object);
         }
     });
-    let mut queueing = pool.queueing();
+    let mut queueing = queues.queueing();
     let mut queue = |task| queue_ready(session, &mut queueing, task);
     for (object, content) in run.constants {
         graph.supply(object, content, &mut queue);
@@ -45,8 +45,8 @@ pub(crate) fn link(session: &Session, pool: &Pool, run: Run<Arc<Object>>) {
     });
 }
 
-/// Queues a ready task from outside the workers.
-pub(crate) fn queue_ready(session: &Session, queueing: &mut Queueing<'_>, task: u32) {
+/// Queues a ready task behind those that wait.
+pub(crate) fn queue_ready<G: Graph>(session: &Session<G>, queueing: &mut impl Queueing, task: u32) {
     queueing.add(ReadyTask::new(session.number, task), session.priority(task));
 }
 

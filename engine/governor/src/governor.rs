@@ -1,0 +1,242 @@
+//! What a governor tells others: objects to be brought from other governors, and what goes back to the server.
+
+use crate::event::{Action, Asker, Event, To};
+use rain_model::id::{GovernorId, ObjectIndex, SessionId};
+use rain_protocol::peer::{BetweenGovernors, Failure, FromGovernor, Message, ToGovernor};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+struct Session {
+    /// Objects asked for and not yet come.
+    awaited: BTreeMap<ObjectIndex, Awaited>,
+    /// The server has been told of a failure: what else happens here is of no interest.
+    failed: bool,
+}
+
+/// An object on its way.
+#[derive(Debug)]
+struct Awaited {
+    /// Who can be asked; all before `asked` could not give it.
+    holders: Vec<GovernorId>,
+    /// Place in `holders` of the one that has been asked.
+    asked: usize,
+    /// What those said who could not give it.
+    refusals: Vec<String>,
+    /// Governors that have asked for it here meanwhile.
+    askers: Vec<GovernorId>,
+}
+
+impl Awaited {
+    fn is_asked(&self, governor: GovernorId) -> bool {
+        self.holders.get(self.asked) == Some(&governor)
+    }
+}
+
+/// What a governor knows beside tasks: its sessions, and the objects that are on their way to it.
+#[derive(Debug, Default)]
+pub struct Governor {
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+impl Governor {
+    /// A governor that knows no session.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event and appends what follows from it.
+    pub fn handle<D: Clone>(&mut self, event: Event<D>, actions: &mut Vec<Action<D>>) {
+        match event {
+            Event::Server(message) => self.server_message(message, actions),
+            Event::Peer { from, message } => self.peer_message(from, message, actions),
+            Event::PeerLost { governor } => self.peer_lost(governor, actions),
+            Event::Started { session, task, start } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::Started { session, task, start }));
+                }
+            }
+            Event::Finished(finished) => {
+                let open = self.sessions.get(&SessionId(finished.session)).is_some_and(|session| !session.failed);
+                if open {
+                    actions.push(to_server(FromGovernor::Finished(finished)));
+                }
+            }
+            Event::Withheld { session, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::Withheld { session, tasks }));
+                }
+            }
+            Event::TakenBack { session, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
+                }
+            }
+            Event::Lending { calls } => actions.push(to_server(FromGovernor::Lending { tasks: calls })),
+            Event::CancelledWaiting { session, ticket, tasks } => {
+                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+                    actions.push(to_server(FromGovernor::CancelledWaiting { session, ticket, tasks }));
+                }
+            }
+            Event::Retried { session, task, failed } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::Retry { session, task, failed });
+                }
+            }
+            Event::Failed { session, task, failure } => self.fail(session, task, failure, actions),
+        }
+    }
+
+    fn server_message<D: Clone>(&mut self, message: ToGovernor<D>, actions: &mut Vec<Action<D>>) {
+        match message {
+            ToGovernor::OpenSession(open) => {
+                self.sessions.insert(open.session, Session::default());
+                actions.push(Action::OpenSession(open));
+            }
+            ToGovernor::Run(mut run) => {
+                let Some(session) = self.sessions.get_mut(&run.session) else { return };
+                for input in &mut run.remote {
+                    let holders = std::mem::take(&mut input.holders);
+                    if let Some(holder) = holders.first() {
+                        let want = BetweenGovernors::Want { session: run.session, object: input.object };
+                        actions.push(to_governor(*holder, want));
+                    }
+                    let awaited = Awaited { holders, asked: 0, refusals: Vec::new(), askers: Vec::new() };
+                    session.awaited.insert(input.object, awaited);
+                }
+                actions.push(Action::Link(run));
+            }
+            ToGovernor::CloseSession(session) => {
+                if self.sessions.remove(&session).is_some() {
+                    actions.push(Action::CloseSession(session));
+                }
+            }
+            ToGovernor::CancelTasks { session, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::CancelTasks { session, tasks });
+                }
+            }
+            ToGovernor::Raise { session, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::Raise { session, tasks });
+                }
+            }
+            ToGovernor::DropConfigs { session, batches } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::DropConfigs { session, batches });
+                }
+            }
+            ToGovernor::Forget(forget) => {
+                if self.sessions.contains_key(&SessionId(forget.session)) {
+                    actions.push(Action::Forget(forget));
+                }
+            }
+            ToGovernor::CancelWaiting { session, ticket, tasks } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::CancelWaiting { session, ticket, tasks });
+                }
+            }
+            ToGovernor::GiveBack { session, count } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::TakeBack { session, count });
+                }
+            }
+            ToGovernor::Unpin { session, objects } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::Release { session, objects });
+                }
+            }
+            ToGovernor::Fetch { session, object, ticket } => {
+                if self.sessions.contains_key(&session) {
+                    actions.push(Action::SendObject { session, object, to: Asker::Server { ticket } });
+                }
+            }
+            ToGovernor::EndOfWork { at } => actions.push(Action::EndOfWork { at }),
+            ToGovernor::Stop => actions.push(Action::Stop),
+        }
+    }
+
+    fn peer_message<D: Clone>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
+        match message {
+            BetweenGovernors::Want { session, object } => match self.sessions.get_mut(&session) {
+                Some(open) => match open.awaited.get_mut(&object) {
+                    Some(awaited) => awaited.askers.push(from),
+                    None => actions.push(Action::SendObject { session, object, to: Asker::Governor(from) }),
+                },
+                // Closed; or the asker has heard of this governor's copy sooner than it itself.
+                None => {
+                    let content = Err("it does not know the session".to_owned());
+                    actions.push(to_governor(from, BetweenGovernors::Object { session, object, content }));
+                }
+            },
+            BetweenGovernors::Object { session, object, content } => match content {
+                Ok(content) => {
+                    let Some(open) = self.sessions.get_mut(&session) else { return };
+                    let Some(awaited) = open.awaited.remove(&object) else { return };
+                    for asker in awaited.askers {
+                        let content = Ok(content.clone());
+                        actions.push(to_governor(asker, BetweenGovernors::Object { session, object, content }));
+                    }
+                    actions.push(Action::Supply { session, object, content });
+                }
+                Err(why) => self.ask_next(session, object, from, &why, actions),
+            },
+        }
+    }
+
+    fn peer_lost<D>(&mut self, governor: GovernorId, actions: &mut Vec<Action<D>>) {
+        let lost: Vec<(SessionId, ObjectIndex)> = self
+            .sessions
+            .iter()
+            .flat_map(|(id, session)| session.awaited.iter().map(move |(object, awaited)| (*id, *object, awaited)))
+            .filter(|(_, _, awaited)| awaited.is_asked(governor))
+            .map(|(id, object, _)| (id, object))
+            .collect();
+        for (session, object) in lost {
+            self.ask_next(session, object, governor, "the connection was lost", actions);
+        }
+    }
+
+    /// The governor that was asked for an object cannot give it: another one may.
+    fn ask_next<D>(
+        &mut self,
+        session: SessionId,
+        object: ObjectIndex,
+        from: GovernorId,
+        why: &str,
+        actions: &mut Vec<Action<D>>,
+    ) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(awaited) = open.awaited.get_mut(&object).filter(|awaited| awaited.is_asked(from)) else { return };
+        awaited.asked += 1;
+        awaited.refusals.push(format!("from {from}: {why}"));
+        if let Some(next) = awaited.holders.get(awaited.asked) {
+            return actions.push(to_governor(*next, BetweenGovernors::Want { session, object }));
+        }
+        let Some(awaited) = open.awaited.remove(&object) else { return };
+        for asker in awaited.askers {
+            let content = Err("it could not get it itself".to_owned());
+            actions.push(to_governor(asker, BetweenGovernors::Object { session, object, content }));
+        }
+        // The claim of who would have brought it.
+        actions.push(Action::Release { session, objects: vec![object] });
+        // Only the server knows whether that is a failure: it may have let all holders drop it.
+        let why = awaited.refusals.join("; ");
+        actions.push(to_server(FromGovernor::InputLost { session, object, why }));
+    }
+
+    fn fail<D>(&mut self, session: SessionId, task: u32, failure: Failure, actions: &mut Vec<Action<D>>) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        if !open.failed {
+            open.failed = true;
+            actions.push(to_server(FromGovernor::Failed { session, task, failure }));
+        }
+    }
+}
+
+fn to_governor<D>(governor: GovernorId, message: BetweenGovernors<D>) -> Action<D> {
+    Action::Send { to: To::Governor(governor), message: Message::BetweenGovernors(message) }
+}
+
+fn to_server<D>(message: FromGovernor<D>) -> Action<D> {
+    Action::Send { to: To::Server, message: Message::FromGovernor(message) }
+}
