@@ -82,6 +82,9 @@ pub struct ServerArgs {
     /// Send large data from governors without encryption, for a network that you trust
     #[arg(long)]
     pub data_plain: bool,
+    /// A governor that nothing was heard from for so long is lost [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub governor_timeout: Option<u32>,
     #[command(flatten)]
     pub places: PlaceArgs,
 }

@@ -81,6 +81,8 @@ pub struct ServerRole {
     pub ready_file: Option<PathBuf>,
     /// Large content from governors, and between them, goes without TLS.
     pub data_plain: bool,
+    /// How long a governor may be unreachable before it is lost, if that was said.
+    pub governor_timeout: Option<Duration>,
 }
 
 /// A governor.

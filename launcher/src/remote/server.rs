@@ -14,6 +14,7 @@ use crate::terminal::say;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Runs a server in the foreground until it is stopped; whether it ended well.
 ///
@@ -21,7 +22,8 @@ use std::path::{Path, PathBuf};
 /// When it cannot be started.
 pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
-    let role = server_role(&args.serving, args.governor_access.as_deref(), args.data_plain)?;
+    let mut role = server_role(&args.serving, args.governor_access.as_deref(), args.data_plain)?;
+    role.governor_timeout = args.governor_timeout.map(|seconds| Duration::from_secs(seconds.into()));
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
         listen: address::parse_for_server(args.serving.at.listen.as_deref())?,
@@ -64,6 +66,7 @@ pub fn server_role(
         },
         ready_file: plan::absolute("--ready-file", args.ready_file.as_deref())?,
         data_plain,
+        governor_timeout: None,
     })
 }
 

@@ -57,7 +57,12 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
         http: Some(HttpPlan::new(args.at.http_listen.as_deref()).map_err(PlanError::from)?),
     };
-    let role = ServerRole { access_files: AccessFiles::default(), ready_file: None, data_plain: args.data_plain };
+    let role = ServerRole {
+        access_files: AccessFiles::default(),
+        ready_file: None,
+        data_plain: args.data_plain,
+        governor_timeout: None,
+    };
     let (failure, step) = (Cell::new(None), RefCell::new(None));
     let started = server::start_server(plan, role, &|address, told| {
         // The server ends its governors with itself.

@@ -3,7 +3,8 @@
 use super::connection::Connection;
 use super::door::{Door, Entered};
 use super::identity::PeerTls;
-use super::link::{Broken, CUT_MAX, Happened, Link, LinkKey, PlainPath};
+use super::link::{Broken, Happened, Link, LinkKey, PlainPath};
+use super::patience::Patience;
 use super::plain::{self, Pass, Plain};
 use super::wire::{Hello, PEER_VERSION, Purpose, Received, Record, Welcome, append_record, record};
 use super::{ClientDoor, Shared};
@@ -61,7 +62,13 @@ pub(super) struct Endpoint<D: Payload> {
     pub(super) joining: Option<Sender<Joined>>,
     pub(super) listen: SocketAddr,
     pub(super) server: Vec<SocketAddr>,
+    pub(super) patience: Patience,
     pub(super) wake_self: Wake,
+    /// Peers whose links another thread has something for, and who tells of them.
+    pub(super) woken: Receiver<Peer>,
+    pub(super) wake_link: Sender<Peer>,
+    /// Some link was not read, because the owner had not taken what came before.
+    pub(super) was_full: bool,
     pub(super) links: BTreeMap<LinkKey, Link<D>>,
     pub(super) tokens: BTreeMap<Token, LinkKey>,
     pub(super) next_token: usize,
@@ -78,9 +85,9 @@ pub(super) struct Endpoint<D: Payload> {
     pub(super) due: Instant,
 }
 
-const SERVER: LinkKey = LinkKey { peer: Peer::Server, out: true };
+pub(super) const SERVER: LinkKey = LinkKey { peer: Peer::Server, out: true };
 
-fn key(governor: GovernorId, out: bool) -> LinkKey {
+pub(super) fn key(governor: GovernorId, out: bool) -> LinkKey {
     LinkKey { peer: Peer::Governor(governor), out }
 }
 
@@ -88,9 +95,7 @@ impl<D: Payload> Endpoint<D> {
     /// Runs until the owner closes it.
     pub(super) fn run(mut self) {
         if !self.server.is_empty() {
-            let mut link = Link::new(self.wake_self.clone(), self.place.clone());
-            link.addresses = self.server.clone();
-            self.links.insert(SERVER, link);
+            self.insert_link(SERVER).addresses = self.server.clone();
             self.dial(SERVER);
         }
         let mut ready = Events::with_capacity(1024);
@@ -110,6 +115,7 @@ impl<D: Payload> Endpoint<D> {
             }
             self.take_ready(&ready);
             self.shared.awake.store(false, Ordering::SeqCst);
+            self.take_woken();
             if !self.take_requests() {
                 self.close();
                 return;
@@ -161,10 +167,32 @@ impl<D: Payload> Endpoint<D> {
                 None => _ = self.active_at_door.insert(token),
             }
         }
-        if ready.iter().any(|event| event.token() == WAKER) {
-            // Content that was waited for, or the owner has taken messages.
-            self.active.extend(self.links.iter().filter(|(_, link)| link.connection.is_some()).map(|(key, _)| *key));
+    }
+
+    /// Takes note of the links that other threads have something for, and of room that the owner has made.
+    fn take_woken(&mut self) {
+        while let Ok(peer) = self.woken.try_recv() {
+            let links = [true, false].map(|out| LinkKey { peer, out });
+            self.active.extend(links.into_iter().filter(|key| self.links.contains_key(key)));
         }
+        if self.was_full && !self.is_full() {
+            self.was_full = false;
+            let waits = |link: &Link<D>| link.connection.as_ref().is_some_and(|connection| connection.readable);
+            self.active.extend(self.links.iter().filter(|(_, link)| waits(link)).map(|(key, _)| *key));
+        }
+    }
+
+    /// A new link, which wakes this thread by its peer's name.
+    pub(super) fn insert_link(&mut self, key: LinkKey) -> &mut Link<D> {
+        let (wake_link, wake_self, peer) = (self.wake_link.clone(), self.wake_self.clone(), key.peer);
+        let wake: Wake = Arc::new(move || {
+            // An error means that the thread has ended.
+            let _ = wake_link.send(peer);
+            wake_self();
+        });
+        let link = Link::new(wake, self.place.clone());
+        self.links.remove(&key);
+        self.links.entry(key).or_insert(link)
     }
 
     /// Carries out what the owner asked; whether it goes on.
@@ -179,24 +207,11 @@ impl<D: Payload> Endpoint<D> {
     }
 
     fn send(&mut self, to: Peer, message: Message<D>) {
-        let key = LinkKey { peer: to, out: true };
-        if !self.links.contains_key(&key) {
-            let (Some(Peer::Governor(_)), Peer::Governor(other)) = (self.me, to) else { return };
-            // The first message to this governor: the server knows where it is.
-            self.links.insert(key, Link::new(self.wake_self.clone(), self.place.clone()));
-            self.ask_where(other);
-        }
+        let Some(key) = self.way_to(to) else { return };
         let Some(link) = self.links.get_mut(&key) else { return };
         match link.push(message) {
             Ok(()) => _ = self.active.insert(key),
             Err(why) => self.lose(key, why),
-        }
-    }
-
-    fn ask_where(&mut self, governor: GovernorId) {
-        if let Some(server) = self.links.get_mut(&SERVER) {
-            server.urge(&record(Record::Where, &governor));
-            self.active.insert(SERVER);
         }
     }
 
@@ -233,7 +248,10 @@ impl<D: Payload> Endpoint<D> {
                 link.plain = PlainPath::Absent;
                 link.connection = Some(connection);
                 match link.resume(hello.received) {
-                    Ok(()) => _ = self.active.insert(key),
+                    Ok(()) => {
+                        self.active.insert(key);
+                        self.take_over_unreachable(key.peer);
+                    }
                     Err(error) => self.lose(key, error.to_string()),
                 }
             }
@@ -264,10 +282,9 @@ impl<D: Payload> Endpoint<D> {
                 let ip = if listen.ip().is_unspecified() { connection.address.ip() } else { listen.ip() };
                 let place = Place { ip: (!ip.is_loopback()).then_some(ip), port: listen.port() };
                 self.shared.places().insert(governor, place);
-                let mut link = Link::new(self.wake_self.clone(), self.place.clone());
-                link.pass = random();
-                let welcome = self.welcome_with(governor, link.pass, [0; 2]);
-                self.links.insert(key(governor, true), link);
+                let pass = random();
+                self.insert_link(key(governor, true)).pass = pass;
+                let welcome = self.welcome_with(governor, pass, [0; 2]);
                 tracing::info!("{governor} comes from {}", connection.address);
                 Ok((key(governor, true), welcome))
             }
@@ -281,7 +298,7 @@ impl<D: Payload> Endpoint<D> {
             (Purpose::Deliver { from, to }, Some(me)) if me == Peer::Governor(*to) => {
                 let key = key(*from, false);
                 if hello.received == [0; 2] && !self.links.contains_key(&key) {
-                    self.links.insert(key, Link::new(self.wake_self.clone(), self.place.clone()));
+                    self.insert_link(key);
                 }
                 let link = self.links.get(&key).ok_or("this governor is not known any more")?;
                 Ok((key, self.welcome_with(*to, 0, link.received())))
@@ -292,11 +309,12 @@ impl<D: Payload> Endpoint<D> {
 
     fn welcome_with(&self, governor: GovernorId, pass: u64, received: Received) -> Welcome {
         let client = self.tls.client_certificate().filter(|_| self.me == Some(Peer::Server));
-        Welcome { governor, pass, received, plain: None, client: client.map(<[u8]>::to_vec) }
+        let client = client.map(<[u8]>::to_vec);
+        Welcome { governor, pass, received, plain: None, client, patience: self.patience }
     }
 
     /// Connects a link whose addresses are known.
-    fn dial(&mut self, key: LinkKey) {
+    pub(super) fn dial(&mut self, key: LinkKey) {
         let Some(link) = self.links.get_mut(&key) else { return };
         link.retry_at = None;
         let Some(address) = link.addresses.get(link.tries % link.addresses.len().max(1)).copied() else { return };
@@ -319,16 +337,18 @@ impl<D: Payload> Endpoint<D> {
                 self.tokens.insert(token, key);
                 self.active.insert(key);
             }
-            Err(error) => self.cut(key, error.to_string()),
+            Err(error) => self.cut(key, error.to_string(), false),
         }
     }
 
     fn turn(&mut self, key: LinkKey) {
         let full = self.is_full();
+        self.was_full |= full;
+        let patience = self.patience;
         let Some(link) = self.links.get_mut(&key) else { return };
         let mut happened = Vec::new();
         let turned = link.turn(full, &mut happened);
-        self.due = self.due.min(link.due(Instant::now()));
+        self.due = self.due.min(link.due(Instant::now(), patience));
         if turned.is_ok() && link.has_more(full) {
             self.active.insert(key);
         }
@@ -340,8 +360,15 @@ impl<D: Payload> Endpoint<D> {
         }
         match turned {
             Ok(()) => {}
-            Err(Broken::Cut(why)) => self.cut(key, why),
-            Err(Broken::Over(why)) => self.lose(key, why),
+            Err(broken) => self.break_off(key, broken),
+        }
+    }
+
+    fn break_off(&mut self, key: LinkKey, broken: Broken) {
+        match broken {
+            Broken::Cut(why) => self.cut(key, why, false),
+            Broken::Silent(why) => self.cut(key, why, true),
+            Broken::Over(why) => self.lose(key, why),
         }
     }
 
@@ -358,7 +385,7 @@ impl<D: Payload> Endpoint<D> {
             }
             Err(error) => link.give_up_plain(&error.to_string()),
         }
-        self.due = self.due.min(link.due(Instant::now()));
+        self.due = self.due.min(link.due(Instant::now(), self.patience));
         self.active.insert(key);
     }
 
@@ -405,20 +432,12 @@ impl<D: Payload> Endpoint<D> {
                 self.me = Some(Peer::Governor(welcome.governor));
                 self.data_plain = welcome.plain.is_some();
                 self.tls.know_client(welcome.client);
+                self.patience = welcome.patience;
                 self.door.plain = self.data_plain;
                 if let Some(joining) = self.joining.take() {
                     let _ = joining.send(Ok(welcome.governor));
                 }
-                // Asked for before a cut, perhaps.
-                let unlocated: Vec<GovernorId> = self
-                    .links
-                    .iter()
-                    .filter_map(|(key, link)| match key.peer {
-                        Peer::Governor(governor) if key.out && link.addresses.is_empty() => Some(governor),
-                        _ => None,
-                    })
-                    .collect();
-                unlocated.into_iter().for_each(|governor| self.ask_where(governor));
+                self.ask_again();
             }
             Happened::Welcomed(_) => {}
             Happened::Asked(governor) => {
@@ -429,49 +448,41 @@ impl<D: Payload> Endpoint<D> {
                 }
             }
             Happened::Located(governor, place) => self.located(governor, place),
+            Happened::Unreachable(governor) => self.summon(key, governor),
+            Happened::Summoned(governor, place) => self.summoned(governor, place),
         }
     }
 
-    fn located(&mut self, governor: GovernorId, place: Option<Place>) {
-        let out = key(governor, true);
-        let server = self.links.get(&SERVER).and_then(|link| link.connection.as_ref()).map(|c| c.address.ip());
-        let Some(link) = self.links.get_mut(&out).filter(|link| link.addresses.is_empty()) else { return };
-        let address = place.and_then(|place| Some(SocketAddr::new(place.ip.or(server)?, place.port)));
-        match address {
-            Some(address) => {
-                link.addresses = vec![address];
-                self.dial(out);
-            }
-            None => self.lose(out, "the server does not know it any more".to_owned()),
-        }
-    }
-
-    /// A link has lost its connection; it may get another one.
-    fn cut(&mut self, key: LinkKey, why: String) {
-        let me = self.me;
+    /// A link has lost its connection, or did not get one; it may get another one. `silent`: this end has given it up because nothing
+    /// came.
+    fn cut(&mut self, key: LinkKey, why: String, silent: bool) {
         self.forget_connections(key);
         let Some(link) = self.links.get_mut(&key) else { return };
-        link.cut(why.clone());
-        self.due = self.due.min(link.due(Instant::now()));
+        // Of who was never there, nothing can be lost.
+        link.cut(why.clone(), silent && link.was_greeted);
+        self.due = self.due.min(link.due(Instant::now(), self.patience));
         let Some(addresses) = Some(link.addresses.len()).filter(|&count| count > 0) else {
             tracing::debug!("the connection to {key:?} was cut: {why}");
             return;
         };
         link.tries += 1;
-        let refused = why.contains("onnection refused");
         let tried_all = link.tries >= addresses;
-        if tried_all && (refused || me.is_none()) {
+        let may_be_summoned = matches!(key.peer, Peer::Governor(_)) && !link.was_greeted;
+        let refused = why.contains("onnection refused") && !may_be_summoned;
+        let retry_at = Instant::now() + RETRY_DELAY;
+        if tried_all && (refused || self.me.is_none()) {
             // Nobody listens there any more; or it never was, and who waits for it should hear at once.
-            self.lose(key, why);
-        } else {
-            let retry_at = Instant::now() + RETRY_DELAY;
-            link.retry_at = Some(retry_at);
-            self.due = self.due.min(retry_at);
+            return self.lose(key, why);
+        }
+        link.retry_at = Some(retry_at);
+        self.due = self.due.min(retry_at);
+        if tried_all && may_be_summoned {
+            self.go_another_way(key, &why);
         }
     }
 
     /// A link is over.
-    fn lose(&mut self, key: LinkKey, why: String) {
+    pub(super) fn lose(&mut self, key: LinkKey, why: String) {
         self.forget_connections(key);
         let Some(mut link) = self.links.remove(&key) else { return };
         self.active.remove(&key);
@@ -484,6 +495,9 @@ impl<D: Payload> Endpoint<D> {
         }
         if let Peer::Governor(governor) = key.peer {
             self.shared.places().remove(&governor);
+            if self.me != Some(Peer::Server) && !link.is_idle() {
+                tracing::warn!("{} cannot send what it has for {governor}: {why}", name(self.me));
+            }
         }
         self.tell(TransportEvent::Lost { peer: key.peer, why });
     }
@@ -501,10 +515,8 @@ impl<D: Payload> Endpoint<D> {
         let full = self.is_full();
         for key in self.links.keys().copied().collect::<Vec<_>>() {
             let Some(link) = self.links.get_mut(&key) else { continue };
-            let ticked = link.tick(now, full);
-            let over = link.cut.as_ref().filter(|(since, _)| now.saturating_duration_since(*since) > CUT_MAX);
-            if let Some((_, why)) = over {
-                let why = format!("no connection to it for {} s: {why}", CUT_MAX.as_secs());
+            let ticked = link.tick(now, full, self.patience);
+            if let Some(why) = link.lost_because(now, self.patience) {
                 self.lose(key, why);
             } else if link.retry_at.is_some_and(|at| at <= now) {
                 self.dial(key);
@@ -512,9 +524,8 @@ impl<D: Payload> Endpoint<D> {
                 match ticked {
                     // What is due then is found at the end of its turn.
                     Ok(()) if link.connection.is_some() => _ = self.active.insert(key),
-                    Ok(()) => self.due = self.due.min(link.due(now)),
-                    Err(Broken::Cut(why)) => self.cut(key, why),
-                    Err(Broken::Over(why)) => self.lose(key, why),
+                    Ok(()) => self.due = self.due.min(link.due(now, self.patience)),
+                    Err(broken) => self.break_off(key, broken),
                 }
             }
         }
@@ -566,7 +577,7 @@ impl<D: Payload> Endpoint<D> {
 }
 
 /// What a peer is called in messages.
-fn name(peer: Option<Peer>) -> String {
+pub(super) fn name(peer: Option<Peer>) -> String {
     match peer {
         Some(Peer::Governor(governor)) => governor.to_string(),
         Some(Peer::Server) => "the server".to_owned(),

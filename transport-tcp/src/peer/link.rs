@@ -1,6 +1,7 @@
 //! A link: what two peers have to tell each other, over one connection after the other.
 
 use super::connection::{Batch, Connection, TURN_BYTES_MAX};
+use super::patience::Patience;
 use super::plain::{Pass, Plain, PlainError};
 use super::wire::{
     GREETING_BYTES_MAX, Hello, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read, record,
@@ -17,31 +18,39 @@ use std::time::{Duration, Instant};
 
 /// Content travels in pieces of this size, between which other messages can go.
 const PIECE_BYTES: usize = 256 << 10;
-/// A connection on which nothing is written for so long is shown to be alive.
-const PING_AFTER: Duration = Duration::from_secs(1);
-/// A connection on which nothing comes for so long is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(6);
-/// How long a cut may last.
-pub(super) const CUT_MAX: Duration = Duration::from_secs(4);
 /// So many messages, heads of so many bytes, or what came in this time, are acknowledged together.
 const ACKNOWLEDGE_AFTER: u64 = 64;
 const ACKNOWLEDGE_AFTER_BYTES: usize = 1 << 20;
 const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(250);
-/// A peer for which more than this waits in memory is given up when it has acknowledged nothing for some time.
+/// A peer for which more than this waits in memory is given up when nothing of it has gone for some time.
 const HELD_BYTES_MAX: usize = 256 << 20;
-const STUCK_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of heads that are written ahead of content that travels apart from them.
 const AHEAD_BYTES_MAX: usize = 8 << 20;
 /// After so many plain connections that broke with nothing achieved, content goes through TLS.
 const PLAIN_FAILURES_MAX: u32 = 3;
 
-/// Which link of a peer: governors have one in each direction between them, so that none has to wait for the other to
-/// agree who connects.
+/// Which link of a peer. Messages go both ways on each; two governors have a second one only when both connected at the same time, and
+/// where content goes without encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LinkKey {
     pub(super) peer: Peer,
-    /// The messages of this end go out on it.
+    /// This end connects, or is the server.
     pub(super) out: bool,
+}
+
+/// A link has no working connection.
+pub(super) struct Cut {
+    since: Instant,
+    why: String,
+    /// The connection was given up because nothing came, so that the peer may not know of it.
+    silent: bool,
+}
+
+impl Cut {
+    /// How long the peer has to come back.
+    fn wait(&self, patience: Patience) -> Duration {
+        if self.silent { patience.return_after_silence() } else { patience.return_after_closing() }
+    }
 }
 
 /// What a turn of a link found, for the endpoint to carry out.
@@ -51,14 +60,31 @@ pub(super) enum Happened<D> {
     /// A governor asks where another one is.
     Asked(GovernorId),
     Located(GovernorId, Option<Place>),
+    /// A governor asks that this one connects to it, as it cannot connect itself.
+    Unreachable(GovernorId),
+    /// This governor, which is at this place, cannot connect to this end.
+    Summoned(GovernorId, Place),
 }
 
 /// Why a link has no connection any more.
 pub(super) enum Broken {
-    /// It may come back.
+    /// It was closed or failed; the peer may come back.
     Cut(String),
+    /// Nothing came on it; the peer may come back.
+    Silent(String),
     /// It will not.
     Over(String),
+}
+
+impl Broken {
+    /// What the system says of a connection.
+    fn by_system(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+        match error.kind() {
+            HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut => Broken::Silent(error.to_string()),
+            _ => Broken::Cut(error.to_string()),
+        }
+    }
 }
 
 impl From<WireError> for Broken {
@@ -106,8 +132,8 @@ pub(super) struct Link<D: Payload> {
     acknowledged: Received,
     /// Bytes of heads that came since then.
     unacknowledged_bytes: usize,
-    /// When the other side has last acknowledged something, or had nothing to acknowledge.
-    heeded: Instant,
+    /// When something of what waits for the other side was last written or acknowledged, or little waited.
+    progress: Instant,
     pub(super) plain: PlainPath,
     plain_failures: u32,
     /// Bytes of heads written since something of that lane was acknowledged.
@@ -115,8 +141,14 @@ pub(super) struct Link<D: Payload> {
     /// How many of its messages were.
     sent_content: u64,
     pub(super) connection: Option<Connection>,
-    /// Since when it has had no working connection, and why.
-    pub(super) cut: Option<(Instant, String)>,
+    /// None while it has a working connection.
+    pub(super) cut: Option<Cut>,
+    /// It has had a working connection.
+    pub(super) was_greeted: bool,
+    /// The other side was asked to connect to this one.
+    pub(super) summoned: bool,
+    /// It carries what another link to the same peer should have.
+    pub(super) has_taken_over: bool,
     /// Where to connect to, if this end does.
     pub(super) addresses: Vec<SocketAddr>,
     /// Which of them is next.
@@ -137,13 +169,16 @@ impl<D: Payload> Link<D> {
             turn: 0,
             acknowledged: [0; 2],
             unacknowledged_bytes: 0,
-            heeded: Instant::now(),
+            progress: Instant::now(),
             plain: PlainPath::Absent,
             plain_failures: 0,
             ahead_bytes: 0,
             sent_content: 0,
             connection: None,
-            cut: Some((Instant::now(), "no connection".to_owned())),
+            cut: Some(Cut { since: Instant::now(), why: "no connection".to_owned(), silent: false }),
+            was_greeted: false,
+            summoned: false,
+            has_taken_over: false,
             addresses: Vec::new(),
             tries: 0,
             retry_at: None,
@@ -170,8 +205,9 @@ impl<D: Payload> Link<D> {
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
         self.acknowledged = self.received();
         (self.unacknowledged_bytes, self.ahead_bytes) = (0, 0);
-        self.heeded = Instant::now();
+        self.progress = Instant::now();
         self.cut = None;
+        self.was_greeted = true;
         self.tries = 0;
         if let Some(connection) = &mut self.connection {
             connection.greeted = true;
@@ -185,16 +221,28 @@ impl<D: Payload> Link<D> {
         self.connection = Some(connection);
     }
 
-    /// The connection is gone.
-    pub(super) fn cut(&mut self, why: String) {
+    /// The connection is gone; `silent` if this end has given it up because nothing came.
+    pub(super) fn cut(&mut self, why: String, silent: bool) {
         self.connection = None;
         if matches!(self.plain, PlainPath::Open(_)) && self.out[1].held_bytes() > 0 {
             // Perhaps because of it: the other side closes both when content does not come as it should.
             self.plain_failures += 1;
         }
         self.plain = PlainPath::Absent;
-        self.cut.get_or_insert_with(|| (Instant::now(), why));
+        self.cut.get_or_insert_with(|| Cut { since: Instant::now(), why, silent });
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
+    }
+
+    /// Why it is lost now, if it is.
+    pub(super) fn lost_because(&self, now: Instant, patience: Patience) -> Option<String> {
+        let cut = self.cut.as_ref().filter(|cut| now.saturating_duration_since(cut.since) > cut.wait(patience))?;
+        Some(format!("no connection to it for {} s: {}", cut.wait(patience).as_secs_f32(), cut.why))
+    }
+
+    /// Takes over what is to be sent from a link to the same peer that has never had a connection.
+    pub(super) fn take_over(&mut self, other: Self) {
+        self.has_taken_over = true;
+        self.out = other.out;
     }
 
     /// Everything that was sent was written.
@@ -204,10 +252,16 @@ impl<D: Payload> Link<D> {
         written && plain && self.out.iter().all(LaneOut::is_idle)
     }
 
-    pub(super) fn urge(&mut self, record: &[u8]) {
-        if let Some(connection) = &mut self.connection {
-            connection.urgent.extend_from_slice(record);
-        }
+    /// Whether everything that was sent has been acknowledged, or at least written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.out.iter().all(LaneOut::is_idle)
+    }
+
+    /// Writes a record before all messages; false when there is no connection for it.
+    pub(super) fn urge(&mut self, record: &[u8]) -> bool {
+        let Some(connection) = self.connection.as_mut().filter(|connection| connection.greeted) else { return false };
+        connection.urgent.extend_from_slice(record);
+        true
     }
 
     /// Whether there is something to do without waiting for the system, another thread or the other side.
@@ -230,7 +284,7 @@ impl<D: Payload> Link<D> {
         match &self.plain {
             PlainPath::Absent | PlainPath::Offered(_) => false,
             PlainPath::Wanted(_) => true,
-            PlainPath::Open(plain) => plain.is_busy() || self.ahead_bytes > AHEAD_BYTES_MAX,
+            PlainPath::Open(plain) => plain.is_opened_here() && (plain.is_busy() || self.ahead_bytes > AHEAD_BYTES_MAX),
         }
     }
 
@@ -287,7 +341,7 @@ impl<D: Payload> Link<D> {
         read.map_err(|error| match error.kind() {
             // Of TLS: it is nobody of this cluster, or does not take us for one.
             std::io::ErrorKind::InvalidData => Broken::Over(error.to_string()),
-            _ => Broken::Cut(error.to_string()),
+            _ => Broken::by_system(&error),
         })?;
         if ended { Err(Broken::Cut("it closed the connection".to_owned())) } else { Ok(()) }
     }
@@ -317,7 +371,7 @@ impl<D: Payload> Link<D> {
                     let received: Received = read(body)?;
                     for (lane, count) in self.out.iter_mut().zip(received) {
                         if lane.acknowledge(count)? > 0 {
-                            self.heeded = Instant::now();
+                            self.progress = Instant::now();
                         }
                     }
                     if received[1] > self.sent_content {
@@ -332,6 +386,11 @@ impl<D: Payload> Link<D> {
                 (Record::Address, true) => {
                     let (governor, place) = read(body)?;
                     happened.push(Happened::Located(governor, place));
+                }
+                (Record::Unreachable, true) => happened.push(Happened::Unreachable(read(body)?)),
+                (Record::Summon, true) => {
+                    let (governor, place) = read(body)?;
+                    happened.push(Happened::Summoned(governor, place));
                 }
                 (Record::Head0 | Record::Head1 | Record::HeadApart, true) => {
                     self.unacknowledged_bytes += body.len();
@@ -425,6 +484,9 @@ impl<D: Payload> Link<D> {
     fn write_tls(&mut self, left: &mut usize) -> Result<(), Broken> {
         let Some(connection) = self.connection.as_mut().filter(|connection| connection.writable) else { return Ok(()) };
         let greeted = connection.greeted;
+        let wrote = connection.wrote;
+        // Pings, which are written while everything else waits for acknowledgements, are no progress.
+        let waits = self.out.iter().all(|lane| lane.is_idle() || lane.is_waiting()) && !connection.tls.wants_write();
         let (out, turn, plain, ahead) = (&mut self.out, &mut self.turn, &mut self.plain, &mut self.ahead_bytes);
         let written = connection.write(|batch| {
             if !greeted {
@@ -432,7 +494,9 @@ impl<D: Payload> Link<D> {
             }
             for lane in [*turn, 1 - *turn] {
                 let written = match plain {
-                    PlainPath::Open(plain) if lane == 1 => write_apart(&mut out[1], plain, ahead, batch, left)?,
+                    PlainPath::Open(plain) if lane == 1 && plain.is_opened_here() => {
+                        write_apart(&mut out[1], plain, ahead, batch, left)?
+                    }
                     PlainPath::Wanted(_) if lane == 1 => false,
                     PlainPath::Offered(pass) if lane == 1 && out[1].is_large_next()? => {
                         *plain = PlainPath::Wanted(*pass);
@@ -461,14 +525,17 @@ impl<D: Payload> Link<D> {
             }
             Ok(false)
         });
+        if connection.wrote != wrote && !waits {
+            self.progress = connection.wrote;
+        }
         written.map_err(|error| match error.kind() {
             std::io::ErrorKind::Other => Broken::Over(error.to_string()),
-            _ => Broken::Cut(error.to_string()),
+            _ => Broken::by_system(&error),
         })
     }
 
     /// Shows that this end lives, and finds out whether the other one does.
-    pub(super) fn tick(&mut self, now: Instant, full: bool) -> Result<(), Broken> {
+    pub(super) fn tick(&mut self, now: Instant, full: bool, patience: Patience) -> Result<(), Broken> {
         self.acknowledge(1);
         if let PlainPath::Open(plain) = &self.plain
             && let Err(error) = plain.tick(now)
@@ -478,19 +545,20 @@ impl<D: Payload> Link<D> {
         let held: usize = self.out.iter().map(LaneOut::held_bytes).sum();
         let Some(connection) = &mut self.connection else { return Ok(()) };
         if held <= HELD_BYTES_MAX {
-            self.heeded = now;
-        } else if now.saturating_duration_since(self.heeded) > STUCK_TIME_MAX {
+            self.progress = now;
+        } else if now.saturating_duration_since(self.progress) > patience.stuck() {
             return Err(Broken::Over(format!("it does not take what is sent to it: {} MiB wait", held >> 20)));
         }
         if full {
             // Nothing was read on purpose.
             connection.heard = now;
         }
-        if now.saturating_duration_since(connection.heard) > SILENCE_MAX {
-            return Err(Broken::Cut(format!("nothing was heard from it for {} s", SILENCE_MAX.as_secs())));
+        let silence = if connection.greeted { patience.silence() } else { patience.greeting() };
+        if now.saturating_duration_since(connection.heard) > silence {
+            return Err(Broken::Silent(format!("nothing was heard from it for {} s", silence.as_secs_f32())));
         }
         if connection.greeted
-            && now.saturating_duration_since(connection.wrote) >= PING_AFTER
+            && now.saturating_duration_since(connection.wrote) >= patience.ping()
             && !connection.wants_write()
         {
             append_record(Record::Ping, &[], &mut connection.urgent);
@@ -499,14 +567,15 @@ impl<D: Payload> Link<D> {
     }
 
     /// When `tick` has to be called, if nothing else happens.
-    pub(super) fn due(&self, now: Instant) -> Instant {
+    pub(super) fn due(&self, now: Instant, patience: Patience) -> Instant {
         let Some(connection) = &self.connection else {
-            let over = self.cut.as_ref().map_or(now, |(since, _)| *since) + CUT_MAX;
-            return self.retry_at.map_or(over, |at| at.min(over));
+            let lost = self.cut.as_ref().map_or(now, |cut| cut.since + cut.wait(patience));
+            return self.retry_at.map_or(lost, |at| at.min(lost));
         };
-        let mut due = connection.heard + SILENCE_MAX;
+        let silence = if connection.greeted { patience.silence() } else { patience.greeting() };
+        let mut due = connection.heard + silence;
         if connection.greeted {
-            due = due.min(if connection.wants_write() { now } else { connection.wrote } + PING_AFTER);
+            due = due.min(if connection.wants_write() { now } else { connection.wrote } + patience.ping());
         }
         if self.received() != self.acknowledged {
             due = due.min(now + ACKNOWLEDGE_DELAY);

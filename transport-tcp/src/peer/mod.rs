@@ -11,7 +11,9 @@ mod door;
 mod endpoint;
 pub mod identity;
 mod link;
+mod patience;
 mod plain;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -25,6 +27,7 @@ use door::Door;
 use endpoint::{Endpoint, FIRST_TOKEN, Joined, LISTENER, Request, WAKER};
 use identity::{CONTENT_PROTOCOL, PeerTls};
 use mio::{Poll, Waker};
+pub use patience::Patience;
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, Transport, TransportEvent, Wake};
@@ -112,6 +115,15 @@ impl ClientDoor {
     }
 }
 
+/// What a server decides for all ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// Large content that governors send to each other and to the server goes through connections without TLS.
+    pub data_plain: bool,
+    /// How long a governor, and for governors the server, may be unreachable.
+    pub patience: Patience,
+}
+
 /// An end of the connections over TCP.
 pub struct TcpTransport<D: Payload> {
     me: Peer,
@@ -122,8 +134,7 @@ pub struct TcpTransport<D: Payload> {
 }
 
 impl<D: Payload> TcpTransport<D> {
-    /// The server's end, which takes governors that connect to `listener`, and hands clients on. With `data_plain`, large
-    /// content that governors send to each other and to the server goes through connections without TLS.
+    /// The server's end, which takes governors that connect to `listener`, and hands clients on.
     ///
     /// # Errors
     /// When the system gives no descriptors or threads.
@@ -132,12 +143,13 @@ impl<D: Payload> TcpTransport<D> {
         tls: PeerTls,
         place: D::Place,
         clients: Option<ClientDoor>,
-        data_plain: bool,
+        terms: Terms,
         wake: Wake,
     ) -> Result<Self, ConnectError> {
         let (mut endpoint, mut transport) = Self::make(listener, tls, place)?;
-        endpoint.data_plain = data_plain;
-        endpoint.door.plain = data_plain;
+        endpoint.data_plain = terms.data_plain;
+        endpoint.door.plain = terms.data_plain;
+        endpoint.patience = terms.patience;
         endpoint.me = Some(Peer::Server);
         endpoint.clients = clients;
         transport.set_wake(wake);
@@ -191,6 +203,7 @@ impl<D: Payload> TcpTransport<D> {
         });
         let (requests_in, requests) = unbounded();
         let (events_in, events) = unbounded();
+        let (wake_link, woken) = unbounded();
         let wake_shared = shared.clone();
         let endpoint = Endpoint {
             me: None,
@@ -205,7 +218,11 @@ impl<D: Payload> TcpTransport<D> {
             clients: None,
             joining: None,
             server: Vec::new(),
+            patience: Patience::default(),
             wake_self: Arc::new(move || wake_shared.wake()),
+            woken,
+            wake_link,
+            was_full: false,
             links: BTreeMap::new(),
             tokens: BTreeMap::new(),
             next_token: 0,

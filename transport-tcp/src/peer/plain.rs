@@ -131,6 +131,11 @@ impl Plain {
         format!("from {from}{} to {to}{}", place(self.socket.peer_addr()), place(self.socket.local_addr()))
     }
 
+    /// Whether content goes out through it, and does not come in.
+    pub(super) fn is_opened_here(&self) -> bool {
+        self.opened
+    }
+
     /// Whether the next content has to wait.
     pub(super) fn is_busy(&self) -> bool {
         !self.greeting.is_empty() || self.sending.is_some()

@@ -1,5 +1,6 @@
 //! The records that server and governors write to each other.
 
+use super::patience::Patience;
 use super::plain::Pass;
 use rain_model::id::GovernorId;
 use rain_wire::message::MessageError;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Both ends must have the same.
-pub(super) const PEER_VERSION: u32 = 4;
+pub(super) const PEER_VERSION: u32 = 5;
 /// A record: its kind, and the length of what follows.
 pub(super) const RECORD_HEADER_BYTES: usize = 5;
 /// Longest record before the handshake.
@@ -59,6 +60,10 @@ pub(super) enum Record {
     Spoiled1 = 15,
     /// The same of content whose bytes go through the plain connection, all of them, but have no meaning: instead of the checksum.
     SpoiledApart = 16,
+    /// This governor cannot be reached: it is to connect itself. (To the server.)
+    Unreachable = 17,
+    /// Connect to this governor, which is at this place and cannot connect itself. (From the server.)
+    Summon = 18,
 }
 
 impl Record {
@@ -82,6 +87,8 @@ impl Record {
             Spoiled0,
             Spoiled1,
             SpoiledApart,
+            Unreachable,
+            Summon,
         ];
         all.get(usize::from(code)).copied().ok_or(WireError::Kind(code))
     }
@@ -145,4 +152,5 @@ pub(super) struct Welcome {
     pub(super) plain: Option<Pass>,
     /// What clients show, as bytes, when the server lets a governor in.
     pub(super) client: Option<Vec<u8>>,
+    pub(super) patience: Patience,
 }

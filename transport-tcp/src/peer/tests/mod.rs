@@ -4,10 +4,11 @@ pub(super) mod contents;
 mod data_plain;
 mod log;
 mod proxy;
+mod reach;
 mod strangers;
 
 use super::identity::{Cluster, Credentials, PeerTls};
-use super::{ConnectError, TcpTransport};
+use super::{ConnectError, Patience, TcpTransport, Terms};
 use proxy::Proxy;
 use rain_model::graph::{Batch, BatchKind, Column, Kind};
 use rain_model::id::{GovernorId, SessionId};
@@ -43,11 +44,15 @@ fn serve(cluster: &Cluster, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
     serve_with(cluster, false, wake)
 }
 
+/// Losses are found in seconds.
+const PATIENCE_OF_ENDS: Duration = Duration::from_secs(8);
+
 fn serve_with(cluster: &Cluster, data_plain: bool, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
     let door = listener();
     let address = door.local_addr().unwrap();
     let tls = PeerTls::server(cluster).unwrap();
-    (address, TcpTransport::serve(door, tls, (), None, data_plain, wake).unwrap())
+    let terms = Terms { data_plain, patience: Patience::new(PATIENCE_OF_ENDS) };
+    (address, TcpTransport::serve(door, tls, (), None, terms, wake).unwrap())
 }
 
 /// An end that can be waited at.

@@ -1,11 +1,11 @@
 //! Something between two ends that does to connections what networks do.
 
-use super::listener;
+use super::{PATIENCE, listener};
 use crate::peer::plain::{GREETING_BYTES, MAGIC};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 const CUT_AFTER_BYTES: u64 = 5_000_000;
@@ -29,6 +29,8 @@ pub(super) struct Faults {
     pub(super) heard: Mutex<Vec<u8>>,
     pub(super) heard_plain: Mutex<Vec<u8>>,
     open: Mutex<Vec<TcpStream>>,
+    /// How many connections have come.
+    accepted: (Mutex<usize>, Condvar),
     closed: AtomicBool,
 }
 
@@ -60,6 +62,7 @@ impl Proxy {
             heard: Mutex::default(),
             heard_plain: Mutex::default(),
             open: Mutex::default(),
+            accepted: Default::default(),
             closed: AtomicBool::new(false),
         });
         let of_thread = faults.clone();
@@ -68,6 +71,8 @@ impl Proxy {
                 if of_thread.closed.load(Ordering::SeqCst) {
                     return;
                 }
+                *of_thread.accepted.0.lock().unwrap() += 1;
+                of_thread.accepted.1.notify_all();
                 let Ok(far) = TcpStream::connect(target) else { continue };
                 for (from, to, from_near) in [(&near, &far, true), (&far, &near, false)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
@@ -82,6 +87,13 @@ impl Proxy {
 
     pub(super) fn cut(&self) {
         self.faults.cut();
+    }
+
+    /// Waits until so many connections have come.
+    pub(super) fn wait_for_connection(&self, count: usize) {
+        let (accepted, more) = &self.faults.accepted;
+        let waited = more.wait_timeout_while(accepted.lock().unwrap(), PATIENCE, |accepted| *accepted < count);
+        assert!(!waited.unwrap().1.timed_out(), "no connection {count}");
     }
 }
 
