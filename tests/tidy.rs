@@ -221,7 +221,7 @@ const WITH_CIRCLES: [(&str, usize); 10] = [
     ("engine/data/", 6),
     ("engine/exec/", 5),
     ("engine/runtime/", 12),
-    ("engine/server/", 10),
+    ("engine/server/", 11),
     ("engine/topology/", 4),
     ("launcher/", 19),
     ("rust/", 2),

@@ -44,7 +44,15 @@ impl Retries {
 
     /// Takes out all tasks that `is_over` says yes of.
     pub(crate) fn withdraw(&mut self, mut is_over: impl FnMut(ReadyTask) -> bool) -> Vec<ReadyTask> {
-        self.resting.extract_if(.., |_, task| is_over(*task)).map(|(_, task)| task).collect()
+        let mut withdrawn = Vec::new();
+        self.resting.retain(|_, task| {
+            let is_over = is_over(*task);
+            if is_over {
+                withdrawn.push(*task);
+            }
+            !is_over
+        });
+        withdrawn
     }
 }
 
