@@ -248,7 +248,7 @@ mod tests {
             input_offsets: Offsets::Table([0, 2, 2, 3, 6, 6, 7].into()),
             inputs: [100, 101, 102, 103, 104, 105, 106].into(),
             first_output: Column::Each([7, NONE, 8, 9, 10, NONE].into()),
-            configs: [*b"a", *b"b", *b"c"].map(|config| serde_bytes::ByteBuf::from(config)).into(),
+            configs: [*b"a", *b"b", *b"c"].map(serde_bytes::ByteBuf::from).into(),
             config: Column::Each([NONE, 2, 1, 2, NONE, 0].into()),
             user: Arc::new(BTreeMap::from([(11, "x".into()), (14, "y".into())])),
         };
