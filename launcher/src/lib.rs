@@ -32,6 +32,7 @@ mod work_dir;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use nix::sys::stat::{Mode, umask};
 use plan::StartPlan;
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -52,7 +53,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Lets the owner of new files and directories use them, whatever umask the caller has: what Rain makes is for itself.
+fn keep_own_rights() {
+    let mask = umask(Mode::all());
+    umask(mask & (Mode::S_IRWXG | Mode::S_IRWXO));
+}
+
 fn run(command: Command) -> ExitCode {
+    keep_own_rights();
     match command {
         Command::Start(args) if remote::start::is_asked_for(&args) => started(remote::start::run(&args)),
         Command::Start(args) => match StartPlan::new(&args) {

@@ -345,10 +345,8 @@ impl Queues for PlainQueues {
         let mut state = lock(&self.0);
         let mut taken = Vec::new();
         state.ready.retain(|(priority, _), task| {
-            let takes = *priority == Reverse(0)
-                && taken.len() < count
-                && task.session() == session
-                && is_wanted(task.task());
+            let takes =
+                *priority == Reverse(0) && taken.len() < count && task.session() == session && is_wanted(task.task());
             if takes {
                 taken.push(task.task());
             }
@@ -361,9 +359,8 @@ impl Queues for PlainQueues {
         let mut state = lock(&self.0);
         let priority = |task: ReadyTask| (task.session() == session).then(|| priorities.get(&task.task()))?.copied();
         let ready = std::mem::take(&mut state.ready).into_iter();
-        state.ready = ready
-            .map(|((old, arrival), task)| ((priority(task).map_or(old, Reverse), arrival), task))
-            .collect();
+        state.ready =
+            ready.map(|((old, arrival), task)| ((priority(task).map_or(old, Reverse), arrival), task)).collect();
     }
 
     fn withdraw_wide(&self, mut is_over: impl FnMut(ReadyTask) -> bool) -> Vec<ReadyTask> {

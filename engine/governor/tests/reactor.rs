@@ -265,7 +265,10 @@ fn what_comes_from_other_governors_is_there_for_all_who_wait() {
     w.run(1, &batch(0, &[(&[10], NONE), (&[10, 11], NONE)], 0), TaskSet::All, |run| {
         run.remote = vec![remote(10), remote(11)];
     });
-    w.handle(Event::Peer { from: GovernorId(6), message: BetweenGovernors::Want { session: SessionId(1), object: 10 } });
+    w.handle(Event::Peer {
+        from: GovernorId(6),
+        message: BetweenGovernors::Want { session: SessionId(1), object: 10 },
+    });
     let found = BetweenGovernors::Object { session: SessionId(1), object: 10, content: Ok(content(100)) };
     w.handle(Event::Peer { from: GovernorId(4), message: found });
     assert_eq!((w.ready(), w.queues.take_wakes()), (vec![(1, 0)], 1));
@@ -280,7 +283,9 @@ fn what_comes_from_other_governors_is_there_for_all_who_wait() {
     assert_eq!(to, [To::Governor(GovernorId(4)), To::Governor(GovernorId(4)), To::Governor(GovernorId(6))]);
     w.handle(Event::PeerLost { governor: GovernorId(4) });
     match &w.effects[..] {
-        [Effect::Send { to: To::Server, message: Message::FromGovernor(FromGovernor::InputLost { object: 11, .. }) }] => {}
+        [
+            Effect::Send { to: To::Server, message: Message::FromGovernor(FromGovernor::InputLost { object: 11, .. }) },
+        ] => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(w.session(1).graph.claims(), [(10, 3), (11, 2)].into());
@@ -338,7 +343,8 @@ fn play<G: Graph<Content = Content> + Send + Sync + 'static>(steps: &[Step]) -> 
                 let mut columns: Vec<(Vec<u32>, u32)> = Vec::new();
                 let first_output = objects;
                 for (inputs, makes) in shapes {
-                    let inputs = inputs.iter().filter(|_| !readable.is_empty()).map(|i| readable[i.index(readable.len())]);
+                    let inputs =
+                        inputs.iter().filter(|_| !readable.is_empty()).map(|i| readable[i.index(readable.len())]);
                     columns.push((inputs.collect(), if *makes { objects } else { NONE }));
                     if *makes {
                         readable.push(objects);
@@ -388,7 +394,8 @@ fn play<G: Graph<Content = Content> + Send + Sync + 'static>(steps: &[Step]) -> 
             }
             Step::Forget(index) if !over.is_empty() => {
                 let task = over.remove(index.index(over.len()));
-                let outputs = w.session(1).batch_of(task).map(|batch| batch.outputs(task).collect()).unwrap_or_default();
+                let outputs =
+                    w.session(1).batch_of(task).map(|batch| batch.outputs(task).collect()).unwrap_or_default();
                 let forget = Forget { session: 1, tasks: vec![task], objects: outputs, ..Forget::default() };
                 w.server(ToGovernor::Forget(forget));
             }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,22 @@ fn a_server_starts_answers_and_stops() {
     sandbox.assert_nothing_is_left();
     assert_eq!(names(&sandbox.path("log")), ["server.log"]);
     assert_eq!(sandbox.rain(&["stop", "--listen", &port]).status.code(), Some(1));
+}
+
+#[test]
+fn a_umask_that_takes_everything_takes_nothing_from_the_owner() {
+    let sandbox = Sandbox::new();
+    let rain = sandbox.command(&["start", "--simple", "--listen=0"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 777; exec \"$0\" \"$@\""]).arg(rain.get_program()).args(rain.get_args());
+    shell.env("RAIN_RUNTIME_DIR", sandbox.runtime_dir()).arg(format!("--workdir={}", sandbox.work_dir().display()));
+    let started = shell.stdin(Stdio::null()).output().unwrap();
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    let port = sandbox.port();
+    let status = fs::read_to_string(format!("/proc/{}/status", sandbox.engine_pid(&port))).unwrap();
+    assert!(status.contains("Umask:\t0077\n"), "{status}");
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    sandbox.assert_nothing_is_left();
 }
 
 #[test]

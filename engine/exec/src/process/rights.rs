@@ -15,8 +15,8 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 static LIMITED: AtomicBool = AtomicBool::new(false);
 
 /// Said of a task that was refused what root may do elsewhere.
-const HINT: &str = "programs of root's tasks may not write to files of other users, so that they cannot change inputs by mistake; a Rain \
-                    that is started with --keep-capabilities lets them";
+const HINT: &str = "inputs are read-only; a program gets a copy that it may change with Input(..., write=True). Tasks of root may not write \
+                    to files of other users either, unless Rain is started with --keep-capabilities";
 
 /// Lets what is started have all rights of this process.
 pub fn keep_capabilities() {

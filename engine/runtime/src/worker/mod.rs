@@ -227,8 +227,7 @@ impl Worker {
         if kind.cpus > 1 {
             self.shared.pool.inject_wide(task, kind.cpus as usize);
             // Whoever has cancelled it since it was looked at may not have found it there.
-            if session.is_cancelled(task.task())
-                && !self.shared.pool.gang().withdraw(|other| other == task).is_empty()
+            if session.is_cancelled(task.task()) && !self.shared.pool.gang().withdraw(|other| other == task).is_empty()
             {
                 session.abandon(&batch, task.task());
             }
