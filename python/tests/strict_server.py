@@ -15,6 +15,7 @@ class StrictSession:
 
     def __init__(self) -> None:
         self.kinds: list[dict[str, Any]] = []
+        self.forgotten_kinds: set[int] = set()
         self.tasks = 0
         self.objects = 0
         self.kept: set[int] = set()
@@ -65,7 +66,7 @@ class StrictServer(FakeServer):
         count = body["count"]
         kinds = [*session.kinds, *body["kinds"]]
         kind = numbers(body["kind"], count) if count else []
-        require(all(number < len(kinds) for number in kind), "kind")
+        require(all(number < len(kinds) and number not in session.forgotten_kinds for number in kind), "kind")
         input_counts = numbers(body["input_count"], count) if count else []
         inputs = numbers(body["inputs"])
         require(sum(input_counts) == len(inputs), "input_count")
@@ -147,6 +148,13 @@ class StrictServer(FakeServer):
         for number in numbers(body["objects"]):
             require(number in session.kept, f"object {number} is not kept")
             session.kept.discard(number)
+        return {}
+
+    def _forget(self, body: dict[str, Any]) -> dict[str, Any]:
+        session = self._check({"objects": b"", **body})
+        for number in numbers(body.get("kinds", b"")):
+            require(number < len(session.kinds) and number not in session.forgotten_kinds, f"kind {number}")
+            session.forgotten_kinds.add(number)
         return {}
 
 

@@ -1,6 +1,6 @@
-"""The calls of an executor: their results are fetched when they are there, handed to futures, and freed on the server.
+"""The calls of an executor: their results are fetched and handed to futures, and then the server forgets the calls.
 
-What is freed goes in groups, by a thread of each executor, so that neither callers nor the thread that hands out
+What it is to forget goes in groups, by a thread of each executor, so that neither callers nor the thread that hands out
 replies wait for it. The same thread closes the session when the executor is shut down, or nobody refers to it any more,
 and the last call is done; at the end of the interpreter all executors are waited for in this way.
 """
@@ -23,7 +23,9 @@ from ..common.columns import from_column, to_column
 from ..common.errors import CancelledException, RainException, TaskException
 from .callbacks import Callbacks
 from .fetching import Fetching
+from .forgotten import is_forgotten
 from .forking import watch_forks
+from .function_table import HiddenObject
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown
 from .locking import Latch, Mutex
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .task import Task
 
-# Results that were taken are freed when they are so many, have so many bytes, or after so many seconds.
+# Calls whose results were taken are forgotten when they are so many, have so many bytes, or after so many seconds.
 FREED_COUNT = 256
 FREED_BYTES = 1 << 20
 FREED_SECONDS = 0.1
@@ -73,6 +75,8 @@ class Calls:
         self._starting: set[object] = set()
         self._taken: list[Task] = []
         self._taken_bytes = 0
+        # Constants that held arguments or functions of such calls.
+        self._used: list[HiddenObject] = []
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._held_bytes = 0
         # Held results whose futures are gone.
@@ -84,6 +88,7 @@ class Calls:
         # Something may be put into it also by the garbage collector, at any point of any thread.
         self._events: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._over = Latch()
+        session._has_calls = True
         self._thread = threading.Thread(target=self._run, name="rain-calls", daemon=True)
         _live.add(self)
         watch_forks(self)
@@ -136,18 +141,23 @@ class Calls:
 
     def cancel(self, futures: Iterable[TaskFuture[Any]], waiting: bool) -> list[TaskFuture[Any]]:
         """Cancel calls; with `waiting`, only those that have not begun. Returns those that were cancelled."""
-        pending = dict(self._pending)
-        by_id = {pending[future]._id: future for future in futures if future in pending}
-        if not by_id:
-            return []
-        body = {"tasks": to_column(by_id), "waiting": waiting}
-        try:
-            reply = self.session._request("cancel", body)
-        except RainException:
-            # Then they have failed, or will right now.
-            return []
-        cancelled = set(from_column(reply["tasks"]))
-        return [future for number, future in by_id.items() if number in cancelled]
+        chosen = list(futures)
+        while True:
+            pending = dict(self._pending)
+            tasks = {future: pending[future] for future in chosen if future in pending}
+            by_id = {task._id: future for future, task in tasks.items() if not is_forgotten(task)}
+            if not by_id:
+                return []
+            body = {"tasks": to_column(by_id), "waiting": waiting}
+            try:
+                reply = self.session._request("cancel", body)
+            except RainException:
+                # Some may have been forgotten after they were looked at. Else all have failed, or will right now.
+                if any(is_forgotten(tasks[future]) for future in by_id.values()):
+                    continue
+                return []
+            cancelled = set(from_column(reply["tasks"]))
+            return [future for number, future in by_id.items() if number in cancelled]
 
     def cancel_unwanted(self, future: TaskFuture[Any]) -> None:
         """Cancel a call that nobody waits for, if it has not begun. This does not block, and may come at any point."""
@@ -166,14 +176,21 @@ class Calls:
             return False
         return bool(info["state"] == "running")
 
-    def refer(self, task: Task) -> bool:
-        """Whether the result of a call can be passed on by reference; it is then one of those used last."""
-        return self._lock.run(self._refer, task)
+    def refer(self, future: TaskFuture[Any], task: Task) -> bool:
+        """Whether the result of a call is on the server, or will be, until a task is submitted that refers to it.
 
-    def _refer(self, task: Task) -> bool:
+        Asked while the lock of the session is held with which tasks are submitted.
+        """
+        if not self._lock.run(self._refer, future, task):
+            return False
+        self.session._referred.add(task)
+        return True
+
+    def _refer(self, future: TaskFuture[Any], task: Task) -> bool:
         if task._id in self._held:
             self._held.move_to_end(task._id)
-        return task.output._kept
+            return True
+        return future in self._pending and task.output._kept
 
     def shut_down(self) -> None:
         """Close the session when the last call is done. This does not block, and may come at any point."""
@@ -218,7 +235,10 @@ class Calls:
         return BrokenExecutor(f"The executor's session has failed: {error}")
 
     def _take(self, future: TaskFuture[Any], task: Task, size: int) -> None:
-        """The result of a call is here: let go of the arguments, and on the server of the result if it is not held."""
+        """The result of a call is here: let go of the arguments, and on the server of the call if it is not held."""
+        if task._hidden:
+            hidden = task._inputs[-task._hidden :]
+            self._used += [item for item in hidden if isinstance(item, HiddenObject) and not item._kept]
         task._inputs = ()
         task._config = None
         if self.broken is not None or self.session.closed:
@@ -234,7 +254,6 @@ class Calls:
             self._free(task, size)
 
     def _free(self, task: Task, size: int) -> None:
-        task.output._kept = False
         if not self._taken:
             # Sets the time from which on it is freed in any case.
             self._events.put(None)
@@ -250,6 +269,8 @@ class Calls:
 
     def _forget(self, task: Task) -> None:
         task.output._kept = False
+        # Which refers to the task.
+        del task._outputs
         self.session._submitted.pop(task._id, None)
 
     def _wake_if_shut(self) -> None:
@@ -279,9 +300,10 @@ class Calls:
     def _cancel_unwanted(self) -> None:
         with self._lock:
             unwanted = [self._unwanted.popleft() for _ in range(len(self._unwanted))]
-            tasks = [self._pending[future]._id for future in unwanted if future in self._pending]
-        if tasks:
-            self._tell("cancel", {"tasks": to_column(tasks), "waiting": True})
+            tasks = [self._pending[future] for future in unwanted if future in self._pending]
+            numbers = [task._id for task in tasks if not is_forgotten(task)]
+        if numbers:
+            self._tell("cancel", {"tasks": to_column(numbers), "waiting": True})
 
     def _free_due(self, due: float | None) -> float | None:
         """Free what was taken if that is due; returns when it will be."""
@@ -299,20 +321,37 @@ class Calls:
             if now < due and len(self._taken) < FREED_COUNT and self._taken_bytes < FREED_BYTES:
                 return due
         self._free_taken()
-        return None
+        # What is left is referred to by tasks that are not submitted.
+        return now + FREED_SECONDS if self._taken else None
 
     def _free_taken(self) -> None:
         # Not while a submit is being made: it may refer to a result that is taken meanwhile.
         with self.session._submitting:
             with self._lock:
-                freed = [task._oid for task in self._taken]
-                while self._taken:
-                    # Nothing here keeps a task when it is not among those that were taken any more.
-                    self._forget(self._taken[-1])
-                    self._taken.pop()
-                self._taken_bytes = 0
-            if freed and self.broken is None:
-                self._tell("unkeep", {"objects": to_column(freed)})
+                tasks, constants = self._pop_taken()
+            if tasks and self.broken is None:
+                self._tell("forget", {"tasks": to_column(tasks), "objects": to_column(constants)})
+
+    def _pop_taken(self) -> tuple[list[int], list[int]]:
+        """The numbers of calls to forget, and of constants that only these have used."""
+        referred = self.session._referred
+        later = [task for task in self._taken if task in referred] if referred else []
+        numbers = []
+        while self._taken:
+            # Nothing here keeps a task when it is not among those that were taken any more.
+            if self._taken[-1] not in referred:
+                numbers.append(self._taken[-1]._id)
+                self._forget(self._taken[-1])
+            self._taken.pop()
+        self._taken = later
+        self._taken_bytes = 0
+        constants = []
+        while self._used:
+            constant = self._used.pop()
+            if not constant._is_forgotten:
+                constant._is_forgotten = True
+                constants.append(constant._oid)
+        return numbers, constants
 
     def _tell(self, operation: str, body: dict[str, Any]) -> None:
         """Send a request whose reply does not matter: when it fails, so do those that matter."""

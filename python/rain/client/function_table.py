@@ -25,6 +25,8 @@ LARGE = 64 << 10
 # So many functions that differ in values only, and so many functions of one session, have a kind of task of their own.
 KINDS_OF_FAMILY = 8
 KINDS_OF_SESSION = 1000
+# Kinds that were not used for longest are forgotten when a session has so many.
+KINDS_REMEMBERED = 256
 # A function that is sent with its calls gets a kind after so many times.
 USES_WITHOUT_KIND = 16
 # Large functions that the server keeps for later submits of a session.
@@ -58,7 +60,10 @@ class Template(NamedTuple):
 class HiddenObject(DataObject):
     """A constant that holds arguments or a function, and that users do not see."""
 
-    __slots__ = ()
+    __slots__ = ("_is_forgotten",)
+
+    # Whether the server was told that it is not used any more.
+    _is_forgotten: bool
 
     @staticmethod
     def make(session: Session, content: bytes) -> HiddenObject:
@@ -66,6 +71,7 @@ class HiddenObject(DataObject):
         from ..common.ids import DataType
 
         made = HiddenObject(session, "", DataType.BLOB, None, content=content)
+        made._is_forgotten = False
         session._constants.append(made)
         return made
 
@@ -130,7 +136,8 @@ class FunctionTable:
 
     def __init__(self) -> None:
         self._lock = Mutex()
-        self._kinds: dict[tuple[Any, ...], Kind] = {}
+        # Those used last at the end.
+        self._kinds: OrderedDict[tuple[Any, ...], Kind] = OrderedDict()
         self._families: OrderedDict[int, _Family] = OrderedDict()
         # By digest, those used last at the end.
         self._large: OrderedDict[bytes, _LargeFunction] = OrderedDict()
@@ -148,7 +155,7 @@ class FunctionTable:
                 return None
             return Sent(batch, path.given, self._shared_kind(template, capture, path), weakref.ref(large), digest)
         key = (template.key, digest, path.digest)
-        kind = self._kinds.get(key)
+        kind = self._known_kind(key)
         if kind is None and self._may_have_kind(capture):
             kind = self._kinds[key] = _kind(template, capture.code, capture.sources, path)
         if kind is not None:
@@ -179,10 +186,24 @@ class FunctionTable:
         """The kind of calls that bring their function along, for all functions of a family."""
         few = len(self._kinds) < KINDS_OF_SESSION
         key = (template.key, id(self._family(capture).code) if few else None, path.digest)
-        kind = self._kinds.get(key)
+        kind = self._known_kind(key)
         if kind is None:
             kind = self._kinds[key] = _kind(template, None, source_lines([capture.family]) if few else [], path)
         return kind
+
+    def _known_kind(self, key: tuple[Any, ...]) -> Kind | None:
+        kind = self._kinds.get(key)
+        if kind is not None:
+            self._kinds.move_to_end(key)
+        return kind
+
+    def drop_kinds(self) -> list[Kind]:
+        """The kinds that were not used for longest, where there are too many; calls to come do not have them."""
+        # Looked at after each submit.
+        return self._lock.run(self._drop_kinds) if len(self._kinds) > KINDS_REMEMBERED else []
+
+    def _drop_kinds(self) -> list[Kind]:
+        return [self._kinds.popitem(last=False)[1] for _ in range(len(self._kinds) - KINDS_REMEMBERED)]
 
     def _object(self, session: Session, capture: Capture) -> HiddenObject | None:
         """The object with a large function; None if it has to be made and the pickle is not at hand."""

@@ -90,7 +90,7 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
     def as_argument(self, session: Session | None) -> tuple[Any, ...]:
         """How it travels as an argument of another call: by reference, if its result is on the server."""
         task = self.task
-        if task is not None and (not self.done() or (session is task._session and self._calls.refer(task))):
+        if task is not None and (self._calls.refer(self, task) if session is task._session else not self.done()):
             return result_of, (task.output,)
         try:
             error = self.exception()
@@ -295,6 +295,9 @@ class Executor(concurrent.futures.Executor):
                     made[futures[-1]] = task
             if made:
                 session.submit()
+            elif not session._new_tasks:
+                # Of calls that could not be made.
+                session._referred.clear()
             calls.add(made)
         except BaseException as error:
             # After a Ctrl-C, a task may have been made that nobody has, and tasks may be submitted all the same.

@@ -16,6 +16,7 @@ from . import active
 from .connection import Request, RequestError, deadline_after
 from .data import DataObject
 from .fetching import Fetching
+from .forgotten import about_known, check_known, is_forgotten
 from .function_table import FunctionTable, HiddenObject
 from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
 from .locking import Mutex
@@ -77,6 +78,9 @@ class Session(Submitting):
         self._interrupted = False
         # Objects that are kept only until the rest of a graph, which needs them, is submitted.
         self._held: set[int] = set()
+        # Whether calls of executors are among its tasks; and those whose results tasks refer to that are not submitted.
+        self._has_calls = False
+        self._referred: set[Task] = set()
         self._closed = False
 
     @property
@@ -122,6 +126,7 @@ class Session(Submitting):
         for pending in (self._new_tasks, self._constants, self._kept, self._specified):
             pending.clear()
         self._batch = object()
+        self._referred.clear()
         self._free_held()
 
     def _withdraw(self, tasks: list[Task]) -> None:
@@ -154,7 +159,7 @@ class Session(Submitting):
         if progress:
             self._watch(listed, deadline)
         # Also after watching: only this tells of tasks that were cancelled.
-        self._request("wait", self._columns(listed, "wait for"), deadline)
+        about_known(listed, lambda known: self._request("wait", self._columns(known, "wait for"), deadline))
 
     def wait_some(self, items: Iterable[Item], timeout: float | None = None) -> list[Item]:
         """Wait until at least one of some tasks and objects is finished; returns those that are, in the given order.
@@ -168,7 +173,16 @@ class Session(Submitting):
     def _wait_some(self, listed: list[Item], deadline: float | None) -> list[Item]:
         if not listed:
             return []
-        reply = self._request("wait_some", self._columns(listed, "wait for"), deadline)
+        columns = self._columns(listed, "wait for")
+        over = [item for item in listed if is_forgotten(item)]
+        if over:
+            return over
+        try:
+            reply = self._request("wait_some", columns, deadline)
+        except RainException:
+            if any(map(is_forgotten, listed)):
+                return self._wait_some(listed, deadline)
+            raise
         tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
         return [item for item in listed if (item._id in tasks if isinstance(item, Task) else item._oid in objects)]
 
@@ -212,19 +226,19 @@ class Session(Submitting):
         Returns:
             The tasks that were cancelled; those that had finished before are not among them.
         """
-        if tasks is None:
-            chosen = to_column(list(self._submitted))
-        else:
-            listed = as_items(tasks, "cancel")
-            for item in listed:
-                if isinstance(item, DataObject):
-                    raise RainException(f"Only tasks can be cancelled, not {item!r}")
-            chosen = self._columns(listed, "cancel")["tasks"]
-        if not chosen:
+        self._check_open()
+        listed: list[Item] = list(self._submitted.values()) if tasks is None else as_items(tasks, "cancel")
+        for item in listed:
+            if isinstance(item, DataObject):
+                raise RainException(f"Only tasks can be cancelled, not {item!r}")
+        self._check_items(listed, "cancel")
+        if not listed:
             return []
-        reply = self._request("cancel", {"tasks": chosen})
+        reply = about_known(
+            listed, lambda known: self._request("cancel", {"tasks": self._columns(known, "cancel")["tasks"]})
+        )
         # Calls of an executor may be forgotten meanwhile.
-        found = map(self._submitted.get, from_column(reply["tasks"]))
+        found = map(self._submitted.get, from_column(reply["tasks"]) if reply else ())
         return [task for task in found if task is not None]
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
@@ -306,6 +320,8 @@ class Session(Submitting):
     def update(self, items: Iterable[Item]) -> None:
         """Get the current ``info`` of tasks and objects from the server."""
         listed = as_items(items, "update")
+        for item in listed:
+            check_known(item)
         reply = self._request("info", self._columns(listed, "update"))
         tasks = {info["id"]: info for info in reply["tasks"]}
         objects = {info["id"]: info for info in reply["objects"]}
@@ -462,15 +478,14 @@ class Session(Submitting):
             self._plain_options = (options, checked)
         return PlainFunction(function, checked)
 
-    def _let_go(self, objects: Iterable[DataObject]) -> None:
-        """Free kept objects, without waiting for the server's answer."""
-        freed = list(objects)
+    def _let_go(self, constants: Iterable[HiddenObject]) -> None:
+        """Have the server forget kept constants, without waiting for its answer."""
+        freed = list(constants)
         for item in freed:
             item._kept = False
-        # When it fails, so do requests that matter.
-        with contextlib.suppress(RainException):
-            column = to_column(item._oid for item in freed)
-            self._start_request("unkeep", {"objects": column}, lambda reply, error: None)
+            item._is_forgotten = True
+        column = to_column(item._oid for item in freed)
+        self.client._connection.post("forget", {"session": self.session_id, "tasks": b"", "objects": column})
 
     def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]:
         self._check_open()

@@ -12,7 +12,10 @@ from .submit import Batch, batches, upload_pieces
 
 if TYPE_CHECKING:
     from .client import Client
+    from .function_table import FunctionTable
+    from .kind import Kind
     from .session import Session
+    from .task import Task
 
 # After an interrupt, the reply to a submit is waited for so long; it comes at once from a server that is not stuck.
 SETTLE_SECONDS = 1.0
@@ -28,6 +31,11 @@ class Submitting:
     _interrupted: bool
     # Objects that are kept only until the rest of a graph, which needs them, is submitted.
     _held: set[int]
+    _functions: FunctionTable
+    _kind_ids: dict[Kind, int]
+    _new_tasks: list[Task]
+    # Calls of executors whose results stay on the server for tasks that are not submitted.
+    _referred: set[Task]
 
     if TYPE_CHECKING:
 
@@ -43,6 +51,11 @@ class Submitting:
         for batch in batches(cast("Session", self)):
             self._carry_out(batch)
         self._free_held()
+        if self._referred and not self._new_tasks:
+            self._referred.clear()
+        dropped = self._functions.drop_kinds()
+        if dropped:
+            self._forget_kinds(dropped)
 
     def _carry_out(self, batch: Batch) -> None:
         """Submit a batch, or nothing of it."""
@@ -115,6 +128,14 @@ class Submitting:
         if self._held:
             self.client._connection.post("unkeep", {"session": self.session_id, "objects": to_column(self._held)})
             self._held.clear()
+
+    def _forget_kinds(self, kinds: list[Kind]) -> None:
+        """Have the server forget kinds; tasks of these that are not submitted make them known again."""
+        numbers = [self._kind_ids.pop(kind, None) for kind in kinds]
+        column = to_column(number for number in numbers if number is not None)
+        if column:
+            body = {"session": self.session_id, "tasks": b"", "kinds": column}
+            self.client._connection.post("forget", body)
 
 
 def _remember(request: Request) -> None:

@@ -99,7 +99,7 @@ class TaskFunction(Sendable):
     def _call_with(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         count = len(args)
         if kwargs or not self._least <= count <= self._most or self._special:
-            return self._general_call(session, sent, args, kwargs)
+            return self._call_generally(session, sent, args, kwargs)
         values = []
         positions = []
         inputs = []
@@ -112,14 +112,14 @@ class TaskFunction(Sendable):
                 inputs.append(arg)
                 values.append(None)
             else:
-                return self._general_call(session, sent, args, kwargs)
+                return self._call_generally(session, sent, args, kwargs)
         if not values:
             config = None
         else:
             try:
                 config = _encode((values, positions))
             except (OverflowError, UnicodeEncodeError):
-                return self._general_call(session, sent, args, kwargs)
+                return self._call_generally(session, sent, args, kwargs)
         if sent.function is None and (config is None or len(config) <= LARGE):
             return Call(session, sent.kind, tuple(inputs), config)
         return make_call(session, sent, tuple(inputs), config)
@@ -135,6 +135,13 @@ class TaskFunction(Sendable):
     def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
         """What asks before further calls of one submit whether the function may differ from what was captured."""
         return None
+
+    def _call_generally(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        if not session._has_calls:
+            return self._general_call(session, sent, args, kwargs)
+        # There may be a future among the arguments, whose result must not go before the task is there.
+        session.client._connection.check_process()
+        return session._submitting.run(self._general_call, session, sent, args, kwargs)
 
     def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         raise NotImplementedError

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
 import sys
 import weakref
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,7 +18,7 @@ import pytest
 from gates import Gate
 from real_server import RainServer, running_server
 
-from rain.client import Client, Executor, calls
+from rain.client import Client, Executor, RainException, Session, TaskFuture, calls
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -60,14 +62,19 @@ def own_server() -> Iterator[RainServer]:
         yield server
 
 
+def on_failure(gate: Gate) -> Callable[..., None]:
+    """At the end of a block that fails: lets go on the call that the executor would wait for."""
+    return lambda kind, *rest: None if kind is None else gate.open()
+
+
 def stored(server: RainServer) -> int:
     """Bytes of the files in which the server has objects."""
     size = 0
     for directory, _, names in os.walk(server.runtime / "work"):
         for name in names:
-            path = Path(directory, name)
             # It may be gone by now.
-            size += path.stat().st_size if "out" not in name and path.exists() else 0
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(directory, name).stat().st_size if "out" not in name else 0
     return size
 
 
@@ -141,9 +148,10 @@ def test_the_server_holds_a_few_results(
 ) -> None:
     monkeypatch.setattr(calls, "HELD_BYTES", 8 * MIB)
     futures = []
-    with Client("localhost", own_server.port) as client, client.executor() as executor:
+    with Client("localhost", own_server.port) as client, client.executor() as executor, ExitStack() as opening:
         pending = executor.submit(gate)
         gate.await_begin()
+        opening.push(on_failure(gate))
         for _ in range(100):
             futures.append(executor.submit(make, 2 * MIB))
             assert len(futures[-1].result(PATIENCE_S)) == 2 * MIB
@@ -189,9 +197,116 @@ def test_a_result_that_went_is_passed_on_by_value(client: Client, monkeypatch: p
         futures = [executor.submit(make, (n + 1) * 200_000) for n in range(20)]
         sizes = [len(future.result(PATIENCE_S)) for future in futures]
         assert sizes == [(n + 1) * 200_000 for n in range(20)]
+        until(lambda: not executor._calls._taken, executor)
         kept = [future for future in futures if future.task is not None and future.task.output._kept]
         # What was done last, though it is more than that.
         assert len(kept) == 1 and executor._calls._held_bytes > MIB
         for elsewhere in (executor, other):
             assert list(elsewhere.map(len, futures)) == sizes
             assert elsewhere.submit(lambda *all: sum(map(len, all)), *futures).result(PATIENCE_S) == sum(sizes)
+
+
+def test_the_server_forgets_calls_that_are_over(client: Client, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[RainException] = []
+    start_request = Session._start_request
+
+    def watch(session: Session, operation: str, body: dict[str, Any], taker: Callable[[Any, Any], None]) -> None:
+        def take(reply: dict[str, Any], error: RainException | None) -> None:
+            if error is not None and operation == "forget":
+                refused.append(error)
+            taker(reply, error)
+
+        start_request(session, operation, body, take)
+
+    monkeypatch.setattr(Session, "_start_request", watch)
+    with client.executor() as executor, ExitStack() as opening:
+        session = executor.session
+        pending = executor.submit(gate)
+        gate.await_begin()
+        opening.push(on_failure(gate))
+        # A result, an error, a large argument, a large function, one that is passed on, and what is cancelled.
+        content = os.urandom(100_000)
+        first = executor.submit(make, 200_000)
+        futures = [
+            executor.submit(make, 10),
+            executor.submit(Thing().fail),
+            executor.submit(ignore, content),
+            *(executor.submit(lambda n=n: content[n]) for n in range(3)),
+            executor.submit(len, first),
+            first,
+        ]
+        waiting = executor.submit(ignore, pending)
+        tasks = [future.task for future in (*futures, waiting)]
+        assert waiting.cancel() and [future.exception(PATIENCE_S) is None for future in futures].count(False) == 1
+        del first, futures
+        until(lambda: len(session._submitted) == 1, executor)
+        for task in tasks:
+            assert task is not None
+            with pytest.raises(RainException, match="was forgotten"):
+                session._request("info", {"tasks": task._id.to_bytes(4, sys.byteorder), "objects": b""})
+            with pytest.raises(RainException, match="is over"):
+                task.update()
+            # They are over for all who wait.
+            task.wait(PATIENCE_S)
+        assert session.wait_some([pending.task, *tasks]) == tasks  # type: ignore[list-item]
+        gate.open()
+        assert pending.result(PATIENCE_S) == "through"
+    assert not refused
+
+
+def test_a_result_stays_until_it_was_passed_on(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call is done, and the server could forget it, after it was decided to pass its result on by reference."""
+    as_argument = TaskFuture.as_argument
+
+    def later(future: TaskFuture[Any], session: Session | None) -> tuple[Any, ...]:
+        argument = as_argument(future, session)
+        future.result(PATIENCE_S)
+        until(lambda: future not in future._calls._pending, executor)
+        return argument
+
+    monkeypatch.setattr(TaskFuture, "as_argument", later)
+    with client.executor() as executor:
+        for _ in range(20):
+            assert executor.submit(len, executor.submit(make, 3)).result(PATIENCE_S) == 3
+
+
+def test_a_result_stays_for_tasks_that_are_not_submitted(client: Client) -> None:
+    with client.executor() as executor, executor.session.bind_only():
+        future = executor.submit(make, 3)
+        (task,) = executor.session.map(len, [future])
+        task.output.keep()
+        assert future.result(PATIENCE_S) == bytes(3)
+        del future
+        until(lambda: not executor._calls._pending, executor)
+        executor._calls._free_taken()
+        executor.session.submit()
+        assert task.output.fetch(PATIENCE_S).load() == 3
+        until(lambda: len(executor.session._submitted) == 1, executor)
+
+
+def test_calls_are_cancelled_though_others_are_forgotten(
+    client: Client, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quick").mkdir()
+    quick_gate = Gate(tmp_path / "quick")
+    with client.executor() as executor, ExitStack() as opening:
+        session, own = executor.session, executor._calls
+        pending, quick = executor.submit(gate), executor.submit(quick_gate)
+        gate.await_begin()
+        opening.push(on_failure(gate))
+        quick_gate.await_begin()
+        waiting = [executor.submit(ignore, pending) for _ in range(3)]
+        request = session._request
+
+        def late(operation: str, body: dict[str, Any]) -> dict[str, Any]:
+            if not quick.done():
+                # It is done, and forgotten, just before the request goes to the server.
+                quick_gate.open()
+                quick.result(PATIENCE_S)
+                until(lambda: quick.task is not None and quick.task._id not in session._submitted, executor)
+            return request(operation, body)
+
+        monkeypatch.setattr(session, "_request", late)
+        assert own.cancel([quick, *waiting], waiting=True) == waiting
+        gate.open()
+        assert pending.result(PATIENCE_S) == quick.result() == "through"

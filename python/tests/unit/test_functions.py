@@ -24,7 +24,8 @@ from fake_server import FakeServer, numbers
 
 from rain.client import Client, Input, Output, RainException, RainWarning, Session, remote, tasks
 from rain.client.capture import Capture
-from rain.client.function_table import KINDS_OF_FAMILY, KINDS_OF_SESSION, LARGE
+from rain.client.function_table import KINDS_OF_FAMILY, KINDS_OF_SESSION, KINDS_REMEMBERED, LARGE
+from rain.client.remote import Remote
 from rain.common.identity import IdentityMap
 from rain.common.reference import is_by_reference
 
@@ -265,6 +266,25 @@ def test_the_kinds_of_a_session_are_bounded(session: Session, server: FakeServer
     assert len(submitted_kinds(server)) <= KINDS_OF_SESSION + 1
 
 
+def test_kinds_that_are_not_used_any_more_are_forgotten(session: Session, server: FakeServer) -> None:
+    def made(n: int) -> Remote:
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(f"def function(ctx): return {n}", namespace)
+        return remote()(namespace["function"])
+
+    used, *others = [made(n) for n in range(KINDS_REMEMBERED + 100)]
+    for function in (*others, others[0]):
+        used()
+        function()
+        session.submit()
+    session.client.status()
+    assert len(submitted_kinds(server)) == KINDS_REMEMBERED + 101
+    forgotten = [number for body in server.bodies("forget") for number in numbers(body["kinds"])]
+    # The first one is used all the time, the second one came again.
+    assert forgotten == list(range(1, 102))
+    assert numbers(server.bodies("submit")[-1]["kind"]) == [0, KINDS_REMEMBERED + 100]
+
+
 def test_small_partial_functions_share_the_kind_of_their_function(session: Session, server: FakeServer) -> None:
     options = {"name": None}
     for n in range(30):
@@ -303,7 +323,7 @@ def test_large_functions_are_not_kept_for_ever(session: Session, server: FakeSer
         for _ in range(2):
             function()
             session.submit()
-    freed = sum(len(numbers(body["objects"])) for body in server.bodies("unkeep"))
+    freed = sum(len(numbers(body["objects"])) for body in server.bodies("forget"))
     kept = sum(len(numbers(body["keep"])) for body in server.bodies("submit"))
     assert (kept, freed) == (20, 12)
 
