@@ -2,7 +2,7 @@
 
     python bench/run.py [--quick | --smoke] [--json FILE] [NAME...]
 
-NAME is one of the files beside this one: engine_alone, built_in_tasks, remote_calls, programs, large_data,
+NAME is one of the files beside this one: engine_alone, built_in_tasks, remote_calls, futures, programs, large_data,
 start_and_idle, tcp, mpi. Nothing is judged: a missed bound is marked in the table and changes no exit code.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import built_in_tasks
 import engine_alone
+import futures
 import large_data
 import mpi
 import own_executors
@@ -32,6 +33,7 @@ MEASUREMENTS = {
         engine_alone,
         built_in_tasks,
         remote_calls,
+        futures,
         own_executors,
         programs,
         large_data,

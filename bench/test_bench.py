@@ -15,6 +15,7 @@ MEASUREMENTS = (
     "engine_alone",
     "built_in_tasks",
     "remote_calls",
+    "futures",
     "programs",
     "large_data",
     "start_and_idle",

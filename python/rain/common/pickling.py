@@ -9,6 +9,7 @@ from typing import Any
 PROTOCOL = 5
 # Names of the script's module (the second one is in processes of multiprocessing), and how they stand in pickles.
 _MAIN = {"__main__": b"\x8c\x08__main__", "__mp_main__": b"\x8c\x0b__mp_main__"}
+_END = b"main__"
 
 
 def dump(value: Any) -> bytes:
@@ -33,10 +34,15 @@ def dump(value: Any) -> bytes:
 
 def names_script(data: bytes) -> bool:
     """Whether a pickle refers to the script by name, which is another one in other processes."""
-    return any(written in data for name, written in _MAIN.items() if name in sys.modules)
+    # Hardly any has this, and it is asked for each result.
+    return _END in data and any(written in data for name, written in _MAIN.items() if name in sys.modules)
 
 
 def has_own_modules() -> bool:
     """Whether the user has registered modules with cloudpickle whose content travels by value."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    if cloudpickle is None:
+        return False
+    # What the function makes a copy of.
+    registry = getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", None)
+    return bool(cloudpickle.list_registry_pickle_by_value() if registry is None else registry)

@@ -53,6 +53,9 @@ class Executor:
         # Session and newest submit of the calls that come.
         self._session = -1
         self._submit = -1
+        # How often something was read, and how often it was when it was last looked whether modules have changed.
+        self._reads = 0
+        self._looked = -1
         self._run: Callable[..., Any] = _run_here
         # What was read and not handled begins here.
         self._data = b""
@@ -126,6 +129,7 @@ class Executor:
                 return None
             if not piece:
                 return None
+            self._reads += 1
             pieces.append(piece)
             wanted -= len(piece)
             if wanted <= 0:
@@ -183,7 +187,12 @@ class Executor:
             self._session = session
             self._submit = -1
         self._submit = max(submit, self._submit)
-        return None if self._process is None else self._process.begin_submit(session, submit)
+        if self._process is None:
+            return None
+        # What came with a call that was looked for was submitted before that.
+        has_looked = self._looked == self._reads
+        self._looked = self._reads
+        return self._process.begin_submit(session, submit, has_looked)
 
     def _give_back(self, calls: list[int], reason: str) -> None:
         """Nothing is run here any more: give back calls, and those that were read behind them."""

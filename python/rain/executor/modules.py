@@ -13,7 +13,7 @@ import site
 import sys
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, Callable
 
 # What a directory or file was: times of change and modification, bytes, number.
 _Stamp = tuple[int, int, int, int]
@@ -60,6 +60,9 @@ class Modules:
         self._known = set(sys.modules)
         # How many modules there were when they were last looked at.
         self.count = len(sys.modules)
+        # What looks into the directories of the search path, as it was last, and what makes those forget that can change.
+        self._finders: list[Any] = []
+        self._invalidate: list[Callable[[], None]] = []
         # Files that modules came from, and None for one that may have changed while it was imported.
         self._files: dict[str, _Stamp | None] = {}
         self._package_files: dict[str, _Stamp | None] = {}
@@ -143,13 +146,21 @@ class Modules:
 
     def find_new_files(self) -> None:
         """Have the next import see files that have just been made."""
+        if list(sys.path_importer_cache.values()) != self._finders:
+            self._take_finders()
+        for invalidate in self._invalidate:
+            invalidate()
+
+    def _take_finders(self) -> None:
+        self._invalidate = []
         for entry, finder in list(sys.path_importer_cache.items()):
             if finder is None:
                 del sys.path_importer_cache[entry]
             elif self._is_watched(entry + os.sep):
                 invalidate = getattr(finder, "invalidate_caches", None)
                 if invalidate is not None:
-                    invalidate()
+                    self._invalidate.append(invalidate)
+        self._finders = list(sys.path_importer_cache.values())
 
     def _is_package(self, file: str) -> bool:
         return file.startswith(self._packages) or any(name in file for name in _PACKAGE_DIRECTORIES)

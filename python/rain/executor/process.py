@@ -71,8 +71,13 @@ class OwnProcess:
             return str(unfit)
         return None
 
-    def begin_submit(self, session: int, submit: int) -> str | None:
+    def begin_submit(self, session: int, submit: int, has_looked: bool = False) -> str | None:
         """A call of a session and submit comes, perhaps the first one.
+
+        Args:
+            session: The session.
+            submit: The submit's first task.
+            has_looked: This was called since the submit was made, for another one.
 
         Returns:
             Why this process must not run it; None if it can.
@@ -81,6 +86,8 @@ class OwnProcess:
         if newest is not None and newest >= submit:
             return None
         self._submits[session] = submit
+        if has_looked and newest is not None:
+            return None
         self.modules.find_new_files()
         return self.modules.changed(with_packages=newest is None)
 
