@@ -344,6 +344,20 @@ fn executors_that_break_the_protocol_are_told_apart() {
     assert_eq!(Talk::new().error("again").fault, ExecutorFault::RegisteredTwice);
 }
 
+/// Its worker has other things to do than to wait whether it ends by itself.
+#[test]
+fn executors_that_break_off_and_live_on_are_ended_soon() {
+    for method in ["lives closed", "lives garbled"] {
+        let mut talk = Talk::new();
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lives");
+        talk.send(method, &path.to_str().unwrap(), &[], &[]);
+        talk.wait().unwrap_err();
+        assert_dies(talk.executor.pid());
+        assert!(!path.exists(), "{method}: it had time to say that it lives");
+    }
+}
+
 #[test]
 fn a_chatty_executor_does_not_fill_the_store() {
     let mut talk = Talk::new();

@@ -174,6 +174,14 @@ def run(connection, kinds, call, kind, task, config, inputs, extra):
     elif method == "close":
         connection.socket.close()
         time.sleep(1000)
+    elif method in ("lives closed", "lives garbled"):  # says after a while that it does
+        if method == "lives closed":
+            connection.socket.close()
+        else:
+            connection.socket.sendall(b"\x05\x00\x00\x00hello")
+        time.sleep(0.9)
+        open(argument, "w").close()
+        time.sleep(1000)
     elif method == "garbage":
         connection.socket.sendall(b"\x05\x00\x00\x00hello")
     elif method == "oversized":

@@ -6,6 +6,7 @@
 //! `Dialogue` say what they do with it. Graphs and queues are behind the traits `Graph` and `Queues`: `rain-pool` has those for
 //! threads, `plain` has others for simulations.
 
+mod dialogue;
 mod end_of_work;
 mod event;
 mod governor;
@@ -18,6 +19,7 @@ mod retries;
 mod session;
 mod sessions;
 
+pub use dialogue::{Dialogue, DialogueAction, DialogueEvent, Next};
 pub use end_of_work::EndOfWork;
 pub use event::{Action, Asker, Event, To};
 pub use governor::Governor;

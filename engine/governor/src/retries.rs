@@ -5,15 +5,15 @@ use rain_pool::ReadyTask;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The pause after the first failure.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// How much longer each pause is than the one before it, and how long the first one is. So a few attempts follow each other at once,
+/// a hundred take a second, and what never works costs next to nothing in the end.
+const PAUSE_STEP: Duration = Duration::from_micros(250);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// How long a task rests that has failed so many times: twice as long each time, up to a bound.
-pub(crate) fn pause_after(failed: u32) -> Duration {
-    let doubled = 1u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX);
-    PAUSE_MIN.saturating_mul(doubled).min(PAUSE_MAX)
+/// How long a task rests that has failed so many times.
+fn pause_after(failed: u32) -> Duration {
+    PAUSE_STEP.saturating_mul(failed).min(PAUSE_MAX)
 }
 
 /// Tasks that rest. Times are since some beginning that does not matter.
@@ -46,11 +46,11 @@ impl Retries {
     pub(crate) fn withdraw(&mut self, mut is_over: impl FnMut(ReadyTask) -> bool) -> Vec<ReadyTask> {
         let mut withdrawn = Vec::new();
         self.resting.retain(|_, task| {
-            let is_over = is_over(*task);
-            if is_over {
+            let over = is_over(*task);
+            if over {
                 withdrawn.push(*task);
             }
-            !is_over
+            !over
         });
         withdrawn
     }
@@ -61,25 +61,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_a_second() {
-        let millis = [1, 2, 3, 4, 10, 11, 12, 100, u32::MAX].map(|failed| pause_after(failed).as_millis());
-        assert_eq!(millis, [1, 2, 4, 8, 512, 1000, 1000, 1000, 1000]);
+    fn each_pause_is_longer_up_to_a_second() {
+        let micros = [1, 2, 3, 4, 1000, 4000, 4001, u32::MAX].map(|failed| pause_after(failed).as_micros());
+        assert_eq!(micros, [250, 500, 750, 1000, 250_000, 1_000_000, 1_000_000, 1_000_000]);
     }
 
     #[test]
     fn tasks_come_back_in_the_order_in_which_they_are_due() {
         let mut retries = Retries::default();
-        let at = Duration::from_millis;
-        retries.add(at(0), 1, 10, 3);
+        let at = Duration::from_micros;
+        retries.add(at(0), 1, 10, 4);
         retries.add(at(0), 1, 11, 1);
         retries.add(at(0), 2, 12, 1);
         retries.add(at(0), 2, 13, 2);
-        assert_eq!(retries.next_due(), Some(at(1)));
-        assert_eq!(retries.take_due(Duration::from_micros(999)), None);
-        let mut due = || retries.take_due(at(4)).map(|task| task.task());
+        assert_eq!(retries.next_due(), Some(at(250)));
+        assert_eq!(retries.take_due(at(249)), None);
+        let mut due = || retries.take_due(at(1000)).map(|task| task.task());
         assert_eq!([due(), due()], [Some(11), Some(12)]);
         assert_eq!(retries.withdraw(|task| task.session() == 2), [ReadyTask::new(2, 13)]);
-        assert_eq!([retries.take_due(at(4)), retries.take_due(at(9))], [Some(ReadyTask::new(1, 10)), None]);
+        assert_eq!([retries.take_due(at(1000)), retries.take_due(at(9000))], [Some(ReadyTask::new(1, 10)), None]);
         assert_eq!(retries.next_due(), None);
     }
 }

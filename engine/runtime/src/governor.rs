@@ -136,6 +136,7 @@ where
         deadlines: Deadlines::default(),
         reaper: Arc::default(),
         end: Arc::default(),
+        began: Instant::now(),
     });
     let driver_bell = bell.clone();
     let stop = Arc::new(AtomicBool::new(false));
@@ -147,7 +148,6 @@ where
             let machine = Reactor::new(sessions, pool, end, leave_to(&shared.reaper));
             Driver {
                 machine,
-                began: Instant::now(),
                 shared,
                 reports,
                 reports_taken: 0,
@@ -179,8 +179,6 @@ fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<
 
 struct Driver<T> {
     machine: Reactor<Graph, Arc<Pool>>,
-    /// The machine's times are since then.
-    began: Instant,
     shared: Arc<WorkerShared>,
     reports: Receiver<Report>,
     /// How many reports were taken since messages had a turn.
@@ -201,13 +199,13 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             let mut idle = true;
             while let Some(event) = self.next_event() {
                 idle = false;
-                self.machine.handle(self.began.elapsed(), event, &mut effects);
+                self.machine.handle(self.shared.now(), event, &mut effects);
                 for effect in effects.drain(..) {
                     self.carry_out(effect);
                 }
             }
             if idle && !self.stopping {
-                let now = self.began.elapsed();
+                let now = self.shared.now();
                 self.machine.queue_due(now);
                 bell.wait(self.machine.next_due().map(|due| due.saturating_sub(now)));
             }

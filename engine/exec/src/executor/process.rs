@@ -26,8 +26,10 @@ use std::time::{Duration, Instant};
 /// Content of inputs in one call; what is past it goes as paths.
 const INLINE_BYTES_PER_CALL_MAX: usize = 4 * 1024 * 1024;
 const RECEIVE_BYTES: usize = 64 * 1024;
-/// How long an executor that closed its connection may take to end by itself.
+/// How long an executor that is asked to end, or is about to, may take.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long one that has closed its connection may take until it is about to end.
+const CLOSED_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// What a look at everything that may happen has found.
 struct Polled {
@@ -428,7 +430,11 @@ impl ExecutorProcess {
     fn fail(&mut self, fault: ExecutorFault) -> ExecutorError {
         let ended_itself = match fault {
             ExecutorFault::Ended => true,
-            ExecutorFault::Closed | ExecutorFault::BadMessage(_) => self.ends_within(END_TIMEOUT),
+            // The system closes the connection of a process that is about to end: how it ends is worth waiting for. One that lives on
+            // is not: its worker could do something else.
+            ExecutorFault::Closed => {
+                self.ends_within(CLOSED_TIMEOUT) || (self.child.is_ending() && self.ends_within(END_TIMEOUT))
+            }
             _ => self.ends_within(Duration::ZERO),
         };
         let ending = self.child.finish();

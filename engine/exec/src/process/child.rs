@@ -1,5 +1,6 @@
 //! A running child and what it has started.
 
+use super::table::is_ending;
 use super::tree::{Root, Tree, pidfd_open};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -61,6 +62,11 @@ impl Child {
     /// Readable when the child has ended.
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// Whether the system is ending the child, or it has ended.
+    pub(crate) fn is_ending(&self) -> bool {
+        is_ending(self.pid.as_raw())
     }
 
     /// Kills the child, if it has not ended, and everything it has started, and waits for their end.

@@ -17,6 +17,17 @@ const EXECUTION_TIME_MAX: Duration = Duration::from_secs(2);
 /// What the system allows at least where it does not say.
 const PIDS_MIN: i32 = 1 << 15;
 
+/// The flag of processes that the system is ending (`PF_EXITING` in its `sched.h`).
+const ENDING: u64 = 4;
+
+/// Whether the system is ending a process, or it has ended. That is so before the system closes what it has open.
+pub(super) fn is_ending(pid: i32) -> bool {
+    let Ok(text) = fs::read(format!("/proc/{pid}/stat")) else { return true };
+    // Numbered from 3 in proc(5): the flags are field 9.
+    let flags = fields_of_stat(&text).and_then(|mut fields| number(fields.nth(9 - 3)?));
+    flags.is_none_or(|flags| flags & ENDING != 0)
+}
+
 /// A process, as `/proc/PID/stat` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -167,7 +178,7 @@ mod tests {
         let stat = Stat::read(own).unwrap();
         assert_eq!(stat.parent, nix::unistd::getppid().as_raw());
         assert_eq!(Some(stat.session), session_of(own));
-        assert!(!stat.has_ended() && stat.started > 0);
+        assert!(!stat.has_ended() && stat.started > 0 && !is_ending(own));
         assert!(all_pids().contains(&own));
         assert_eq!(Stat::read(0), None);
         let before = (started_count().unwrap(), last_pid().unwrap());

@@ -1,19 +1,20 @@
-//! How a worker drives an executor process: one call after the other, quick ones sent ahead.
+//! How a worker drives an executor process: one call after the other, quick ones sent ahead. What becomes of each call says the
+//! `Dialogue`: fill it, return if it is empty, wait, settle what was said.
 
 use super::lending::LentCall;
-use super::settling::Lost;
+use super::settling::{dialogue_event, ends_a_task};
 use super::{Route, Worker, WorkerShared, kind_id, plain_failure};
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
 use rain_data::Object;
-use rain_exec::{ExecutorEvent, TaskCall, TaskFailure};
+use rain_exec::{TaskCall, TaskOutcome};
+use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Next};
 use rain_model::graph::Batch;
 use rain_model::id::{SessionId, TaskId};
 use rain_pool::ReadyTask;
 use rain_topology::CpuId;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Work that may be sent ahead to an executor: it cannot be stolen back, so it is little.
 const AHEAD_SECONDS: f64 = 200e-6;
@@ -67,9 +68,7 @@ struct Drive<'a> {
     running: Running,
     /// Whether tasks may follow the first one, and be sent ahead.
     goes_on: bool,
-    /// When the time of the call is over, which is alone then.
-    limit: Option<Instant>,
-    is_used_up: bool,
+    dialogue: Dialogue,
 }
 
 impl Worker {
@@ -96,10 +95,12 @@ impl Worker {
         };
         let goes_on = cpus.is_empty();
         let own = self.shared.config.cpus[worker];
-        let mut drive = Drive { key, session, running, goes_on, limit: None, is_used_up: false };
+        let dialogue = Dialogue::new(running.has_answered);
+        let mut drive = Drive { key, session, running, goes_on, dialogue };
         drive.running.begin(session.number, if goes_on { own.as_slice() } else { cpus });
         let driven = self.drive(&mut drive, (task, batch.clone()));
-        let Drive { running, limit, .. } = drive;
+        let Drive { mut running, dialogue, .. } = drive;
+        running.has_answered = dialogue.has_answered();
         match driven {
             Driven::Free => self.shared.executors.put(key, running, worker),
             Driven::UsedUp => self.shared.executors.end(running),
@@ -112,7 +113,7 @@ impl Worker {
                     self.durations.learn(kind, LENT_SECONDS, &self.shared);
                 }
                 let (key, session, clock) = (key.clone(), session.clone(), self.clock.clone());
-                LentCall { key, running, session, task, limit, clock, worker }.leave(&self.shared);
+                LentCall { key, running, session, task, dialogue, clock, worker }.leave(&self.shared);
                 self.clock.restart();
             }
         }
@@ -121,131 +122,73 @@ impl Worker {
     /// Keeps the executor busy until there is nothing for it.
     fn drive(&mut self, drive: &mut Drive<'_>, first: (ReadyTask, Arc<Batch>)) -> Driven {
         let mut events = Vec::new();
-        let mut waiting = Some(first);
+        let mut first = Some(first);
         self.clock.restart();
         loop {
-            while let Some((task, batch)) = waiting.take() {
-                waiting = self.begin_call(drive, task, &batch);
+            while drive.dialogue.wants_more() {
+                let event = match first.take().or_else(|| self.next_call(drive)) {
+                    Some((task, batch)) => self.send_call(drive, task.task(), &batch),
+                    None => DialogueEvent::NothingToSend,
+                };
+                self.tell(drive, event);
             }
-            if drive.running.process.in_flight() == 0 {
-                return if drive.is_used_up { Driven::UsedUp } else { Driven::Free };
-            }
+            let until = match drive.dialogue.next() {
+                Next::Free => return Driven::Free,
+                Next::UsedUp => return Driven::UsedUp,
+                Next::Wait { until } => until,
+            };
             self.reports.flush();
             if let Some(task) = self.next.take() {
                 self.queue.leave(task);
             }
-            let left = drive.limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            let left = until.map(|until| until.saturating_sub(self.shared.now()));
             let waited = drive.running.process.wait(&self.interrupt, left, &mut events);
-            let mut lent = None;
-            let took_answers = !events.is_empty();
-            if took_answers && drive.running.process.in_flight() == 0 && !drive.key.ends_its_children() {
+            if !events.is_empty() && drive.running.process.in_flight() == 0 && !drive.key.ends_its_children() {
                 drive.running.process.end_started();
             }
+            let mut lent = None;
             for event in events.drain(..) {
-                lent = self.take_event(drive, event).or(lent);
+                lent = self.tell(drive, dialogue_event(event, &drive.running)).or(lent);
             }
             if let Err(error) = waited {
-                if drive.is_used_up {
-                    // It has begun none of them.
-                    let calls = drive.running.process.take_in_flight();
-                    self.settling().return_calls(drive.session, calls);
-                    return Driven::UsedUp;
-                }
-                return self.lose_calls(drive, Lost::Failed(error.to_string()));
-            }
-            if let Some(task) = lent {
+                self.tell(drive, DialogueEvent::Died { why: error.to_string() });
+            } else if let Some(task) = lent {
                 return Driven::Lent { task };
-            }
-            if let Some(task) = drive.running.process.first_in_flight().map(|call| call as u32) {
-                let has_passed = !took_answers && drive.limit.is_some_and(|limit| limit <= Instant::now());
-                if has_passed || drive.session.is_cancelled(task) {
-                    drive.running.process.kill();
-                    return self.lose_calls(drive, if has_passed { Lost::TimedOut } else { Lost::Cancelled });
-                }
-            }
-            if took_answers && self.may_go_on(drive) {
-                waiting = self.next_for(drive.key, drive.session, drive.running.process.in_flight() == 0);
+            } else {
+                let is_cancelled = drive.dialogue.first().is_some_and(|task| drive.session.is_cancelled(task));
+                self.tell(drive, DialogueEvent::Heard { is_cancelled });
             }
         }
     }
 
-    /// Sends a call; returns the next task if it may be sent, too.
-    fn begin_call(
-        &mut self,
-        drive: &mut Drive<'_>,
-        task: ReadyTask,
-        batch: &Arc<Batch>,
-    ) -> Option<(ReadyTask, Arc<Batch>)> {
-        let (session, number) = (drive.session, task.task());
-        if let Err(failure) = self.send_call(drive, batch, number) {
-            self.settling().fail(session, batch, number, failure);
-        } else {
-            let in_flight = drive.running.process.in_flight();
-            let depth = self.durations.depth(kind_id(session, batch, number));
-            if depth == 1 {
-                self.reports.started(session.number, number, self.clock.begin());
-            }
-            if let Some(limit) = batch.kind(number).timeout {
-                if in_flight == 1 {
-                    drive.limit = Instant::now().checked_add(limit);
-                }
-                return None;
-            }
-            if in_flight >= depth {
-                return None;
-            }
-        }
-        let is_alone = drive.running.process.in_flight() == 0;
-        if self.may_go_on(drive) { self.next_for(drive.key, session, is_alone) } else { None }
-    }
-
-    /// Whether the process may be given another task.
-    fn may_go_on(&self, drive: &Drive<'_>) -> bool {
-        drive.goes_on && !drive.is_used_up && !self.shared.pool.gang().is_wanted() && !self.shared.lent.is_owed()
-    }
-
-    /// Takes what the executor has said; returns the task whose call has lent its cpus.
-    fn take_event(&mut self, drive: &mut Drive<'_>, event: ExecutorEvent) -> Option<u32> {
-        match event {
-            ExecutorEvent::Answered { call, outcome } => {
-                let (session, task) = (drive.session, call as u32);
-                // A call with a limit is alone, so the answer is its.
-                drive.limit = None;
-                drive.running.has_answered = true;
+    /// Tells the dialogue what has happened and does what follows; returns the task whose call has lent its cpus.
+    fn tell(&mut self, drive: &mut Drive<'_>, event: DialogueEvent<TaskOutcome>) -> Option<u32> {
+        let mut actions = Vec::new();
+        drive.dialogue.handle(self.shared.now(), event, &mut actions);
+        let mut lent = None;
+        for action in actions {
+            if ends_a_task(&action) {
                 self.clock.lap();
-                let batch = self.batch_for(session, task)?;
-                let seconds = f64::from(self.clock.times().0.duration);
-                self.durations.learn(kind_id(session, &batch, task), seconds, &self.shared);
-                self.settling().take_outcome(session, &batch, task, outcome);
-                None
             }
-            ExecutorEvent::Returned { calls, reason } => {
-                // A call with a limit is alone, so it is the one that was returned.
-                drive.limit = None;
-                if let Some(reason) = reason {
-                    tracing::debug!("executor {} is not used again: {reason}", drive.running.process.pid());
-                    drive.is_used_up = true;
-                    if !drive.running.has_answered {
-                        // So would the next one, and so on.
-                        let why = format!("executor {:?} gave back its first call: {reason}", drive.key.name());
-                        self.settling().lose_calls(drive.session, calls, Lost::Failed(why));
-                        return None;
+            match &action {
+                DialogueAction::Lend { task } => lent = Some(*task),
+                DialogueAction::Settle { task, .. } => {
+                    if let Some(batch) = self.batch_for(drive.session, *task) {
+                        let seconds = f64::from(self.clock.times().0.duration);
+                        self.durations.learn(kind_id(drive.session, &batch, *task), seconds, &self.shared);
                     }
                 }
-                self.settling().return_calls(drive.session, calls);
-                None
+                _ => {}
             }
-            ExecutorEvent::Lent { call } => Some(call as u32),
-            // Only a call that has lent goes on, and that is not driven here.
-            ExecutorEvent::Resumed { .. } => None,
+            self.settling().carry_out(drive.key, drive.session, &mut drive.running, action);
         }
+        lent
     }
 
-    fn lose_calls(&mut self, drive: &mut Drive<'_>, first: Lost) -> Driven {
-        self.clock.lap();
-        let calls = drive.running.process.take_in_flight();
-        self.settling().lose_calls(drive.session, calls, first);
-        Driven::UsedUp
+    /// The next task for the process, if it may be given another one.
+    fn next_call(&mut self, drive: &Drive<'_>) -> Option<(ReadyTask, Arc<Batch>)> {
+        let may_go_on = drive.goes_on && !self.shared.pool.gang().is_wanted() && !self.shared.lent.is_owed();
+        if may_go_on { self.next_for(drive.key, drive.session, drive.dialogue.is_idle()) } else { None }
     }
 
     fn batch_for(&mut self, session: &Session, task: u32) -> Option<Arc<Batch>> {
@@ -284,7 +227,8 @@ impl Worker {
         None
     }
 
-    fn send_call(&mut self, drive: &mut Drive<'_>, batch: &Arc<Batch>, task: u32) -> Result<(), TaskFailure> {
+    /// Puts a call in line for the executor; a task whose call cannot be sent fails.
+    fn send_call(&mut self, drive: &mut Drive<'_>, task: u32, batch: &Arc<Batch>) -> DialogueEvent<TaskOutcome> {
         let session = drive.session;
         self.collect_inputs(session, batch, task);
         let inputs: Vec<Arc<Object>> = std::mem::take(&mut self.inputs);
@@ -297,9 +241,18 @@ impl Worker {
             interrupt: &self.interrupt,
             cancelled: &|| session.is_cancelled(task),
         };
-        let sent = drive.running.process.send(u64::from(task), kind_id(session, batch, task), &call);
+        let kind = kind_id(session, batch, task);
+        let sent = drive.running.process.send(u64::from(task), kind, &call);
         self.inputs = inputs;
         self.inputs.clear();
-        sent
+        if let Err(failure) = sent {
+            self.settling().fail(session, batch, task, failure);
+            return DialogueEvent::NotSent;
+        }
+        let depth = self.durations.depth(kind);
+        if depth == 1 {
+            self.reports.started(session.number, task, self.clock.begin());
+        }
+        DialogueEvent::Sent { task, limit: batch.kind(task).timeout, depth }
     }
 }

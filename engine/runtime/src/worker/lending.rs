@@ -5,13 +5,13 @@
 
 use super::WorkerShared;
 use super::reports::{Clock, Reports};
-use super::settling::{Lost, Queue, Settling};
+use super::settling::{Queue, Settling, dialogue_event, ends_a_task};
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
-use rain_exec::{ExecutorEvent, Interrupt};
+use rain_exec::{Interrupt, TaskOutcome};
+use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Next};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// The calls of a governor that have lent their cpus and have not ended.
 #[derive(Default)]
@@ -103,8 +103,8 @@ pub(super) struct LentCall {
     pub(super) running: Running,
     pub(super) session: Arc<Session>,
     pub(super) task: u32,
-    /// When its time is over.
-    pub(super) limit: Option<Instant>,
+    /// What is said of it.
+    pub(super) dialogue: Dialogue,
     /// Its time began when the last task ended on this.
     pub(super) clock: Clock,
     /// The worker that had it.
@@ -177,19 +177,11 @@ impl LentCall {
 
     fn give_up(mut self, shared: &WorkerShared, error: &std::io::Error) {
         self.running.process.kill();
-        let message = format!("no thread could be started for a call that waits for other tasks: {error}");
-        self.lose(shared, &mut reports_of(shared), Lost::Failed(message));
+        let why = format!("no thread could be started for a call that waits for other tasks: {error}");
+        let reports = reports_of(shared);
+        let mut told = Told { shared, reports: &reports, cpus: 0, doing: Doing::Nothing };
+        self.tell(DialogueEvent::Died { why }, shared, &mut reports_of(shared), &mut told);
         shared.executors.end(self.running);
-    }
-
-    fn lose(&mut self, shared: &WorkerShared, reports: &mut Reports, how: Lost) {
-        self.clock.lap();
-        let calls = self.running.process.take_in_flight();
-        self.settling(shared, reports).lose_calls(&self.session.clone(), calls, how);
-    }
-
-    fn settling<'a>(&'a self, shared: &'a WorkerShared, reports: &'a mut Reports) -> Settling<'a> {
-        Settling { shared, reports, clock: &self.clock, queue: Queue::Pool }
     }
 
     fn look_after(mut self, shared: &Arc<WorkerShared>, interrupt: &Interrupt) {
@@ -199,50 +191,26 @@ impl LentCall {
         let mut told = Told { shared, reports: &waiting_reports, cpus, doing: Doing::Nothing };
         told.tell(Doing::Waits);
         self.running.process.lent(u64::from(self.task));
-        let mut is_used_up = false;
         let mut events = Vec::new();
-        while let Some(call) = self.running.process.first_in_flight() {
-            let has_passed = self.limit.is_some_and(|limit| limit <= Instant::now());
-            if self.session.is_cancelled(call as u32) || has_passed {
-                self.running.process.kill();
-                self.lose(shared, &mut reports, if has_passed { Lost::TimedOut } else { Lost::Cancelled });
-                is_used_up = true;
-                break;
-            }
-            let left = self.limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let is_used_up = loop {
+            let is_cancelled = self.dialogue.first().is_some_and(|task| self.session.is_cancelled(task));
+            self.tell(DialogueEvent::Heard { is_cancelled }, shared, &mut reports, &mut told);
+            let until = match self.dialogue.next() {
+                Next::Free => break false,
+                Next::UsedUp => break true,
+                Next::Wait { until } => until,
+            };
+            let left = until.map(|until| until.saturating_sub(shared.now()));
             let waited = self.running.process.wait(interrupt, left, &mut events);
             for event in events.drain(..) {
-                match event {
-                    ExecutorEvent::Answered { call, outcome } => {
-                        self.clock.lap();
-                        self.limit = None;
-                        told.tell(Doing::Nothing);
-                        let (session, task) = (self.session.clone(), call as u32);
-                        if let Some(batch) = session.batch_of(task) {
-                            self.settling(shared, &mut reports).take_outcome(&session, &batch, task, outcome);
-                        }
-                        reports.flush();
-                    }
-                    ExecutorEvent::Returned { calls, reason } => {
-                        is_used_up |= reason.is_some();
-                        self.settling(shared, &mut reports).return_calls(&self.session, calls);
-                    }
-                    ExecutorEvent::Lent { call } => {
-                        told.tell(Doing::Waits);
-                        self.running.process.lent(call);
-                    }
-                    ExecutorEvent::Resumed { .. } => told.tell(Doing::GoesOn),
-                }
+                let event = dialogue_event(event, &self.running);
+                self.tell(event, shared, &mut reports, &mut told);
             }
-            if waited.is_err() && is_used_up {
-                // It has begun none of them.
-                let calls = self.running.process.take_in_flight();
-                self.settling(shared, &mut reports).return_calls(&self.session, calls);
-            } else if let Err(error) = waited {
-                self.lose(shared, &mut reports, Lost::Failed(error.to_string()));
-                is_used_up = true;
+            if let Err(error) = waited {
+                let died = DialogueEvent::Died { why: error.to_string() };
+                self.tell(died, shared, &mut reports, &mut told);
             }
-        }
+        };
         told.tell(Doing::Nothing);
         reports.flush();
         if is_used_up {
@@ -250,6 +218,35 @@ impl LentCall {
         } else {
             shared.executors.put(&self.key, self.running, self.worker);
         }
+    }
+
+    /// Tells the dialogue what has happened, and does what follows.
+    fn tell(
+        &mut self,
+        event: DialogueEvent<TaskOutcome>,
+        shared: &WorkerShared,
+        reports: &mut Reports,
+        told: &mut Told<'_>,
+    ) {
+        let mut actions = Vec::new();
+        self.dialogue.handle(shared.now(), event, &mut actions);
+        for action in actions {
+            match &action {
+                DialogueAction::Lend { task } => {
+                    told.tell(Doing::Waits);
+                    self.running.process.lent(u64::from(*task));
+                }
+                DialogueAction::GoOn { .. } => told.tell(Doing::GoesOn),
+                action if ends_a_task(action) => {
+                    self.clock.lap();
+                    told.tell(Doing::Nothing);
+                }
+                _ => {}
+            }
+            let mut settling = Settling { shared, reports, clock: &self.clock, queue: Queue::Pool };
+            settling.carry_out(&self.key, &self.session, &mut self.running, action);
+        }
+        reports.flush();
     }
 }
 

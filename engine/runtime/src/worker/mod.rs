@@ -26,6 +26,7 @@ use rain_topology::CpuId;
 use reports::{Clock, Reports};
 use settling::{Queue, Settling, timed_out};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub(crate) use lending::LentCalls;
 
@@ -74,6 +75,15 @@ pub(crate) struct WorkerShared {
     pub(crate) deadlines: Deadlines,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) end: Arc<EndOfWork>,
+    /// Times of machines are since then.
+    pub(crate) began: Instant,
+}
+
+impl WorkerShared {
+    /// The time, for machines.
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
 }
 
 /// How tasks of a kind are run.

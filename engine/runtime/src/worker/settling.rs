@@ -2,9 +2,11 @@
 
 use super::reports::{Clock, Reports};
 use super::{WorkerShared, kind_id, plain_failure};
+use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
 use rain_data::Object;
-use rain_exec::{TaskFailure, TaskOutcome};
+use rain_exec::{ExecutorEvent, TaskFailure, TaskOutcome};
+use rain_governor::{DialogueAction, DialogueEvent};
 use rain_model::graph::Batch;
 use rain_pool::{LocalQueue, ReadyTask};
 use rain_protocol::cut::cut;
@@ -105,7 +107,7 @@ impl Settling<'_> {
     }
 
     /// Queues a task that was taken out of the queues and is still to be run.
-    pub(super) fn again(&mut self, session: &Session, task: u32) {
+    fn again(&mut self, session: &Session, task: u32) {
         let mut queueing = self.shared.pool.queueing();
         let ready = ReadyTask::new(session.number, task);
         match (&self.queue, session.priority(task)) {
@@ -115,34 +117,76 @@ impl Settling<'_> {
     }
 
     /// Calls that an executor has not begun go to another one.
-    pub(super) fn return_calls(&mut self, session: &Session, calls: impl IntoIterator<Item = u64>) {
-        for task in calls.into_iter().map(|call| call as u32) {
+    fn return_calls(&mut self, session: &Session, tasks: Vec<u32>) {
+        for task in tasks {
             session.graph.put_back(task);
             self.again(session, task);
         }
     }
 
-    /// The executor of these calls is gone: the first one, which it was at, has this end, and the others go to another one.
-    pub(super) fn lose_calls(&mut self, session: &Arc<Session>, calls: Vec<u64>, first: Lost) {
-        let mut calls = calls.into_iter();
-        if let Some(task) = calls.next().map(|call| call as u32)
-            && let Some(batch) = session.batch_of(task)
-        {
-            match first {
-                Lost::Cancelled => session.abandon(&batch, task),
-                Lost::TimedOut => self.fail(session, &batch, task, timed_out(&batch, task)),
-                Lost::Failed(message) => self.fail(session, &batch, task, plain_failure(message)),
+    /// Does what a dialogue with an executor says of its calls and of the process.
+    pub(super) fn carry_out(
+        &mut self,
+        key: &ExecutorKey,
+        session: &Arc<Session>,
+        running: &mut Running,
+        action: DialogueAction<TaskOutcome>,
+    ) {
+        let (task, end): (u32, TaskOutcome) = match action {
+            DialogueAction::Settle { task, outcome } => (task, outcome),
+            DialogueAction::Fail { task, why } => {
+                // Nobody asks the process for them any more.
+                running.process.take_in_flight();
+                (task, TaskOutcome::Failed(plain_failure(why)))
             }
+            DialogueAction::Refuse { task, reason } => {
+                let why = format!("executor {:?} gave back its first call: {reason}", key.name());
+                (task, TaskOutcome::Failed(plain_failure(why)))
+            }
+            DialogueAction::TimedOut { task } => match session.batch_of(task) {
+                Some(batch) => (task, TaskOutcome::Failed(timed_out(&batch, task))),
+                None => return,
+            },
+            DialogueAction::Abandon { task } => (task, TaskOutcome::Cancelled),
+            DialogueAction::GiveBack { tasks } => return self.return_calls(session, tasks),
+            DialogueAction::Kill => {
+                running.process.kill();
+                running.process.take_in_flight();
+                return;
+            }
+            DialogueAction::Lend { .. } | DialogueAction::GoOn { .. } => return,
+        };
+        if let Some(batch) = session.batch_of(task) {
+            self.take_outcome(session, &batch, task, end);
         }
-        self.return_calls(session, calls);
     }
 }
 
-/// How a call ended whose executor is gone.
-pub(super) enum Lost {
-    Cancelled,
-    TimedOut,
-    Failed(String),
+/// What an executor has said, for the dialogue with it.
+pub(super) fn dialogue_event(event: ExecutorEvent, running: &Running) -> DialogueEvent<TaskOutcome> {
+    match event {
+        ExecutorEvent::Answered { call, outcome } => DialogueEvent::Answered { task: call as u32, outcome },
+        ExecutorEvent::Returned { calls, reason } => {
+            if let Some(reason) = &reason {
+                tracing::debug!("executor {} is not used again: {reason}", running.process.pid());
+            }
+            DialogueEvent::Returned { tasks: calls.into_iter().map(|call| call as u32).collect(), reason }
+        }
+        ExecutorEvent::Lent { call } => DialogueEvent::Lent { task: call as u32 },
+        ExecutorEvent::Resumed { call } => DialogueEvent::Resumed { task: call as u32 },
+    }
+}
+
+/// Whether a task has come to its end, whichever.
+pub(super) fn ends_a_task(action: &DialogueAction<TaskOutcome>) -> bool {
+    matches!(
+        action,
+        DialogueAction::Settle { .. }
+            | DialogueAction::Fail { .. }
+            | DialogueAction::Refuse { .. }
+            | DialogueAction::TimedOut { .. }
+            | DialogueAction::Abandon { .. }
+    )
 }
 
 pub(super) fn timed_out(batch: &Batch, task: u32) -> TaskFailure {
