@@ -21,6 +21,12 @@ pub enum Request {
     Wait(Items),
     WaitSome(Items),
     WaitAll(SessionRef),
+    /// Begin a watch of these items.
+    Watch(Items),
+    /// Tell which items of a watch are over and were not told.
+    WatchNext(WatchRef),
+    /// End a watch.
+    Unwatch(WatchRef),
     Fetch(Fetch),
     Unkeep(Unkeep),
     Cancel(Cancel),
@@ -151,6 +157,19 @@ pub struct Items {
     pub tasks: ByteBuf,
     #[serde(default)]
     pub objects: ByteBuf,
+}
+
+/// A watch of a session.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct WatchRef {
+    pub session: u32,
+    pub watch: u32,
+}
+
+/// The reply to `watch`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct WatchStarted {
+    pub watch: u32,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -334,6 +353,9 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "wait" => Request::Wait(body(&mut seq)?),
                     "wait_some" => Request::WaitSome(body(&mut seq)?),
                     "wait_all" => Request::WaitAll(body(&mut seq)?),
+                    "watch" => Request::Watch(body(&mut seq)?),
+                    "watch_next" => Request::WatchNext(body(&mut seq)?),
+                    "unwatch" => Request::Unwatch(body(&mut seq)?),
                     "fetch" => Request::Fetch(body(&mut seq)?),
                     "unkeep" => Request::Unkeep(body(&mut seq)?),
                     "cancel" => Request::Cancel(body(&mut seq)?),

@@ -357,6 +357,13 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
                 tasks: column(&items.tasks)?,
                 objects: column(&items.objects)?,
             },
+            Request::Watch(items) => Command::Watch {
+                session: SessionId(items.session),
+                tasks: column(&items.tasks)?,
+                objects: column(&items.objects)?,
+            },
+            Request::WatchNext(of) => Command::WatchNext { session: SessionId(of.session), watch: of.watch },
+            Request::Unwatch(of) => Command::Unwatch { session: SessionId(of.session), watch: of.watch },
             Request::WaitAll(session) => Command::WaitAll { session: SessionId(session.session) },
             Request::Fetch(fetch) => {
                 if let Some((info, content)) = self.fetched_before(client, fetch) {
@@ -447,6 +454,7 @@ impl<T: Transport<Arc<Object>>> ServerDriver<T> {
     ) -> Vec<u8> {
         match reply {
             Reply::Done => ok_frame(id, &Empty {}),
+            Reply::Watch { number } => ok_frame(id, &rain_protocol::client::WatchStarted { watch: number }),
             Reply::Session(session) => ok_frame(id, &rain_protocol::client::SessionRef { session: session.0 }),
             Reply::Some { tasks, objects } => {
                 let (tasks, objects) = (encode_column(&tasks), encode_column(&objects));

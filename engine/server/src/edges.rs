@@ -1,8 +1,9 @@
-//! Who waits for which object, in a session that runs on several governors.
+//! Who waits for which object.
 
 use rain_model::id::{NONE, TaskIndex};
 
 /// Lists of consumers: each edge is a consumer and the next edge. Edges of lists that were gone through are used again.
+#[derive(Debug)]
 pub(super) struct Edges {
     all: Vec<(TaskIndex, u32)>,
     free: u32,
@@ -20,6 +21,10 @@ impl Edges {
         let edge = (consumer, *list);
         *list = match self.free {
             NONE => {
+                if self.all.len() == self.all.capacity() {
+                    // Less than `Vec` takes at once: there may be one for each input of a large graph.
+                    self.all.reserve_exact(self.all.len() / 8 + 64);
+                }
                 self.all.push(edge);
                 self.all.len() as u32 - 1
             }

@@ -32,6 +32,10 @@ pub enum Action<D> {
 pub enum Reply<D> {
     Done,
     Session(SessionId),
+    /// The number of a watch that has begun.
+    Watch {
+        number: u32,
+    },
     /// Which of the waited-for items are finished.
     Some {
         tasks: Vec<u32>,

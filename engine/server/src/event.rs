@@ -26,6 +26,15 @@ pub enum Event<D> {
         governor: GovernorId,
         message: FromGovernor<D>,
     },
+    /// Nothing has been heard of a governor for a while: it gets nothing new until it is heard of again, or lost.
+    GovernorSilent {
+        governor: GovernorId,
+    },
+    /// A silent governor is heard of again, and has lost nothing.
+    GovernorHeard {
+        governor: GovernorId,
+    },
+    /// A governor is gone. Its number may be given to another one then.
     GovernorLost {
         governor: GovernorId,
         why: String,
@@ -69,6 +78,22 @@ pub enum Command<D> {
     },
     WaitAll {
         session: SessionId,
+    },
+    /// Begin a watch: `WatchNext` tells of each of these items once, as they are over.
+    Watch {
+        session: SessionId,
+        tasks: Vec<u32>,
+        objects: Vec<u32>,
+    },
+    /// Tell what is over of a watch and was not told yet, as soon as there is something.
+    WatchNext {
+        session: SessionId,
+        watch: u32,
+    },
+    /// End a watch.
+    Unwatch {
+        session: SessionId,
+        watch: u32,
     },
     /// `direct`: of large content, the answer is who has it.
     Fetch {

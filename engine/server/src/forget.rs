@@ -4,16 +4,12 @@
 //! what was remembered of them goes here and on the governors.
 
 use super::effects::Effects;
-use super::placement::Spread;
-use super::session::{Session, TaskState};
+use super::records::TaskState;
+use super::session::Session;
 use rain_model::id::{NONE, ObjectIndex, TaskIndex};
 use rain_protocol::client::RequestError;
 use rain_protocol::peer::{Forget, ToGovernor};
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-/// Configurations of a batch that take less memory, bytes, are not worth a message to governors: they go with their batch.
-const CONFIG_BYTES_MIN: usize = 1 << 10;
 
 fn distinct(mut numbers: Vec<u32>) -> Vec<u32> {
     numbers.sort_unstable();
@@ -54,12 +50,12 @@ impl<D: Clone> Session<D> {
         }
         for first in &batches {
             let Some((batch, note)) = self.batches.remove(*first) else { continue };
-            if self.is_asking() {
+            if !self.asked.is_empty() {
                 self.lingering.push(batch);
             }
             // Only tasks of its own submit read a constant that is not kept.
             for object in note.objects {
-                if self.known_object(object).is_some_and(|record| record.producer == NONE && !record.kept) {
+                if self.known_object(object).is_some_and(|record| record.producer == NONE && !record.mark.is_kept()) {
                     self.forget_object(object);
                     objects.push(object);
                 }
@@ -97,63 +93,15 @@ impl<D: Clone> Session<D> {
         self.task_details.remove(&task);
         self.tasks[task].state = TaskState::Forgotten;
         self.tasks.forget(task);
-        if let Some(spread) = &mut self.spread {
-            spread.forget_task(task);
-        }
     }
 
+    /// Forgets an object that is not kept, now or with its last reader.
     fn forget_object(&mut self, object: ObjectIndex) {
         self.object_details.remove(&object);
         self.constant_types.remove(&object);
-        self.objects[object].forgotten = true;
-        self.objects.forget(object);
-        if let Some(spread) = &mut self.spread {
-            spread.forget_object(object);
-        }
-    }
-
-    /// Counts tasks that are over, whose priorities do not matter any more. When all of a batch are, nobody needs their configurations any more.
-    pub(super) fn drop_configs(&mut self, over: &[TaskIndex], effects: &mut Effects<D>) {
-        let mut batches = Vec::new();
-        let mut near = usize::MAX;
-        for task in over {
-            if !self.raised.is_empty() {
-                self.raised.remove(task);
-            }
-            let Some(place) = self.batches.place(*task, near) else { continue };
-            near = place;
-            let Some((batch, note)) = self.batches.at_mut(place) else { continue };
-            note.open -= 1;
-            if note.open == 0 && batch.config_bytes() >= CONFIG_BYTES_MIN {
-                *batch = Arc::new(batch.without_configs());
-                batches.push(batch.first);
-            }
-        }
-        if !batches.is_empty() {
-            self.tell_governors(|session| ToGovernor::DropConfigs { session, batches: batches.clone() }, effects);
-        }
-    }
-}
-
-impl<D: Clone> Spread<D> {
-    /// Which chunks of tasks and objects there are.
-    #[cfg(test)]
-    fn chunks_held(&self) -> [BTreeSet<usize>; 2] {
-        [self.tasks.chunks_held(), self.objects.chunks_held()]
-    }
-
-    /// Forgets a task that is over.
-    fn forget_task(&mut self, task: TaskIndex) {
-        self.tasks.forget(task);
-    }
-
-    /// Forgets an object that is not kept, now or with its last consumer.
-    fn forget_object(&mut self, object: ObjectIndex) {
-        let Some(record) = self.objects.get_mut(object) else { return };
-        record.forgotten = true;
-        // Who waits for it was cancelled with the task that would have made it.
-        while self.edges.pop(&mut record.first_edge).is_some() {}
-        if record.consumers_left == 0 {
+        let record = &mut self.objects[object];
+        record.mark.set_forgotten();
+        if record.readers() == 0 {
             self.objects.forget(object);
         }
     }
@@ -220,10 +168,7 @@ mod tests {
                     objects: vec![ObjectReport { object: 2 * task + 1, size: 3 }],
                     ..Finished::default()
                 };
-                let governor = server.sessions[&session]
-                    .spread
-                    .as_ref()
-                    .map_or(GovernorId(0), |spread| spread.governor_of(task).expect("it was placed"));
+                let governor = server.sessions[&session].tasks[task].governor().expect("it was placed");
                 let message = FromGovernor::Finished(finished);
                 server.handle(Time::default(), Event::Governor { governor, message }, &mut effects);
                 if task % 1000 != 7 {
@@ -245,9 +190,7 @@ mod tests {
             assert_eq!(session.objects.chunks_held(), chunks(2));
             assert_eq!(session.batches.iter().count(), 8);
             assert_eq!(session.constant_types.len(), 8);
-            if let Some(spread) = &session.spread {
-                assert_eq!(spread.chunks_held(), [chunks(1), chunks(2)]);
-            }
+            assert_eq!(session.ready.len(), 0);
         }
     }
 }

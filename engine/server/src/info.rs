@@ -1,6 +1,7 @@
 //! What a client is told about tasks and objects.
 
-use super::session::{Session, TaskState};
+use super::records::TaskState;
+use super::session::Session;
 use rain_model::id::{NONE, ObjectIndex, TaskIndex};
 use rain_protocol::client::{ObjectInfo, TaskInfo};
 
@@ -19,9 +20,9 @@ impl<D: Clone> Session<D> {
         TaskInfo {
             id: task,
             state: state.to_owned(),
-            governor: (record.governor != u16::MAX).then_some(u32::from(record.governor)),
+            governor: record.governor().filter(|_| record.state != TaskState::Waiting).map(|governor| governor.0),
             start_time: (finished || record.state == TaskState::Running).then_some(record.start),
-            duration: finished.then_some(f64::from(record.duration)),
+            duration: record.duration().map(f64::from),
             error: None,
             debug: details.and_then(|d| d.debug.clone()),
             user: details.and_then(|d| d.user.clone()),
@@ -33,12 +34,12 @@ impl<D: Clone> Session<D> {
         let record = &self.objects[object];
         let finished = self.object_is_finished(object);
         let details = self.object_details.get(&object);
-        let state = match (finished, record.kept) {
+        let state = match (finished, record.mark.is_kept()) {
             (false, _) => "unfinished",
             (true, true) => "finished",
             (true, false) => "removed",
         };
-        let size = details.map_or(u64::from(record.size), |d| d.size);
+        let size = details.map_or(u64::from(self.size_of(object)), |d| d.size);
         ObjectInfo {
             id: object,
             state: state.to_owned(),

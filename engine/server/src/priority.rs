@@ -1,11 +1,9 @@
 //! Priorities that tasks get from those that need what they make: else a task of high priority would wait for one of low priority,
 //! which waits for all in between.
 
-use super::effects::Effects;
 use super::session::Session;
 use rain_model::graph::Batch;
-use rain_model::id::{GovernorId, ObjectIndex, TaskIndex};
-use rain_protocol::peer::ToGovernor;
+use rain_model::id::{ObjectIndex, TaskIndex};
 use std::collections::BTreeMap;
 
 impl<D: Clone> Session<D> {
@@ -45,17 +43,9 @@ impl<D: Clone> Session<D> {
         priority: i32,
         raised: &mut BTreeMap<TaskIndex, i32>,
     ) -> Vec<TaskIndex> {
-        let is_open = |task: &TaskIndex| self.state_of(*task).is_some_and(|state| !state.is_over());
         let mut lower: Vec<TaskIndex> = objects.iter().filter_map(|object| self.producer_of(*object)).collect();
-        lower.retain(|task| is_open(task) && self.priority_of(raised, *task) < priority);
+        lower.retain(|task| self.is_open(*task) && self.priority_of(raised, *task) < priority);
         raised.extend(lower.iter().map(|task| (*task, priority)));
         lower
-    }
-
-    /// Tells governors of priorities, ahead of the tasks that have them.
-    pub(super) fn send_raises(&self, raises: BTreeMap<GovernorId, Vec<(TaskIndex, i32)>>, effects: &mut Effects<D>) {
-        for (governor, tasks) in raises {
-            effects.send(governor, ToGovernor::Raise { session: self.id, tasks });
-        }
     }
 }

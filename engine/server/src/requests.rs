@@ -2,10 +2,10 @@
 
 use super::effects::{Effects, Reply, ReplyTo};
 use super::event::Command;
+use super::reactor::{Client, FetchFor, PendingFetch, Server};
 use super::session::Session;
 use super::submit::check_name;
 use super::waits::{ClientFetch, Item};
-use super::{Client, FetchFor, PendingFetch, Server};
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_protocol::client::RequestError;
 use rain_protocol::peer::ToGovernor;
@@ -37,10 +37,10 @@ impl<D: Clone> Server<D> {
                 effects.reply(to, Reply::Done);
             }
             Command::Submit { session, submission } => {
-                let cpus_max = self.governors.values().filter(|g| g.alive).map(|g| g.cpus).max();
+                let cpus_max = self.governors.cpus_max();
                 let check = self.check;
                 self.usable_session(to.client, session)?.submit(*submission, cpus_max, check)?;
-                self.to_place.insert(session);
+                self.note(session);
                 effects.reply(to, Reply::Done);
                 self.place(effects);
             }
@@ -51,6 +51,16 @@ impl<D: Clone> Server<D> {
                 self.usable_session(to.client, session)?.wait_some(to, tasks, objects, effects)?;
             }
             Command::WaitAll { session } => self.usable_session(to.client, session)?.wait_all(to, effects),
+            Command::Watch { session, tasks, objects } => {
+                self.usable_session(to.client, session)?.watch(to, tasks, objects, effects)?;
+            }
+            Command::WatchNext { session, watch } => {
+                self.usable_session(to.client, session)?.watch_next(to, watch, effects)?;
+            }
+            Command::Unwatch { session, watch } => {
+                self.usable_session(to.client, session)?.unwatch(watch, effects);
+                effects.reply(to, Reply::Done);
+            }
             Command::Fetch { session: id, object, direct } => {
                 let session = self.usable_session(to.client, id)?;
                 session.check_fetch(object)?;
@@ -139,7 +149,7 @@ impl<D: Clone> Server<D> {
             && let Some(session) = self.sessions.get(&id)
             && session.size_of(object) >= DIRECT_BYTES_MIN
         {
-            let governors: Vec<GovernorId> = session.holders(object).take(HOLDERS_MAX).collect();
+            let governors: Vec<GovernorId> = session.holders_of_kept(object).take(HOLDERS_MAX).collect();
             if !governors.is_empty() {
                 return effects.reply(to, Reply::Holders { info: session.object_info(object), governors });
             }
@@ -160,12 +170,20 @@ impl<D: Clone> Server<D> {
         }
     }
 
+    /// The governor that was asked for an object is lost: another one may have it.
+    pub(super) fn fetch_again(&mut self, fetch: PendingFetch, effects: &mut Effects<D>) {
+        if !self.start_fetch(fetch.to, fetch.session, fetch.object, effects) {
+            self.deliver(fetch, Err("the governor that had it was lost".to_owned()), effects);
+        }
+    }
+
     /// Asks a governor for a finished, kept object, unless it is still here only; whether it is anywhere.
     pub(super) fn start_fetch(&mut self, to: FetchFor, id: SessionId, object: u32, effects: &mut Effects<D>) -> bool {
         let Some(session) = self.sessions.get(&id) else { return false };
         let info = matches!(to, FetchFor::Client(_)).then(|| session.object_info(object));
-        let pending = PendingFetch { to, session: id, object, info };
-        if let Some(governor) = session.holders(object).next() {
+        let governor = session.holders_of_kept(object).next();
+        let pending = PendingFetch { to, governor, session: id, object, info };
+        if let Some(governor) = governor {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
             self.fetches.insert(ticket, pending);
@@ -173,7 +191,7 @@ impl<D: Clone> Server<D> {
             return true;
         }
         let Some(content) = session.constant(object).cloned() else { return false };
-        self.fetched(pending, Ok(content), effects);
+        self.deliver(pending, Ok(content), effects);
         true
     }
 }

@@ -1,52 +1,14 @@
 //! The end of the time that a batch job has: tasks that were not begun, and results that are stored before it.
 
 use super::effects::{Effects, StoredResult};
+use super::reactor::{FetchFor, Server};
 use super::session::Session;
-use super::{FetchFor, Server};
 use rain_model::id::{NONE, ObjectIndex, SessionId, TaskIndex};
 use rain_protocol::peer::Finished;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Results fetched from governors or written at the same time.
 const AT_ONCE_MAX: usize = 8;
-
-/// Results on their way to where they are stored.
-#[derive(Debug, Default)]
-pub(super) struct Results {
-    /// There is a place for them.
-    pub(super) wanted: bool,
-    active: bool,
-    waiting: VecDeque<(SessionId, ObjectIndex)>,
-    under_way: usize,
-    /// All that were ever waiting.
-    seen: BTreeSet<(SessionId, ObjectIndex)>,
-    /// How many of each session have not been brought here.
-    missing: BTreeMap<SessionId, usize>,
-    /// Sessions that their clients have left, and that stay for their results.
-    closing: BTreeSet<SessionId>,
-}
-
-impl Results {
-    fn add(&mut self, session: SessionId, objects: impl Iterator<Item = ObjectIndex>) {
-        for object in objects {
-            if self.seen.insert((session, object)) {
-                self.waiting.push_back((session, object));
-                *self.missing.entry(session).or_default() += 1;
-            }
-        }
-    }
-
-    /// One of a session was brought here, or cannot be.
-    fn no_longer_missing(&mut self, session: SessionId) {
-        if let Some(count) = self.missing.get_mut(&session) {
-            *count -= 1;
-            if *count == 0 {
-                self.missing.remove(&session);
-            }
-        }
-    }
-}
 
 impl<D: Clone> Server<D> {
     /// There is a place where kept results can be stored.
@@ -192,6 +154,6 @@ impl<D: Clone> Session<D> {
     /// Whether an object is the finished, kept output of a task.
     fn is_result(&self, object: ObjectIndex) -> bool {
         let record = self.known_object(object);
-        record.is_some_and(|record| record.kept && record.producer != NONE) && self.object_is_finished(object)
+        record.is_some_and(|record| record.mark.is_kept() && record.producer != NONE) && self.object_is_finished(object)
     }
 }

@@ -1,73 +1,26 @@
 //! A session: its graph, what of it is finished, and who waits for what.
 
-use super::balance::Asked;
+use super::edges::Edges;
 use super::effects::Effects;
-use super::placement::Spread;
+use super::holders::Holders;
+use super::ready::Ready;
+use super::records::{BatchNote, ObjectRecord, TaskRecord, TaskState};
+use super::shares::Shares;
 use super::table::Table;
 use super::waits::Waits;
-use super::{Governor, session_error};
 use rain_model::graph::{Batch, Batches, Kind};
 use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
 use rain_protocol::client::{ErrorKind, RequestError};
-use rain_protocol::peer::{Failure, Finished, ObjectDetails, TaskDetails, TaskTimes, ToGovernor};
+use rain_protocol::peer::{Failure, ObjectDetails, TaskDetails, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TaskState {
-    Waiting,
-    /// Only tasks that may take long are known to run.
-    Running,
-    Finished,
-    Cancelled,
-    /// It is over, and its client does not mention it any more.
-    Forgotten,
-}
-
-impl TaskState {
-    pub(super) fn is_over(self) -> bool {
-        matches!(self, TaskState::Finished | TaskState::Cancelled | TaskState::Forgotten)
-    }
-}
-
-/// What the server remembers of a task beside its batch: 16 bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TaskRecord {
-    pub start: f64,
-    pub duration: f32,
-    pub governor: u16,
-    pub state: TaskState,
-}
-
-/// What the server remembers of an object: 12 bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ObjectRecord {
-    /// Bytes; `u32::MAX` and more are in `Session::object_details`.
-    pub size: u32,
-    /// The task that makes it; `NONE` for constants.
-    pub producer: TaskIndex,
-    pub kept: bool,
-    /// Its client does not mention it any more; tasks that are not over may still read it.
-    pub forgotten: bool,
-}
-
-/// What the server notes of a batch.
-#[derive(Debug)]
-pub(super) struct BatchNote {
-    /// Tasks that are not over.
-    pub open: u32,
-    /// Tasks that are not forgotten.
-    pub known: u32,
-    /// Objects of its submit, which are constants and outputs.
-    pub objects: Range<ObjectIndex>,
-}
-
-/// A batch that has been taken but not been handed to governors.
-pub(super) struct Unplaced<D> {
-    pub batch: Arc<Batch>,
-    pub constants: Vec<(ObjectIndex, D)>,
-    pub keep: Vec<ObjectIndex>,
+/// A batch that has been taken in and that no governor was chosen for.
+pub(super) struct Fresh<D> {
+    pub(super) batch: Arc<Batch>,
+    pub(super) constants: Vec<(ObjectIndex, D)>,
+    pub(super) keep: Vec<ObjectIndex>,
 }
 
 pub(super) struct Session<D> {
@@ -99,16 +52,31 @@ pub(super) struct Session<D> {
     /// Its client has left it; it is there for its results only.
     pub(super) closing: bool,
     pub(super) waits: Waits,
-    pub(super) unplaced: Vec<Unplaced<D>>,
-    /// Set from the first submit on that did not find exactly one governor.
-    pub(super) spread: Option<Box<Spread<D>>>,
+    pub(super) fresh: Vec<Fresh<D>>,
+    /// Its tasks are handed out when they are ready; else each batch as a whole, to the only governor there is.
+    pub(super) spread: bool,
+    pub(super) ready: Ready,
+    /// Who waits for objects that are not finished.
+    pub(super) edges: Edges,
+    pub(super) holders: Holders,
+    /// Content of constants that are kept or read, for governors that need them.
+    pub(super) constants: BTreeMap<ObjectIndex, D>,
+    /// Kept constants that no task reads: a governor is to hold them, so that they can be fetched there.
+    pub(super) unread_constants: Vec<ObjectIndex>,
+    /// Mean duration of recent tasks, seconds.
+    pub(super) mean_duration: Option<f64>,
+    /// Cpu time of its tasks that were handed out, as `Fair` counts it.
+    pub(super) had: u64,
     /// Batches that were forgotten while a governor was asked to give tasks back: its answer may name some of theirs, which
     /// were cancelled.
     pub(super) lingering: Vec<Arc<Batch>>,
-    /// Governors that were asked to give tasks back.
-    pub(super) asked: BTreeMap<GovernorId, Asked>,
+    /// Governors that were asked to give tasks back and have not answered.
+    pub(super) asked: BTreeSet<GovernorId>,
+    /// Those that have answered. What one gave may have come back to it, as it alone has cpus enough, so that asking at once
+    /// would never end; something may be different when a task has finished or a governor has come.
+    pub(super) answered: BTreeSet<GovernorId>,
     /// Governors that know this session, and how many of its tasks they have.
-    pub(super) governors: BTreeMap<GovernorId, u64>,
+    pub(super) shares: Shares,
 }
 
 impl<D: Clone> Session<D> {
@@ -134,11 +102,19 @@ impl<D: Clone> Session<D> {
             out_of_time: false,
             closing: false,
             waits: Waits::default(),
-            unplaced: Vec::new(),
-            spread: None,
+            fresh: Vec::new(),
+            spread: false,
+            ready: Ready::default(),
+            edges: Edges::default(),
+            holders: Holders::default(),
+            constants: BTreeMap::new(),
+            unread_constants: Vec::new(),
+            mean_duration: None,
+            had: 0,
             lingering: Vec::new(),
-            asked: BTreeMap::new(),
-            governors: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            shares: Shares::default(),
         }
     }
 
@@ -146,30 +122,19 @@ impl<D: Clone> Session<D> {
         session_error(self.id, format!("{} was closed", self.id))
     }
 
-    pub(super) fn uses_governor(&self, governor: GovernorId) -> bool {
-        self.governors.contains_key(&governor)
-    }
-
-    /// Takes this session's tasks out of a governor's load; whether the governor knew the session.
-    pub(super) fn leave_governor(&mut self, id: GovernorId, governor: &mut Governor) -> bool {
-        match self.governors.remove(&id) {
-            Some(outstanding) => {
-                governor.outstanding -= outstanding;
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Frees what a failed session does not need any more.
     pub(super) fn forget_graph(&mut self) {
         self.kinds = Table::default();
         self.batches = Batches::default();
-        self.unplaced = Vec::new();
+        self.fresh = Vec::new();
+        self.ready = Ready::default();
+        self.edges = Edges::default();
+        self.holders = Holders::default();
+        self.constants = BTreeMap::new();
+        self.unread_constants = Vec::new();
         self.raised = BTreeMap::new();
         self.to_raise = Vec::new();
         self.lingering = Vec::new();
-        self.spread = None;
         self.task_details.clear();
         self.object_details.clear();
         self.constant_types.clear();
@@ -206,13 +171,23 @@ impl<D: Clone> Session<D> {
         self.state_of(task) == Some(TaskState::Cancelled)
     }
 
+    /// Whether there is a task with this number that is not forgotten.
+    pub(super) fn is_known(&self, task: TaskIndex) -> bool {
+        self.state_of(task).is_some_and(|state| state != TaskState::Forgotten)
+    }
+
+    /// Whether a task is neither finished nor cancelled.
+    pub(super) fn is_open(&self, task: TaskIndex) -> bool {
+        self.tasks.get(task).is_some_and(|record| !record.state.is_over())
+    }
+
     /// What is remembered of an object that is not forgotten.
     pub(super) fn known_object(&self, object: ObjectIndex) -> Option<&ObjectRecord> {
-        self.objects.get(object).filter(|record| !record.forgotten)
+        self.objects.get(object).filter(|record| !record.mark.is_forgotten())
     }
 
     pub(super) fn is_kept(&self, object: ObjectIndex) -> bool {
-        self.known_object(object).is_some_and(|record| record.kept)
+        self.known_object(object).is_some_and(|record| record.mark.is_kept())
     }
 
     /// The task that makes an object which is not forgotten.
@@ -222,7 +197,10 @@ impl<D: Clone> Session<D> {
 
     /// Size of an object in bytes as far as it is known, at most `u32::MAX`.
     pub(super) fn size_of(&self, object: ObjectIndex) -> u32 {
-        self.objects.get(object).map_or(0, |record| record.size)
+        match self.objects.get(object) {
+            Some(record) if self.object_is_finished(object) => record.number,
+            _ => 0,
+        }
     }
 
     pub(super) fn object_is_finished(&self, object: ObjectIndex) -> bool {
@@ -230,98 +208,60 @@ impl<D: Clone> Session<D> {
     }
 
     /// The governors that have the content of a finished, kept object, or are about to; the first one has it.
-    pub(super) fn holders(&self, object: ObjectIndex) -> impl Iterator<Item = GovernorId> {
-        let is_kept = self.is_kept(object);
-        let (several, one) = match &self.spread {
-            _ if !is_kept => (&[][..], None),
-            Some(spread) => (spread.holders(object), None),
-            None => (&[][..], self.governors.keys().next()),
-        };
-        several.iter().chain(one).copied()
+    pub(super) fn holders_of_kept(&self, object: ObjectIndex) -> impl Iterator<Item = GovernorId> {
+        let record = self.known_object(object).filter(|record| record.mark.is_kept());
+        record.into_iter().flat_map(|record| self.holders.of(record.mark))
+    }
+
+    /// Whether governors are to hold an object.
+    pub(super) fn is_held(&self, object: ObjectIndex) -> bool {
+        self.objects.get(object).is_some_and(|record| self.holders.count(record.mark) > 0)
     }
 
     /// The content of a kept constant that governors may not have yet.
     pub(super) fn constant(&self, object: ObjectIndex) -> Option<&D> {
-        self.known_object(object).filter(|record| record.kept)?;
-        match &self.spread {
-            Some(spread) => spread.constant(object),
-            None => {
-                let mut constants = self.unplaced.iter().flat_map(|unplaced| &unplaced.constants);
-                constants.find(|(number, _)| *number == object).map(|(_, content)| content)
-            }
-        }
+        self.constants.get(&object).filter(|_| self.is_kept(object))
     }
 
-    pub(super) fn tasks_finished(
-        &mut self,
-        id: GovernorId,
-        governor: &mut Governor,
-        finished: &Finished,
-        effects: &mut Effects<D>,
-    ) {
-        for object in &finished.objects {
-            if let Some(record) = self.objects.get_mut(object.object) {
-                record.size = object.size;
-            }
-        }
-        for details in &finished.details {
-            if self.state_of(details.task).is_some_and(|state| state != TaskState::Forgotten) {
-                self.task_details.insert(details.task, details.clone());
-            }
-        }
-        for details in &finished.object_details {
-            if self.known_object(details.object).is_some() {
-                self.object_details.insert(details.object, details.clone());
-            }
-        }
-        let mut done = Vec::with_capacity(finished.tasks.len());
-        for report in &finished.tasks {
-            let Some(record) = self.tasks.get_mut(report.task) else { continue };
-            if !record.state.is_over() {
-                *record = TaskRecord {
-                    start: report.start,
-                    duration: report.duration,
-                    governor: id.0 as u16,
-                    state: TaskState::Finished,
-                };
-                done.push(report.task);
-            }
-        }
-        let count = done.len() as u64;
-        governor.finished += count;
-        self.take_off(id, governor, count);
-        self.ask_again();
-        self.spread_over(&done, effects);
-        self.advance_waits(&done, effects);
-        self.drop_configs(&done, effects);
+    /// Whether there is something that no governor has been given and that one can be.
+    pub(super) fn has_work(&self) -> bool {
+        !self.fresh.is_empty() || !self.ready.is_empty() || !self.unread_constants.is_empty()
     }
 
-    /// Takes `count` tasks that are over out of what is to be done.
-    pub(super) fn take_off(&mut self, id: GovernorId, governor: &mut Governor, count: u64) {
-        self.unfinished -= count;
-        governor.outstanding = governor.outstanding.saturating_sub(count);
-        if let Some(outstanding) = self.governors.get_mut(&id) {
-            *outstanding = outstanding.saturating_sub(count);
+    /// A governor that was lost is no holder any more; whether it was the only one of something that is kept or that tasks
+    /// which are not over read.
+    pub(super) fn lose_holder(&mut self, id: GovernorId) -> bool {
+        let mut is_lost = false;
+        let numbers: Vec<ObjectIndex> = self
+            .objects
+            .iter()
+            .filter(|(_, record)| self.holders.has(record.mark, id))
+            .map(|(object, _)| object)
+            .collect();
+        for object in numbers {
+            let Some(record) = self.objects.get_mut(object) else { continue };
+            self.holders.remove(&mut record.mark, id);
+            let is_needed = record.mark.is_kept() || record.readers() > 0;
+            let is_anywhere = self.holders.count(record.mark) > 0 || self.constants.contains_key(&object);
+            is_lost |= is_needed && !is_anywhere;
         }
+        self.asked.remove(&id);
+        self.answered.remove(&id);
+        is_lost
     }
 
     pub(super) fn task_started(&mut self, governor: GovernorId, task: TaskIndex, start: f64) {
         if let Some(record) = self.tasks.get_mut(task)
             && !record.state.is_over()
+            && record.governor() == Some(governor)
         {
-            *record = TaskRecord { start, duration: 0.0, governor: governor.0 as u16, state: TaskState::Running };
+            record.start = start;
+            record.state = TaskState::Running;
         }
     }
 
-    /// Remembers why a task failed, and makes the error that everybody who asks about the session gets.
-    pub(super) fn record_failure(&mut self, governor: GovernorId, task: TaskIndex, failure: Failure) -> RequestError {
-        if let Some(record) = self.tasks.get_mut(task) {
-            if let Some(TaskTimes { start, duration }) = failure.times {
-                record.start = start;
-                record.duration = duration;
-            }
-            record.governor = governor.0 as u16;
-        }
+    /// What everybody who asks about the session gets when a task has failed.
+    pub(super) fn failed_error(&self, governor: GovernorId, task: TaskIndex, failure: Failure) -> RequestError {
         let what = self.describe_task(task);
         RequestError {
             kind: ErrorKind::Task,
@@ -361,8 +301,7 @@ impl<D: Clone> Session<D> {
                 if number < count { "was forgotten: its client has asked for that in" } else { "does not exist in" };
             Err(RequestError::request(format!("{what} {number} {why} {}", self.id)))
         };
-        let is_known = |task: u32| self.state_of(task).is_some_and(|state| state != TaskState::Forgotten);
-        if let Some(task) = tasks.iter().find(|task| !is_known(**task)) {
+        if let Some(task) = tasks.iter().find(|task| !self.is_known(**task)) {
             return refuse("task", *task, self.tasks.len());
         }
         if let Some(object) = objects.iter().find(|object| self.known_object(**object).is_none()) {
@@ -373,7 +312,7 @@ impl<D: Clone> Session<D> {
 
     pub(super) fn unkeep(&mut self, objects: &[u32], effects: &mut Effects<D>) -> Result<(), RequestError> {
         self.check_items(&[], objects)?;
-        if let Some(object) = objects.iter().find(|object| !self.objects[**object].kept) {
+        if let Some(object) = objects.iter().find(|object| !self.is_kept(**object)) {
             return Err(RequestError::request(format!("object {object} is not kept")));
         }
         self.stop_keeping(objects.iter().copied().collect(), effects);
@@ -382,27 +321,67 @@ impl<D: Clone> Session<D> {
 
     /// Takes back the keep of objects that are kept.
     pub(super) fn stop_keeping(&mut self, objects: BTreeSet<ObjectIndex>, effects: &mut Effects<D>) {
-        for object in &objects {
-            self.objects[*object].kept = false;
-        }
-        match &mut self.spread {
-            Some(spread) => spread.unpin(self.id, objects, effects),
-            None => {
-                let still_unplaced: BTreeSet<u32> =
-                    self.unplaced.iter().flat_map(|unplaced| unplaced.keep.iter().copied()).collect();
-                for unplaced in &mut self.unplaced {
-                    unplaced.keep.retain(|object| !objects.contains(object));
+        let mut unneeded = Vec::new();
+        for object in objects {
+            if let Some(record) = self.objects.get_mut(object) {
+                record.mark.set_kept(false);
+                if record.readers() == 0 {
+                    unneeded.push(object);
                 }
-                let objects: Vec<u32> = objects.difference(&still_unplaced).copied().collect();
-                self.tell_governors(|session| ToGovernor::Unpin { session, objects: objects.clone() }, effects);
             }
+        }
+        self.drop_objects(unneeded, effects);
+    }
+
+    /// Tells holders that nobody needs these objects any more; forgotten ones go.
+    pub(super) fn drop_objects(&mut self, objects: Vec<ObjectIndex>, effects: &mut Effects<D>) {
+        let mut unpins: BTreeMap<GovernorId, Vec<ObjectIndex>> = BTreeMap::new();
+        for object in objects {
+            let Some(record) = self.objects.get_mut(object) else { continue };
+            debug_assert!(record.readers() == 0 && !record.mark.is_kept());
+            if !self.constants.is_empty() {
+                self.constants.remove(&object);
+            }
+            for holder in self.holders.take(&mut record.mark) {
+                unpins.entry(holder).or_default().push(object);
+            }
+            if record.mark.is_forgotten() {
+                self.objects.forget(object);
+            }
+        }
+        for (governor, objects) in unpins {
+            effects.send(governor, ToGovernor::Unpin { session: self.id, objects });
         }
     }
 
     /// Sends a message to each governor that knows this session.
     pub(super) fn tell_governors(&self, message: impl Fn(SessionId) -> ToGovernor<D>, effects: &mut Effects<D>) {
-        for governor in self.governors.keys() {
-            effects.send(*governor, message(self.id));
+        for governor in self.shares.governors() {
+            effects.send(governor, message(self.id));
         }
     }
+
+    /// The priority of a task of this batch: of its kind, or of those that need it.
+    pub(super) fn priority_in(&self, batch: &Batch, task: TaskIndex) -> i32 {
+        match self.raised.get(&task) {
+            Some(raised) if self.has_priorities => *raised,
+            _ => batch.kind(task).priority,
+        }
+    }
+
+    /// Puts a task that is ready where it waits for a governor.
+    pub(super) fn push_ready(&mut self, batch: &Batch, task: TaskIndex) {
+        let priority = if self.has_priorities { self.priority_in(batch, task) } else { 0 };
+        self.ready.push(task, priority, batch.kind(task).cpus);
+    }
+
+    /// A batch of no tasks, for messages that only bring objects.
+    pub(super) fn empty_batch(&self) -> Arc<Batch> {
+        Arc::new(Batch::empty(self.tasks.len()))
+    }
+}
+
+/// The error of a session that cannot go on.
+pub(super) fn session_error(session: SessionId, message: String) -> RequestError {
+    RequestError { kind: ErrorKind::Session, message, session: Some(session.0), task: None, debug: None }
 }

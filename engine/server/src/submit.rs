@@ -1,6 +1,7 @@
 //! Taking a submit: every rule is checked before anything changes.
 
-use super::session::{BatchNote, ObjectRecord, Session, TaskRecord, TaskState, Unplaced};
+use super::records::{BatchNote, ObjectRecord, TaskRecord};
+use super::session::{Fresh, Session};
 use rain_model::graph::{Batch, BatchKind, Column, ColumnError, DataType, Kind, Offsets, OutputSpec, decode_column};
 use rain_model::id::{NONE, ObjectIndex, TaskIndex};
 use rain_protocol::client::{RequestError, Submit};
@@ -161,23 +162,17 @@ impl<D: Clone> Session<D> {
         check_built_in_tasks(&batch, &submission.configs, check)?;
 
         let first_object = self.objects.len();
-        self.objects.extend(producers.into_iter().map(|producer| ObjectRecord {
-            size: 0,
-            producer,
-            kept: false,
-            forgotten: false,
-        }));
+        self.objects.extend(producers.into_iter().map(ObjectRecord::new));
         for object in &submission.keep {
-            self.objects[*object].kept = true;
+            self.objects[*object].mark.set_kept(true);
         }
-        let fresh = TaskRecord { start: 0.0, duration: 0.0, governor: u16::MAX, state: TaskState::Waiting };
-        self.tasks.grow(first_task + submission.count, fresh);
+        self.tasks.grow(first_task + submission.count, TaskRecord::NEW);
         self.unfinished += u64::from(submission.count);
         self.inputs += submission.inputs.len() as u64;
         self.kinds.extend(new_kinds.into_iter().map(Some));
         let mut constants = Vec::with_capacity(submission.constants.len());
         for constant in submission.constants {
-            self.objects[constant.object].size = u32::try_from(constant.size).unwrap_or(u32::MAX);
+            self.objects[constant.object].number = u32::try_from(constant.size).unwrap_or(u32::MAX);
             if constant.size >= u64::from(u32::MAX) {
                 self.object_details.entry(constant.object).or_default().size = constant.size;
             }
@@ -191,13 +186,28 @@ impl<D: Clone> Session<D> {
             let objects = first_object..self.objects.len();
             self.batches.insert(&batch, BatchNote { open: batch.count, known: batch.count, objects });
             self.inherit_priorities(&batch);
+            self.count_up(&batch);
         }
-        if self.spread.is_some() {
-            self.spread_submit(&batch, constants);
-        } else {
-            self.unplaced.push(Unplaced { batch, constants, keep: submission.keep });
-        }
+        self.fresh.push(Fresh { batch, constants, keep: submission.keep });
         Ok(())
+    }
+
+    /// Counts the tasks of a new batch as readers of their inputs, and has them wait for those that are not finished.
+    fn count_up(&mut self, batch: &Batch) {
+        if batch.inputs.is_empty() {
+            return;
+        }
+        for task in batch.tasks() {
+            for object in batch.inputs(task) {
+                let is_finished = self.object_is_finished(*object);
+                let record = &mut self.objects[*object];
+                record.add_reader();
+                if !is_finished {
+                    self.edges.push(&mut record.number, task);
+                    self.tasks[task].add_unmet();
+                }
+            }
+        }
     }
 
     /// Checks inputs, outputs and constants; returns the producer of each new object.

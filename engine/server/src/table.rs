@@ -103,23 +103,6 @@ impl<T: Clone> Table<T> {
         let more = len.saturating_sub(self.len) as usize;
         self.extend(std::iter::repeat_n(item, more));
     }
-
-    /// A table with as many items as `other`, whose forgotten items are forgotten here.
-    pub(super) fn beside<U>(other: &Table<U>, item: T) -> Self {
-        let copy = |chunk: &Chunk<U>| Chunk { items: vec![item.clone(); chunk.items.len()], needed: chunk.needed };
-        let chunks = other.chunks.iter().map(|chunk| chunk.as_ref().map(|chunk| Box::new(copy(chunk)))).collect();
-        Self { chunks, len: other.len }
-    }
-
-    /// An item that was forgotten is needed after all; where its chunk is gone, it becomes `item`.
-    pub(super) fn remember(&mut self, number: u32, item: T) {
-        if number < self.len
-            && let Some(place) = self.chunks.get_mut((number / CHUNK) as usize)
-        {
-            let fresh = || Box::new(Chunk { items: vec![item; CHUNK as usize], needed: 0 });
-            place.get_or_insert_with(fresh).needed += 1;
-        }
-    }
 }
 
 /// For items that are known to be there.
@@ -175,21 +158,5 @@ mod tests {
         assert_eq!(table[100_000], 7);
         table.forget(5_000);
         assert_eq!(table.chunks_held(), [97].into());
-    }
-
-    #[test]
-    fn a_table_beside_another_has_the_same_chunks() {
-        let mut table = Table::default();
-        table.grow(5_000, 'a');
-        (1024..3072).for_each(|number| table.forget(number));
-        table.forget(7);
-        let mut other = Table::beside(&table, 0u64);
-        assert_eq!((other.chunks_held(), other.len()), ([0, 3, 4].into(), 5_000));
-        (0..1024).filter(|number| *number != 7).for_each(|number| other.forget(number));
-        assert_eq!(other.chunks_held(), [3, 4].into());
-        other.remember(2000, 5);
-        assert_eq!((other[2000], other.chunks_held()), (5, [1, 3, 4].into()));
-        other.forget(2000);
-        assert_eq!(other.chunks_held(), [3, 4].into());
     }
 }

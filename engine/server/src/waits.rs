@@ -1,14 +1,8 @@
-//! Clients that wait for tasks and objects.
+//! Who waits for what in a session.
 
-use super::cancel::Cancelling;
-use super::effects::{Effects, Reply, ReplyTo};
-use super::session::{Session, TaskState};
-use rain_protocol::client::{ErrorKind, RequestError};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// Said of tasks that no governor begins any more.
-const OUT_OF_TIME: &str = "could not be finished before the end of this server's time, and did not run";
+use super::effects::ReplyTo;
+use rain_model::id::GovernorId;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A task or an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,209 +25,125 @@ pub(super) struct ClientFetch {
 pub(super) enum Wait {
     /// For all of these; everything before `next` is finished.
     Every { to: ReplyTo, items: Vec<Item>, next: usize },
-    /// For any of these.
-    Any { to: ReplyTo, tasks: Vec<u32>, objects: Vec<u32> },
     /// To fetch an object.
     Fetch(ClientFetch),
+    /// For each item of a watch.
+    Watch(u32),
 }
 
-/// Waits of a session. Each wait is registered only with items that are not finished: a wait for every item with the
-/// first such, so that a wait costs in all one step an item.
+/// A client that waits for any of these, which are in ascending order.
+#[derive(Debug)]
+pub(super) struct Any {
+    pub(super) to: ReplyTo,
+    pub(super) items: Vec<Item>,
+}
+
+/// Items of which a client is told as they are over, each once.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Over, and not told.
+    pub(super) tasks: Vec<u32>,
+    pub(super) objects: Vec<u32>,
+    /// Items that are not over.
+    pub(super) open: usize,
+    /// The client waits for more.
+    pub(super) asked: Option<ReplyTo>,
+    /// The wait that is registered with what is not over.
+    pub(super) wait: u64,
+}
+
+impl Watch {
+    /// Notes that an item is over.
+    pub(super) fn add(&mut self, item: Item) {
+        match item {
+            Item::Task(task) => self.tasks.push(task),
+            Item::Object(object) => self.objects.push(object),
+        }
+    }
+
+    /// Whether the client can be told something: what is over, or that nothing is left.
+    pub(super) fn has_news(&self) -> bool {
+        self.open == 0 || !self.tasks.is_empty() || !self.objects.is_empty()
+    }
+}
+
+/// A request to cancel what has not begun, while governors are asked what that is.
+#[derive(Debug)]
+pub(super) struct Cancelling {
+    pub(super) to: ReplyTo,
+    /// Governors that have not answered, as often as they have to.
+    pub(super) asked: Vec<GovernorId>,
+    pub(super) cancelled: Vec<u32>,
+}
+
+/// Waits of a session. A wait for every item is registered with the first that is not finished only, so that it costs in all
+/// one step an item; a watch is registered with each of its items once.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     next_id: u64,
     waits: BTreeMap<u64, Wait>,
-    watched: BTreeMap<Item, Vec<u64>>,
-    all: Vec<ReplyTo>,
-    due_fetches: Vec<ClientFetch>,
+    /// Which waits are registered with which items.
+    registered: BTreeSet<(Item, u64)>,
+    pub(super) any: Vec<Any>,
+    pub(super) all: Vec<ReplyTo>,
+    pub(super) due_fetches: Vec<ClientFetch>,
+    pub(super) watches: BTreeMap<u32, Watch>,
+    /// Watches there have been.
+    pub(super) watch_count: u32,
     /// By ticket.
     pub(super) cancelling: BTreeMap<u64, Cancelling>,
 }
 
 impl Waits {
-    fn add(&mut self, wait: Wait, items: impl IntoIterator<Item = Item>) {
+    /// Registers a wait with these items.
+    pub(super) fn add(&mut self, wait: Wait, items: impl IntoIterator<Item = Item>) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.waits.insert(id, wait);
-        for item in items {
-            self.watched.entry(item).or_default().push(id);
+        self.registered.extend(items.into_iter().map(|item| (item, id)));
+        id
+    }
+
+    /// Whether the end of a task can matter to anybody who waits for single items.
+    pub(super) fn is_empty(&self) -> bool {
+        self.registered.is_empty() && self.any.is_empty()
+    }
+
+    /// The waits that are registered with an item which is over. They are not any more.
+    pub(super) fn take_registered(&mut self, item: Item) -> Vec<u64> {
+        let ids: Vec<u64> = self.registered.range((item, 0)..=(item, u64::MAX)).map(|(_, id)| *id).collect();
+        for id in &ids {
+            self.registered.remove(&(item, *id));
         }
-    }
-}
-
-impl<D: Clone> Session<D> {
-    fn is_finished(&self, item: Item) -> bool {
-        match item {
-            Item::Task(task) => self.task_is_finished(task),
-            Item::Object(object) => self.object_is_finished(object),
-        }
+        ids
     }
 
-    /// The task that was cancelled, if that is why `item` will never be finished.
-    fn cancelled_by(&self, item: Item) -> Option<u32> {
-        let task = match item {
-            Item::Task(task) => task,
-            Item::Object(object) => self.producer_of(object)?,
-        };
-        self.task_is_cancelled(task).then_some(task)
+    /// The wait with this number.
+    pub(super) fn wait(&self, id: u64) -> Option<&Wait> {
+        self.waits.get(&id)
     }
 
-    /// Refuses what asks for the output of a cancelled task.
-    pub(super) fn check_not_cancelled(&self, item: Item) -> Result<(), RequestError> {
-        let Some(task) = self.cancelled_by(item) else { return Ok(()) };
-        let what = self.describe_task(task);
-        let why = if self.out_of_time { OUT_OF_TIME } else { "was cancelled" };
-        Err(RequestError {
-            kind: ErrorKind::Cancelled,
-            session: Some(self.id.0),
-            task: Some(task),
-            ..RequestError::request(format!("{what} {why}"))
-        })
+    /// Removes a wait with all that it is registered with.
+    pub(super) fn withdraw(&mut self, id: u64) {
+        self.waits.remove(&id);
+        self.registered.retain(|(_, other)| *other != id);
     }
 
-    /// What a wait for everything is answered when nothing is left to be waited for.
-    fn all_over(&self) -> Result<(), RequestError> {
-        if !self.out_of_time {
-            return Ok(());
-        }
-        let count = self.tasks.iter().filter(|(_, record)| record.state == TaskState::Cancelled).count();
-        Err(RequestError {
-            kind: ErrorKind::Cancelled,
-            session: Some(self.id.0),
-            ..RequestError::request(format!("of {} tasks {count} {OUT_OF_TIME}", self.tasks.len()))
-        })
+    /// Removes a wait that is registered with nothing.
+    pub(super) fn remove(&mut self, id: u64) -> Option<Wait> {
+        self.waits.remove(&id)
     }
 
-    pub(super) fn wait(
-        &mut self,
-        to: ReplyTo,
-        tasks: Vec<u32>,
-        objects: Vec<u32>,
-        effects: &mut Effects<D>,
-    ) -> Result<(), RequestError> {
-        self.check_items(&tasks, &objects)?;
-        let items = tasks.into_iter().map(Item::Task).chain(objects.into_iter().map(Item::Object)).collect();
-        self.wait_for_rest(to, items, 0, effects);
-        Ok(())
-    }
-
-    fn wait_for_rest(&mut self, to: ReplyTo, items: Vec<Item>, mut next: usize, effects: &mut Effects<D>) {
-        while next < items.len() && self.is_finished(items[next]) {
-            next += 1;
-        }
-        match items.get(next).copied() {
-            None => effects.reply(to, Reply::Done),
-            Some(item) => match self.check_not_cancelled(item) {
-                Ok(()) => self.waits.add(Wait::Every { to, items, next }, [item]),
-                Err(error) => effects.error(to, error),
-            },
-        }
-    }
-
-    pub(super) fn wait_some(
-        &mut self,
-        to: ReplyTo,
-        tasks: Vec<u32>,
-        objects: Vec<u32>,
-        effects: &mut Effects<D>,
-    ) -> Result<(), RequestError> {
-        self.check_items(&tasks, &objects)?;
-        if !self.answer_some(to, &tasks, &objects, effects) {
-            let items: Vec<Item> =
-                tasks.iter().copied().map(Item::Task).chain(objects.iter().copied().map(Item::Object)).collect();
-            self.waits.add(Wait::Any { to, tasks, objects }, items);
-        }
-        Ok(())
-    }
-
-    fn answer_some(&self, to: ReplyTo, tasks: &[u32], objects: &[u32], effects: &mut Effects<D>) -> bool {
-        let nothing_asked = tasks.is_empty() && objects.is_empty();
-        let is_over = |item| self.is_finished(item) || self.cancelled_by(item).is_some();
-        let tasks: Vec<u32> = tasks.iter().copied().filter(|task| is_over(Item::Task(*task))).collect();
-        let objects: Vec<u32> = objects.iter().copied().filter(|object| is_over(Item::Object(*object))).collect();
-        let any = nothing_asked || !tasks.is_empty() || !objects.is_empty();
-        if any {
-            effects.reply(to, Reply::Some { tasks, objects });
-        }
-        any
-    }
-
-    pub(super) fn wait_all(&mut self, to: ReplyTo, effects: &mut Effects<D>) {
-        if self.unfinished == 0 {
-            effects.done(to, self.all_over());
-        } else {
-            self.waits.all.push(to);
-        }
-    }
-
-    /// Has a fetch wait until its object is finished.
-    pub(super) fn add_fetch(&mut self, fetch: ClientFetch) {
-        self.waits.add(Wait::Fetch(fetch), [Item::Object(fetch.object)]);
-    }
-
-    /// Fetches whose objects are finished now.
-    pub(super) fn take_due_fetches(&mut self) -> Vec<ClientFetch> {
-        std::mem::take(&mut self.waits.due_fetches)
-    }
-
-    /// Answers those who waited for tasks that are just over.
-    pub(super) fn advance_waits(&mut self, over: &[u32], effects: &mut Effects<D>) {
-        if !self.waits.watched.is_empty() {
-            let mut due: Vec<u64> = Vec::new();
-            for task in over.iter().copied() {
-                let items = std::iter::once(Item::Task(task)).chain(self.outputs(task).map(Item::Object));
-                for item in items {
-                    due.extend(self.waits.watched.remove(&item).unwrap_or_default());
-                }
-            }
-            due.sort_unstable();
-            due.dedup();
-            for id in due {
-                match self.waits.waits.remove(&id) {
-                    Some(Wait::Every { to, items, next }) => self.wait_for_rest(to, items, next, effects),
-                    Some(Wait::Any { to, tasks, objects }) => {
-                        self.answer_some(to, &tasks, &objects, effects);
-                        self.forget_watch(id, &tasks, &objects);
-                    }
-                    Some(Wait::Fetch(fetch)) => match self.check_not_cancelled(Item::Object(fetch.object)) {
-                        Ok(()) => self.waits.due_fetches.push(fetch),
-                        Err(error) => effects.error(fetch.to, error),
-                    },
-                    None => {}
-                }
-            }
-        }
-        if self.unfinished == 0 {
-            let all = std::mem::take(&mut self.waits.all);
-            if !all.is_empty() {
-                let over = self.all_over();
-                all.into_iter().for_each(|to| effects.done(to, over.clone()));
-            }
-        }
-    }
-
-    fn forget_watch(&mut self, id: u64, tasks: &[u32], objects: &[u32]) {
-        let items = tasks.iter().copied().map(Item::Task).chain(objects.iter().copied().map(Item::Object));
-        for item in items {
-            if let Some(ids) = self.waits.watched.get_mut(&item) {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
-                    self.waits.watched.remove(&item);
-                }
-            }
-        }
-    }
-
-    /// Ends every wait with an error.
-    pub(super) fn answer_waits_with(&mut self, error: &Arc<RequestError>, effects: &mut Effects<D>) {
-        let waits = std::mem::take(&mut self.waits);
-        let waiting = waits.waits.into_values().map(|wait| match wait {
-            Wait::Every { to, .. } | Wait::Any { to, .. } | Wait::Fetch(ClientFetch { to, .. }) => to,
+    /// Everybody who waits for an answer.
+    pub(super) fn into_askers(self) -> impl Iterator<Item = ReplyTo> {
+        let waiting = self.waits.into_values().filter_map(|wait| match wait {
+            Wait::Every { to, .. } | Wait::Fetch(ClientFetch { to, .. }) => Some(to),
+            Wait::Watch(_) => None,
         });
-        let fetching = waits.due_fetches.into_iter().map(|fetch| fetch.to);
-        let cancelling = waits.cancelling.into_values().map(|cancelling| cancelling.to);
-        for to in waiting.chain(waits.all).chain(fetching).chain(cancelling) {
-            effects.error(to, error.clone());
-        }
+        let any = self.any.into_iter().map(|any| any.to);
+        let fetching = self.due_fetches.into_iter().map(|fetch| fetch.to);
+        let watching = self.watches.into_values().filter_map(|watch| watch.asked);
+        let cancelling = self.cancelling.into_values().map(|cancelling| cancelling.to);
+        waiting.chain(any).chain(self.all).chain(fetching).chain(watching).chain(cancelling)
     }
 }

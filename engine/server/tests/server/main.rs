@@ -4,9 +4,12 @@ mod cluster;
 mod end_of_time;
 mod fetching;
 mod forgetting;
+mod losing;
 mod priorities;
 mod random;
 mod scripts;
+mod sharing;
+mod watching;
 
 use rain_model::graph::{Batch, Column, DataType, Kind, OutputSpec};
 use rain_model::id::{ClientId, GovernorId, NONE, SessionId};

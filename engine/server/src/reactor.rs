@@ -1,0 +1,449 @@
+//! `Server::handle`: the one place that knows clients, sessions and governors alike.
+
+use super::effects::{Effects, Reply, ReplyTo};
+use super::event::Event;
+use super::fair::Fair;
+use super::governors::{Governors, State};
+use super::placer::{Placer, Round, Turn};
+use super::session::{Session, session_error};
+use super::status::{GovernorStatus, SessionStatus, Status};
+use super::stored::Results;
+use super::submit::CheckTask;
+use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
+use rain_model::time::Time;
+use rain_protocol::client::{ObjectInfo, RequestError};
+use rain_protocol::peer::{Failure, FromGovernor, ToGovernor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Sessions that a status lists at most.
+const STATUS_SESSIONS_MAX: usize = 1000;
+/// Sessions that are asked in one turn whether a governor has too much of them.
+const ASKED_BACK_MAX: usize = 8;
+/// Sessions that find no room for a task, one after the other, before the others are not tried while all cpus are busy.
+const BLOCKED_MAX: usize = 4;
+
+/// A client's connection.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    pub(super) python: Option<String>,
+    pub(super) sessions: Vec<SessionId>,
+}
+
+/// Content that a governor was asked for.
+pub(super) struct PendingFetch {
+    pub(super) to: FetchFor,
+    pub(super) governor: Option<GovernorId>,
+    pub(super) session: SessionId,
+    pub(super) object: u32,
+    /// For a client, which may ask for the object to be forgotten before it comes.
+    pub(super) info: Option<ObjectInfo>,
+}
+
+/// Who wants the content of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FetchFor {
+    Client(ReplyTo),
+    /// The place where results are stored.
+    Results,
+    /// Whoever waits for `Action::Content` of this number.
+    Content(u64),
+}
+
+/// The server's whole state.
+pub struct Server<D> {
+    pub(super) clients: BTreeMap<ClientId, Client>,
+    pub(super) sessions: BTreeMap<SessionId, Session<D>>,
+    pub(super) governors: Governors,
+    /// By ticket.
+    pub(super) fetches: BTreeMap<u64, PendingFetch>,
+    /// Sessions that have tasks to be handed out.
+    fair: Fair,
+    /// Sessions of which some governor has more tasks than cpus.
+    uneven: BTreeSet<SessionId>,
+    /// The session of `uneven` that was asked last.
+    last_asked: SessionId,
+    /// Governors begin nothing that will not be finished by then, seconds since 1970.
+    end_of_work: Option<f64>,
+    pub(super) results: Results,
+    pub(super) next_session: u32,
+    pub(super) next_ticket: u64,
+    pub(super) check: CheckTask,
+    /// When the latest event happened.
+    now: Time,
+}
+
+impl<D: Clone> Default for Server<D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D: Clone> Server<D> {
+    /// A server without governors and clients.
+    pub fn new() -> Self {
+        Self {
+            clients: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            governors: Governors::default(),
+            fetches: BTreeMap::new(),
+            fair: Fair::default(),
+            uneven: BTreeSet::new(),
+            last_asked: SessionId(0),
+            end_of_work: None,
+            results: Results::default(),
+            next_session: 1,
+            next_ticket: 1,
+            check: |_, _, _| Ok(()),
+            now: Time::default(),
+        }
+    }
+
+    /// Has governors begin nothing that will not be finished by `at`, seconds since 1970. To be called before any joins.
+    pub fn set_end_of_work(&mut self, at: f64) {
+        self.end_of_work = Some(at);
+    }
+
+    /// Refuses submits with built-in tasks that cannot run.
+    #[must_use]
+    pub fn with_check(self, check: CheckTask) -> Self {
+        Self { check, ..self }
+    }
+
+    /// Takes one event, which happens at `now`, and appends what follows from it. Time does not go back from one event to the next.
+    pub fn handle(&mut self, now: Time, event: Event<D>, effects: &mut Effects<D>) {
+        debug_assert!(self.now <= now, "time goes back from {:?} to {now:?}", self.now);
+        self.now = self.now.max(now);
+        match event {
+            Event::ClientConnected { client, python } => {
+                self.clients.insert(client, Client { python, sessions: Vec::new() });
+            }
+            Event::Request { client, request, command } => {
+                let to = ReplyTo { client, request };
+                if let Err(error) = self.carry_out(to, command, effects) {
+                    effects.error(to, error);
+                }
+            }
+            Event::ClientLost { client } => self.client_lost(client, effects),
+            Event::Governor { governor, message } => self.governor_message(governor, message, effects),
+            Event::GovernorSilent { governor } => {
+                let since = self.now;
+                if self.governors.get(governor).is_some_and(|known| known.state == State::Alive) {
+                    self.governors.set_state(governor, State::Suspect { since });
+                }
+            }
+            Event::GovernorHeard { governor } => {
+                self.governors.set_state(governor, State::Alive);
+                self.place(effects);
+            }
+            Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, effects),
+            Event::ContentWanted { number, session, object } => self.content_wanted(number, session, object, effects),
+            Event::StoreResults => self.store_results(effects),
+            Event::ResultStored => self.result_stored(effects),
+            Event::TimeIsOver => self.stop_work(effects),
+        }
+        self.remove_closed(effects);
+    }
+
+    fn client_lost(&mut self, client: ClientId, effects: &mut Effects<D>) {
+        let Some(client_state) = self.clients.remove(&client) else { return };
+        for session in client_state.sessions {
+            self.remove_session(session, effects);
+        }
+        self.fetches.retain(|_, fetch| !matches!(fetch.to, FetchFor::Client(to) if to.client == client));
+        self.place(effects);
+    }
+
+    pub(super) fn remove_session(&mut self, id: SessionId, effects: &mut Effects<D>) {
+        if self.keep_for_results(id, effects) {
+            return;
+        }
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        let error = Arc::new(session.closed_error());
+        session.answer_waits_with(&error, effects);
+        self.abandon(&mut session, effects);
+        self.refuse_fetches(id, &error, effects);
+        self.results.forget(id);
+    }
+
+    /// Ends all fetches from a session.
+    fn refuse_fetches(&mut self, id: SessionId, error: &Arc<RequestError>, effects: &mut Effects<D>) {
+        let mut results = 0;
+        self.fetches.retain(|_, fetch| {
+            match fetch.to {
+                _ if fetch.session != id => return true,
+                FetchFor::Client(to) => effects.error(to, error.clone()),
+                FetchFor::Results => results += 1,
+                FetchFor::Content(number) => effects.content(number, Err((**error).clone())),
+            }
+            false
+        });
+        for _ in 0..results {
+            self.give_result_up(id, effects);
+        }
+    }
+
+    /// Tells governors to forget a session, and takes its tasks out of their load.
+    fn abandon(&mut self, session: &mut Session<D>, effects: &mut Effects<D>) {
+        let governors: Vec<GovernorId> = session.shares.governors().collect();
+        for id in governors {
+            if let Some(tasks) = session.shares.close(id) {
+                self.governors.take(id, tasks);
+                self.governors.close(id, session.id);
+                effects.send(id, ToGovernor::CloseSession(session.id));
+            }
+        }
+        self.fair.remove(session.id);
+        self.uneven.remove(&session.id);
+    }
+
+    fn governor_message(&mut self, id: GovernorId, message: FromGovernor<D>, effects: &mut Effects<D>) {
+        if let FromGovernor::Joined { cpus } = message {
+            return self.governor_joined(id, cpus, effects);
+        }
+        // What comes of one that was lost is old.
+        if self.governors.get(id).is_none() {
+            return;
+        }
+        match message {
+            FromGovernor::Joined { .. } => {}
+            FromGovernor::Started { session, task, start } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.task_started(id, task, start);
+                }
+                return;
+            }
+            FromGovernor::Finished(finished) => {
+                let Some(session) = self.usable(SessionId(finished.session)) else { return };
+                let session_id = session.id;
+                let count = session.tasks_finished(id, &finished, effects);
+                session.shares.take(id, count);
+                self.governors.finish(id, count);
+                self.fetch_finished(session_id, effects);
+                self.store_finished(&finished, effects);
+                self.note(session_id);
+            }
+            FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, effects),
+            FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, effects),
+            FromGovernor::GaveBack { session: session_id, tasks } => {
+                let Some(session) = self.usable(session_id) else { return };
+                let count = session.take_back(id, &tasks, effects);
+                self.governors.take(id, count);
+                self.note(session_id);
+            }
+            FromGovernor::CancelledWaiting { session, ticket, tasks } => {
+                self.cancelled_waiting(id, session, ticket, tasks, effects);
+            }
+            FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, effects),
+            FromGovernor::Lending { tasks } => self.governors.set_lending(id, u64::from(tasks)),
+            FromGovernor::Fetched { ticket, content } => {
+                if let Some(fetch) = self.fetches.remove(&ticket) {
+                    self.fetched(fetch, content, effects);
+                }
+            }
+        }
+        self.place(effects);
+    }
+
+    fn governor_joined(&mut self, id: GovernorId, cpus: u32, effects: &mut Effects<D>) {
+        // The number may be that of one whose loss was not noticed.
+        self.governor_lost(id, "another one has joined under its number", effects);
+        if !self.governors.join(id, cpus) {
+            return;
+        }
+        if let Some(at) = self.end_of_work {
+            effects.send(id, ToGovernor::EndOfWork { at });
+        }
+        for session in self.sessions.values_mut() {
+            session.answered.clear();
+        }
+        self.place(effects);
+    }
+
+    /// A governor is gone. Sessions end that have tasks there, or objects that nobody else has and that are still needed.
+    fn governor_lost(&mut self, id: GovernorId, why: &str, effects: &mut Effects<D>) {
+        let Some(governor) = self.governors.remove(id) else { return };
+        for session_id in governor.sessions {
+            let Some(session) = self.usable(session_id) else { continue };
+            let tasks = session.shares.close(id).unwrap_or_default();
+            let objects_are_lost = session.lose_holder(id);
+            if tasks > 0 || objects_are_lost {
+                let message = format!("{id} was lost ({why}) with tasks or objects of this session");
+                self.fail_session(session_id, session_error(session_id, message), effects);
+            } else {
+                self.note(session_id);
+                self.answer_for(id, session_id, effects);
+            }
+        }
+        let asked: Vec<u64> =
+            self.fetches.iter().filter(|(_, fetch)| fetch.governor == Some(id)).map(|(ticket, _)| *ticket).collect();
+        for ticket in asked {
+            if let Some(fetch) = self.fetches.remove(&ticket) {
+                self.fetch_again(fetch, effects);
+            }
+        }
+        self.place(effects);
+    }
+
+    fn task_failed(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        task: u32,
+        failure: Failure,
+        effects: &mut Effects<D>,
+    ) {
+        if let Some(session) = self.usable(id) {
+            let error = session.failed_error(governor, task, failure);
+            self.fail_session(id, error, effects);
+        }
+    }
+
+    fn input_lost(&mut self, governor: GovernorId, id: SessionId, object: u32, why: &str, effects: &mut Effects<D>) {
+        // Nobody may need it any more, because tasks were cancelled; then its holders have dropped it.
+        if self.usable(id).is_some_and(|session| session.is_held(object)) {
+            let message = format!("input object {object} could not be brought {why}");
+            self.task_failed(governor, id, NONE, Failure { message, ..Failure::default() }, effects);
+        }
+    }
+
+    fn fail_session(&mut self, id: SessionId, error: RequestError, effects: &mut Effects<D>) {
+        let Some(mut session) = self.sessions.remove(&id) else { return };
+        let error = Arc::new(error);
+        session.failure = Some(error.clone());
+        session.answer_waits_with(&error, effects);
+        self.abandon(&mut session, effects);
+        session.forget_graph();
+        self.sessions.insert(id, session);
+        self.refuse_fetches(id, &error, effects);
+    }
+
+    /// A session that has not failed.
+    pub(super) fn usable(&mut self, id: SessionId) -> Option<&mut Session<D>> {
+        self.sessions.get_mut(&id).filter(|session| session.failure.is_none())
+    }
+
+    /// Notes what a change of a session may have made different: whether it has something to be handed out, and whether a
+    /// governor has too much of it.
+    pub(super) fn note(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id).filter(|session| session.failure.is_none()) else { return };
+        if session.has_work() {
+            self.fair.add(id, session.had);
+        }
+        if session.shares.largest_excess().is_some() {
+            self.uneven.insert(id);
+        } else {
+            self.uneven.remove(&id);
+        }
+    }
+
+    /// Hands out what can be handed out.
+    pub(super) fn place(&mut self, effects: &mut Effects<D>) {
+        if !self.fair.is_empty() {
+            self.place_all(effects);
+        }
+        self.balance(effects);
+    }
+
+    /// Lets sessions have turns in which tasks of theirs are handed out, as long as there is room.
+    fn place_all(&mut self, effects: &mut Effects<D>) {
+        let mut round = Round::default();
+        let mut blocked = Vec::new();
+        while let Some((id, had)) = self.fair.pop() {
+            let Some(session) = self.sessions.get_mut(&id).filter(|session| session.failure.is_none()) else {
+                continue;
+            };
+            session.had = had;
+            let governors = &mut self.governors;
+            let turn = Placer { session, governors, round: &mut round, effects }.turn();
+            if session.had > had {
+                self.fair.served(had);
+            }
+            match turn {
+                Turn::Empty => {}
+                Turn::More => self.fair.put_back(id, session.had),
+                Turn::Blocked => blocked.push((id, session.had)),
+            }
+            self.note_excess(id);
+            if blocked.len() >= BLOCKED_MAX && self.governors.free() == 0 {
+                break;
+            }
+        }
+        for (id, had) in blocked {
+            self.fair.put_back(id, had);
+        }
+        round.send(effects);
+    }
+
+    fn note_excess(&mut self, id: SessionId) {
+        if self.sessions.get(&id).is_some_and(|session| session.shares.largest_excess().is_some()) {
+            self.uneven.insert(id);
+        }
+    }
+
+    /// Asks for tasks back when a governor has nothing to do and another one has too much.
+    fn balance(&mut self, effects: &mut Effects<D>) {
+        let free = self.governors.free();
+        if free == 0 || self.governors.alive() < 2 || self.uneven.is_empty() {
+            return;
+        }
+        let after = self.uneven.range((std::ops::Bound::Excluded(self.last_asked), std::ops::Bound::Unbounded));
+        let all: Vec<SessionId> =
+            after.chain(self.uneven.range(..=self.last_asked)).copied().take(ASKED_BACK_MAX).collect();
+        for id in all {
+            self.last_asked = id;
+            if let Some(session) = self.usable(id) {
+                session.ask_back(free, effects);
+            }
+        }
+    }
+
+    fn fetched(&mut self, fetch: PendingFetch, content: Result<D, String>, effects: &mut Effects<D>) {
+        if self.sessions.contains_key(&fetch.session) {
+            self.deliver(fetch, content, effects);
+        }
+    }
+
+    /// Gives content to whoever wants it, or says why there is none.
+    pub(super) fn deliver(&mut self, fetch: PendingFetch, content: Result<D, String>, effects: &mut Effects<D>) {
+        let refuse = |why| RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object));
+        match fetch.to {
+            FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, effects),
+            FetchFor::Content(number) => effects.content(number, content.map_err(refuse)),
+            FetchFor::Client(to) => match content {
+                Ok(content) => effects.reply(to, Reply::Object { info: fetch.info.unwrap_or_default(), content }),
+                Err(why) => effects.error(to, refuse(why)),
+            },
+        }
+    }
+
+    /// How many governors had joined before the one that has this number now: whether it is the same as at another time.
+    pub fn incarnation_of(&self, governor: GovernorId) -> Option<u64> {
+        self.governors.get(governor).map(|governor| governor.incarnation)
+    }
+
+    /// What the server is doing.
+    pub fn status(&self) -> Status {
+        let alive = self.governors.iter().filter(|(_, governor)| governor.is_alive());
+        let governors = alive.map(|(id, governor)| GovernorStatus {
+            id: id.0,
+            cpus: governor.cpus,
+            tasks_unfinished: governor.outstanding,
+            tasks_finished: governor.finished,
+        });
+        let sessions = self.sessions.values().take(STATUS_SESSIONS_MAX).map(|session| SessionStatus {
+            id: session.id.0,
+            name: session.name.clone(),
+            client: session.client.0,
+            tasks: u64::from(session.tasks.len()),
+            finished: u64::from(session.tasks.len()).saturating_sub(session.unfinished),
+            state: if session.failure.is_some() { "failed" } else { "open" }.to_owned(),
+        });
+        Status {
+            governors: governors.collect(),
+            clients: self.clients.len() as u64,
+            sessions_open: self.sessions.len() as u64,
+            sessions: sessions.collect(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Tasks whose inputs are finished and that no governor has: those of high priority first, and none behind one that asks for
+//! more cpus than there are just now.
+
+use rain_model::id::TaskIndex;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Tasks of one priority that take as many cpus.
+type Class = (Reverse<i32>, u32);
+
+/// A task, and when it was put there.
+type Entry = (u64, TaskIndex);
+
+/// Queues by priority and cpus. A task that was put there and is not ready any more stays until its turn: who takes it looks.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    classes: BTreeMap<Class, VecDeque<Entry>>,
+    next: u64,
+    len: usize,
+}
+
+/// Where a task was taken from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) task: TaskIndex,
+    pub(super) cpus: u32,
+    class: Class,
+    when: u64,
+}
+
+impl Ready {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Puts a task behind those of its priority.
+    pub(super) fn push(&mut self, task: TaskIndex, priority: i32, cpus: u32) {
+        self.classes.entry((Reverse(priority), cpus)).or_default().push_back((self.next, task));
+        self.next += 1;
+        self.len += 1;
+    }
+
+    /// Takes the first of the tasks that ask for less than `cpus_limit` cpus: of the highest priority the one that was put
+    /// there first.
+    pub(super) fn pop(&mut self, cpus_limit: u32) -> Option<Taken> {
+        let fits = |class: &&Class| class.1 < cpus_limit;
+        let priority = self.classes.keys().find(fits)?.0;
+        let of_priority = self.classes.range((priority, 0)..(priority, cpus_limit));
+        let (class, _) = of_priority.min_by_key(|(_, queue)| queue.front().copied())?;
+        let class = *class;
+        let queue = self.classes.get_mut(&class)?;
+        let (when, task) = queue.pop_front()?;
+        if queue.is_empty() {
+            self.classes.remove(&class);
+        }
+        self.len -= 1;
+        Some(Taken { task, cpus: class.1, class, when })
+    }
+
+    /// The task that comes after one that was taken in its queue.
+    pub(super) fn after(&self, taken: &Taken) -> Option<TaskIndex> {
+        self.classes.get(&taken.class)?.front().map(|(_, task)| *task)
+    }
+
+    /// Takes the task that `after` has told.
+    pub(super) fn pop_after(&mut self, taken: &Taken) {
+        if let Some(queue) = self.classes.get_mut(&taken.class)
+            && queue.pop_front().is_some()
+        {
+            self.len -= 1;
+            if queue.is_empty() {
+                self.classes.remove(&taken.class);
+            }
+        }
+    }
+
+    /// Puts a task back where it was taken from.
+    pub(super) fn put_back(&mut self, taken: Taken) {
+        self.classes.entry(taken.class).or_default().push_front((taken.when, taken.task));
+        self.len += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pop_all(ready: &mut Ready, cpus_limit: u32) -> Vec<TaskIndex> {
+        std::iter::from_fn(|| ready.pop(cpus_limit)).map(|taken| taken.task).collect()
+    }
+
+    #[test]
+    fn priorities_go_first_and_then_who_came_first() {
+        let mut ready = Ready::default();
+        for (task, (priority, cpus)) in (0..).zip([(0, 1), (0, 4), (5, 2), (0, 1), (-1, 1), (5, 1)]) {
+            ready.push(task, priority, cpus);
+        }
+        let taken = ready.pop(u32::MAX).unwrap();
+        assert_eq!((taken.task, taken.cpus), (2, 2));
+        ready.put_back(taken);
+        assert_eq!(pop_all(&mut ready, u32::MAX), [2, 5, 0, 1, 3, 4]);
+        assert!(ready.is_empty() && ready.classes.is_empty());
+    }
+
+    #[test]
+    fn wide_tasks_can_be_passed_over() {
+        let mut ready = Ready::default();
+        (0..6).for_each(|task| ready.push(task, 0, if task < 3 { 4 } else { 1 }));
+        assert_eq!(pop_all(&mut ready, 4), [3, 4, 5]);
+        let taken = ready.pop(5).unwrap();
+        assert_eq!((taken.task, ready.after(&taken)), (0, Some(1)));
+        ready.pop_after(&taken);
+        assert_eq!((pop_all(&mut ready, u32::MAX), ready.len()), (vec![2], 0));
+    }
+}
