@@ -2,7 +2,7 @@
 
     python bench/run.py [--quick | --smoke] [--json FILE] [NAME...]
 
-NAME is one of the files beside this one: engine_alone, built_in_tasks, remote_calls, futures, programs, large_data,
+NAME is one of the files beside this one: engine_alone, server_scale, built_in_tasks, remote_calls, futures, programs, large_data,
 start_and_idle, tcp, mpi. Nothing is judged: a missed bound is marked in the table and changes no exit code.
 """
 
@@ -23,6 +23,7 @@ import mpi
 import own_executors
 import programs
 import remote_calls
+import server_scale
 import start_and_idle
 import tcp
 from measure import RAIN, RAIN_BENCH, TOP, Row, Size
@@ -31,6 +32,7 @@ MEASUREMENTS = {
     module.__name__: module.measure
     for module in (
         engine_alone,
+        server_scale,
         built_in_tasks,
         remote_calls,
         futures,

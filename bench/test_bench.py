@@ -13,6 +13,7 @@ from measure import RAIN
 
 MEASUREMENTS = (
     "engine_alone",
+    "server_scale",
     "built_in_tasks",
     "remote_calls",
     "futures",

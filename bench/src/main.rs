@@ -52,9 +52,9 @@ enum What {
         tasks: u32,
         #[arg(long, default_value_t = 10)]
         governors: u32,
-        /// Up to 100,000 tasks.
-        #[arg(long)]
-        quick: bool,
+        /// Tasks of the largest graphs of the table.
+        #[arg(long, default_value_t = 1_000_000)]
+        largest: u32,
     },
 }
 
@@ -72,7 +72,7 @@ fn main() {
     match Arguments::parse().command {
         What::Engine { tasks, shape, runs, workers, governors } => engine(tasks, shape, runs, workers, governors),
         What::Scale { graph: Some(graph), tasks, governors, .. } => scale::graph(graph, tasks, governors),
-        What::Scale { quick, .. } => scale::table(quick),
+        What::Scale { largest, .. } => scale::table(largest),
     }
 }
 

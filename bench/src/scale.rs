@@ -291,9 +291,8 @@ pub fn wait_some(tasks: u32) {
     print(&Row::one(format!("scale wait_some over {tasks} tasks, one finishes"), each, "us"));
 }
 
-/// Prints the whole table, or with `quick` a part of it.
-pub fn table(quick: bool) {
-    let largest = if quick { 100_000 } else { 1_000_000 };
+/// Prints the table, with graphs of up to so many tasks.
+pub fn table(largest: u32) {
     for governors in [10, 100, 1000] {
         for shape in [Graph::Flat, Graph::Chains, Graph::Broadcast, Graph::Reduction] {
             for tasks in [10_000, 100_000, 1_000_000].into_iter().filter(|tasks| *tasks <= largest) {
@@ -306,5 +305,5 @@ pub fn table(quick: bool) {
         idle_sessions(sessions, governors);
     }
     cancel(largest);
-    wait_some(100_000);
+    wait_some(largest.min(100_000));
 }

@@ -23,6 +23,7 @@ impl<D: Clone> Session<D> {
             return;
         }
         self.spread = true;
+        self.count_all();
         self.asked.insert(id);
         let count = u32::try_from(excess.div_ceil(2).min(free)).unwrap_or(u32::MAX);
         effects.send(id, ToGovernor::GiveBack { session: self.id, count });

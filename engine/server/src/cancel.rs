@@ -18,6 +18,7 @@ pub(super) struct Cancelled {
 impl<D: Clone> Session<D> {
     /// Cancels tasks that are not over and everything that needs them, and tells those who have them.
     pub(super) fn cancel(&mut self, tasks: &[TaskIndex], effects: &mut Effects<D>) -> Cancelled {
+        self.count_all();
         let tasks = self.mark_cancelled(tasks);
         let mut by_governor: BTreeMap<GovernorId, Vec<TaskIndex>> = BTreeMap::new();
         for task in &tasks {

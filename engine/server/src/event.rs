@@ -1,6 +1,6 @@
 //! What happens to the server, and what clients ask.
 
-use super::submit::Submission;
+use super::submission::Submission;
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_protocol::peer::FromGovernor;
 

@@ -1,6 +1,7 @@
 //! Whose turn it is: sessions that have something to be handed out share the governors' time.
 
 use rain_model::id::SessionId;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sessions with work, in the order of the time that they have had: who has had the least is next. Time is cpu time of the
@@ -26,8 +27,8 @@ impl Fair {
 
     /// Puts a session back that was taken out and has more work.
     pub(super) fn put_back(&mut self, session: SessionId, had: u64) {
-        if !self.had.contains_key(&session) {
-            self.had.insert(session, had);
+        if let Entry::Vacant(place) = self.had.entry(session) {
+            place.insert(had);
             self.order.insert((had, session));
         }
     }

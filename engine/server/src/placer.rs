@@ -131,6 +131,7 @@ impl<D: Clone> Placer<'_, D> {
     fn take_apart(&mut self, fresh: Fresh<D>) {
         let session = &mut *self.session;
         session.spread = true;
+        session.count_all();
         for task in fresh.batch.tasks() {
             if session.tasks.get(task).is_some_and(|record| record.is_ready()) {
                 session.push_ready(&fresh.batch, task);

@@ -1,9 +1,10 @@
 //! Tasks that are over: what that means for those that wait for them, and for the objects that they read.
 
 use super::effects::Effects;
+use super::records::TaskState;
 use super::session::Session;
 use rain_model::graph::Batch;
-use rain_model::id::{GovernorId, ObjectIndex, TaskIndex};
+use rain_model::id::{GovernorId, NONE, ObjectIndex, TaskIndex};
 use rain_protocol::peer::{Finished, ToGovernor};
 use std::sync::Arc;
 
@@ -68,9 +69,8 @@ impl<D: Clone> Session<D> {
     /// Notes the sizes of objects that are finished, after their consumers were counted down.
     pub(super) fn note_sizes(&mut self, finished: &Finished) {
         for report in &finished.objects {
-            if self.producer_of(report.object).is_some_and(|producer| self.task_is_finished(producer))
-                && let Some(record) = self.objects.get_mut(report.object)
-            {
+            let Some(record) = self.objects.get_mut(report.object) else { continue };
+            if self.tasks.get(record.producer).is_some_and(|task| task.state == TaskState::Finished) {
                 record.number = report.size;
             }
         }
@@ -103,55 +103,75 @@ impl<D: Clone> Session<D> {
                 let mean = self.mean_duration.unwrap_or(duration);
                 self.mean_duration = Some(mean + (duration - mean) / 16.0);
             }
-            for object in batch.inputs(task) {
-                if let Some(read) = self.objects.get_mut(*object)
-                    && read.reader_is_over()
-                    && !read.mark.is_kept()
-                {
-                    unneeded.push(*object);
-                }
-            }
-            for object in batch.outputs(task) {
-                let Some(made) = self.objects.get_mut(object) else { continue };
-                while let Some(consumer) = self.edges.pop(&mut made.number) {
-                    // One that was cancelled may be forgotten.
-                    let Some(waiting) = self.tasks.get_mut(consumer) else { continue };
-                    if record.duration().is_none() {
-                        continue;
-                    }
-                    let is_open = !waiting.state.is_over();
-                    let is_ready = waiting.met() && waiting.governor().is_none();
-                    if is_ready {
-                        ready.push(consumer);
-                    }
-                    // It was made elsewhere than planned, because its task was given back.
-                    if let Some(reader) =
-                        waiting.governor().filter(|reader| is_open && Some(*reader) != record.governor())
-                    {
-                        wanted.push((reader, object));
-                    }
-                }
-                made.number = 0;
-                // The list has the newest consumer first; the oldest is to run first.
-                for consumer in ready.drain(..).rev() {
-                    if let Some(batch) = readers.of(self, consumer) {
-                        self.push_ready(&batch, consumer);
-                        readers.put(batch);
-                    }
-                }
-            }
-            own.put(batch);
+            let mut is_counted = false;
             if let Some((batch, note)) = own.place.and_then(|place| self.batches.at_mut(place)) {
                 debug_assert!(note.open > 0, "a task is over once");
                 note.open = note.open.saturating_sub(1);
                 if note.open == 0 && batch.config_bytes() >= CONFIG_BYTES_MIN {
                     without_configs.push(batch.first);
                 }
+                is_counted = note.counted;
             }
+            if is_counted {
+                self.inputs_are_read(&batch, task, &mut unneeded);
+                self.outputs_are_made(&batch, task, &mut ready, &mut wanted);
+                for consumer in ready.drain(..) {
+                    if let Some(batch) = readers.of(self, consumer) {
+                        self.push_ready(&batch, consumer);
+                        readers.put(batch);
+                    }
+                }
+            } else {
+                for object in batch.outputs(task) {
+                    if let Some(made) = self.objects.get_mut(object) {
+                        debug_assert!(made.number == NONE, "nobody waits for it");
+                        made.number = 0;
+                    }
+                }
+            }
+            own.put(batch);
         }
         self.drop_objects(unneeded, effects);
         self.drop_configs(&without_configs, effects);
         wanted
+    }
+
+    /// The inputs of a task that is over have a reader less.
+    fn inputs_are_read(&mut self, batch: &Batch, task: TaskIndex, unneeded: &mut Vec<ObjectIndex>) {
+        for object in batch.inputs(task) {
+            if let Some(read) = self.objects.get_mut(*object)
+                && read.reader_is_over()
+                && !read.mark.is_kept()
+            {
+                unneeded.push(*object);
+            }
+        }
+    }
+
+    /// Tasks wait no more for the outputs of one that is over. Appends those that are ready now, and objects that are to be brought
+    /// to governors.
+    fn outputs_are_made(&mut self, batch: &Batch, task: TaskIndex, ready: &mut Vec<TaskIndex>, wanted: &mut Wanted) {
+        let record = self.tasks[task];
+        for object in batch.outputs(task) {
+            let Some(made) = self.objects.get_mut(object) else { continue };
+            let before = ready.len();
+            while let Some(consumer) = self.edges.pop(&mut made.number) {
+                // One that was cancelled may be forgotten.
+                let Some(waiting) = self.tasks.get_mut(consumer) else { continue };
+                if record.duration().is_none() || waiting.state.is_over() {
+                    continue;
+                }
+                match (waiting.met(), waiting.governor()) {
+                    (true, None) => ready.push(consumer),
+                    // It was made elsewhere than planned, because its task was given back.
+                    (_, Some(reader)) if Some(reader) != record.governor() => wanted.push((reader, object)),
+                    _ => {}
+                }
+            }
+            // The list of consumers has the newest first; the oldest is to run first.
+            ready[before..].reverse();
+            made.number = 0;
+        }
     }
 
     /// Nobody needs the configurations of batches any more whose tasks are all over.

@@ -8,7 +8,7 @@ use super::placer::{Placer, Round, Turn};
 use super::session::{Session, session_error};
 use super::status::{GovernorStatus, SessionStatus, Status};
 use super::stored::Results;
-use super::submit::CheckTask;
+use super::submission::CheckTask;
 use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
 use rain_model::time::Time;
 use rain_protocol::client::{ObjectInfo, RequestError};

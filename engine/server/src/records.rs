@@ -145,6 +145,8 @@ pub(super) struct BatchNote {
     pub(super) known: u32,
     /// Objects of its submit, which are constants and outputs.
     pub(super) objects: Range<ObjectIndex>,
+    /// Its tasks are counted as readers of their inputs, and wait for those that are not finished (`counting.rs`).
+    pub(super) counted: bool,
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub(super) struct Session<D> {
     pub(super) closing: bool,
     pub(super) waits: Waits,
     pub(super) fresh: Vec<Fresh<D>>,
+    /// There are batches that are not counted (`counting.rs`).
+    pub(super) uncounted: bool,
     /// Its tasks are handed out when they are ready; else each batch as a whole, to the only governor there is.
     pub(super) spread: bool,
     pub(super) ready: Ready,
@@ -103,6 +105,7 @@ impl<D: Clone> Session<D> {
             closing: false,
             waits: Waits::default(),
             fresh: Vec::new(),
+            uncounted: false,
             spread: false,
             ready: Ready::default(),
             edges: Edges::default(),

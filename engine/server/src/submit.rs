@@ -2,13 +2,12 @@
 
 use super::records::{BatchNote, ObjectRecord, TaskRecord};
 use super::session::{Fresh, Session};
-use rain_model::graph::{Batch, BatchKind, Column, ColumnError, DataType, Kind, Offsets, OutputSpec, decode_column};
+use super::submission::{CheckTask, Submission};
+use rain_model::graph::{Batch, BatchKind, Column, Kind, Offsets};
 use rain_model::id::{NONE, ObjectIndex, TaskIndex};
-use rain_protocol::client::{RequestError, Submit};
+use rain_protocol::client::RequestError;
 use rain_protocol::cut::{cut_owned, quoted};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Mark of an object that nothing has produced yet while a submit is checked.
 const UNPRODUCED: u32 = u32::MAX - 1;
@@ -20,113 +19,6 @@ const ITEMS_MAX: u64 = 1 << 26;
 const NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest text that says what is wrong with a task's configuration, bytes.
 const WHY_BYTES_MAX: usize = 4 << 10;
-
-/// Says what is wrong with a built-in task, from its kind, its configuration and the number of its inputs.
-pub type CheckTask = fn(&Kind, &[u8], usize) -> Result<(), String>;
-
-/// A submit in memory; `D` is how the driver holds content.
-#[derive(Debug)]
-pub struct Submission<D> {
-    pub kinds: Vec<Kind>,
-    pub count: u32,
-    pub kind: Column,
-    pub input_count: Column,
-    pub inputs: Arc<[ObjectIndex]>,
-    pub first_output: Column,
-    pub configs: Arc<[serde_bytes::ByteBuf]>,
-    pub config: Column,
-    pub user: BTreeMap<TaskIndex, String>,
-    pub constants: Vec<NewConstant<D>>,
-    pub keep: Vec<ObjectIndex>,
-}
-
-/// An object whose content comes with the submit.
-#[derive(Debug)]
-pub struct NewConstant<D> {
-    pub object: ObjectIndex,
-    pub content_type: Option<String>,
-    /// Bytes.
-    pub size: u64,
-    pub data: D,
-}
-
-impl<D> Submission<D> {
-    /// Reads the columns of a wire submit. `content` turns the content of a constant into what the driver holds:
-    /// object, data type, content type, bytes (`None`: uploaded before) → size in bytes and handle.
-    ///
-    /// # Errors
-    /// What does not have the form that `docs/protocol.md` asks for, and the errors of `content`.
-    pub fn from_wire(
-        wire: Submit,
-        mut content: impl FnMut(ObjectIndex, DataType, Option<&str>, Option<Vec<u8>>) -> Result<(u64, D), String>,
-    ) -> Result<Self, RequestError> {
-        let rows = wire.count as usize;
-        let column = |name: &str, bytes: &[u8]| {
-            if rows == 0 && bytes.is_empty() {
-                return Ok(Column::Same(0));
-            }
-            Column::from_bytes(bytes, rows).map_err(|e| bad_column(name, &e))
-        };
-        let kinds = wire.kinds.into_iter().map(kind_from_wire).collect::<Result<Vec<Kind>, RequestError>>()?;
-        let mut constants = Vec::with_capacity(wire.consts.len());
-        for constant in wire.consts {
-            let object = constant.0;
-            let data_type = data_type(constant.1)?;
-            let (size, data) = content(object, data_type, constant.2.as_deref(), constant.3.map(|b| b.into_vec()))
-                .map_err(|why| RequestError::request(format!("constant object {object}: {why}")))?;
-            constants.push(NewConstant { object, content_type: constant.2, size, data });
-        }
-        Ok(Self {
-            kinds,
-            count: wire.count,
-            kind: column("kind", &wire.kind)?,
-            input_count: column("input_count", &wire.input_count)?,
-            inputs: decode_column(&wire.inputs).map_err(|e| bad_column("inputs", &e))?,
-            first_output: column("first_output", &wire.first_output)?,
-            configs: wire.configs.into(),
-            config: column("config", &wire.config)?,
-            user: wire.user,
-            constants,
-            keep: decode_column(&wire.keep).map_err(|e| bad_column("keep", &e))?,
-        })
-    }
-}
-
-fn bad_column(name: &str, error: &ColumnError) -> RequestError {
-    RequestError::request(format!("submit: {name}: {error}"))
-}
-
-fn data_type(code: u8) -> Result<DataType, RequestError> {
-    DataType::from_code(code).ok_or_else(|| RequestError::request(format!("submit: unknown data type {code}")))
-}
-
-fn kind_from_wire(wire: rain_protocol::client::WireKind) -> Result<Kind, RequestError> {
-    let outputs = wire
-        .outputs
-        .into_iter()
-        .map(|output| Ok(OutputSpec { data_type: data_type(output.1)?, label: output.0, content_type: output.2 }))
-        .collect::<Result<_, RequestError>>()?;
-    let timeout = wire
-        .timeout
-        .map(|seconds| {
-            Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero()).ok_or_else(|| {
-                RequestError::request(format!("submit: a timeout of {seconds} s is not a positive time"))
-            })
-        })
-        .transpose()?;
-    Ok(Kind {
-        task_type: wire.task_type,
-        cpus: wire.cpus,
-        name: wire.name,
-        config: wire.config.into_vec(),
-        inputs: wire.inputs,
-        outputs,
-        retries: wire.retries,
-        timeout,
-        priority: wire.priority,
-        process: wire.process,
-    })
-}
 
 fn refuse<T>(message: String) -> Result<T, RequestError> {
     Err(RequestError::request(format!("submit refused: {message}")))
@@ -184,30 +76,12 @@ impl<D: Clone> Session<D> {
         let batch = Arc::new(Batch { configs: submission.configs, user: Arc::new(submission.user), ..batch });
         if batch.count > 0 {
             let objects = first_object..self.objects.len();
-            self.batches.insert(&batch, BatchNote { open: batch.count, known: batch.count, objects });
+            self.batches.insert(&batch, BatchNote { open: batch.count, known: batch.count, objects, counted: false });
             self.inherit_priorities(&batch);
-            self.count_up(&batch);
+            self.uncounted = true;
         }
         self.fresh.push(Fresh { batch, constants, keep: submission.keep });
         Ok(())
-    }
-
-    /// Counts the tasks of a new batch as readers of their inputs, and has them wait for those that are not finished.
-    fn count_up(&mut self, batch: &Batch) {
-        if batch.inputs.is_empty() {
-            return;
-        }
-        for task in batch.tasks() {
-            for object in batch.inputs(task) {
-                let is_finished = self.object_is_finished(*object);
-                let record = &mut self.objects[*object];
-                record.add_reader();
-                if !is_finished {
-                    self.edges.push(&mut record.number, task);
-                    self.tasks[task].add_unmet();
-                }
-            }
-        }
     }
 
     /// Checks inputs, outputs and constants; returns the producer of each new object.

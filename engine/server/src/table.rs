@@ -103,6 +103,16 @@ impl<T: Clone> Table<T> {
         let more = len.saturating_sub(self.len) as usize;
         self.extend(std::iter::repeat_n(item, more));
     }
+
+    /// An item that was forgotten is needed after all; where its chunk is gone, it becomes `item`.
+    pub(super) fn remember(&mut self, number: u32, item: T) {
+        if number < self.len
+            && let Some(place) = self.chunks.get_mut((number / CHUNK) as usize)
+        {
+            let fresh = || Box::new(Chunk { items: vec![item; CHUNK as usize], needed: 0 });
+            place.get_or_insert_with(fresh).needed += 1;
+        }
+    }
 }
 
 /// For items that are known to be there.
@@ -158,5 +168,16 @@ mod tests {
         assert_eq!(table[100_000], 7);
         table.forget(5_000);
         assert_eq!(table.chunks_held(), [97].into());
+    }
+
+    #[test]
+    fn what_is_needed_after_all_has_a_chunk_again() {
+        let mut table = Table::default();
+        table.grow(5_000, 'a');
+        (1024..3072).for_each(|number| table.forget(number));
+        table.remember(2000, 'b');
+        assert_eq!((table[2000], table.chunks_held()), ('b', [0, 1, 3, 4].into()));
+        table.forget(2000);
+        assert_eq!(table.chunks_held(), [0, 3, 4].into());
     }
 }

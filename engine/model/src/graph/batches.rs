@@ -86,6 +86,11 @@ impl<N> Batches<N> {
         Some(removed)
     }
 
+    /// All batches, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&mut Arc<Batch>, &mut N)> {
+        self.entries.iter_mut().filter_map(|entry| entry.held.as_mut()).map(|(batch, note)| (batch, note))
+    }
+
     /// All batches, in the order of their tasks.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<Batch>, &N)> {
         self.entries.iter().filter_map(|entry| entry.held.as_ref()).map(|(batch, note)| (batch, note))

@@ -200,8 +200,7 @@ fn a_session_is_spread_after_it_has_forgotten_what_its_tasks_read() {
     h.done(Command::Submit { session, submission: submission(&[(&[3000], 3001)], &[], &[]) });
     h.take_messages();
     h.finish(0, session, &[2999, 3000], &[2999, 3000]);
-    // Object 5 was kept, and goes with its last reader.
-    assert_eq!(h.take_message_texts(), ["0: unpin [5]", "0: run [3001] constants [] remote [] pins []"]);
+    assert_eq!(h.take_message_texts(), ["0: run [3001] constants [] remote [] pins []"]);
     h.finish(0, session, &[3001], &[3001]);
     h.done(Command::WaitAll { session });
     h.take_messages();
