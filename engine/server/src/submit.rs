@@ -1,12 +1,14 @@
 //! Taking a submit: every rule is checked before anything changes.
 
-use super::records::{BatchNote, ObjectRecord, TaskRecord};
+use super::records::{BatchNote, ObjectRecord, TaskRecord, TaskState};
 use super::session::{Fresh, Session};
 use super::submission::{CheckTask, Submission};
+use super::table::Table;
 use rain_model::graph::{Batch, BatchKind, Column, Kind, Offsets};
 use rain_model::id::{NONE, ObjectIndex, TaskIndex};
 use rain_protocol::client::RequestError;
 use rain_protocol::cut::{cut_owned, quoted};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Mark of an object that nothing has produced yet while a submit is checked.
@@ -14,6 +16,11 @@ const UNPRODUCED: u32 = u32::MAX - 1;
 
 /// Tasks, and objects, of one submit: columns of one number could otherwise make a small frame ask for any amount of memory.
 const ITEMS_MAX: u64 = 1 << 26;
+
+/// A submit with so many inputs is checked by several threads; with fewer it takes longer to start them.
+const PARALLEL_INPUTS_MIN: usize = 1 << 20;
+/// Tasks that each of them takes at least.
+const PARALLEL_TASKS_MIN: usize = 1 << 10;
 
 /// Longest name of a session or a kind of tasks, bytes.
 const NAME_BYTES_MAX: usize = 1 << 10;
@@ -121,33 +128,7 @@ impl<D: Clone> Session<D> {
                 produce(object, task)?;
             }
         }
-        for task in batch.tasks() {
-            for object in batch.inputs(task) {
-                if let Some(offset) = u64::from(*object).checked_sub(base) {
-                    match producers.get(offset as usize) {
-                        None => return refuse(format!("task {task} reads object {object}, which does not exist")),
-                        Some(producer) if *producer == NONE || *producer < task => {}
-                        Some(producer) => {
-                            return refuse(format!(
-                                "task {task} reads object {object}, which task {producer} makes, which does not come \
-                                 before it: there is a cycle, or tasks are not in topological order"
-                            ));
-                        }
-                    }
-                } else if self.known_object(*object).is_none() {
-                    return refuse(format!("task {task} reads object {object}, which was forgotten"));
-                } else if let Some(producer) = self.producer_of(*object)
-                    && self.task_is_cancelled(producer)
-                {
-                    return refuse(format!("task {task} reads object {object}, but task {producer} was cancelled"));
-                } else if !self.is_kept(*object) {
-                    return refuse(format!(
-                        "task {task} reads object {object} of an earlier submit, which is not kept; call keep() on it \
-                         before the submit that makes it"
-                    ));
-                }
-            }
-        }
+        check_inputs(batch, &producers, &self.objects, &self.tasks)?;
         for object in &submission.keep {
             match u64::from(*object).checked_sub(base) {
                 None => return refuse(format!("object {object} was submitted before; keep() comes before submit()")),
@@ -242,6 +223,49 @@ impl<D: Clone> Session<D> {
         };
         Ok((kinds, places))
     }
+}
+
+/// Checks what the tasks of a new batch read: outputs of tasks before them, constants, and kept objects of earlier submits.
+/// `producers` has the producers of the new objects, whose numbers follow those of `objects`.
+fn check_inputs(
+    batch: &Batch,
+    producers: &[TaskIndex],
+    objects: &Table<ObjectRecord>,
+    tasks: &Table<TaskRecord>,
+) -> Result<(), RequestError> {
+    let base = objects.len();
+    let is_cancelled = |task| tasks.get(task).is_some_and(|record| record.state == TaskState::Cancelled);
+    let why_not = |task: TaskIndex, object: ObjectIndex| {
+        if object >= base {
+            return match producers.get((object - base) as usize).copied() {
+                None => Some(format!("task {task} reads object {object}, which does not exist")),
+                Some(producer) if producer == NONE || producer < task => None,
+                Some(producer) => Some(format!(
+                    "task {task} reads object {object}, which task {producer} makes, which does not come before it: there is a \
+                     cycle, or tasks are not in topological order"
+                )),
+            };
+        }
+        match objects.get(object).filter(|record| !record.mark.is_forgotten()) {
+            None => Some(format!("task {task} reads object {object}, which was forgotten")),
+            Some(record) if record.producer != NONE && is_cancelled(record.producer) => {
+                Some(format!("task {task} reads object {object}, but task {} was cancelled", record.producer))
+            }
+            Some(record) if !record.mark.is_kept() => Some(format!(
+                "task {task} reads object {object} of an earlier submit, which is not kept; call keep() on it before the \
+                 submit that makes it"
+            )),
+            Some(_) => None,
+        }
+    };
+    let first_of = |task: TaskIndex| batch.inputs(task).iter().find_map(|object| why_not(task, *object));
+    // The same answer either way: that of the first task.
+    let found = if batch.inputs.len() < PARALLEL_INPUTS_MIN {
+        batch.tasks().find_map(first_of)
+    } else {
+        batch.tasks().into_par_iter().with_min_len(PARALLEL_TASKS_MIN).find_map_first(first_of)
+    };
+    found.map_or(Ok(()), refuse)
 }
 
 fn check_kinds(kinds: &[Kind], cpus_max: Option<u32>) -> Result<(), RequestError> {
