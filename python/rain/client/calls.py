@@ -121,11 +121,17 @@ class Calls:
         # A result that was asked for before the interrupt may be taken and freed by now.
         new = {future: Coming(self, future, task) for future, task in futures.items() if future._coming is None}
         self._lock.run(self._add, futures, new)
-        for future in futures:
-            result = future._coming
-            if result is not None and not result.is_asked:
-                result.ask()
-                result.is_asked = True
+        results = [future._coming for future in futures]
+        asked = [result for result in results if result is not None and not result.is_asked]
+        requests = [request for result in asked if (request := result.request()) is not None]
+        if requests:
+            try:
+                self.session._start_requests("fetch", requests)
+            except RainException as error:
+                for result in asked:
+                    result.settle(0, None, error)
+        for result in asked:
+            result.is_asked = True
 
     def _add(self, futures: dict[TaskFuture[Any], Task], results: dict[TaskFuture[Any], Coming]) -> None:
         for future, coming in results.items():
@@ -222,6 +228,10 @@ class Calls:
         with self._lock:
             del self._pending[future]
         self._wake_if_shut()
+
+    def refused(self, error: RainException) -> None:
+        """A submit was refused that was not waited for: its calls fail, and so would all others."""
+        self.broken = self.broken or error
 
     def in_thread(self, job: Callable[[], None]) -> None:
         """Do what takes long while others hand out replies."""
@@ -418,17 +428,22 @@ class Coming:
         self.future: TaskFuture[Any] | None = future
         self.fetching: Fetching | None = Fetching(task.output, calls.session.client._connection)
 
-    def ask(self) -> None:
-        """Ask for the result; the server answers when it is there."""
+    def request(self) -> tuple[dict[str, Any], Callable[[dict[str, Any], RainException | None], None]] | None:
+        """With what to ask for the result, and what takes the answer; None if it is here."""
         fetching = self.fetching
         if fetching is None:
-            # It is here.
-            return
+            return None
         number = self._current = next(self._numbers)
-        try:
-            self.calls.session._start_request("fetch", fetching.body, functools.partial(self.take, number))
-        except RainException as error:
-            self.settle(0, None, error)
+        return fetching.body, functools.partial(self.take, number)
+
+    def ask(self) -> None:
+        """Ask for the result; the server answers when it is there."""
+        request = self.request()
+        if request is not None:
+            try:
+                self.calls.session._start_request("fetch", *request)
+            except RainException as error:
+                self.settle(0, None, error)
 
     def take(self, number: int, reply: dict[str, Any], error: RainException | None) -> None:
         """Take the answer to a request, in the thread that hands out replies."""
@@ -447,9 +462,9 @@ class Coming:
         assert fetching is not None
         outcome = error = None
         try:
-            instance = fetching.take(reply)
-            if instance is not None:
-                outcome = pickle.loads(instance.get_view())
+            content = fetching.take_bytes(reply)
+            if content is not None:
+                outcome = pickle.loads(content)
         except RainException as caught:
             error = caught.with_traceback(None)
         # What a class of the user's raises when it is unpickled is the outcome of this call alone.

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Callable
 
 import msgspec
@@ -176,6 +177,7 @@ class Connection:
         """Wait for the reply to a request whose thread had left; only for one with something in `forsaken`."""
         try:
             try:
+                self._finish_sending()
                 request.has_left = False
                 self._wait(request, deadline)
                 self._leave(request)
@@ -192,20 +194,53 @@ class Connection:
 
         Where this raises an exception that is not an interrupt, the function is not called.
         """
-        request = self.prepare(operation, body)
-        request.taker = taker
+        self.start_requests(operation, [(body, taker)])
+
+    def start_requests(self, operation: str, asked: Iterable[tuple[dict[str, Any], Taker]]) -> None:
+        """Send requests of one sort together, as :meth:`start_request` does.
+
+        Where this raises an exception that is not an interrupt, none of the functions is called any more.
+        """
+        requests = []
+        for body, taker in asked:
+            requests.append(self.prepare(operation, body))
+            requests[-1].taker = taker
+        if not requests:
+            return
+        first = requests[0]
+        if len(requests) > 1:
+            # They are sent all or none.
+            frame = Frame(bytearray().join([request.frame.data for request in requests]))
+            for request in requests:
+                request.frame = frame
+        by_id = {request.id: request for request in requests}
         try:
-            self._open[request.id] = self._with_takers[request.id] = request
+            self._open.update(by_id)
+            self._with_takers.update(by_id)
             self._wake_background()
-            self._send(request)
+            self._send(first)
         except BaseException as error:
             self._finish_sending()
-            if request.sent and not isinstance(error, Exception):
+            if first.sent and not isinstance(error, Exception):
                 raise
-            # Where the connection is broken, the thread in the background has called the function already, or will.
-            self._open.pop(request.id, None)
-            if self._with_takers.pop(request.id, None) is not None or not isinstance(error, RainException):
+            # Where the connection is broken, the thread in the background has called the functions already, or will.
+            taken_back = []
+            for request_id in by_id:
+                self._open.pop(request_id, None)
+                taken_back.append(self._with_takers.pop(request_id, None))
+            if any(taken_back) or not isinstance(error, RainException):
                 raise
+
+    def queue(self, request: Request) -> None:
+        """Have a request sent with the next one that is started, without waiting for the reply.
+
+        What is to be done with that is in `forsaken`.
+        """
+        if self._failure is not None:
+            raise self._error()
+        request.has_left = True
+        self._open[request.id] = request
+        self._frames.put(request.frame)
 
     def post(self, operation: str, body: dict[str, Any]) -> None:
         """Send a request without waiting for anything; its reply does not matter."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..common.content_type import merge_content_types
 from ..common.data_instance import DataInstance
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 FETCH_PIECE = 8 << 20
 
 
+class _Content(NamedTuple):
+    """What has come: the reply that describes it, and the bytes or the file with them."""
+
+    reply: dict[str, Any]
+    data: bytes | bytearray | None
+    file: MappedFile | None
+
+
 class Fetching:
     """One fetch: `body` is the next request, until :meth:`take` has got all replies that it needs."""
 
@@ -28,7 +36,13 @@ class Fetching:
         self._direct = connection.direct
         # The path of a directory ends with the object; its archive is here for good.
         mapped = connection.local and dataobj._data_type is DataType.BLOB
-        self.body = {"object": dataobj._oid, "map": mapped, "offset": 0, "limit": FETCH_PIECE}
+        self.body = {
+            "session": dataobj._session.session_id,
+            "object": dataobj._oid,
+            "map": mapped,
+            "offset": 0,
+            "limit": FETCH_PIECE,
+        }
         if self._direct is not None:
             self.body["direct"] = True
         self._first: dict[str, Any] | None = None
@@ -45,6 +59,19 @@ class Fetching:
         Raises:
             RainTimeout: Content has not come until the deadline, a time of :func:`time.monotonic`.
         """
+        content = self._take(reply, deadline)
+        return None if content is None else self._instance(content)
+
+    def take_bytes(self, reply: dict[str, Any]) -> bytes | bytearray | memoryview | None:
+        """The same for who wants nothing but the bytes."""
+        content = self._take(reply, None)
+        if content is None:
+            return None
+        if content.file is not None:
+            return content.file.view()
+        return content.data
+
+    def _take(self, reply: dict[str, Any], deadline: float | None) -> _Content | None:
         if "at" in reply:
             return self._fetch_directly(reply, deadline)
         first = self._first
@@ -54,31 +81,30 @@ class Fetching:
             if "path" in reply:
                 file = MappedFile(reply["path"])
                 file.detach()
-                return self._instance(first, file=file)
+                return _Content(first, None, file)
             if len(reply["data"]) >= reply["size"]:
-                return self._instance(first, data=reply["data"])
+                return _Content(first, reply["data"], None)
             self._data = bytearray(reply["data"])
         else:
             if not reply["data"]:
                 raise RainException(f"The server sent {len(self._data)} of {first['size']} bytes of {self.dataobj!r}")
             self._data += reply["data"]
         if len(self._data) >= first["size"]:
-            return self._instance(first, data=bytes(self._data))
+            return _Content(first, bytes(self._data), None)
         self.body = {**self.body, "map": False, "offset": len(self._data)}
         return None
 
-    def _fetch_directly(self, reply: dict[str, Any], deadline: float | None) -> DataInstance | None:
+    def _fetch_directly(self, reply: dict[str, Any], deadline: float | None) -> _Content | None:
         dataobj = self.dataobj
         found = self._direct and self._direct.fetch(reply["at"], dataobj._session.session_id, dataobj._oid, deadline)
         if found:
             header, content = found
-            return self._instance({**header, "info": reply["info"]}, data=content)
+            return _Content({**header, "info": reply["info"]}, content, None)
         self.body = {**self.body, "direct": False}
         return None
 
-    def _instance(
-        self, reply: dict[str, Any], *, data: bytes | bytearray | None = None, file: MappedFile | None = None
-    ) -> DataInstance:
+    def _instance(self, content: _Content) -> DataInstance:
+        reply, data, file = content
         dataobj = self.dataobj
         content_type = merge_content_types(dataobj._content_type, reply.get("content_type"))
         info = {"state": "finished", "size": reply["size"], "content_type": content_type, **reply.get("info", {})}

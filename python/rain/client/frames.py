@@ -18,6 +18,7 @@ from ..common.errors import RainTimeout
 from .locking import Role
 
 MAX_FRAME = 256 << 20
+_FRAMES_AT_ONCE = 16
 _READ_SIZE = 1 << 16
 _READ_SIZE_MAX = 1 << 20
 # The system takes no larger times; whoever waits longer waits again.
@@ -98,13 +99,19 @@ class Frames:
             if frame._sent:
                 rest -= sum(frame._sent)
             while rest > 0:
-                view = memoryview(frame.data)[-rest:]
+                views = [memoryview(frame.data)[-rest:]]
+                if len(self._outgoing) > 1:
+                    # One call of the system for several frames.
+                    views += [memoryview(later.data) for later in list(self._outgoing)[1:_FRAMES_AT_ONCE]]
                 try:
                     # In one step: an interrupt between sending and counting would send it again.
-                    frame._sent.extend(map(self.socket.send, (view,), (socket.MSG_DONTWAIT,)))
+                    frame._sent.extend(map(self.socket.sendmsg, (views,), ((),), (socket.MSG_DONTWAIT,)))
                 except BlockingIOError:
                     self._wait(select.POLLOUT, deadline)
                 rest = len(frame.data) - sum(frame._sent)
+            if rest < 0:
+                # So much of the next one went along. After an interrupt this is done again, to the same effect.
+                self._outgoing[1]._sent = [-rest]
             self._outgoing.popleft()
 
     def read(self, deadline: float | None = None) -> tuple[memoryview, Unread]:

@@ -263,6 +263,8 @@ class Executor(concurrent.futures.Executor):
 
     def _start(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
         calls, token = self._calls, object()
+        # Not with the lock under which tasks are submitted: it may wait for other calls.
+        given = list(given)
         try:
             try:
                 calls.begin(token)
@@ -294,7 +296,7 @@ class Executor(concurrent.futures.Executor):
                     futures.append(TaskFuture(calls, task))
                     made[futures[-1]] = task
             if made:
-                session.submit()
+                session._submit_all(len(made), calls.refused)
             elif not session._new_tasks:
                 # Of calls that could not be made.
                 session._referred.clear()

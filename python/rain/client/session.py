@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..common.columns import from_column, to_column
@@ -111,11 +112,14 @@ class Session(Submitting):
         than some 32 MiB goes in several submits; if one of these is refused or interrupted, those before it are
         submitted, and the rest is still there.
         """
+        self._submit_all()
+
+    def _submit_all(self, calls: int = 0, refused: Callable[[RainException], None] | None = None) -> None:
         self._check_open()
         while self._taken_once:
             remote, captured = self._taken_once.popitem()
             remote._check_taken_once(captured)
-        self._locked(self._submit)
+        self._locked(self._submit, calls, refused)
 
     def discard(self) -> None:
         """Drop all tasks and objects that are not submitted, as after a submit that was refused."""
@@ -502,14 +506,29 @@ class Session(Submitting):
     ) -> None:
         """Send a request whose reply is handed to a function, in another thread."""
         self._check_open()
+        request = {"session": self.session_id, **body}
+        self.client._start_request(operation, request, partial(self._take, taker))
 
-        def take(reply: dict[str, Any], error: Exception | None) -> None:
-            if isinstance(error, RequestError):
-                error = self._exception(error.error)
-            assert error is None or isinstance(error, RainException)
-            taker(reply, error)
+    def _start_requests(
+        self,
+        operation: str,
+        asked: Iterable[tuple[dict[str, Any], Callable[[dict[str, Any], RainException | None], None]]],
+    ) -> None:
+        """The same with several requests, which are sent together; their bodies have the session."""
+        self._check_open()
+        requests = [(body, partial(self._take, taker)) for body, taker in asked]
+        self.client._connection.start_requests(operation, requests)
 
-        self.client._start_request(operation, {"session": self.session_id, **body}, take)
+    def _take(
+        self,
+        taker: Callable[[dict[str, Any], RainException | None], None],
+        reply: dict[str, Any],
+        error: Exception | None,
+    ) -> None:
+        if isinstance(error, RequestError):
+            error = self._exception(error.error)
+        assert error is None or isinstance(error, RainException)
+        taker(reply, error)
 
     def _watch(self, items: list[Item], deadline: float | None) -> None:
         """Wait until all of some tasks and objects are finished, with a progress bar."""

@@ -93,6 +93,11 @@ class Batch:
         total += sum(map(_kind_bytes, self._new_kinds)) + sum(map(_constant_bytes, self.constants))
         return total + sum(len(text) for _, text in self._users)
 
+    @property
+    def has_new_kinds(self) -> bool:
+        """Whether it makes kinds known to the server, which may have something against them."""
+        return bool(self._new_kinds)
+
     def encode(self) -> dict[str, Any]:
         """Number everything; the body of the request."""
         # This makes many objects and no garbage; collections would look at all tasks in vain.

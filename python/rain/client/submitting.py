@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 from ..common.columns import to_column
 from ..common.errors import RainException
@@ -45,11 +46,24 @@ class Submitting:
 
         def _exception(self, error: dict[str, Any]) -> RainException: ...
 
-    def _submit(self) -> None:
+    def _submit(self, calls: int = 0, refused: Callable[[RainException], None] | None = None) -> None:
+        """Submit all that there is.
+
+        If that is so many calls of functions, and no more, what the server says to it need not be waited for: hardly
+        anything can be wrong with them. The request goes with the next one that is started; if it is refused all the
+        same, `refused` is called, perhaps more than once.
+        """
         if self._unsettled is not None:
             self._settle_interrupted()
         for batch in batches(cast("Session", self)):
-            self._carry_out(batch)
+            if (
+                refused is not None
+                and len(batch.tasks) == calls
+                and not (batch.has_new_kinds or self._new_tasks[calls:])
+            ):
+                self._carry_out(batch, refused)
+            else:
+                self._carry_out(batch)
         self._free_held()
         if self._referred and not self._new_tasks:
             self._referred.clear()
@@ -57,14 +71,19 @@ class Submitting:
         if dropped:
             self._forget_kinds(dropped)
 
-    def _carry_out(self, batch: Batch) -> None:
+    def _carry_out(self, batch: Batch, refused: Callable[[RainException], None] | None = None) -> None:
         """Submit a batch, or nothing of it."""
         try:
             try:
                 # From here on it has numbers, about which it is decided whether they count.
                 self._unsettled = batch
-                self._send_batch(batch)
-                self._settle()
+                self._send_batch(batch, refused)
+                if refused is None:
+                    self._settle()
+                else:
+                    batch.publish()
+                    self._unsettled = None
+                    self._interrupted = False
             except BaseException:
                 self._leave_batch()
                 raise
@@ -73,15 +92,23 @@ class Submitting:
             self._leave_batch()
             raise
 
-    def _send_batch(self, batch: Batch) -> None:
+    def _send_batch(self, batch: Batch, refused: Callable[[RainException], None] | None) -> None:
         body = batch.encode()
         for object_id, content in batch.uploads:
             for piece in upload_pieces(object_id, content):
                 self._request("upload", piece)
         batch.request = self.client._connection.prepare("submit", body)
-        # The reply is kept if it comes later.
-        batch.request.forsaken = _remember
-        self._call(batch.request)
+        if refused is None:
+            # The reply is kept if it comes later.
+            batch.request.forsaken = _remember
+            self._call(batch.request)
+        else:
+            batch.request.forsaken = partial(self._take_reply, refused)
+            self.client._connection.queue(batch.request)
+
+    def _take_reply(self, refused: Callable[[RainException], None], request: Request) -> None:
+        if request.reply is not None and request.reply[0] != "ok":
+            refused(self._exception(request.reply[2]))
 
     def _leave_batch(self) -> None:
         """A thread that submits a batch leaves it with an exception."""

@@ -164,9 +164,10 @@ class Task:
         try:
             return self._outputs
         except AttributeError:
-            objects = [DataObject._output(self, index, output) for index, output in enumerate(self._kind.outputs)]
-            self._outputs = LabeledList(objects, [output.label or None for output in self._kind.outputs])
-            return self._outputs
+            outputs = self._kind.outputs
+            objects = [DataObject._output(self, index, output) for index, output in enumerate(outputs)]
+            made = self._outputs = LabeledList(objects, [output.label or None for output in outputs])
+            return made
 
     @property
     def output(self) -> DataObject:

@@ -60,7 +60,7 @@ class Modules:
         self._known = set(sys.modules)
         # How many modules there were when they were last looked at.
         self.count = len(sys.modules)
-        # What looks into the directories of the search path, as it was last, and what makes those forget that can change.
+        # What looks into the directories of the search path, as of last time; and what makes some of it look again.
         self._finders: list[Any] = []
         self._invalidate: list[Callable[[], None]] = []
         # Files that modules came from, and None for one that may have changed while it was imported.
