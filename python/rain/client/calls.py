@@ -65,6 +65,8 @@ class Calls:
     def __init__(self, session: Session, owns_session: bool, client: Client | None) -> None:
         self.session = session
         self.broken: RainException | None = None
+        # Whether that is so because of a submit, and not of what has become of a call.
+        self._is_refused = False
         # Why no more calls are taken.
         self.shut: str | None = None
         self._owns_session = owns_session
@@ -231,7 +233,9 @@ class Calls:
 
     def refused(self, error: RainException) -> None:
         """A submit was refused that was not waited for: its calls fail, and so would all others."""
-        self.broken = self.broken or error
+        if self.broken is None:
+            self.broken = error
+            self._is_refused = True
 
     def in_thread(self, job: Callable[[], None]) -> None:
         """Do what takes long while others hand out replies."""
@@ -242,6 +246,8 @@ class Calls:
             return error
         if isinstance(error, TaskException) and error.task is task:
             return BrokenByCall(str(error), error.task, error.error, error.debug)
+        if self._is_refused:
+            error = self.broken
         return BrokenExecutor(f"The executor's session has failed: {error}")
 
     def _take(self, future: TaskFuture[Any], task: Task, size: int) -> None:

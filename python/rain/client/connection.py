@@ -35,6 +35,8 @@ from .locking import Bell, Role
 PROTOCOL_VERSION = 1
 # How long the thread in the background stays when it has nothing to wait for.
 _LINGER_SECONDS = 1.0
+# Larger frames are sent at once.
+_SMALL_FRAME = 4 << 10
 
 
 class RequestError(Exception):
@@ -95,6 +97,8 @@ class Connection:
         self._with_takers: dict[int, Request] = {}
         # Those of the last sort that have a reply which was not handed over.
         self._answered: deque[Request] = deque()
+        # Those that were queued, whose replies come at once; when one does, what is queued behind it is sent.
+        self._prompt: dict[int, Request] = {}
         # The role of the thread in the background, and what wakes it.
         self._background = Role()
         self._bell = Bell()
@@ -218,7 +222,11 @@ class Connection:
             self._open.update(by_id)
             self._with_takers.update(by_id)
             self._wake_background()
-            self._send(first)
+            if self._failure is not None:
+                raise self._error()
+            self._frames.put(first.frame)
+            if not self._is_sent_soon(first.frame):
+                self._flush(first)
         except BaseException as error:
             self._finish_sending()
             if first.sent and not isinstance(error, Exception):
@@ -239,8 +247,39 @@ class Connection:
         if self._failure is not None:
             raise self._error()
         request.has_left = True
-        self._open[request.id] = request
+        self._open[request.id] = self._prompt[request.id] = request
         self._frames.put(request.frame)
+
+    def _is_sent_soon(self, frame: Frame) -> bool:
+        """Whether a frame that is queued is sent when a reply comes, which is on its way: calls in quick succession go
+        to the server together."""
+        if len(frame.data) > _SMALL_FRAME or not self._frames.waiting_few or self._failure is not None:
+            return False
+        try:
+            first = next(iter(self._prompt.values()))
+        except (RuntimeError, StopIteration):
+            # There is none, or it has come right now.
+            return False
+        return first.frame.has_gone
+
+    def _send_queued(self) -> None:
+        """Send what was queued, in a thread that has to go on reading."""
+        try:
+            self._frames.flush(self._prompt, time.monotonic())
+        except RainTimeout:
+            # The server reads no more until it has been read from.
+            sender = Request("", -1, Frame(bytearray()))
+            thread = threading.Thread(target=self._flush_later, args=(sender,), name="rain-sending", daemon=True)
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+        except OSError as error:
+            raise self._broken(error) from None
+
+    def _flush_later(self, who: object) -> None:
+        try:
+            self._frames.flush(who)
+        except OSError as error:
+            self._broken(error)
 
     def post(self, operation: str, body: dict[str, Any]) -> None:
         """Send a request without waiting for anything; its reply does not matter."""
@@ -263,6 +302,7 @@ class Connection:
         self._failure = RainException, why
         self._open, self._waiting, self._with_takers = {}, {}, {}
         self._answered = deque()
+        self._prompt = {}
         self._reader, self._background, self._bell = Role(), Role(), Bell()
         self._frames.forked()
         if self._carrier is not None:
@@ -301,6 +341,9 @@ class Connection:
         if self._failure is not None:
             raise self._error()
         self._frames.put(request.frame)
+        self._flush(request, deadline)
+
+    def _flush(self, request: Request, deadline: float | None = None) -> None:
         try:
             self._frames.flush(request, deadline)
         except RainTimeout:
@@ -357,8 +400,11 @@ class Connection:
                     request.forsaken(request)
             elif request.bell is not None:
                 request.bell.ring()
+        was_prompt = self._prompt.pop(reply[1], None) is not None
         # Only after that: whoever is interrupted before leaves the reply to the next reader, who does all of it again.
         self._frames.take(unread)
+        if was_prompt and self._frames.unsent:
+            self._send_queued()
 
     def _leave(self, request: Request) -> None:
         """A thread does not wait any more; what it did for others, another one does."""
