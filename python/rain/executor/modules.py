@@ -54,7 +54,9 @@ class Modules:
 
     def __init__(self) -> None:
         self._library = _prefixes([os.path.dirname(os.__file__), _zipped_library()])
-        self._packages = _prefixes([*site.getsitepackages(), site.getusersitepackages()])
+        # Rain itself, too, wherever it is.
+        own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        self._packages = _prefixes([*site.getsitepackages(), site.getusersitepackages(), own])
         self._path: list[str] | None = None
         self._list = sys.path
         self._known = set(sys.modules)
@@ -132,8 +134,8 @@ class Modules:
         if not self._files and not (with_packages and self._package_files):
             return None
         for files in (self._files, self._package_files) if with_packages else (self._files,):
-            for file, stamp in files.items():
-                if stamp is None or _stamp(file) != stamp:
+            for file, known in files.items():
+                if known is None or _stamp(file) != known:
                     return f"{file} has changed"
         for place, (stamp, package) in self._places.items():
             now = _stamp(place)
