@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 from ..common.errors import RainException
 from .forking import watch_forks
-
-if TYPE_CHECKING:
-    from .session import Session
+from .graph import Graph
 
 
 class Binding:
@@ -24,7 +21,7 @@ class Binding:
 
     __slots__ = ("session",)
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Graph) -> None:
         self.session = session
 
 
@@ -32,7 +29,7 @@ _stack: ContextVar[tuple[Binding, ...]] = ContextVar("rain.client.active", defau
 # The bindings of all threads and contexts. Adding one and removing one are single steps, for all threads.
 _bound: dict[Binding, None] = {}
 # The default session, and the thread that has made it the default.
-_default: tuple[Session, int] | None = None
+_default: tuple[Graph, int] | None = None
 
 
 class _Fork:
@@ -55,7 +52,7 @@ _fork = _Fork()
 watch_forks(_fork)
 
 
-def active_session() -> Session:
+def active_session() -> Graph:
     """The session that new tasks and objects are put into.
 
     Raises:
@@ -72,7 +69,7 @@ def active_session() -> Session:
     return session
 
 
-def _session_elsewhere() -> Session:
+def _session_elsewhere() -> Graph:
     """The session that is meant where none is bound."""
     default = _default
     if default is not None and default[1] == threading.get_ident():
@@ -109,19 +106,19 @@ def unbind(binding: Binding) -> None:
         _stack.set(tuple(other for other in stack if other is not binding))
 
 
-def last_binding(session: Session) -> Binding | None:
+def last_binding(session: Graph) -> Binding | None:
     """The innermost binding of a session here, or else anywhere: a block may be left in another context."""
     found = [binding for binding in [*_bound, *_stack.get()] if binding.session is session]
     return found[-1] if found else None
 
 
-def set_default(session: Session) -> None:
+def set_default(session: Graph) -> None:
     """Make a session the one that is active when none is bound."""
     global _default
     _default = session, threading.get_ident()
 
 
-def forget(session: Session) -> None:
+def forget(session: Graph) -> None:
     """A session was closed: it is not the default one any more."""
     global _default
     if _default is not None and _default[0] is session:

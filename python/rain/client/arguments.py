@@ -9,31 +9,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..common.errors import PickleException, RainException
+from .graph import Graph
 from .task import check_input
-
-if TYPE_CHECKING:
-    from .session import Session
 
 # What MessagePack gives back as it was.
 PLAIN_TYPES = frozenset((int, str, bytes, float, bool, type(None)))
 
 
-class Deferred:
-    """Something that stands for the result of a task, and travels as that when it is an argument."""
-
-    def as_argument(self, session: Session | None) -> tuple[Any, ...]:
-        """How to pickle it as an argument of a call in a session, in the form of ``__reduce__``.
-
-        Without a session it stands in something that can refer to no data objects.
-        """
-        raise NotImplementedError
-
-
 def pickle_arguments(
-    session: Session,
+    session: Graph,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     parameters: list[int],

@@ -16,11 +16,12 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable, Protocol, TypeVar
 
 from ..common.columns import from_column, to_column
 from ..common.errors import CancelledException, RainException, TaskException
+from .base_client import BaseClient
 from .callbacks import Callbacks
 from .fetching import Fetching
 from .forgotten import is_forgotten
@@ -28,12 +29,8 @@ from .forking import watch_forks
 from .function_table import HiddenObject
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown
 from .locking import Latch, Mutex
-
-if TYPE_CHECKING:
-    from .client import Client
-    from .futures import TaskFuture
-    from .session import Session
-    from .task import Task
+from .session import Session
+from .task import Task
 
 # Calls whose results were taken are forgotten when they are so many, have so many bytes, or after so many seconds.
 FREED_COUNT = 256
@@ -53,6 +50,22 @@ FORKED = "The executor belongs to the parent of this forked process; make a clie
 EXITING = "cannot schedule new futures after interpreter shutdown"
 
 
+class CallFuture(Protocol):
+    """What a future of a call is here."""
+
+    # What brings the result.
+    _coming: Coming | None
+    # Of concurrent.futures.
+    _condition: threading.Condition
+    _waiters: list[Any]
+
+    def _finish(self, outcome: tuple[bool, Any] | None, error: RainException | None) -> list[Callable[[Any], object]]:
+        """Make the future done; returns the callbacks that are to be called for this."""
+
+
+AnyFuture = TypeVar("AnyFuture", bound=CallFuture)
+
+
 class Calls:
     """The calls of an executor that are not done, and results that are on the server though they are taken.
 
@@ -62,7 +75,7 @@ class Calls:
         client: To be closed in the end.
     """
 
-    def __init__(self, session: Session, owns_session: bool, client: Client | None) -> None:
+    def __init__(self, session: Session, owns_session: bool, client: BaseClient | None) -> None:
         self.session = session
         self.broken: RainException | None = None
         # Whether that is so because of a submit, and not of what has become of a call.
@@ -72,7 +85,7 @@ class Calls:
         self._owns_session = owns_session
         self._client = client
         self._lock = Mutex()
-        self._pending: dict[TaskFuture[Any], Task] = {}
+        self._pending: dict[CallFuture, Task] = {}
         # One for each thread that is submitting calls.
         self._starting: set[object] = set()
         self._taken: list[Task] = []
@@ -84,7 +97,7 @@ class Calls:
         # Held results whose futures are gone.
         self._dropped: deque[_Held] = deque()
         # Calls that nobody waits for any more.
-        self._unwanted: deque[TaskFuture[Any]] = deque()
+        self._unwanted: deque[CallFuture] = deque()
         self._callbacks = Callbacks(self._wake_if_shut)
         self._fetchers = _Fetchers()
         # Something may be put into it also by the garbage collector, at any point of any thread.
@@ -118,7 +131,7 @@ class Calls:
         self._starting.discard(token)
         self._wake_if_shut()
 
-    def add(self, futures: dict[TaskFuture[Any], Task]) -> None:
+    def add(self, futures: Mapping[Any, Task]) -> None:
         """Take over futures whose tasks are submitted; after an interrupt, this may be called again."""
         # A result that was asked for before the interrupt may be taken and freed by now.
         new = {future: Coming(self, future, task) for future, task in futures.items() if future._coming is None}
@@ -135,19 +148,19 @@ class Calls:
         for result in asked:
             result.is_asked = True
 
-    def _add(self, futures: dict[TaskFuture[Any], Task], results: dict[TaskFuture[Any], Coming]) -> None:
+    def _add(self, futures: Mapping[Any, Task], results: dict[CallFuture, Coming]) -> None:
         for future, coming in results.items():
             # In this order: after an interrupt between the two, both are done once more.
             self._pending[future] = futures[future]
             future._coming = coming
 
     @property
-    def pending(self) -> list[TaskFuture[Any]]:
+    def pending(self) -> list[Any]:
         """The futures that are not done."""
         # One step, for which no lock is needed.
         return list(self._pending)
 
-    def cancel(self, futures: Iterable[TaskFuture[Any]], waiting: bool) -> list[TaskFuture[Any]]:
+    def cancel(self, futures: Iterable[AnyFuture], waiting: bool) -> list[AnyFuture]:
         """Cancel calls; with `waiting`, only those that have not begun. Returns those that were cancelled."""
         chosen = list(futures)
         while True:
@@ -167,12 +180,12 @@ class Calls:
             cancelled = set(from_column(reply["tasks"]))
             return [future for number, future in by_id.items() if number in cancelled]
 
-    def cancel_unwanted(self, future: TaskFuture[Any]) -> None:
+    def cancel_unwanted(self, future: CallFuture) -> None:
         """Cancel a call that nobody waits for, if it has not begun. This does not block, and may come at any point."""
         self._unwanted.append(future)
         self._events.put(None)
 
-    def has_begun(self, future: TaskFuture[Any]) -> bool:
+    def has_begun(self, future: CallFuture) -> bool:
         """Whether the server knows that a call is running."""
         task = self._pending.get(future)
         if task is None:
@@ -184,7 +197,7 @@ class Calls:
             return False
         return bool(info["state"] == "running")
 
-    def refer(self, future: TaskFuture[Any], task: Task) -> bool:
+    def refer(self, future: CallFuture, task: Task) -> bool:
         """Whether the result of a call is on the server, or will be, until a task is submitted that refers to it.
 
         Asked while the lock of the session is held with which tasks are submitted.
@@ -194,7 +207,7 @@ class Calls:
         self.session._referred.add(task)
         return True
 
-    def _refer(self, future: TaskFuture[Any], task: Task) -> bool:
+    def _refer(self, future: CallFuture, task: Task) -> bool:
         if task._id in self._held:
             self._held.move_to_end(task._id)
             return True
@@ -213,7 +226,7 @@ class Calls:
 
     def settle(
         self,
-        future: TaskFuture[Any],
+        future: CallFuture,
         size: int,
         outcome: tuple[bool, Any] | None,
         error: RainException | None,
@@ -250,7 +263,7 @@ class Calls:
             error = self.broken
         return BrokenExecutor(f"The executor's session has failed: {error}")
 
-    def _take(self, future: TaskFuture[Any], task: Task, size: int) -> None:
+    def _take(self, future: CallFuture, task: Task, size: int) -> None:
         """The result of a call is here: let go of the arguments, and on the server of the call if it is not held."""
         if task._hidden:
             hidden = task._inputs[-task._hidden :]
@@ -401,7 +414,7 @@ class Calls:
         self._pending.clear()
 
 
-class _Held(weakref.ref["TaskFuture[Any]"]):
+class _Held(weakref.ref["CallFuture"]):
     """A result that stays on the server while its future is there."""
 
     __slots__ = ("size", "task")
@@ -409,13 +422,13 @@ class _Held(weakref.ref["TaskFuture[Any]"]):
     task: Task
     size: int
 
-    def __new__(cls, future: TaskFuture[Any], dropped: Callable[[Any], None], task: Task, size: int) -> _Held:
+    def __new__(cls, future: CallFuture, dropped: Callable[[Any], None], task: Task, size: int) -> _Held:
         self = super().__new__(cls, future, dropped)
         self.task = task
         self.size = size
         return self
 
-    def __init__(self, future: TaskFuture[Any], dropped: Callable[[Any], None], task: Task, size: int) -> None:
+    def __init__(self, future: CallFuture, dropped: Callable[[Any], None], task: Task, size: int) -> None:
         super().__init__(future, dropped)  # type: ignore[call-arg]
 
 
@@ -424,14 +437,14 @@ class Coming:
 
     __slots__ = ("_current", "_numbers", "calls", "fetching", "future", "is_asked")
 
-    def __init__(self, calls: Calls, future: TaskFuture[Any], task: Task) -> None:
+    def __init__(self, calls: Calls, future: CallFuture, task: Task) -> None:
         # Set when it is certain that the server was asked. After an interrupt it may be asked twice.
         self.is_asked = False
         # The request whose answer counts, of those that were made.
         self._numbers = itertools.count()
         self._current = -1
         self.calls = calls
-        self.future: TaskFuture[Any] | None = future
+        self.future: CallFuture | None = future
         self.fetching: Fetching | None = Fetching(task.output, calls.session.client._connection)
 
     def request(self) -> tuple[dict[str, Any], Callable[[dict[str, Any], RainException | None], None]] | None:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..common.errors import PickleException, RainException
 from ..common.identity import IdentityMap
-from ..common.pickling import PROTOCOL
-from ..common.reference import is_by_reference
+from ..common.reference import PROTOCOL, is_by_reference
 from .sendable import Sendable
 
 if TYPE_CHECKING:

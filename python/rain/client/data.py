@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..common.attributes import ObjectInfo, ObjectSpec, read_user
 from ..common.content_type import check_content_type, encode_value, text_encoding
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.ids import ID, DataType
+from . import waiting
 from .active import active_session
+from .connection import deadline_after
+from .drawing import attributes_html
+from .graph import Graph, ObjectItem
 from .kind import OutputSpec
 
-if TYPE_CHECKING:
-    from .session import Session
-    from .task import Task
 
-
-class DataObject:
+class DataObject(ObjectItem):
     """A data object in the graph of a session: an output of a task or a constant."""
 
     __slots__ = (
@@ -38,17 +38,14 @@ class DataObject:
         "_task",
     )
 
-    _session: Session
-    _task: Task | None
-
     def __init__(
         self,
-        session: Session,
+        session: Graph,
         label: str,
         data_type: DataType,
         content_type: str | None,
         *,
-        task: Task | None = None,
+        task: Any = None,
         index: int = 0,
         content: bytes | None = None,
     ) -> None:
@@ -67,7 +64,7 @@ class DataObject:
         self._state: str | None = None
 
     @staticmethod
-    def _output(task: Task, index: int, output: OutputSpec) -> DataObject:
+    def _output(task: Any, index: int, output: OutputSpec) -> DataObject:
         return DataObject(
             task._session,
             output.label,
@@ -96,7 +93,7 @@ class DataObject:
         return first + self._index if first >= 0 else -1
 
     @property
-    def session(self) -> Session:
+    def session(self) -> Any:
         """The session the object belongs to."""
         return self._session
 
@@ -111,7 +108,7 @@ class DataObject:
         return self._label or None
 
     @property
-    def task(self) -> Task | None:
+    def task(self) -> Any:
         """The task that makes the object; None for a constant."""
         return self._task
 
@@ -170,7 +167,7 @@ class DataObject:
         if self._oid < 0:
             self._kept = False
         else:
-            self._session.unkeep([self])
+            waiting.unkeep(self._session, [self])
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the object is finished.
@@ -178,7 +175,7 @@ class DataObject:
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        self._session.wait([self], timeout=timeout)
+        waiting.wait(self._session, [self], deadline_after(timeout))
 
     def fetch(self, timeout: float | None = None) -> DataInstance:
         """The content of the object; waits until it is finished. The object must be kept.
@@ -186,17 +183,15 @@ class DataObject:
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        return self._session.fetch(self, timeout=timeout)
+        return waiting.fetch(self._session, self, deadline_after(timeout))
 
     def __await__(self) -> Generator[Any, None, DataInstance]:
         """In asyncio: fetch the object without blocking the event loop; the result is its content."""
-        from .waiting import fetch_async
-
-        return fetch_async(self._session, self).__await__()
+        return waiting.fetch_async(self._session, self).__await__()
 
     def update(self) -> None:
         """Get the current :attr:`info` from the server."""
-        self._session.update([self])
+        waiting.update(self._session, [self])
 
     def __repr__(self) -> str:
         number = f" {self._oid}" if self._oid >= 0 else ""
@@ -205,8 +200,6 @@ class DataObject:
         return f"<object{number}{label} {source}>"
 
     def _repr_html_(self) -> str:
-        from .drawing import attributes_html
-
         return attributes_html(repr(self).strip("<>"), self)
 
     def __reduce__(self) -> Any:

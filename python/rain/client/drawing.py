@@ -6,13 +6,10 @@ import html
 import shutil
 import subprocess
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..common.errors import RainException
-
-if TYPE_CHECKING:
-    from .session import Session
-    from .task import Task
+from .graph import Graph
 
 # A picture of more says nothing.
 LARGEST = 400
@@ -33,7 +30,7 @@ _MARGIN = 12
 class Picture:
     """The graph of a session: tasks and constants as nodes, data objects as the arrows between them."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Graph) -> None:
         self.names: list[str] = []
         self.colours: list[str] = []
         self.round: list[bool] = []
@@ -148,11 +145,11 @@ class Picture:
         return rows
 
 
-def session_html(session: Session) -> str:
+def session_html(session: Graph) -> str:
     """A session for a notebook: what it is, its graph, its tasks."""
     name = f" “{html.escape(session.name)}”" if session.name else ""
     tasks = session._tasks
-    state = "closed" if session.closed else f"{len(tasks)} tasks, {session.task_count} not submitted"
+    state = "closed" if session.closed else f"{len(tasks)} tasks, {len(session._new_tasks)} not submitted"
     head = f"<p><b>Session {session.session_id}</b>{name}: {state}</p>"
     if not tasks:
         return head
@@ -161,7 +158,7 @@ def session_html(session: Session) -> str:
     return head + Picture(session).svg() + tasks_html(tasks)
 
 
-def tasks_html(tasks: Iterable[Task]) -> str:
+def tasks_html(tasks: Iterable[Any]) -> str:
     """A table of tasks for a notebook."""
     rows = [
         (
@@ -218,8 +215,9 @@ def _label(item: Any) -> str:
     return "" if label in ("output", "const") else label
 
 
-def _title(task: Task) -> str:
-    return task.name or task._kind.task_type.rpartition("/")[2]
+def _title(task: Any) -> str:
+    name: str = task.name or task._kind.task_type.rpartition("/")[2]
+    return name
 
 
 def _escape(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import msgspec
 
@@ -13,6 +13,7 @@ from ..common.errors import RainException
 from ..common.ids import DataType
 from .active import active_session
 from .data import DataObject
+from .graph import Graph
 from .kind import Kind, OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
 from .output import Input, Output
 from .paths import check_disjoint, check_relative, is_utf8
@@ -21,7 +22,6 @@ from .task import Task, TaskInput, as_inputs, as_outputs
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .session import Session
 
 TASK_TYPE = "buildin/execute"
 
@@ -210,7 +210,7 @@ class _Run(Task):
     __slots__ = ()
     TASK_TYPE = TASK_TYPE
 
-    def __init__(self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...]) -> None:
+    def __init__(self, session: Graph, kind: Kind, inputs: tuple[TaskInput, ...]) -> None:
         self._place(session, kind, inputs, None, 3)
 
 
@@ -301,7 +301,7 @@ def _as_input(item: Any, where: str) -> Input:
 def _object_of(given: Input) -> TaskInput:
     if given.dataobj is None:
         raise RainException(f"{given!r} has no data object; give it as dataobj=")
-    return given.dataobj
+    return cast("TaskInput", given.dataobj)
 
 
 def check_environment(env: Mapping[str, str] | None) -> dict[str, str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..common.content_type import merge_content_types
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.ids import ID, DataType
 from ..common.mapped_file import MappedFile
-
-if TYPE_CHECKING:
-    from .connection import Connection
-    from .data import DataObject
+from .connection import Connection
+from .graph import ObjectItem
 
 # Memory for so much is used again for the next piece; for more, each piece would get new pages from the system.
 FETCH_PIECE = 8 << 20
@@ -29,7 +27,7 @@ class _Content(NamedTuple):
 class Fetching:
     """One fetch: `body` is the next request, until :meth:`take` has got all replies that it needs."""
 
-    def __init__(self, dataobj: DataObject, connection: Connection) -> None:
+    def __init__(self, dataobj: ObjectItem, connection: Connection) -> None:
         if not dataobj._kept:
             raise RainException(f"Only kept objects can be fetched; call keep() before the submit: {dataobj!r}")
         self.dataobj = dataobj

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from ..common.errors import RainException
-
-if TYPE_CHECKING:
-    from .waiting import Item
 
 
 def is_forgotten(item: Any) -> bool:
@@ -26,7 +23,7 @@ def check_known(item: Any) -> None:
         raise RainException(f"The server knows nothing more of {item!r}: the call of an executor is over")
 
 
-def about_known(items: list[Item], request: Callable[[list[Item]], dict[str, Any]]) -> dict[str, Any] | None:
+def about_known(items: list[Any], request: Callable[[list[Any]], dict[str, Any]]) -> dict[str, Any] | None:
     """Make a request about those of some tasks and objects that are not forgotten; None if there are none."""
     while True:
         known = [item for item in items if not is_forgotten(item)]

@@ -11,13 +11,13 @@ import msgspec
 
 from .capture import FAMILIES, source_lines
 from .data import DataObject
+from .graph import Graph
 from .kind import Kind, Limits, OutputSpec
 from .locking import Mutex
 from .search_path import SearchPath
 
 if TYPE_CHECKING:
     from .capture import Capture
-    from .session import Session
 
 TASK_TYPE = "py/run"
 # Functions and arguments above this size travel as objects.
@@ -66,7 +66,7 @@ class HiddenObject(DataObject):
     _is_forgotten: bool
 
     @staticmethod
-    def make(session: Session, content: bytes) -> HiddenObject:
+    def make(session: Graph, content: bytes) -> HiddenObject:
         """A new one, which is sent with the next submit."""
         from ..common.ids import DataType
 
@@ -142,11 +142,11 @@ class FunctionTable:
         # By digest, those used last at the end.
         self._large: OrderedDict[bytes, _LargeFunction] = OrderedDict()
 
-    def send(self, session: Session, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
+    def send(self, session: Graph, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
         """How a function gets to executors; None if its pickle is needed, which is not at hand any more."""
         return self._lock.run(self._send, session, template, capture, path)
 
-    def _send(self, session: Session, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
+    def _send(self, session: Graph, template: Template, capture: Capture, path: SearchPath) -> Sent | None:
         batch = session._batch
         digest = capture.digest
         if capture.size > LARGE:
@@ -205,7 +205,7 @@ class FunctionTable:
     def _drop_kinds(self) -> list[Kind]:
         return [self._kinds.popitem(last=False)[1] for _ in range(len(self._kinds) - KINDS_REMEMBERED)]
 
-    def _object(self, session: Session, capture: Capture) -> HiddenObject | None:
+    def _object(self, session: Graph, capture: Capture) -> HiddenObject | None:
         """The object with a large function; None if it has to be made and the pickle is not at hand."""
         large = self._large.get(capture.digest)
         if large is None:
@@ -226,7 +226,7 @@ class FunctionTable:
             self._unkeep_some(session)
         return found
 
-    def _unkeep_some(self, session: Session) -> None:
+    def _unkeep_some(self, session: Graph) -> None:
         """Free kept functions that were not used for long, if there are too many."""
         count = size = 0
         freed: list[HiddenObject] = []

@@ -16,19 +16,19 @@ import msgspec
 
 from ..common.errors import CancelledException, PickleException, RainException, SessionException
 from ..executor.plain import Failure, failure_of, result_of
-from .arguments import Deferred
-from .calls import Calls
-from .client import Client
+from .base_client import BaseClient
+from .calls import Calls, Coming
+from .deferred import Deferred
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
+from .graph import Graph
+from .kind import TaskOptions
 from .plain import PlainOptions
 from .session import Session
+from .task import Task
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .calls import Coming
-    from .kind import TaskOptions
-    from .task import Task
 
 __all__ = [
     "BrokenByCall",
@@ -87,7 +87,7 @@ class TaskFuture(concurrent.futures.Future[T], Deferred):
                     self._state = RUNNING
         return super().running()
 
-    def as_argument(self, session: Session | None) -> tuple[Any, ...]:
+    def as_argument(self, session: Graph | None) -> tuple[Any, ...]:
         """How it travels as an argument of another call: by reference, if its result is on the server."""
         task = self.task
         if task is not None and (self._calls.refer(self, task) if session is task._session else not self.done()):
@@ -178,14 +178,14 @@ class Executor(concurrent.futures.Executor):
 
     def __init__(
         self,
-        target: Client | Session | None = None,
+        target: BaseClient | Session | None = None,
         *,
         cpus: int = 1,
         name: str | None = None,
         env: Mapping[str, str] | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        if not (target is None or isinstance(target, (Client, Session))):
+        if not (target is None or isinstance(target, (BaseClient, Session))):
             raise RainException(f"An executor works on a client or a session, not on {target!r}")
         self._options = {"outcome": True, "cpus": cpus, "name": name, "env": env, **options}
         # Checks the options now and not at the first call.
@@ -195,7 +195,7 @@ class Executor(concurrent.futures.Executor):
             self.session = target
         else:
             if target is None:
-                target = own_client = Client()
+                target = own_client = BaseClient()
             self.session = target.new_session(name or "executor")
         try:
             self._calls = Calls(self.session, not isinstance(target, Session), own_client)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from ..common.content_type import check_content_type
 from ..common.errors import RainException
 from ..common.ids import DataType
+from .graph import Item
 from .kind import OutputSpec, whole_number
-
-if TYPE_CHECKING:
-    from .data import DataObject
-    from .task import Task
 
 
 class Input:
@@ -35,7 +31,7 @@ class Input:
         label: str | None = None,
         *,
         path: str | None = None,
-        dataobj: DataObject | Task | None = None,
+        dataobj: Item | None = None,
         content_type: str | None = None,
         load: bool = False,
         write: bool = False,
@@ -63,7 +59,7 @@ class InputDir(Input):
         label: str | None = None,
         *,
         path: str | None = None,
-        dataobj: DataObject | Task | None = None,
+        dataobj: Item | None = None,
         write: bool = False,
         size_hint: int | None = None,
     ) -> None:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import io
 from types import FunctionType, GeneratorType
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from ..common.by_value import ByValuePickler
 from ..common.errors import RainException
 from ..common.reference import attribute
 from ..executor.functions import function_of
-from .arguments import Deferred
 from .data import DataObject
+from .deferred import Deferred
+from .graph import Graph
 from .sendable import Sendable
 from .task import Task
-
-if TYPE_CHECKING:
-    from .session import Session
 
 
 class _Pickler(ByValuePickler):
     # The session of the call; None where data objects cannot be referred to.
-    _session: Session | None = None
+    _session: Graph | None = None
 
     def reduce_instance(self, obj: Any) -> Any:
         if isinstance(obj, Sendable):
@@ -39,7 +37,7 @@ class _Pickler(ByValuePickler):
 class ArgumentPickler(_Pickler):
     """Pickles arguments; `found` says what stands for a data object among them."""
 
-    def __init__(self, file: io.BytesIO, found: Callable[[Any], Any], session: Session) -> None:
+    def __init__(self, file: io.BytesIO, found: Callable[[Any], Any], session: Graph) -> None:
         super().__init__(file)
         self._found = found
         self._session = session

@@ -12,12 +12,12 @@ from .arguments import PLAIN_TYPES, pickle_arguments
 from .capture import Capture, capture
 from .execute import check_environment
 from .function_table import Sent, Template
+from .graph import Graph
 from .kind import Limits, OutputSpec, check_cpus, check_name, check_options
 from .remote import function_options
 from .task_function import TaskFunction, make_call
 
 if TYPE_CHECKING:
-    from .session import Session
     from .task import Task
 
 _OWN_OPTIONS = ("outcome", "cpus", "name", "env")
@@ -101,7 +101,7 @@ class PlainFunction(TaskFunction):
         super().__init__(function, name, options.template(name), least=0, most=sys.maxsize, special=False)
         self._captured = capture(function, name)
 
-    def _call_with(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _call_with(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         if self._args or self._kwargs:
             args = (*self._args, *args)
             kwargs = {**self._kwargs, **kwargs}
@@ -114,7 +114,7 @@ class PlainFunction(TaskFunction):
         self._captured = Capture(self.function, self.__name__, True)
         return self._captured
 
-    def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _general_call(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         count = len(args) + len(kwargs)
         config, inputs = pickle_arguments(session, args, kwargs, [0] * count, self.__name__)
         return make_call(session, sent, inputs, config)

@@ -20,6 +20,7 @@ from .capture import Capture
 from .data import DataObject
 from .execute import check_environment, check_object
 from .function_table import Sent, Template
+from .graph import Graph
 from .kind import OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
 from .output import Input, Output
 from .task import OutputDefinition, Task, as_outputs, output_specs
@@ -28,7 +29,6 @@ from .task_function import TaskFunction, make_call
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .session import Session
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # An annotation that sets something for Rain.
@@ -204,7 +204,7 @@ class Remote(TaskFunction):
             )
         return specs, encode
 
-    def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
+    def _watch(self, capture: Capture, session: Graph) -> Callable[[], bool] | None:
         # Without a reference to the session, which this function may outlive.
         return partial(self._differs, capture, session._taken_once) if capture.can_change else None
 
@@ -233,7 +233,7 @@ class Remote(TaskFunction):
         self._captured = Capture(self, self.__name__, not self._send_defaults)
         return self._captured
 
-    def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _general_call(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         if _is_context(args):
             # In a task that has a client of its own: another function of the module calls this one.
             return cast("Task", self.function(*args, **kwargs))

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable, Union
 
-from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
-from ..common.errors import CancelledException, PickleException, RainException, SessionException, TaskException
-from . import active
-from .connection import Request, RequestError, deadline_after
+from ..common.errors import PickleException, RainException
+from . import active, waiting
+from .connection import RequestError, deadline_after
 from .data import DataObject
-from .fetching import Fetching
-from .forgotten import about_known, check_known, is_forgotten
+from .drawing import Picture, session_html
 from .function_table import FunctionTable, HiddenObject
-from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
-from .locking import Mutex
-from .submit import Batch
+from .graph import as_items
+from .plain import PlainFunction, PlainOptions
+from .remote import Remote
 from .submitting import Submitting
 from .task import Task
-from .waiting import Item, as_completed, as_items, completed
+from .task_function import TaskFunction
 
-if TYPE_CHECKING:
-    from .capture import Capture
-    from .client import Client
-    from .plain import PlainFunction, PlainOptions
-    from .remote import Remote
-    from .task_function import TaskFunction
-
-_PLACE = re.compile(r"^task \d+\b.* failed on (governor \d+)$", re.DOTALL)
+Item = Union[Task, DataObject]
 
 
 class Session(Submitting):
@@ -43,51 +32,12 @@ class Session(Submitting):
     and objects go, and it is closed at the end of the block.
     """
 
-    # Until it is made.
-    _closed = True
-
-    def __init__(self, client: Client, session_id: int, name: str) -> None:
-        self.client = client
-        self.session_id = session_id
-        self.name = name
-        self._failed = False
-        self._submitting = Mutex()
-        # Tasks that are not submitted, and the others by id, without those that are forgotten.
-        self._new_tasks: list[Task] = []
-        self._submitted: dict[int, Task] = {}
-        # How many ids were given away.
-        self._submitted_tasks = 0
-        self._submitted_objects = 0
-        self._kinds: dict[tuple[Any, ...], Kind] = {}
-        self._kind_ids: dict[Kind, int] = {}
-        self._kind_count = 0
+    def __init__(self, client: Any, session_id: int, name: str) -> None:
+        super().__init__(client, session_id, name)
         self._functions = FunctionTable()
-        # Options for plain functions that were used last, and the same ones checked.
-        self._plain_options: tuple[Any, PlainOptions | None] = (None, None)
-        # Another one for each submit.
-        self._batch = object()
-        # Large functions that were called again since the last submit, and what they were at the first call.
-        self._taken_once: dict[Remote, Capture] = {}
-        # The client's executor processes that the kinds of this session were sent for.
-        self._generation = ""
-        # Of what is not submitted: constants, kept objects, tasks and objects that have a spec.
-        self._constants: list[DataObject] = []
-        self._kept: list[DataObject] = []
-        self._specified: list[Any] = []
-        # The batch that is being submitted, and whether its thread was interrupted and has left it.
-        self._unsettled: Batch | None = None
-        self._interrupted = False
-        # Objects that are kept only until the rest of a graph, which needs them, is submitted.
-        self._held: set[int] = set()
-        # Whether calls of executors are among its tasks; and those whose results tasks refer to that are not submitted.
-        self._has_calls = False
-        self._referred: set[Task] = set()
+        self._plain_options = (None, None)
+        self._taken_once = {}
         self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether the session was closed."""
-        return self._closed
 
     @property
     def task_count(self) -> int:
@@ -98,12 +48,8 @@ class Session(Submitting):
     def dataobj_count(self) -> int:
         """The number of data objects that are not submitted: constants and outputs of tasks."""
         constants = sum(not isinstance(constant, HiddenObject) for constant in self._constants)
-        return constants + sum(task._kind.n_outputs for task in self._new_tasks)
-
-    @property
-    def _tasks(self) -> list[Task]:
-        """All tasks that are not forgotten, in the order of their ids."""
-        return [*self._submitted.values(), *self._new_tasks]
+        outputs: int = sum(task._kind.n_outputs for task in self._new_tasks)
+        return constants + outputs
 
     def submit(self) -> None:
         """Send what was added since the last submit to the server, where it starts to run.
@@ -158,12 +104,7 @@ class Session(Submitting):
             progress: Show a progress bar (needs the package tqdm).
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        deadline = deadline_after(timeout)
-        listed = as_items(items, "wait for")
-        if progress:
-            self._watch(listed, deadline)
-        # Also after watching: only this tells of tasks that were cancelled.
-        about_known(listed, lambda known: self._request("wait", self._columns(known, "wait for"), deadline))
+        waiting.wait(self, items, deadline_after(timeout), progress)
 
     def wait_some(self, items: Iterable[Item], timeout: float | None = None) -> list[Item]:
         """Wait until at least one of some tasks and objects is finished; returns those that are, in the given order.
@@ -172,23 +113,7 @@ class Session(Submitting):
             items: The tasks and objects.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        return self._wait_some(as_items(items, "wait for"), deadline_after(timeout))
-
-    def _wait_some(self, listed: list[Item], deadline: float | None) -> list[Item]:
-        if not listed:
-            return []
-        columns = self._columns(listed, "wait for")
-        over = [item for item in listed if is_forgotten(item)]
-        if over:
-            return over
-        try:
-            reply = self._request("wait_some", columns, deadline)
-        except RainException:
-            if any(map(is_forgotten, listed)):
-                return self._wait_some(listed, deadline)
-            raise
-        tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
-        return [item for item in listed if (item._id in tasks if isinstance(item, Task) else item._oid in objects)]
+        return waiting.wait_some(self, as_items(items, "wait for"), deadline_after(timeout))
 
     def wait_all(self, progress: bool = False, timeout: float | None = None) -> None:
         """Wait until every submitted task is finished.
@@ -200,7 +125,7 @@ class Session(Submitting):
         deadline = deadline_after(timeout)
         self._check_open()
         if progress:
-            self._watch(list(self._submitted.values()), deadline)
+            waiting.watch(self, list(self._submitted.values()), deadline)
         self._request("wait_all", {}, deadline)
 
     def as_completed(
@@ -214,9 +139,10 @@ class Session(Submitting):
             timeout: Seconds from now on for all of them, after which :class:`~rain.client.RainTimeout` is raised.
         """
         self._check_open()
-        chosen = list(self._submitted.values()) if items is None else as_items(items, "wait for")
+        chosen: list[Item] = list(self._submitted.values()) if items is None else as_items(items, "wait for")
         self._check_items(chosen, "wait for")
-        return as_completed(chosen, progress, timeout)
+        found: Iterator[Any] = waiting.as_completed(chosen, progress, timeout)
+        return found
 
     def cancel(self, tasks: Iterable[Task] | None = None) -> list[Task]:
         """Stop tasks, and all tasks that need what these would have made; the session goes on.
@@ -230,20 +156,7 @@ class Session(Submitting):
         Returns:
             The tasks that were cancelled; those that had finished before are not among them.
         """
-        self._check_open()
-        listed: list[Item] = list(self._submitted.values()) if tasks is None else as_items(tasks, "cancel")
-        for item in listed:
-            if isinstance(item, DataObject):
-                raise RainException(f"Only tasks can be cancelled, not {item!r}")
-        self._check_items(listed, "cancel")
-        if not listed:
-            return []
-        reply = about_known(
-            listed, lambda known: self._request("cancel", {"tasks": self._columns(known, "cancel")["tasks"]})
-        )
-        # Calls of an executor may be forgotten meanwhile.
-        found = map(self._submitted.get, from_column(reply["tasks"]) if reply else ())
-        return [task for task in found if task is not None]
+        return waiting.cancel(self, tasks)
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
         """Make a task for each item of an iterable; several iterables give a function as many arguments.
@@ -258,8 +171,6 @@ class Session(Submitting):
         Returns:
             The tasks, which are not submitted.
         """
-        from .remote import Remote
-
         if isinstance(function, Remote):
             if options:
                 raise RainException(
@@ -284,59 +195,21 @@ class Session(Submitting):
             dataobj: The object.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        return self._fetch(dataobj, deadline_after(timeout))
-
-    def _fetch(self, dataobj: DataObject, deadline: float | None) -> DataInstance:
-        self._check_items([dataobj], "fetch")
-        fetching = Fetching(dataobj, self.client._connection)
-        while True:
-            instance = fetching.take(self._request("fetch", fetching.body, deadline), deadline)
-            if instance is not None:
-                return instance
+        return waiting.fetch(self, dataobj, deadline_after(timeout))
 
     def unkeep(self, dataobjs: Iterable[DataObject]) -> None:
         """Free objects that are kept and submitted."""
-        listed = as_items(dataobjs, "unkeep")
-        self._check_items(listed, "unkeep")
-        for dataobj in listed:
-            if not isinstance(dataobj, DataObject):
-                raise RainException(f"Only data objects can be freed; use unkeep_outputs() of {dataobj!r}")
-            if not dataobj._kept:
-                raise RainException(f"{dataobj!r} is not kept")
-        body = {"session": self.session_id, "objects": to_column(dataobj._oid for dataobj in listed)}
-        request = self.client._connection.prepare("unkeep", body)
-        try:
-            self._call(request)
-            self._set_freed(listed)
-        except RainException:
-            raise
-        except BaseException:
-            # They are free if the server gets to know of it.
-            if request.sent:
-                self._set_freed(listed)
-            raise
-
-    @staticmethod
-    def _set_freed(dataobjs: Iterable[Any]) -> None:
-        for dataobj in dataobjs:
-            dataobj._kept = False
+        waiting.unkeep(self, dataobjs)
 
     def update(self, items: Iterable[Item]) -> None:
         """Get the current ``info`` of tasks and objects from the server."""
-        listed = as_items(items, "update")
-        for item in listed:
-            check_known(item)
-        reply = self._request("info", self._columns(listed, "update"))
-        tasks = {info["id"]: info for info in reply["tasks"]}
-        objects = {info["id"]: info for info in reply["objects"]}
-        for item in listed:
-            item._set_info(tasks[item._id] if isinstance(item, Task) else objects[item._oid])
+        waiting.update(self, items)
 
     def close(self) -> None:
         """Close the session: running tasks are stopped, objects are dropped. It cannot be used again."""
         if self._closed:
             return
-        connection = self.client._connection
+        connection = self._connection
         request = connection.prepare("close_session", {"session": self.session_id})
         try:
             self._closed = True
@@ -407,7 +280,7 @@ class Session(Submitting):
 
     def _drop(self) -> None:
         """Nobody can use the session any more: it is closed when its tasks are done."""
-        connection, session_id = self.client._connection, self.session_id
+        connection, session_id = self._connection, self.session_id
 
         def close(reply: dict[str, Any], error: Exception | None) -> None:
             connection.post("close_session", {"session": session_id})
@@ -421,178 +294,21 @@ class Session(Submitting):
     def __reduce__(self) -> Any:
         raise PickleException(f"A session cannot be sent to a task: {self!r}")
 
-    def __repr__(self) -> str:
-        name = f" {self.name!r}" if self.name else ""
-        return f"<Session {self.session_id}{name}{' closed' if self._closed else ''}>"
-
     def svg(self) -> str:
         """The graph of the session as a picture in SVG; for graphs of some hundred tasks at most."""
-        from .drawing import Picture
-
         return Picture(self).svg()
 
     def dot(self) -> str:
         """The graph of the session in the language of graphviz."""
-        from .drawing import Picture
-
         return Picture(self).dot()
 
     def _repr_html_(self) -> str:
-        from .drawing import session_html
-
         return session_html(self)
-
-    def _kind(
-        self,
-        task_type: str,
-        outputs: tuple[OutputSpec, ...],
-        *,
-        cpus: int = 1,
-        name: str | None = None,
-        input_labels: tuple[str, ...] = (),
-        options: Mapping[str, Any] | None = None,
-    ) -> Kind:
-        """The kind of task with these properties, the same one for all tasks of the session that have them."""
-        limits = check_options(options) if options else NO_LIMITS
-        key = (task_type, outputs, cpus, name, input_labels, limits)
-        try:
-            kind = self._kinds.get(key)
-        except TypeError:
-            # Something that cannot be compared with what is right.
-            kind = None
-        if kind is None:
-            kind = Kind(
-                task_type,
-                outputs,
-                cpus=check_cpus(cpus),
-                name=check_name(name),
-                input_labels=input_labels,
-                limits=limits,
-            )
-            self._kinds[key] = kind
-        return kind
 
     def _plain_function(self, function: Callable[..., Any], options: Mapping[str, Any]) -> PlainFunction:
         """A plain function as it is now, for calls with some options; the same dictionary has the same options."""
-        from .plain import PlainFunction, PlainOptions
-
         known, checked = self._plain_options
         if known is not options or checked is None:
             checked = PlainOptions.of(options)
             self._plain_options = (options, checked)
         return PlainFunction(function, checked)
-
-    def _let_go(self, constants: Iterable[HiddenObject]) -> None:
-        """Have the server forget kept constants, without waiting for its answer."""
-        freed = list(constants)
-        for item in freed:
-            item._kept = False
-            item._is_forgotten = True
-        column = to_column(item._oid for item in freed)
-        self.client._connection.post("forget", {"session": self.session_id, "tasks": b"", "objects": column})
-
-    def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]:
-        self._check_open()
-        return self._call(self.client._connection.prepare(operation, {"session": self.session_id, **body}), deadline)
-
-    def _call(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
-        try:
-            return self.client._connection.call(request, deadline)
-        except RequestError as error:
-            raise self._exception(error.error) from None
-
-    def _start_request(
-        self, operation: str, body: dict[str, Any], taker: Callable[[dict[str, Any], RainException | None], None]
-    ) -> None:
-        """Send a request whose reply is handed to a function, in another thread."""
-        self._check_open()
-        request = {"session": self.session_id, **body}
-        self.client._start_request(operation, request, partial(self._take, taker))
-
-    def _start_requests(
-        self,
-        operation: str,
-        asked: Iterable[tuple[dict[str, Any], Callable[[dict[str, Any], RainException | None], None]]],
-    ) -> None:
-        """The same with several requests, which are sent together; their bodies have the session."""
-        self._check_open()
-        requests = [(body, partial(self._take, taker)) for body, taker in asked]
-        self.client._connection.start_requests(operation, requests)
-
-    def _take(
-        self,
-        taker: Callable[[dict[str, Any], RainException | None], None],
-        reply: dict[str, Any],
-        error: Exception | None,
-    ) -> None:
-        if isinstance(error, RequestError):
-            error = self._exception(error.error)
-        assert error is None or isinstance(error, RainException)
-        taker(reply, error)
-
-    def _watch(self, items: list[Item], deadline: float | None) -> None:
-        """Wait until all of some tasks and objects are finished, with a progress bar."""
-        self._check_items(items, "wait for")
-        for _ in completed(self, items, True, deadline):
-            pass
-
-    def _task(self, number: int) -> Task | None:
-        """The task with an id, also that of a submit that was refused; None if it is forgotten."""
-        task = self._submitted.get(number)
-        new = number - self._submitted_tasks
-        return self._new_tasks[new] if task is None and 0 <= new < len(self._new_tasks) else task
-
-    def _exception(self, error: dict[str, Any]) -> RainException:
-        message = error.get("message") or "unknown error"
-        number = error.get("task")
-        task = self._task(number) if number is not None else None
-        if error.get("kind") in ("task", "session"):
-            self._failed = True
-        if error.get("kind") == "task":
-            debug = error.get("debug") or ""
-            named = task.describe() if task is not None else f"task {number}"
-            # The server names the task too, but not where it was made.
-            where, found, rest = message.partition(": ")
-            place = _PLACE.search(where)
-            if found and place is not None:
-                text = f"{named[0].upper()}{named[1:]} failed on {place.group(1)}:\n{rest}"
-            else:
-                text = f"{named[0].upper()}{named[1:]} failed:\n{message}"
-            if debug:
-                text = f"{text.rstrip()}\n\nDebug:\n{debug}"
-            return TaskException(text, task, message, debug)
-        if task is not None:
-            message = f"{message} ({task.describe()})"
-        if error.get("kind") == "cancelled":
-            return CancelledException(message)
-        return SessionException(message) if error.get("kind") == "session" else RainException(message)
-
-    def _columns(self, items: Iterable[Item], action: str) -> dict[str, bytes]:
-        listed = as_items(items, action)
-        self._check_items(listed, action)
-        tasks = [item._id for item in listed if isinstance(item, Task)]
-        objects = [item._oid for item in listed if isinstance(item, DataObject)]
-        return {"tasks": to_column(tasks), "objects": to_column(objects)}
-
-    def _check_items(self, items: Iterable[Any], action: str) -> None:
-        self._check_open()
-        for item in items:
-            if not isinstance(item, (Task, DataObject)):
-                raise RainException(f"Cannot {action} {item!r}: it is neither a task nor a data object")
-            if item._session is not self:
-                raise RainException(f"Cannot {action} {item!r}: it belongs to {item._session!r}, not to {self!r}")
-            if item._oid < 0:
-                raise RainException(f"Cannot {action} {item!r}: it is not submitted")
-
-    def _check_open(self) -> None:
-        if self._closed:
-            self.client._connection.check_process()
-            raise SessionException(f"{self!r} cannot be used any more")
-        if self._interrupted:
-            self._locked(self._settle_later)
-
-    def _locked(self, function: Callable[..., None], *args: Any) -> None:
-        """Call a function while no other thread submits or takes back something."""
-        # In a forked child, a thread that is not there may have had the lock.
-        self.client._connection.check_open()
-        self._submitting.run(function, *args)

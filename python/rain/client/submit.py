@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import Any, Callable, TypeVar
 
 import msgspec
 
 from ..common.columns import to_column
 from ..common.errors import RainException
+from .connection import Request
 from .data import DataObject
 from .frames import MAX_FRAME
+from .graph import Graph
 from .kind import Kind
-
-if TYPE_CHECKING:
-    from .connection import Request
-    from .session import Session
-    from .task import Task
+from .task import Task
 
 T = TypeVar("T")
 # Tasks with something in `spec.user`, and this as JSON.
-UserTexts = list[tuple["Task", str]]
+UserTexts = list[tuple[Task, str]]
 
 NONE = 0xFFFF_FFFF
 # What has more bytes than about this is submitted in parts.
@@ -52,7 +50,7 @@ class Batch:
 
     def __init__(
         self,
-        session: Session,
+        session: Graph,
         tasks: list[Task],
         constants: list[DataObject],
         users: UserTexts,
@@ -193,7 +191,7 @@ class Batch:
         return to_column(dict.fromkeys([*kept, *(item._oid for item in self.held)]))
 
 
-def batches(session: Session) -> Iterator[Batch]:
+def batches(session: Graph) -> Iterator[Batch]:
     """What is not submitted, in as many parts as it takes; each is made when the one before was submitted."""
     tasks, constants = list(session._new_tasks), list(session._constants)
     users = _user_texts(session._specified) if session._specified else []
@@ -239,7 +237,7 @@ class _Cut:
     it meanwhile.
     """
 
-    def __init__(self, session: Session, tasks: list[Task], constants: list[DataObject], users: UserTexts) -> None:
+    def __init__(self, session: Graph, tasks: list[Task], constants: list[DataObject], users: UserTexts) -> None:
         self.parts = [_Part()]
         self._kinds = set(session._kind_ids)
         self._users = {id(task): len(text) for task, text in users}
@@ -309,8 +307,6 @@ class _Cut:
 
 
 def _user_texts(specified: Iterable[Any]) -> UserTexts:
-    from .task import Task
-
     texts = []
     for item in specified:
         spec = getattr(item, "_spec", None)

@@ -4,47 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, cast
+from typing import Any, Callable
 
 from ..common.columns import to_column
 from ..common.errors import RainException
 from .connection import Request, RequestError, deadline_after
+from .graph import Graph
+from .kind import Kind
 from .submit import Batch, batches, upload_pieces
-
-if TYPE_CHECKING:
-    from .client import Client
-    from .function_table import FunctionTable
-    from .kind import Kind
-    from .session import Session
-    from .task import Task
 
 # After an interrupt, the reply to a submit is waited for so long; it comes at once from a server that is not stuck.
 SETTLE_SECONDS = 1.0
 
 
-class Submitting:
+class Submitting(Graph):
     """The part of a session that sends what was added to it, and that an interrupt at any point leaves in order."""
 
-    client: Client
-    session_id: int
-    # The batch that is being submitted, and whether its thread was interrupted and has left it.
-    _unsettled: Batch | None
-    _interrupted: bool
-    # Objects that are kept only until the rest of a graph, which needs them, is submitted.
-    _held: set[int]
-    _functions: FunctionTable
-    _kind_ids: dict[Kind, int]
-    _new_tasks: list[Task]
-    # Calls of executors whose results stay on the server for tasks that are not submitted.
-    _referred: set[Task]
-
-    if TYPE_CHECKING:
-
-        def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]: ...
-
-        def _call(self, request: Request, deadline: float | None = None) -> dict[str, Any]: ...
-
-        def _exception(self, error: dict[str, Any]) -> RainException: ...
+    def __init__(self, client: Any, session_id: int, name: str) -> None:
+        super().__init__(client, session_id, name)
+        # The batch that is being submitted, and whether its thread was interrupted and has left it.
+        self._unsettled: Batch | None = None
+        self._interrupted = False
 
     def _submit(self, calls: int = 0, refused: Callable[[RainException], None] | None = None) -> None:
         """Submit all that there is.
@@ -55,7 +35,7 @@ class Submitting:
         """
         if self._unsettled is not None:
             self._settle_interrupted()
-        for batch in batches(cast("Session", self)):
+        for batch in batches(self):
             if (
                 refused is not None
                 and len(batch.tasks) == calls
@@ -97,14 +77,14 @@ class Submitting:
         for object_id, content in batch.uploads:
             for piece in upload_pieces(object_id, content):
                 self._request("upload", piece)
-        batch.request = self.client._connection.prepare("submit", body)
+        batch.request = self._connection.prepare("submit", body)
         if refused is None:
             # The reply is kept if it comes later.
             batch.request.forsaken = _remember
             self._call(batch.request)
         else:
             batch.request.forsaken = partial(self._take_reply, refused)
-            self.client._connection.queue(batch.request)
+            self._connection.queue(batch.request)
 
     def _take_reply(self, refused: Callable[[RainException], None], request: Request) -> None:
         if request.reply is not None and request.reply[0] != "ok":
@@ -122,7 +102,7 @@ class Submitting:
             request = batch.request
             sent = request is not None and request.sent
             reply = request.reply if request is not None else None
-            if sent and reply is None and not self.client._connection.closed:
+            if sent and reply is None and not self._connection.closed:
                 # On its way: nothing speaks against it until the reply does.
                 return
             if sent and reply is not None and reply[0] == "ok":
@@ -137,8 +117,12 @@ class Submitting:
         batch = self._unsettled
         if batch is not None and batch.request is not None and batch.request.sent:
             with contextlib.suppress(RainException, RequestError):
-                self.client._connection.wait_again(batch.request, deadline_after(timeout))
+                self._connection.wait_again(batch.request, deadline_after(timeout))
         self._settle()
+
+    def _check_settled(self) -> None:
+        if self._interrupted:
+            self._locked(self._settle_later)
 
     def _settle_later(self) -> None:
         """Before anything else is done with the session: settle a submit that was interrupted."""
@@ -153,7 +137,7 @@ class Submitting:
     def _free_held(self) -> None:
         """Free what was held for later parts of a graph."""
         if self._held:
-            self.client._connection.post("unkeep", {"session": self.session_id, "objects": to_column(self._held)})
+            self._connection.post("unkeep", {"session": self.session_id, "objects": to_column(self._held)})
             self._held.clear()
 
     def _forget_kinds(self, kinds: list[Kind]) -> None:
@@ -162,7 +146,7 @@ class Submitting:
         column = to_column(number for number in numbers if number is not None)
         if column:
             body = {"session": self.session_id, "tasks": b"", "kinds": column}
-            self.client._connection.post("forget", body)
+            self._connection.post("forget", body)
 
 
 def _remember(request: Request) -> None:

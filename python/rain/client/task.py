@@ -16,16 +16,18 @@ from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
+from . import waiting
 from .active import active_session
 from .connection import deadline_after
 from .data import DataObject
+from .drawing import attributes_html
+from .graph import Graph, TaskItem
 from .kind import Kind, OutputSpec, TaskOptions, check_labels, whole_number
 from .output import Output
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .session import Session
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -33,7 +35,7 @@ TaskInput = Union["Task", DataObject]
 OutputDefinition = Union[int, str, Output, Iterable[Union[str, Output]]]
 
 
-class Task:
+class Task(TaskItem):
     """A task in the graph of a session.
 
     A class for the tasks of an own executor gives the task type and passes on inputs and outputs::
@@ -70,18 +72,10 @@ class Task:
     )
 
     TASK_TYPE: ClassVar[str] = ""
-    # How many of the inputs, at their end, the client has added itself: they hold arguments or a function.
-    _hidden: int = 0
-
-    _session: Session
-    _kind: Kind
     _inputs: tuple[TaskInput, ...]
-    _config: bytes | None
     _code: CodeType
     _instruction: int
-    # The id of the first output, -1 before the submit. These and the following are not set before they are needed.
-    _oid: int
-    _id: int
+    # These are not set before they are needed.
     _outputs: LabeledList[DataObject]
     _spec: TaskSpec
     _info: TaskInfo
@@ -118,7 +112,7 @@ class Task:
         self._place(session, kind, as_inputs(session, inputs), encoded)
 
     def _place(
-        self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None, depth: int = 2
+        self, session: Graph, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None, depth: int = 2
     ) -> None:
         """Put the task into the graph; what makes it is `depth` frames away."""
         self._session = session
@@ -136,7 +130,7 @@ class Task:
         session._new_tasks.append(self)
 
     @property
-    def session(self) -> Session:
+    def session(self) -> Any:
         """The session the task belongs to."""
         return self._session
 
@@ -234,7 +228,7 @@ class Task:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
         deadline = deadline_after(timeout)
-        return [self._session._fetch(output, deadline) for output in self.outputs]
+        return [waiting.fetch(self._session, output, deadline) for output in self.outputs]
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task is finished.
@@ -242,21 +236,19 @@ class Task:
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        self._session.wait([self], timeout=timeout)
+        waiting.wait(self._session, [self], deadline_after(timeout))
 
     def update(self) -> None:
         """Get the current :attr:`info` from the server."""
-        self._session.update([self])
+        waiting.update(self._session, [self])
 
     def cancel(self) -> bool:
         """Stop the task, and what needs its outputs; the session goes on. False if it has finished before."""
-        return self in self._session.cancel([self])
+        return self in waiting.cancel(self._session, [self])
 
     def __await__(self) -> Generator[Any, None, Task]:
         """In asyncio: wait until the task is finished; the task itself is the result."""
-        from .waiting import wait_async
-
-        yield from wait_async(self._session, [self]).__await__()
+        yield from waiting.wait_async(self._session, [self]).__await__()
         return self
 
     def describe(self) -> str:
@@ -281,8 +273,6 @@ class Task:
         return f"<{self.describe()}>"
 
     def _repr_html_(self) -> str:
-        from .drawing import attributes_html
-
         return attributes_html(self.describe(), self)
 
     def __reduce__(self) -> Any:
@@ -334,7 +324,7 @@ class Task:
             self._info.freeze()
 
 
-def as_inputs(session: Session, items: Iterable[TaskInput]) -> tuple[TaskInput, ...]:
+def as_inputs(session: Graph, items: Iterable[TaskInput]) -> tuple[TaskInput, ...]:
     """Check that things can be inputs of a task in a session."""
     if isinstance(items, (Task, DataObject)):
         raise RainException(f"A list of data objects is needed, not a single {type(items).__name__}: {items!r}")
@@ -347,7 +337,7 @@ def as_inputs(session: Session, items: Iterable[TaskInput]) -> tuple[TaskInput, 
     return inputs
 
 
-def check_input(session: Session, item: Any) -> None:
+def check_input(session: Graph, item: Any) -> None:
     """Check that a thing can be an input of a task in a session."""
     if isinstance(item, Task):
         if item._kind.n_outputs != 1:

@@ -6,21 +6,19 @@ import sys
 import weakref
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 import msgspec
 
 from .arguments import PLAIN_TYPES
 from .capture import Capture
 from .data import DataObject
-from .function_table import LARGE, TASK_TYPE, HiddenObject, Sent, Template
+from .function_table import LARGE, TASK_TYPE, FunctionTable, HiddenObject, Sent, Template
+from .graph import Graph
 from .kind import Kind
 from .search_path import SearchPath, search_path
 from .sendable import Sendable
 from .task import Task, TaskInput, check_input
-
-if TYPE_CHECKING:
-    from .session import Session
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -31,7 +29,7 @@ class Call(Task):
     __slots__ = ()
     TASK_TYPE = TASK_TYPE
 
-    def __init__(self, session: Session, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None) -> None:
+    def __init__(self, session: Graph, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None) -> None:
         self._place(session, kind, inputs, config, 4)
 
 
@@ -42,7 +40,7 @@ class CallWithObjects(Call):
 
     def __init__(
         self,
-        session: Session,
+        session: Graph,
         kind: Kind,
         inputs: tuple[TaskInput, ...],
         config: bytes | None,
@@ -75,16 +73,16 @@ class TaskFunction(Sendable):
         self._special = special
         self._sent: Sent | None = None
 
-    def _call_in(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _call_in(self, session: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         """Make a task in a session that calls the function with these arguments."""
         return self._call_with(session, self._now(session), args, kwargs)
 
-    def _calls_in(self, session: Session, calls: Iterable[tuple[Any, ...]]) -> list[Task]:
+    def _calls_in(self, session: Graph, calls: Iterable[tuple[Any, ...]]) -> list[Task]:
         """Make a task for each of some tuples of arguments; all call the function as it is now."""
         sent = self._now(session)
         return [self._call_with(session, sent, args, {}) for args in calls]
 
-    def _now(self, session: Session) -> Sent:
+    def _now(self, session: Graph) -> Sent:
         """How the function gets to executors, as it is now."""
         sent = self._sent
         if (
@@ -96,7 +94,7 @@ class TaskFunction(Sendable):
             sent = self._send(session)
         return sent
 
-    def _call_with(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _call_with(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         count = len(args)
         if kwargs or not self._least <= count <= self._most or self._special:
             return self._call_generally(session, sent, args, kwargs)
@@ -132,24 +130,24 @@ class TaskFunction(Sendable):
         """The function as it is now, with its pickle."""
         raise NotImplementedError
 
-    def _watch(self, capture: Capture, session: Session) -> Callable[[], bool] | None:
+    def _watch(self, capture: Capture, session: Graph) -> Callable[[], bool] | None:
         """What asks before further calls of one submit whether the function may differ from what was captured."""
         return None
 
-    def _call_generally(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _call_generally(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         if not session._has_calls:
             return self._general_call(session, sent, args, kwargs)
         # There may be a future among the arguments, whose result must not go before the task is there.
         session.client._connection.check_process()
         return session._submitting.run(self._general_call, session, sent, args, kwargs)
 
-    def _general_call(self, session: Session, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+    def _general_call(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         raise NotImplementedError
 
-    def _send(self, session: Session) -> Sent:
+    def _send(self, session: Graph) -> Sent:
         """Have the function sent as it is now."""
         path = search_path()
-        functions = session._functions
+        functions: FunctionTable = session._functions
         capture = self._capture()
         sent = functions.send(session, self._template, capture, path)
         if sent is None:
@@ -167,7 +165,7 @@ def _may_differ(path: SearchPath, differs: Callable[[], bool] | None) -> bool:
     return not path.is_current() or (differs is not None and differs())
 
 
-def make_call(session: Session, sent: Sent, inputs: tuple[TaskInput, ...], config: bytes | None) -> Task:
+def make_call(session: Graph, sent: Sent, inputs: tuple[TaskInput, ...], config: bytes | None) -> Task:
     """Make a task that calls a function, with `config` as its arguments; what is large goes into objects."""
     hidden: list[HiddenObject] = []
     arguments: bytes | int | None = config

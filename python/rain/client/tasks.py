@@ -13,9 +13,9 @@ from ..common.errors import RainException
 from ..common.ids import DataType
 from .active import active_session
 from .execute import Execute
+from .graph import Graph
 from .kind import ONE_BLOB, Kind, OutputSpec, TaskOptions, finite_number
 from .paths import check_absolute, check_disjoint, check_relative
-from .session import Session
 from .task import OutputDefinition, Task, TaskInput, as_inputs, output_specs
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ store = Store
 
 
 def _one_output(
-    session: Session,
+    session: Graph,
     task_type: str,
     data_type: DataType,
     content_type: str | None,

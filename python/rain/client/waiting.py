@@ -1,29 +1,67 @@
-"""Waiting for tasks and objects: one after the other, with a progress bar, and in asyncio."""
+"""What is asked of the server about tasks and objects: waiting for them, their contents, cancelling, freeing them.
+
+Sessions, tasks and objects have methods for it, which come here with the session's graph.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
+from ..common.columns import from_column, to_column
+from ..common.data_instance import DataInstance
 from ..common.errors import RainException, RainWarning
 from .connection import deadline_after
-from .data import DataObject
 from .fetching import Fetching
-from .task import Task
+from .forgotten import about_known, check_known, is_forgotten
+from .graph import Graph, Item, ObjectItem, TaskItem, as_items
 
 if TYPE_CHECKING:
     import asyncio
 
-    from ..common.data_instance import DataInstance
-    from .session import Session
-
-Item = Union[Task, DataObject]
 T = TypeVar("T")
+AnyItem = TypeVar("AnyItem", TaskItem, ObjectItem, Item)
 
 
-def as_completed(items: Iterable[Item], progress: bool = False, timeout: float | None = None) -> Iterator[Item]:
+def wait(graph: Graph, items: Any, deadline: float | None, progress: bool = False) -> None:
+    """Wait until all of some tasks and objects are finished, with a progress bar if that is wanted."""
+    listed = as_items(items, "wait for")
+    if progress:
+        watch(graph, listed, deadline)
+    # Also after watching: only this tells of tasks that were cancelled.
+    about_known(listed, lambda known: graph._request("wait", graph._columns(known, "wait for"), deadline))
+
+
+def wait_some(graph: Graph, listed: list[Any], deadline: float | None) -> list[Any]:
+    """Wait until at least one of some tasks and objects is finished; returns those that are, in the given order."""
+    if not listed:
+        return []
+    columns = graph._columns(listed, "wait for")
+    while True:
+        over = [item for item in listed if is_forgotten(item)]
+        if over:
+            return over
+        try:
+            reply = graph._request("wait_some", columns, deadline)
+        except RainException:
+            # Some may have been forgotten after they were looked at.
+            if any(map(is_forgotten, listed)):
+                continue
+            raise
+        tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
+        return [item for item in listed if (item._id in tasks if isinstance(item, TaskItem) else item._oid in objects)]
+
+
+def watch(graph: Graph, items: list[Any], deadline: float | None) -> None:
+    """Wait until all of some tasks and objects are finished, with a progress bar."""
+    graph._check_items(items, "wait for")
+    for _ in completed(graph, items, True, deadline):
+        pass
+
+
+def as_completed(items: Iterable[AnyItem], progress: bool = False, timeout: float | None = None) -> Iterator[AnyItem]:
     """Go through tasks and objects in the order in which they are finished.
 
     Args:
@@ -36,19 +74,19 @@ def as_completed(items: Iterable[Item], progress: bool = False, timeout: float |
     if not listed:
         return iter(())
     first = listed[0]
-    if not isinstance(first, (Task, DataObject)):
+    if not isinstance(first, (TaskItem, ObjectItem)):
         raise RainException(f"Cannot wait for {first!r}: it is neither a task nor a data object")
-    session = first._session
-    session._check_items(listed, "wait for")
-    return completed(session, listed, progress, deadline)
+    graph = first._session
+    graph._check_items(listed, "wait for")
+    return completed(graph, listed, progress, deadline)
 
 
-def completed(session: Session, listed: list[Item], progress: bool, deadline: float | None) -> Iterator[Item]:
+def completed(graph: Graph, listed: list[Any], progress: bool, deadline: float | None) -> Iterator[Any]:
     """As :func:`as_completed`, for items that were checked."""
     with progress_bar(len(listed), progress) as bar:
         while listed:
             # All that finished meanwhile come at once, so that rounds are few when items are many.
-            finished = session._wait_some(listed, deadline)
+            finished = wait_some(graph, listed, deadline)
             done = set(map(id, finished))
             listed = [item for item in listed if id(item) not in done]
             if bar is not None:
@@ -75,29 +113,85 @@ def progress_bar(total: int, wanted: bool) -> Any:
     return tqdm(total=total, unit="task")
 
 
-def as_items(items: Any, action: str) -> list[Item]:
-    """A list of tasks and objects from what a user gave."""
-    if isinstance(items, (Task, DataObject)):
-        return [items]
-    try:
-        return list(items)
-    except TypeError:
-        raise RainException(
-            f"Cannot {action} {items!r}: a list of tasks and data objects is needed, not {type(items).__name__}"
-        ) from None
+def cancel(graph: Graph, tasks: Any | None) -> list[Any]:
+    """Stop tasks, by default all that are submitted, and what needs them; returns those that were cancelled."""
+    graph._check_open()
+    listed = list(graph._submitted.values()) if tasks is None else as_items(tasks, "cancel")
+    for item in listed:
+        if isinstance(item, ObjectItem):
+            raise RainException(f"Only tasks can be cancelled, not {item!r}")
+    graph._check_items(listed, "cancel")
+    if not listed:
+        return []
+    reply = about_known(
+        listed, lambda known: graph._request("cancel", {"tasks": graph._columns(known, "cancel")["tasks"]})
+    )
+    # Calls of an executor may be forgotten meanwhile.
+    found = map(graph._submitted.get, from_column(reply["tasks"]) if reply else ())
+    return [task for task in found if task is not None]
 
 
-async def wait_async(session: Session, items: list[Item]) -> None:
-    """Wait until all of some tasks and objects are finished, without blocking the event loop."""
-    await _answer(session, "wait", session._columns(items, "wait for"))
-
-
-async def fetch_async(session: Session, dataobj: DataObject) -> DataInstance:
-    """The content of an object, without blocking the event loop."""
-    session._check_items([dataobj], "fetch")
-    fetching = Fetching(dataobj, session.client._connection)
+def fetch(graph: Graph, dataobj: ObjectItem, deadline: float | None) -> DataInstance:
+    """The content of an object that is kept; waits until it is finished."""
+    graph._check_items([dataobj], "fetch")
+    fetching = Fetching(dataobj, graph._connection)
     while True:
-        reply = await _answer(session, "fetch", fetching.body)
+        instance = fetching.take(graph._request("fetch", fetching.body, deadline), deadline)
+        if instance is not None:
+            return instance
+
+
+def unkeep(graph: Graph, dataobjs: Any) -> None:
+    """Free objects that are kept and submitted."""
+    listed = as_items(dataobjs, "unkeep")
+    graph._check_items(listed, "unkeep")
+    for dataobj in listed:
+        if not isinstance(dataobj, ObjectItem):
+            raise RainException(f"Only data objects can be freed; use unkeep_outputs() of {dataobj!r}")
+        if not dataobj._kept:
+            raise RainException(f"{dataobj!r} is not kept")
+    body = {"session": graph.session_id, "objects": to_column(dataobj._oid for dataobj in listed)}
+    request = graph._connection.prepare("unkeep", body)
+    try:
+        graph._call(request)
+        _set_freed(listed)
+    except RainException:
+        raise
+    except BaseException:
+        # They are free if the server gets to know of it.
+        if request.sent:
+            _set_freed(listed)
+        raise
+
+
+def _set_freed(dataobjs: Iterable[Any]) -> None:
+    for dataobj in dataobjs:
+        dataobj._kept = False
+
+
+def update(graph: Graph, items: Any) -> None:
+    """Get the current information on tasks and objects from the server."""
+    listed = as_items(items, "update")
+    for item in listed:
+        check_known(item)
+    reply = graph._request("info", graph._columns(listed, "update"))
+    tasks = {info["id"]: info for info in reply["tasks"]}
+    objects = {info["id"]: info for info in reply["objects"]}
+    for item in listed:
+        item._set_info(tasks[item._id] if isinstance(item, TaskItem) else objects[item._oid])
+
+
+async def wait_async(graph: Graph, items: list[Any]) -> None:
+    """Wait until all of some tasks and objects are finished, without blocking the event loop."""
+    await _answer(graph, "wait", graph._columns(items, "wait for"))
+
+
+async def fetch_async(graph: Graph, dataobj: ObjectItem) -> DataInstance:
+    """The content of an object, without blocking the event loop."""
+    graph._check_items([dataobj], "fetch")
+    fetching = Fetching(dataobj, graph._connection)
+    while True:
+        reply = await _answer(graph, "fetch", fetching.body)
         instance = await _in_thread(fetching.take, reply) if fetching.takes_long(reply) else fetching.take(reply)
         if instance is not None:
             return instance
@@ -109,7 +203,7 @@ async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
-async def _answer(session: Session, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+async def _answer(graph: Graph, operation: str, body: dict[str, Any]) -> dict[str, Any]:
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -120,7 +214,7 @@ async def _answer(session: Session, operation: str, body: dict[str, Any]) -> dic
         if not loop.is_closed():
             loop.call_soon_threadsafe(_settle, future, reply, error)
 
-    session._start_request(operation, body, arrived)
+    graph._start_request(operation, body, arrived)
     return await future
 
 

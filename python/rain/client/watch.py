@@ -16,8 +16,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Callable
 
 from ..common.by_value import global_names
-from ..common.pickling import PROTOCOL, has_own_modules, names_script
-from ..common.reference import is_by_reference
+from ..common.pickling import has_own_modules, names_script
+from ..common.reference import PROTOCOL, is_by_reference
 from .sendable import Sendable
 
 # What can change is compared by its pickle up to this size, all of it together.

@@ -20,8 +20,7 @@ import cloudpickle
 import cloudpickle.cloudpickle as _cloudpickle
 
 from .identity import IdentityMap
-from .pickling import PROTOCOL
-from .reference import is_by_reference
+from .reference import PROTOCOL, is_by_reference
 
 # Up to release 2.2, cloudpickle has the reducers of classes in a module of their own.
 _reducers: Any = getattr(cloudpickle, "cloudpickle_fast", _cloudpickle)

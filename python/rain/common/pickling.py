@@ -6,7 +6,8 @@ import pickle
 import sys
 from typing import Any
 
-PROTOCOL = 5
+from .reference import PROTOCOL
+
 # Names of the script's module (the second one is in processes of multiprocessing), and how they stand in pickles.
 _MAIN = {"__main__": b"\x8c\x08__main__", "__mp_main__": b"\x8c\x0b__mp_main__"}
 _END = b"main__"

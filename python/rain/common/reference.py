@@ -11,6 +11,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+# Of pickles.
+PROTOCOL = 5
 # The script, also as multiprocessing names it in its processes.
 _MAIN = ("__main__", "__mp_main__")
 

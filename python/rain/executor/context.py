@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable, Protocol
 
 import msgspec
 
@@ -13,9 +13,22 @@ from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.ids import ID, DataType
 from ..common.mapped_file import MappedFile
+from .functions import Function
+from .workdir import Workdir
 
-if TYPE_CHECKING:
-    from .call import Call
+
+class RunningCall(Protocol):
+    """The call that a context belongs to."""
+
+    function: Function
+    session_id: int
+    task_id: int
+    inputs: list[Any]
+    extra: dict[str, Any]
+    workdir: Workdir
+
+    def pass_on(self, real: str, content_type: str | None) -> DataInstance | None:
+        """The input whose content is at a path, to return it; None if there is none."""
 
 
 class Context:
@@ -23,7 +36,7 @@ class Context:
 
     __slots__ = ("_call", "_debug", "_info", "_spec", "_staged")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: RunningCall) -> None:
         self._call = call
         self._debug: list[str] | None = None
         self._info: TaskInfo | None = None

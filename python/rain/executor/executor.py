@@ -10,7 +10,6 @@ import select
 import sys
 import time
 from collections.abc import Iterator
-from types import ModuleType, TracebackType
 from typing import Any, Callable, NoReturn
 
 import msgspec.msgpack
@@ -18,6 +17,7 @@ import msgspec.msgpack
 from ..common import lending
 from ..common.errors import RainException
 from .call import Call, InputFiles
+from .error_text import describe_error, traceback_module, users_traceback
 from .functions import Function
 from .process import OwnProcess
 from .workdir import Workdir
@@ -26,12 +26,6 @@ PROTOCOL_VERSION = 1
 READ_SIZE = 1 << 16
 # How long the last input is kept when nothing comes, milliseconds.
 KEPT_MS = 1000
-# Said of a relative path that was not found.
-HINT_NOT_FOUND = (
-    " (the call runs in an empty directory of its own on the governor's machine: use an absolute path, or pass a blob()"
-    " or directory() with the content)"
-)
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class NotHere(Exception):
@@ -81,7 +75,7 @@ class Executor:
         # Most functions need the one and errors the other, and there is nothing to do before the first call comes.
         import cloudpickle  # noqa: F401
 
-        _traceback()
+        traceback_module()
         process = self._process
         if process is not None:
             os.register_at_fork(after_in_child=self._forked)
@@ -378,27 +372,14 @@ def _end_child(error: BaseException) -> NoReturn:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     else:
         with contextlib.suppress(Exception):
-            _traceback().print_exception(type(error), error, _users_traceback(error.__traceback__))
+            traceback_module().print_exception(type(error), error, users_traceback(error.__traceback__))
             sys.stderr.flush()
     os._exit(status & 0xFF)
 
 
-def _traceback() -> ModuleType:
-    """The module, which a client may have another one for."""
-    global _traceback_module
-    if _traceback_module is None:
-        import traceback
-
-        _traceback_module = traceback
-    return _traceback_module
-
-
-_traceback_module: ModuleType | None = None
-
-
 def _clear_frames(error: BaseException | None) -> None:
     """Let go of what the functions had that raised an error: it may refer to itself through them."""
-    clear_frames = _traceback().clear_frames
+    clear_frames = traceback_module().clear_frames
     seen: set[int] = set()
     todo = [error]
     while todo:
@@ -407,32 +388,3 @@ def _clear_frames(error: BaseException | None) -> None:
             seen.add(id(error))
             clear_frames(error.__traceback__)
             todo += [error.__cause__, error.__context__]
-
-
-def describe_error(error: BaseException) -> str:
-    """Type and text of an error, and the traceback from where the user's code begins."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "(the text of the error cannot be shown)"
-    if isinstance(error, ImportError):
-        text += f" (in the executor: {sys.executable}, Python {sys.version.split()[0]})"
-    if isinstance(error, FileNotFoundError) and _is_relative(error.filename):
-        text += HINT_NOT_FOUND
-    begin = _users_traceback(error.__traceback__)
-    if begin is None:
-        return text if isinstance(error, RainException) else f"{type(error).__name__}: {text}"
-    name = type(error).__name__
-    head = f"{name}: {text}" if text else name
-    trace = "".join(_traceback().format_exception(type(error), error, begin))
-    return f"{head}\n\n{trace.rstrip()}"
-
-
-def _is_relative(path: object) -> bool:
-    return isinstance(path, (str, bytes)) and bool(path) and not os.path.isabs(path)
-
-
-def _users_traceback(trace: TracebackType | None) -> TracebackType | None:
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
-        trace = trace.tb_next
-    return trace

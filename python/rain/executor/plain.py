@@ -7,14 +7,24 @@ never does: the output is the pickle of an outcome, ``(True, result)`` or ``(Fal
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..common import pickling
 from ..common.errors import RainException
+from .error_text import describe_error
+from .functions import Function
 
 if TYPE_CHECKING:
     from ..common.data_instance import DataInstance
-    from .call import Call
+
+
+class PlainCall(Protocol):
+    """A call of a function that was not written for Rain."""
+
+    function: Function
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments."""
 
 
 class Failure(NamedTuple):
@@ -41,7 +51,7 @@ class InputFailed(Exception):
         self.failure = failure
 
 
-def run_plain(call: Call) -> bytes:
+def run_plain(call: PlainCall) -> bytes:
     """Call the function; returns its result or outcome, pickled."""
     function = call.function
     if function.plain == "value":
@@ -60,8 +70,6 @@ def run_plain(call: Call) -> bytes:
 
 def failure_of(error: BaseException) -> Failure:
     """An exception in the form in which it travels."""
-    from .executor import describe_error
-
     name = type(error).__name__
     try:
         text = str(error)

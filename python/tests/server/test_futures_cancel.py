@@ -59,6 +59,8 @@ def test_quick_calls_that_are_cancelled_have_not_run(one_cpu: Client, tmp_path: 
 
     with one_cpu.executor() as executor:
         futures = [executor.submit(note, number) for number in range(300)]
+        # All could be cancelled before the first one has begun.
+        assert futures[0].result(PATIENCE_S) == 0
         cancelled = [number for number, future in enumerate(futures) if future.cancel()]
         for number, future in enumerate(futures):
             if number not in cancelled:

@@ -1,0 +1,158 @@
+"""The connection to a server with its sessions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, TypeVar
+
+from ..common.errors import ConnectionLost, PickleException, RainException
+from . import private
+from .active import set_default
+from .address import access_path, server_of_environment
+from .connection import Connection, Request, RequestError, Taker, deadline_after
+from .kind import check_name, whole_number
+from .session import Session
+
+DEFAULT_PORT = 7210
+
+AnyClient = TypeVar("AnyClient", bound="BaseClient")
+
+
+class BaseClient:
+    """What :class:`~rain.client.Client` is, without what works on top of sessions."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        port: int | None = None,
+        *,
+        cpus: int | None = None,
+        access: str | None = None,
+    ) -> None:
+        self._private: private.PrivateServer | None = None
+        # Another one for each restart(), so that executor processes of before are not used again.
+        self._generation = ""
+        if cpus is not None:
+            number = whole_number(cpus, 1, sys.maxsize)
+            if number is None:
+                raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+            cpus = number
+        named = server_of_environment() if address is None and port is None else None
+        if named is not None:
+            address, port = named
+        if address is None and port is None:
+            self._connection = self._connect_private(cpus)
+            return
+        if cpus is not None:
+            where = " (RAIN_SERVER names one here)" if named is not None else ""
+            raise RainException(f"cpus= is for a private server, without an address{where}; others have theirs already")
+        address = "localhost" if address is None else address
+        port = DEFAULT_PORT if port is None else port
+        if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
+            raise RainException(f"Not the address of a server: {address!r}, {port!r}")
+        self._connection = Connection(address, port, access)
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine and data need not go through a socket."""
+        return self._connection.local
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed, or its connection broke."""
+        return self._connection.closed
+
+    def new_session(self, name: str = "", default: bool = False, timeout: float | None = None) -> Session:
+        """Make a session.
+
+        Args:
+            name: A name for people, as in the dashboard.
+            default: Use this session for tasks and objects made when no session is active.
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        name = check_name(name)
+        request = self._connection.prepare("new_session", {"name": name})
+        request.forsaken = self._close_unused
+        try:
+            reply = self._call(request, deadline_after(timeout))
+            session = Session(self, reply["session"], name)
+            if default:
+                set_default(session)
+            return session
+        except BaseException:
+            if request.reply is not None:
+                self._close_unused(request)
+            raise
+
+    def _close_unused(self, request: Request) -> None:
+        """Close a session that nobody got, because of an interrupt or a timeout."""
+        assert request.reply is not None
+        if request.reply[0] == "ok":
+            self._connection.post("close_session", {"session": request.reply[2].get("session")})
+
+    def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """What the server says of itself, its governors and sessions, as ``rain status --json`` prints it.
+
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+        """
+        return self._call(self._connection.prepare("status", {}), deadline_after(timeout))
+
+    def restart(self) -> None:
+        """Use fresh executor processes for all Python functions that are submitted from now on.
+
+        They import everything anew. What was submitted before goes on in the processes that it has. Edited modules
+        are seen without this; it is for modules in packages that were installed again, and for what tasks have left
+        behind in their processes.
+        """
+        self._generation = f"-{os.urandom(6).hex()}"
+
+    def close(self) -> None:
+        """Drop the connection; the server closes all sessions of the client."""
+        self._connection.close()
+        self._release()
+
+    def __enter__(self: AnyClient) -> AnyClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise PickleException("A client cannot be sent to a task; make one there: Client(host, port)")
+
+    def __repr__(self) -> str:
+        kind = "private server at " if self._private is not None else ""
+        return f"<Client of {kind}{self._connection.name}{' closed' if self._connection.closed else ''}>"
+
+    def _connect_private(self, cpus: int | None) -> Connection:
+        while True:
+            server, is_new = private.acquire(cpus, self)
+            try:
+                self._private = server
+                connection = Connection("127.0.0.1", server.port, access_path(server.port))
+                # The tasks of a private server run on the cpus of the task that has started it.
+                connection.lend(False)
+                return connection
+            except BaseException as error:
+                # Others may be content with the server.
+                self._release()
+                # One that was started before may have died just now; then there is to be another one.
+                if is_new or not isinstance(error, ConnectionLost) or not server.has_ended():
+                    raise
+
+    def _release(self) -> None:
+        if self._private is not None:
+            private.release(self._private, self)
+            self._private = None
+
+    def _start_request(self, operation: str, body: dict[str, Any], taker: Taker) -> None:
+        self._connection.start_request(operation, body, taker)
+
+    def _call(self, request: Request, deadline: float | None) -> dict[str, Any]:
+        """Send a request that is not about a session, and wait for the reply."""
+        try:
+            return self._connection.call(request, deadline)
+        except RequestError as error:
+            raise RainException(f"The server refused {request.operation}: {error}") from None
