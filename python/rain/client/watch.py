@@ -7,12 +7,13 @@ object. Small values that can change, such as a list, are pickled again and comp
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import sys
 import weakref
 from collections.abc import Mapping
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Callable
 
 from ..common.by_value import global_names
@@ -29,6 +30,10 @@ _FIXED_TYPES = frozenset(
 # Where the descriptors of classes come from that are made by Python's own decorators.
 _PYTHONS_MODULES = frozenset(("builtins", "functools", "enum", "abc", "types", "collections", "_collections"))
 _MISSING = object()
+# The flag of classes that were made by Python code; and what is small enough to be compared by identity, bytes.
+_HEAP_TYPE = 1 << 9
+_WAYS_TO_PICKLE = ("__reduce_ex__", "__reduce__", "__getattribute__", "__getstate__")
+_SMALL_BYTES = 1 << 10
 
 
 class Uncertain(Exception):
@@ -59,7 +64,9 @@ class Watch:
             for function in functions
         ]
         self._classes = [_ClassState(cls, values) for cls in classes]
-        self._called = None if values.is_watched(called) else values.snapshot(called)
+        self._called: _Snapshot | _PlainInstance | None = None
+        if not values.is_watched(called):
+            self._called = _PlainInstance.of(called, classes) or values.snapshot(called)
 
     @property
     def can_change(self) -> bool:
@@ -118,6 +125,75 @@ class _Snapshot:
             return self._dump(value) == self._data
         except Exception:
             return False
+
+
+class _PlainInstance:
+    """An object of a watched class that has nothing but small values that cannot change, or a method of it.
+
+    It is compared without pickling it: only other values in its dictionary can make another pickle.
+    """
+
+    __slots__ = ("_class", "_count", "_function", "_items")
+
+    _class: weakref.ref[type]
+    _function: weakref.ref[Any] | None
+    _items: list[tuple[str, Any]]
+    _count: int
+
+    @classmethod
+    def of(cls, called: Any, classes: list[type]) -> _PlainInstance | None:
+        """What is called as one of these, if it is that simple."""
+        instance = called.__self__ if type(called) is MethodType else called
+        kind = type(instance)
+        if kind not in classes or not _is_pickled_by_its_dictionary(kind):
+            return None
+        state = vars(instance)
+        if not all(map(_is_small, state.values())):
+            return None
+        made = cls()
+        made._class = weakref.ref(kind)
+        made._function = weakref.ref(called.__func__) if instance is not called else None
+        made._items = list(state.items())
+        made._count = len(state)
+        return made
+
+    def is_of(self, called: Any) -> bool:
+        """Whether a callable surely has the same pickle."""
+        if self._function is None:
+            instance = called
+        else:
+            if type(called) is not MethodType or called.__func__ is not self._function():
+                return False
+            instance = called.__self__
+        if type(instance) is not self._class():
+            return False
+        state = instance.__dict__
+        if len(state) != self._count:
+            return False
+        get = state.get
+        for name, value in self._items:  # noqa: SIM110
+            if get(name, _MISSING) is not value:
+                return False
+        return True
+
+
+def _is_pickled_by_its_dictionary(cls: type) -> bool:
+    """Whether a class leaves it to `object` how its objects are pickled, and these have no state beside `__dict__`."""
+    return (
+        all(getattr(cls, name, None) is getattr(object, name, None) for name in _WAYS_TO_PICKLE)
+        and not any(hasattr(cls, name) for name in ("__getnewargs__", "__getnewargs_ex__", "__getattr__"))
+        and cls not in copyreg.dispatch_table
+        and cls.__dictoffset__ != 0
+        # None of its bases is one of Python's own types, nor has slots.
+        and all(base.__flags__ & _HEAP_TYPE and not base.__dict__.get("__slots__") for base in cls.__mro__[:-1])
+    )
+
+
+def _is_small(value: Any) -> bool:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value) <= _SMALL_BYTES
+    return kind in _FIXED_TYPES and (kind is not int or value.bit_length() <= 64)
 
 
 def _dump_quickly(value: Any) -> bytes:

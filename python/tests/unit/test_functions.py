@@ -114,6 +114,11 @@ def restored() -> Any:
     with_default.__defaults__ = ([1],)
     with_keyword_default.__kwdefaults__ = {"items": {"a": 1}}
     large_list[0] = 0
+    PLAIN.__class__ = Plain
+    PLAIN.__dict__.clear()
+    PLAIN.__init__()  # type: ignore[misc]
+    SLOTTED.more = 1
+    LISTED.clear()
 
 
 def change_number() -> None:
@@ -129,6 +134,31 @@ THING = Thing([1])
 BOUND = THING.method
 PARTIAL = functools.partial(pow, numbers_in_a_list)
 READ, ADD = counting()
+
+
+class Plain:
+    def __init__(self) -> None:
+        self.number: Any = 1
+        self.text = "text"
+
+    def method(self) -> Any:
+        return self.number
+
+
+class OtherPlain(Plain):
+    pass
+
+
+class Slotted(Plain):
+    __slots__ = ("more",)
+
+
+class Listed(Plain, list):  # type: ignore[type-arg]
+    pass
+
+
+PLAIN, SLOTTED, LISTED = Plain(), Slotted(), Listed()
+SLOTTED.more = 1
 
 CHANGES: dict[str, tuple[Callable[[], Callable[..., Any]], Callable[[], Any]]] = {
     "global": (lambda: read_number, change_number),
@@ -146,6 +176,11 @@ CHANGES: dict[str, tuple[Callable[[], Callable[..., Any]], Callable[[], Any]]] =
     "class of a callable": (lambda: THING, lambda: setattr(Thing, "rate", 3)),
     "object of a method": (lambda: THING.method, lambda: THING.value.append(1)),
     "global of a method": (lambda: THING.method, change_number),
+    "attribute of a plain object": (lambda: PLAIN.method, lambda: setattr(PLAIN, "number", True)),
+    "new attribute of a plain object": (lambda: PLAIN.method, lambda: setattr(PLAIN, "more", 2)),
+    "class of a plain object": (lambda: PLAIN.method, lambda: setattr(PLAIN, "__class__", OtherPlain)),
+    "slot of an object": (lambda: SLOTTED.method, lambda: setattr(SLOTTED, "more", 2)),
+    "content of an object": (lambda: LISTED.method, lambda: LISTED.append(2)),
     "list in a partial function": (lambda: PARTIAL, lambda: numbers_in_a_list.append(1)),
     "lambda in a list": (lambda: functools.partial(list, [READ]), ADD),
 }
