@@ -9,7 +9,8 @@ from ..common.errors import RainException
 
 
 def check_relative(given: Any, what: str) -> str:
-    """Check a path that must stay in a directory of Rain's."""
+    """Check a path that must stay in a directory of Rain's; there, names are UTF-8."""
+    _check_utf8(given, what)
     path = _as_string(given, what)
     if os.path.isabs(path):
         raise RainException(f"The path of {what} must be relative: {path!r}")
@@ -56,6 +57,20 @@ def check_disjoint(paths: list[str], what: str) -> None:
             if parent in used:
                 raise RainException(f"Path {path!r} lies below {parent!r} in {what}")
             parent = os.path.dirname(parent)
+
+
+def _check_utf8(given: Any, what: str) -> None:
+    try:
+        name = os.fsencode(given)
+        name.decode()
+    except UnicodeError:
+        raise RainException(
+            f"The path of {what} is not UTF-8: {given!r}. In a task's directory only such names can be given; put what has "
+            "another one into a directory that is passed as a whole, and rename it in the task"
+        ) from None
+    except TypeError:
+        # What is no path is told with other words.
+        return
 
 
 def _as_string(path: Any, what: str) -> str:

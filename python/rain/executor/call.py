@@ -25,6 +25,8 @@ from .workdir import Workdir, remove
 INLINE_OUTPUT = 64 << 10
 # Contents of all outputs together in the answer to a call.
 INLINE_OUTPUTS = 4 << 20
+# How many left files are named.
+NAMED_MAX = 5
 
 # First bytes of configurations: of maps of MessagePack, up to those of arrays, and of pickles.
 _MAP = 0x81
@@ -178,12 +180,23 @@ class Call:
             if path not in but:
                 remove(path)
 
+    def tell_of_left(self, names: list[str]) -> None:
+        """Name what the function has left in its directory, unless it has taken outputs from there."""
+        if not names or self.context._staged:
+            return
+        more = ", ..." if len(names) > NAMED_MAX else ""
+        named = ", ".join(map(repr, sorted(names)[:NAMED_MAX]))
+        self.context.debug(f"removed with the directory of the task, as they are no outputs of it: {named}{more}")
+
     def info(self) -> dict[str, str]:
         """What the function left for the client beside its outputs."""
         context = self.context
         info = {}
         if context._debug is not None:
-            info["debug"] = "\n".join(context._debug).encode(errors="backslashreplace").decode()
+            text = "\n".join(context._debug)
+            if context._debug_left_out:
+                text += f"\n[{context._debug_left_out} more characters are left out]"
+            info["debug"] = text.encode(errors="backslashreplace").decode()
         if context._info is not None and context._info.user:
             info["user"] = _to_json(context._info.user, "ctx.info.user")
         return info

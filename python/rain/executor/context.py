@@ -13,6 +13,7 @@ from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.ids import ID, DataType
 from ..common.mapped_file import MappedFile
+from .error_text import TEXT_CHARACTERS
 from .functions import Function
 from .workdir import Workdir
 
@@ -34,11 +35,14 @@ class RunningCall(Protocol):
 class Context:
     """The first argument of every remote function."""
 
-    __slots__ = ("_call", "_debug", "_info", "_spec", "_staged")
+    __slots__ = ("_call", "_debug", "_debug_left_out", "_debug_room", "_info", "_spec", "_staged")
 
     def __init__(self, call: RunningCall) -> None:
         self._call = call
         self._debug: list[str] | None = None
+        self._debug_room = TEXT_CHARACTERS
+        # Characters of messages for which there was no room.
+        self._debug_left_out = 0
         self._info: TaskInfo | None = None
         self._spec: TaskSpec | None = None
         self._staged: list[str] | None = None
@@ -88,7 +92,12 @@ class Context:
             text = formatted or " ".join((text, *map(str, args)))
         if self._debug is None:
             self._debug = []
-        self._debug.append(text)
+        # Also where a task writes them in a loop without end.
+        kept = text[: max(self._debug_room, 0)]
+        if kept or not text:
+            self._debug.append(kept)
+        self._debug_left_out += len(text) - len(kept)
+        self._debug_room -= len(kept) + 1
 
     def blob(self, value: Any = b"", *, content_type: str | None = None, encode: str | None = None) -> DataInstance:
         """Make a data instance to return: from bytes, a str, or any value with `encode`."""

@@ -16,6 +16,16 @@ HINT_NOT_FOUND = (
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
+# A governor takes texts of a MiB.
+TEXT_CHARACTERS = 1 << 20
+
+
+def first_part(text: str) -> str:
+    """A text as far as it travels, with a note of how much there was."""
+    more = len(text) - TEXT_CHARACTERS
+    return text if more <= 0 else f"{text[:TEXT_CHARACTERS]}\n[{more} more characters are left out]"
+
+
 def traceback_module() -> ModuleType:
     """The module, which a client may have another one for."""
     global _traceback_module

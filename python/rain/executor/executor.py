@@ -17,7 +17,7 @@ import msgspec.msgpack
 from ..common import lending
 from ..common.errors import RainException
 from .call import Call, InputFiles
-from .error_text import describe_error, traceback_module, users_traceback
+from .error_text import describe_error, first_part, traceback_module, users_traceback
 from .functions import Function
 from .process import OwnProcess
 from .workdir import Workdir
@@ -244,6 +244,7 @@ class Executor:
             outputs = self._run(call.run)
             if self._is_child:
                 os._exit(0)
+            call.tell_of_left(self._left())
             answer = ("done", call_id, outputs, call.info())
             if process is not None:
                 reason = process.end_task(began, self._position == len(self._data))
@@ -253,6 +254,7 @@ class Executor:
         except BaseException as error:
             if self._is_child:
                 _end_child(error)
+            self._left()
             failure = self._failure(call, error)
             if process is not None:
                 reason = process.end_task(began, True)
@@ -268,6 +270,13 @@ class Executor:
             self._waits = 0
             self._write(answer)
         return reason
+
+    def _left(self) -> list[str]:
+        try:
+            return self._workdir.left()
+        except OSError:
+            # What is wrong with the directory is told when it is to be renewed.
+            return []
 
     def _renew(self) -> str | None:
         """Prepare for the next call; why that cannot be done, if so."""
@@ -299,6 +308,7 @@ class Executor:
             except Exception as info_error:
                 failure["message"] += f"\n{info_error}"
             call.drop_staged([])
+        failure["message"] = first_part(failure["message"])
         # Names of files and the like can have what UTF-8 cannot.
         return {name: text.encode(errors="backslashreplace").decode() for name, text in failure.items()}
 

@@ -20,23 +20,35 @@ class Workdir:
     # When the directory was changed last, and whether a later change would surely show.
     _changed: int
     _settled: bool
+    # Whether nothing was in it after the last task.
+    _is_empty: bool
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
         self._count = 0
         self._enter()
 
-    def renew(self) -> None:
-        """After a task: be in an empty directory again, the same one if it still is empty."""
-        os.fchdir(self._fd)
+    def left(self) -> list[str]:
+        """After a task: the names of what it has left in its directory."""
+        self._is_empty = False
         status = os.fstat(self._fd)
-        # Time stamps have a resolution of some milliseconds: within that, a change need not show.
-        if self._settled and status.st_mtime_ns == self._changed and status.st_nlink:
-            return
         # A task may have removed it.
-        if status.st_nlink and not os.listdir(self._fd):
+        self._is_empty = status.st_nlink > 0
+        # Time stamps have a resolution of some milliseconds: within that, a change need not show.
+        if self._settled and status.st_mtime_ns == self._changed:
+            return []
+        names = os.listdir(self._fd) if self._is_empty else []
+        if names:
+            self._is_empty = False
+        else:
             self._changed = status.st_mtime_ns
             self._settled = time.time_ns() - self._changed > TIMESTAMP_RESOLUTION
+        return names
+
+    def renew(self) -> None:
+        """After :meth:`left`: be in an empty directory again, the same one if it still is empty."""
+        os.fchdir(self._fd)
+        if self._is_empty:
             return
         old = self._current
         os.close(self._fd)
@@ -78,6 +90,7 @@ class Workdir:
         os.mkdir(self._current, 0o700)
         self._changed = 0
         self._settled = False
+        self._is_empty = True
         self._fd = os.open(self._current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._fd)
 

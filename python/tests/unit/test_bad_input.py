@@ -79,6 +79,22 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "load": (lambda s: tasks.Load("relative"), "must be absolute: 'relative'"),
     "load, not a name": (lambda s: tasks.Load("/\ud800"), "is not usable"),
     "load of bytes": (lambda s: tasks.Load(b"\xff"), "must be absolute: '\\\\udcff': governors"),
+    "make_directory, not UTF-8": (
+        lambda s: tasks.MakeDirectory([("a\udcff", blob(b""))]),
+        "an object in MakeDirectory is not UTF-8: .* In a task's directory only such names .* rename it",
+    ),
+    "slice_directory, bytes": (
+        lambda s: tasks.SliceDirectory(tasks.LoadDir("/a"), b"\xff"),
+        "SliceDirectory is not UTF-8",
+    ),
+    "input, not UTF-8": (
+        lambda s: tasks.Execute("true", input_paths=[Input("a", path="a\udcff", dataobj=blob(b""))]),
+        "is not UTF-8: .*rename it",
+    ),
+    "output, not UTF-8": (
+        lambda s: tasks.Execute("true", output_paths=[Output("a", path="a\udcff")]),
+        "is not UTF-8: .*rename it",
+    ),
     "load with a zero byte": (lambda s: tasks.Load(b"/\xff\0"), "is not usable"),
     "sleep": (lambda s: tasks.Sleep(blob("x"), "1"), "number of seconds, not '1'"),  # type: ignore[arg-type]
     "slice of a blob": (lambda s: tasks.SliceDirectory(blob("x"), "a"), "takes a directory, not a blob"),

@@ -180,3 +180,41 @@ def test_the_limit_of_open_files_is_raised(driver: Driver) -> None:
 
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
     assert int(driver.call(look)[0][0]) >= wanted
+
+
+def test_left_files_are_named(driver: Driver) -> None:
+    def leave(ctx: Any, count: int) -> bytes:
+        for number in range(count):
+            open(f"file {number}", "w").close()  # noqa: SIM115
+        return b""
+
+    def use(ctx: Any) -> Any:
+        for name in ("wanted", "other"):
+            open(name, "w").close()  # noqa: SIM115
+        return ctx.stage_file("wanted")
+
+    said = "removed with the directory of the task, as they are no outputs of it: "
+    for count, names in ((1, "'file 0'"), (0, None), (7, "'file 0', 'file 1', 'file 2', 'file 3', 'file 4', ...")):
+        driver.start(leave, count)
+        assert driver.finish()[1] == ({} if names is None else {"debug": said + names})
+    driver.start(use)
+    assert driver.finish()[1] == {}
+    assert driver.call(lambda ctx: repr(os.listdir(".")))[0][0] == b"[]"
+
+
+def test_texts_are_bounded(driver: Driver) -> None:
+    def talk(ctx: Any, fail: bool) -> bytes:
+        for number in range(30):
+            ctx.debug(f"{number}" * 30_000)
+        if fail:
+            raise ValueError("x" * 3_000_000)
+        return b""
+
+    driver.start(talk, False)
+    debug = driver.finish()[1]["debug"]
+    assert len(debug) < (1 << 20) + 100 and debug.endswith("more characters are left out]")
+    with pytest.raises(Failed) as caught:
+        driver.call(talk, True)
+    message = caught.value.failure["message"]
+    assert len(message) < (1 << 20) + 100 and message.endswith("more characters are left out]")
+    assert caught.value.failure["debug"] == debug
