@@ -15,7 +15,7 @@ import pytest
 from real_server import PROGRAM, runtime_directory
 
 from rain.client import Client, ConnectionLost, Executor, RainException, blob, tasks
-from rain.client import client as client_module
+from rain.client import base_client as client_module
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f"There is no program {PROGRAM}")
 
