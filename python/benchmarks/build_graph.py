@@ -1,10 +1,14 @@
 """Time to build and encode a graph in the client, and to run calls in the executor, in µs a task (medians of 5).
 
+Functions that are no remote ones are captured anew for each call, as an executor of futures does it.
+
 No server is needed: requests go nowhere, and the executor is driven through a socket pair.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import socket
 import statistics
@@ -17,22 +21,50 @@ from typing import Any, Callable
 import msgspec
 
 from rain.client import Session, remote, tasks
+from rain.client.active import active_session
+from rain.client.connection import Request
+from rain.client.frames import Frame
 
 TASKS = 100_000
 CALLS = 20_000
 
 
-class NowhereClient:
+class NowhereConnection:
     """Takes requests, encodes them as a connection does, and answers that all is well."""
 
-    local = False
+    closed = False
 
     def __init__(self) -> None:
         self.encoder = msgspec.msgpack.Encoder()
 
-    def _request(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        self.encoder.encode_into([operation, 0, body], bytearray(4), 4)
+    def check_open(self) -> None:
+        """It is."""
+
+    check_process = check_open
+
+    def prepare(self, operation: str, body: dict[str, Any]) -> Request:
+        """Encode a request."""
+        data = bytearray(4)
+        self.encoder.encode_into([operation, 0, body], data, 4)
+        return Request(operation, 0, Frame(data))
+
+    def call(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
+        """Answer it."""
+        request.frame._queued.append(None)
+        request.reply = ["ok", 0, {}]
         return {}
+
+    def post(self, operation: str, body: dict[str, Any]) -> None:
+        """Nobody gets it."""
+
+
+class NowhereClient:
+    """Has no server."""
+
+    closed = True
+
+    def __init__(self) -> None:
+        self._connection = NowhereConnection()
 
 
 @remote()
@@ -62,6 +94,43 @@ def remote_chain() -> None:
         task = add(number, task)
 
 
+def plain(number: int) -> int:
+    return number
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.number = 1
+
+    def method(self, number: int) -> int:
+        return number
+
+
+def plain_calls() -> None:
+    call_each(lambda number: plain)
+
+
+def method_calls() -> None:
+    holder = Holder()
+    call_each(lambda number: holder.method)
+
+
+def lambda_calls() -> None:
+    call_each(lambda number: lambda _: number)
+
+
+def partial_calls() -> None:
+    call_each(lambda number: functools.partial(plain))
+
+
+def call_each(make: Callable[[int], Callable[[int], Any]]) -> None:
+    session = active_session()
+    options: dict[str, Any] = {"outcome": True}
+    for number in range(TASKS // 10):
+        function = session._plain_function(make(number), options)  # type: ignore[attr-defined]
+        function._call_with(session, function._now(session), (number,), {})
+
+
 def microseconds(build: Callable[[], None]) -> tuple[float, float]:
     """Per task: building alone, and building and submitting."""
     session = Session(NowhereClient(), 0, "")  # type: ignore[arg-type]
@@ -71,11 +140,17 @@ def microseconds(build: Callable[[], None]) -> tuple[float, float]:
         built = time.perf_counter()
         session.submit()
         end = time.perf_counter()
-    return (built - start) / TASKS * 1e6, (end - start) / TASKS * 1e6
+        count = session._submitted_tasks
+    return (built - start) / count * 1e6, (end - start) / count * 1e6
 
 
-def executor_calls() -> float:
-    """A no-op call in an executor, with many calls sent ahead: CPU time of the executor."""
+def executor_calls(ahead: int, submits: bool) -> float:
+    """CPU time of an executor for a no-op call.
+
+    Args:
+        ahead: So many calls are sent at the same time.
+        submits: Each is of another submit.
+    """
     ours, theirs = socket.socketpair()
     encode = msgspec.msgpack.encode
 
@@ -100,12 +175,18 @@ def executor_calls() -> float:
         config = encode(([1, b"abc"], []))
         ours.sendall(frame(["define", 1, kind.wire()]))
         figures = []
-        batch = b"".join(frame(["call", n, 1, [0, n], config, [], {"governor": 0, "outputs": n}]) for n in range(100))
+
+        def call(n: int) -> bytes:
+            extra = {"governor": 0, "outputs": n, "submit": n if submits else 0}
+            return frame(["call", n, 1, [0, n], config, [], extra])
+
+        numbers = itertools.count()
         for _ in range(6):
+            batches = [b"".join(call(next(numbers)) for _ in range(ahead)) for _ in range(CALLS // ahead)]
             before = cpu_seconds(process.pid)
-            for _ in range(CALLS // 100):
+            for batch in batches:
                 ours.sendall(batch)
-                for _ in range(100):
+                for _ in range(ahead):
                     assert receive()[0] == "done"
             figures.append((cpu_seconds(process.pid) - before) / CALLS * 1e6)
         stream.close()
@@ -125,11 +206,21 @@ def main() -> None:
         ("built-in task, chain", chain, "2.5"),
         ("@remote call, two arguments", remote_calls, "8"),
         ("@remote call, chain", remote_chain, "8"),
+        ("call of a function", plain_calls, "8"),
+        ("call of a method", method_calls, "8"),
+        ("call of a partial function", partial_calls, "8"),
+        ("call of a new lambda", lambda_calls, "40"),
     ):
         runs = [microseconds(build) for _ in range(5)]
         built, submitted = (statistics.median(column) for column in zip(*runs))
         print(f"{name:32} {submitted:6.2f} µs a task ({built:.2f} building; wanted {wanted})")
-    print(f"{'no-op call in the executor':32} {executor_calls():6.2f} µs of CPU a call, with the system calls")
+    for name, ahead, submits in (
+        ("no-op call in the executor", 100, False),
+        ("alone", 1, False),
+        ("alone, a submit of its own", 1, True),
+    ):
+        cpu = executor_calls(ahead, submits)
+        print(f"{name:32} {cpu:6.2f} µs of CPU a call, with the system calls")
 
 
 if __name__ == "__main__":
