@@ -182,7 +182,7 @@ class Call:
 
     def tell_of_left(self, names: list[str]) -> None:
         """Name what the function has left in its directory, unless it has taken outputs from there."""
-        if not names or self.context._staged:
+        if self.context._staged:
             return
         more = ", ..." if len(names) > NAMED_MAX else ""
         named = ", ".join(map(repr, sorted(names)[:NAMED_MAX]))

@@ -127,7 +127,7 @@ class Executor:
             pieces.append(piece)
             wanted -= len(piece)
             if wanted <= 0:
-                return b"".join(pieces)
+                return b"".join(pieces) if data or len(pieces) > 2 else piece
 
     def _wait(self) -> None:
         """When nothing comes for a while, let go of the last input, and of what is in cycles."""
@@ -244,7 +244,9 @@ class Executor:
             outputs = self._run(call.run)
             if self._is_child:
                 os._exit(0)
-            call.tell_of_left(self._left())
+            left = self._left()
+            if left:
+                call.tell_of_left(left)
             answer = ("done", call_id, outputs, call.info())
             if process is not None:
                 reason = process.end_task(began, self._position == len(self._data))

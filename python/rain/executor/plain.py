@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..common.data_instance import DataInstance
 
 
+# What is pickled without the name of anything.
+_NAMELESS = frozenset((int, float, bool, str, bytes, type(None)))
+
+
 class PlainCall(Protocol):
     """A call of a function that was not written for Rain."""
 
@@ -59,7 +63,10 @@ def run_plain(call: PlainCall) -> bytes:
         return dump(function.call(*args, **kwargs), function.name)
     try:
         args, kwargs = call.arguments()
-        return dump((True, function.call(*args, **kwargs)), function.name)
+        result = function.call(*args, **kwargs)
+        if type(result) in _NAMELESS:
+            return pickle.dumps((True, result), protocol=5)
+        return dump((True, result), function.name)
     except InputFailed as caught:
         failure = caught.failure
     # SystemExit and the like, too, are what this one call has come to.
