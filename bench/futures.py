@@ -1,10 +1,10 @@
 """Futures: `rain.client.Executor` beside the pools of Python's own library, with functions that do nothing.
 
 Round trip: `submit(f, 1).result()`, one after the other. Gathered: many submits, then all results. Map: all results of
-`map()` over numbers, each as an item of its own (chunksize 1), and in chunks as each library chooses them (a
-`ProcessPoolExecutor` is given those of a `Pool`; Rain needs none). All have two processes, which are warm. Chain: calls
-of which each gets the future of the one before, and is a submit of its own; CPU of the executor processes for it.
-Client: what a call costs there of a function, a method of a class of a script, a new lambda and a new partial.
+`map()` over numbers, each as an item of its own (chunksize 1), and in chunks as a `Pool` chooses them, which all are
+given. All have two processes, which are warm. Chain: calls of which each gets the future of the one before, and is a
+submit of its own; CPU of the executor processes for it. Client: what a call costs there of a function, a method of a
+class of a script, a new lambda and a new partial.
 """
 
 from __future__ import annotations

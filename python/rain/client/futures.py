@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 import msgspec
 
 from ..common.errors import CancelledException, PickleException, RainException, SessionException
-from ..executor.plain import Failure, failure_of, result_of
+from ..executor.plain import Chunk, Failure, failure_of, result_of
 from .base_client import BaseClient
 from .calls import Calls, Coming
 from .deferred import Deferred
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
 from .graph import Graph
 from .kind import TaskOptions
-from .plain import PlainOptions
+from .plain import PlainOptions, name_of
 from .session import Session
 from .task import Task
 
@@ -228,8 +228,8 @@ class Executor(concurrent.futures.Executor):
             fn: The function.
             iterables: As many arguments as it takes.
             timeout: Seconds from now on for all results together.
-            chunksize: Checked, and without effect: calls travel together anyway.
-            buffersize: So many calls are submitted ahead of the result that was taken last (default: all).
+            chunksize: So many calls are one task, one after the other; worth while where a call takes microseconds.
+            buffersize: So many tasks are submitted ahead of the result that was taken last (default: all).
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -239,9 +239,14 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("buffersize must be None or > 0")
         deadline = None if timeout is None else time.monotonic() + timeout
         calls: Iterator[Arguments] = ((args, {}) for args in zip(*iterables))
-        futures = deque(self._start(fn, itertools.islice(calls, buffersize)))
-        # The results do not keep the executor.
-        return _results(futures, deadline, weakref.ref(self), fn, calls, buffersize)
+        if chunksize == 1:
+            futures = deque(self._start(fn, itertools.islice(calls, buffersize)))
+            # The results do not keep the executor.
+            return _results(futures, deadline, weakref.ref(self), fn, calls, buffersize)
+        chunk = Chunk(fn, name_of(fn))
+        chunks = _chunks(zip(*iterables), chunksize)
+        tasks = deque(self._start(chunk, itertools.islice(chunks, buffersize)))
+        return _flat(_results(tasks, deadline, weakref.ref(self), chunk, chunks, buffersize))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, stop: bool = False) -> None:
         """Take no more calls; the session ends when those that were taken are done.
@@ -265,6 +270,8 @@ class Executor(concurrent.futures.Executor):
         calls, token = self._calls, object()
         # Not with the lock under which tasks are submitted: it may wait for other calls.
         given = list(given)
+        if not given:
+            return []
         try:
             try:
                 calls.begin(token)
@@ -345,9 +352,11 @@ def _results(
     buffersize: int | None,
 ) -> Iterator[T]:
     try:
-        while futures:
+        while True:
             if buffersize is not None:
                 _submit_more(futures, executor(), fn, itertools.islice(calls, buffersize - len(futures)))
+            if not futures:
+                return
             yield _take_first(futures, deadline)
     except GeneratorExit:
         # Nobody waits here, and it may come from the garbage collector.
@@ -360,6 +369,25 @@ def _results(
             for future in futures[0]._calls.cancel(futures, waiting=True):
                 future._cancel()
         raise
+
+
+def _chunks(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[Arguments]:
+    while True:
+        chunk = list(itertools.islice(calls, size))
+        if not chunk:
+            return
+        yield (chunk,), {}
+
+
+def _flat(chunks: Iterator[tuple[list[T], Failure | None]]) -> Iterator[T]:
+    try:
+        for results, failure in chunks:
+            yield from results
+            if failure is not None:
+                raise _rebuilt(failure, None)
+    finally:
+        # The calls that are left are cancelled.
+        chunks.close()  # type: ignore[attr-defined]
 
 
 def _submit_more(

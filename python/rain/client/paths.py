@@ -65,8 +65,8 @@ def _check_utf8(given: Any, what: str) -> None:
         name.decode()
     except UnicodeError:
         raise RainException(
-            f"The path of {what} is not UTF-8: {given!r}. In a task's directory only such names can be given; put what has "
-            "another one into a directory that is passed as a whole, and rename it in the task"
+            f"The path of {what} is not UTF-8: {given!r}. In a task's directory only such names can be given; put what "
+            "has another one into a directory that is passed as a whole, and rename it in the task"
         ) from None
     except TypeError:
         # What is no path is told with other words.

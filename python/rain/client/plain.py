@@ -93,7 +93,7 @@ class PlainFunction(TaskFunction):
         # Arguments that were given before.
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
-        name = _name(function)
+        name = name_of(function)
         while type(function) is functools.partial and _is_small(function):
             self._args = (*function.args, *self._args)
             self._kwargs = {**function.keywords, **self._kwargs}
@@ -120,7 +120,8 @@ class PlainFunction(TaskFunction):
         return make_call(session, sent, inputs, config)
 
 
-def _name(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """The name of something that can be called, for people."""
     while isinstance(function, functools.partial):
         function = function.func
     name = getattr(function, "__name__", None)

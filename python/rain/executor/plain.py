@@ -7,7 +7,7 @@ never does: the output is the pickle of an outcome, ``(True, result)`` or ``(Fal
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Protocol
 
 from ..common import pickling
 from ..common.errors import RainException
@@ -91,6 +91,27 @@ def failure_of(error: BaseException) -> Failure:
     except BaseException:
         pickled = None
     return Failure(name, text, traceback, pickled)
+
+
+class Chunk:
+    """A function of which several calls are one task: it takes a list of their arguments.
+
+    The result is a list of theirs, up to the first one that has raised, and what that one has raised.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.__wrapped__ = function
+        self.__name__ = name
+
+    def __call__(self, calls: list[tuple[Any, ...]]) -> tuple[list[Any], Failure | None]:
+        function = self.__wrapped__
+        results: list[Any] = []
+        try:
+            for args in calls:
+                results.append(function(*args))  # noqa: PERF401 (those before an error are kept)
+        except BaseException as error:
+            return results, failure_of(error)
+        return results, None
 
 
 def dump(value: Any, name: str) -> bytes:

@@ -234,3 +234,32 @@ def test_a_process_that_dies(client: Client, gate: Gate, death: Callable[[], Non
 def test_a_call_that_takes_too_long(client: Client, gate: Gate) -> None:
     with client.executor(timeout=0.05) as executor, pytest.raises(BrokenExecutor, match="longer than its timeout"):
         executor.submit(gate).result(PATIENCE_S)
+
+
+def test_calls_in_chunks(client: Client) -> None:
+    def double(number: int) -> int:
+        if number == 57:
+            raise ValueError(number)
+        return 2 * number
+
+    with client.executor() as executor:
+        for size in (1, 2, 7, 100):
+            assert list(executor.map(double, range(50), chunksize=size)) == [2 * number for number in range(50)]
+        assert list(executor.map(pow, [2, 3, 4], [1, 2, 3], chunksize=2, buffersize=1)) == [2, 9, 64]
+        late = executor.map(abs, range(5), buffersize=5)
+        for size in (1, 2, 3, 100):
+            assert list(executor.map(abs, range(20), buffersize=size)) == list(range(20))
+        futures = [executor.submit(double, number) for number in range(5)]
+        assert list(executor.map(double, futures, chunksize=2)) == [0, 4, 8, 12, 16]
+        # What comes before an error in its chunk is there, and the error is the call's own.
+        results = executor.map(double, range(100), chunksize=10)
+        found = []
+        with pytest.raises(ValueError, match="57") as caught:
+            for result in results:
+                found.append(result)  # noqa: PERF402
+        assert found == [2 * number for number in range(57)]
+        assert "in double" in str(caught.value.__cause__)
+        task = executor.submit(double, 1).task
+        assert task is not None and task.name == "double"
+    # There is nothing left to submit.
+    assert list(late) == list(range(5))
