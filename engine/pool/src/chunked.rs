@@ -2,6 +2,7 @@
 
 #[cfg(not(loom))]
 mod imp {
+    use crossbeam_utils::CachePadded;
     use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
     use std::marker::PhantomData;
     use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -21,8 +22,8 @@ mod imp {
     pub(crate) unsafe trait ZeroInit: Sized {}
 
     struct Chunk<T> {
-        /// Elements in use; only the governor's thread reads and writes it.
-        in_use: AtomicU32,
+        /// Elements in use; only the governor's thread reads and writes it, often, so no element is beside it.
+        in_use: CachePadded<AtomicU32>,
         elements: [T; CHUNK],
     }
 

@@ -4,6 +4,7 @@ use crate::ranked::Ranked;
 use crate::sleep::Sleep;
 use crate::sync::{AtomicU32, Ordering};
 use crate::{Gang, ReadyTask};
+use crossbeam_utils::CachePadded;
 use deque::{Injector, Stealer, Worker};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ mod deque {
     pub(super) use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 }
 
-/// Stand-ins with the same interface: crossbeam-deque has no loom support, and it is not what our models are about.
+/// Stand-ins with the same interface, for models of the whole pool: crossbeam-deque has no loom support.
 #[cfg(loom)]
 mod deque {
     use loom::sync::{Arc, Mutex};
@@ -28,6 +29,16 @@ mod deque {
     pub(super) struct Injector<T>(Mutex<VecDeque<T>>);
     pub(super) struct Worker<T>(Arc<Mutex<VecDeque<T>>>);
     pub(super) struct Stealer<T>(Arc<Mutex<VecDeque<T>>>);
+
+    /// Takes the oldest, and one more that comes along: for a moment that one is in no queue.
+    fn steal_two<T>(from: &Mutex<VecDeque<T>>, thief: &Worker<T>) -> Steal<T> {
+        let (first, second) = {
+            let mut queue = from.lock().unwrap();
+            (queue.pop_front(), queue.pop_front())
+        };
+        second.into_iter().for_each(|task| thief.push(task));
+        first.map_or(Steal::Empty, Steal::Success)
+    }
 
     impl<T> Injector<T> {
         pub(super) fn new() -> Self {
@@ -45,8 +56,8 @@ mod deque {
         pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
         }
-        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
-            self.steal()
+        pub(super) fn steal_batch_and_pop(&self, thief: &Worker<T>) -> Steal<T> {
+            steal_two(&self.0, thief)
         }
     }
 
@@ -78,8 +89,8 @@ mod deque {
         pub(super) fn steal(&self) -> Steal<T> {
             self.0.lock().unwrap().pop_front().map_or(Steal::Empty, Steal::Success)
         }
-        pub(super) fn steal_batch_and_pop(&self, _: &Worker<T>) -> Steal<T> {
-            self.steal()
+        pub(super) fn steal_batch_and_pop(&self, thief: &Worker<T>) -> Steal<T> {
+            steal_two(&self.0, thief)
         }
     }
 }
@@ -90,8 +101,8 @@ const WAKE_EVERY: usize = 64;
 /// Queued tasks that are looked at to find some of one session.
 const LOOKED_AT_MAX: usize = 1 << 16;
 
-/// Lanes of tasks from outside the workers; a session has one of them.
-const LANES: u32 = 16;
+/// Lanes of tasks from outside the workers; a session has one of them. In models each costs steps.
+const LANES: u32 = if cfg!(loom) { 2 } else { 16 };
 
 fn lane_of(session: u32) -> u32 {
     session % LANES
@@ -101,11 +112,12 @@ fn lane_of(session: u32) -> u32 {
 pub struct Pool {
     lanes: Vec<Injector<ReadyTask>>,
     /// A bit for each lane that may have tasks: whether to look there. A lane with tasks has its bit soon after.
-    waiting: AtomicU32,
+    waiting: CachePadded<AtomicU32>,
     stealers: Vec<Stealer<ReadyTask>>,
-    ranked: Ranked,
-    sleep: Sleep,
-    gang: Gang,
+    // Each is read before every task and seldom written, but for what is beside it.
+    ranked: CachePadded<Ranked>,
+    sleep: CachePadded<Sleep>,
+    gang: CachePadded<Gang>,
 }
 
 /// A worker's own end of the pool.
@@ -127,11 +139,11 @@ impl Pool {
         let deques: Vec<_> = (0..workers).map(|_| Worker::new_lifo()).collect();
         let pool = Arc::new(Pool {
             lanes: (0..LANES).map(|_| Injector::new()).collect(),
-            waiting: AtomicU32::new(0),
+            waiting: CachePadded::new(AtomicU32::new(0)),
             stealers: deques.iter().map(Worker::stealer).collect(),
-            ranked: Ranked::new(),
-            sleep: Sleep::new(workers),
-            gang: Gang::new(workers),
+            ranked: CachePadded::new(Ranked::new()),
+            sleep: CachePadded::new(Sleep::new(workers)),
+            gang: CachePadded::new(Gang::new(workers)),
         });
         let queues = deques
             .into_iter()

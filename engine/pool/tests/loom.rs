@@ -3,9 +3,9 @@
 #![cfg(loom)]
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::sync::{Arc, Mutex};
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
-use rain_pool::{Cancelled, Gang, GangCall, ReadyTask, Released, SessionGraph, Sleep};
+use rain_pool::{Cancelled, Gang, GangCall, LocalQueue, Pool, ReadyTask, Released, SessionGraph, Sleep};
 
 /// Counts how often values are dropped.
 struct Value(std::sync::Arc<std::sync::atomic::AtomicUsize>);
@@ -415,5 +415,117 @@ fn a_wide_task_that_is_withdrawn_keeps_nobody() {
         gang.push(next, 1);
         assert_eq!(gang.withdraw(|task| task == gone), [gone]);
         worker.join().unwrap();
+    });
+}
+
+/// Tasks of a whole pool that are over when as many have begun as depend on each other: so each needs a worker of its own at the same
+/// time, and a worker that sleeps while one is in a queue is a deadlock, which loom finds.
+struct Together {
+    begun: Mutex<usize>,
+    changed: Condvar,
+    count: usize,
+}
+
+impl Together {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self { begun: Mutex::new(0), changed: Condvar::new(), count })
+    }
+
+    /// Runs a task; the last one to begin ends the pool.
+    fn run(&self, pool: &Pool) {
+        let mut begun = self.begun.lock().unwrap();
+        *begun += 1;
+        if *begun == self.count {
+            self.changed.notify_all();
+            drop(begun);
+            return pool.shut_down();
+        }
+        while *begun < self.count {
+            begun = self.changed.wait(begun).unwrap();
+        }
+    }
+}
+
+fn work(mut queue: LocalQueue, mut run: impl FnMut(&LocalQueue, ReadyTask)) {
+    while !queue.pool().is_shut_down() {
+        match queue.find() {
+            Some(task) => run(&queue, task),
+            None => queue.sleep(),
+        }
+    }
+}
+
+fn check_pool(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+#[test]
+fn two_tasks_from_outside_get_two_workers() {
+    check_pool(|| {
+        let (pool, queues) = Pool::new(2);
+        let together = Together::new(2);
+        let workers: Vec<_> = queues
+            .into_iter()
+            .map(|queue| {
+                let together = together.clone();
+                thread::spawn(move || work(queue, |queue, _| together.run(queue.pool())))
+            })
+            .collect();
+        let mut queueing = pool.queueing();
+        queueing.add(ReadyTask::new(0, 1), 0);
+        queueing.add(ReadyTask::new(0, 2), 0);
+        drop(queueing);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_eq!(*together.begun.lock().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_task_that_a_busy_worker_has_queued_gets_another_one() {
+    check_pool(|| {
+        let (pool, queues) = Pool::new(2);
+        let together = Together::new(2);
+        let workers: Vec<_> = queues
+            .into_iter()
+            .map(|queue| {
+                let together = together.clone();
+                let run = move |queue: &LocalQueue, task: ReadyTask| {
+                    if task.task() == 1 {
+                        queue.leave(ReadyTask::new(0, 2));
+                    }
+                    together.run(queue.pool());
+                };
+                thread::spawn(move || work(queue, run))
+            })
+            .collect();
+        pool.queueing().add(ReadyTask::new(0, 1), 0);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_eq!(*together.begun.lock().unwrap(), 2);
+    });
+}
+
+#[test]
+fn tasks_of_another_session_and_of_a_priority_are_found_by_a_worker_that_falls_asleep() {
+    check_pool(|| {
+        let (pool, mut queues) = Pool::new(1);
+        let queue = queues.pop().unwrap();
+        let left = Arc::new(AtomicUsize::new(2));
+        let worker = {
+            let left = left.clone();
+            thread::spawn(move || {
+                work(queue, |queue, _| {
+                    if left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                        queue.pool().shut_down();
+                    }
+                });
+            })
+        };
+        pool.queueing().add(ReadyTask::new(1, 1), 0);
+        pool.queueing().add(ReadyTask::new(0, 2), -3);
+        worker.join().unwrap();
+        assert_eq!(left.load(Ordering::SeqCst), 0);
     });
 }

@@ -284,7 +284,10 @@ impl Worker {
             return false;
         }
         let now = self.clock.begin();
-        if !self.shared.end.is_far(now) && !self.shared.end.leaves_time(now, kind_id(session, batch, task.task())) {
+        if self.shared.end.is_known()
+            && !self.shared.end.is_far(now)
+            && !self.shared.end.leaves_time(now, kind_id(session, batch, task.task()))
+        {
             session.abandon(batch, task.task());
             self.reports.withheld(session.number, task.task());
             return false;
@@ -321,7 +324,7 @@ impl Worker {
                     let value = self.empty_blob.clone();
                     self.settling().supply(session, object, value);
                 }
-                self.clock.lap();
+                self.clock.lap_noop();
                 return self.settling().finish(session, batch, task);
             }
             Route::BuiltIn if !session.graph.begin(task) => return session.abandon(batch, task),

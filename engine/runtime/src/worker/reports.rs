@@ -126,45 +126,97 @@ impl Reports {
     }
 }
 
-/// Start and duration of the worker's tasks; one reading of the clock a task, because a task begins when the one before it
+/// No-ops in a row for which the clock is not read: reading it takes as long as a fifth of one.
+const NOOPS_UNTIMED: u32 = 15;
+
+/// Start and duration of the worker's tasks; at most one reading of the clock a task, because a task begins when the one before it
 /// has ended.
 #[derive(Clone)]
 pub(super) struct Clock {
     /// A moment, as both clocks showed it.
     origin: (Instant, f64),
-    start: Instant,
+    /// When the last task ended, and the same in seconds since 1970.
     end: Instant,
+    end_seconds: f64,
+    /// Times of the task that ended last.
+    times: TaskTimes,
+    /// No-ops that have ended since the clock was read.
+    untimed: u32,
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { origin: (now, since_epoch.as_secs_f64()), start: now, end: now }
+        let start = since_epoch.as_secs_f64();
+        let times = TaskTimes { start, duration: 0.0 };
+        Self { origin: (now, start), end: now, end_seconds: start, times, untimed: 0 }
+    }
+
+    fn read(&mut self) {
+        self.end = Instant::now();
+        self.end_seconds = self.origin.1 + (self.end - self.origin.0).as_secs_f64();
+        self.untimed = 0;
     }
 
     /// The next task begins now, not at the end of the last one.
     pub(super) fn restart(&mut self) {
-        self.end = Instant::now();
+        self.read();
     }
 
     /// When the task that begins now begins, seconds since 1970.
     #[inline]
     pub(super) fn begin(&self) -> f64 {
-        self.origin.1 + (self.end - self.origin.0).as_secs_f64()
+        self.end_seconds
     }
 
     /// A task has ended now.
     #[inline]
     pub(super) fn lap(&mut self) {
-        self.start = self.end;
-        self.end = Instant::now();
+        let (start, before) = (self.end_seconds, self.end);
+        self.read();
+        self.times = TaskTimes { start, duration: (self.end - before).as_secs_f32() };
+    }
+
+    /// A task that does nothing has ended now. The time of several such counts as that of the last of them.
+    #[inline]
+    pub(super) fn lap_noop(&mut self) {
+        if self.untimed == NOOPS_UNTIMED {
+            return self.lap();
+        }
+        self.untimed += 1;
+        self.times = TaskTimes { start: self.end_seconds, duration: 0.0 };
     }
 
     /// Times of the task that ended last, and the moment of its end.
     #[inline]
     pub(super) fn times(&self) -> (TaskTimes, Instant) {
-        let start = self.origin.1 + (self.start - self.origin.0).as_secs_f64();
-        (TaskTimes { start, duration: (self.end - self.start).as_secs_f32() }, self.end)
+        (self.times, self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_follow_each_other_in_time_and_no_ops_take_none_but_for_each_sixteenth() {
+        let mut clock = Clock::new();
+        let mut end = clock.begin();
+        let mut timed = 0;
+        for _ in 0..32 {
+            clock.lap_noop();
+            let times = clock.times().0;
+            assert_eq!(times.start, end);
+            timed += usize::from(times.duration > 0.0);
+            end = clock.begin();
+        }
+        assert!(timed <= 2);
+        std::thread::sleep(Duration::from_millis(2));
+        clock.lap();
+        let times = clock.times().0;
+        assert!(times.start == end && times.duration >= 2e-3);
+        let seconds = clock.begin() - (times.start + f64::from(times.duration));
+        assert!(seconds.abs() < 1e-5, "{seconds}");
     }
 }
