@@ -220,7 +220,7 @@ const WITH_CIRCLES: [(&str, usize); 9] = [
     ("dashboard/", 2),
     ("engine/data/", 6),
     ("engine/exec/", 5),
-    ("engine/runtime/", 12),
+    ("engine/runtime/", 3),
     ("engine/topology/", 4),
     ("launcher/", 19),
     ("rust/", 2),

@@ -7,11 +7,22 @@ use rain_model::graph::Batch;
 use rain_pool::ReadyTask;
 use rain_protocol::peer::{Run, TaskSet};
 
+/// A session has too many inputs on a governor for any more tasks.
+#[derive(Debug)]
+pub(crate) struct TooManyInputs;
+
 /// Claims, links and queues the tasks of `run`; objects that are there already are given to their consumers.
-pub(crate) fn link<G: Graph>(session: &Session<G>, queues: &impl Queues, run: Run<G::Content>) {
+///
+/// # Errors
+/// When the session has had as many inputs as can be numbered; then nothing is done.
+pub(crate) fn link<G: Graph>(
+    session: &Session<G>,
+    queues: &impl Queues,
+    run: Run<G::Content>,
+) -> Result<(), TooManyInputs> {
     let graph = &session.graph;
     let batch = &run.batch;
-    let edges = session.add_batch(batch);
+    let edges = session.add_batch(batch).ok_or(TooManyInputs)?;
     // Claims come first: nothing may be dropped between its producer's end and its consumer's linking.
     for (object, _) in &run.constants {
         graph.claim(*object);
@@ -43,6 +54,7 @@ pub(crate) fn link<G: Graph>(session: &Session<G>, queues: &impl Queues, run: Ru
             queue(task);
         }
     });
+    Ok(())
 }
 
 /// Queues a ready task behind those that wait.

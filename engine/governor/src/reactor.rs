@@ -11,7 +11,7 @@ use crate::session::{Leave, Session};
 use crate::sessions::Sessions;
 use rain_model::id::{ObjectIndex, SessionId, TaskIndex};
 use rain_pool::ReadyTask;
-use rain_protocol::peer::{BetweenGovernors, FromGovernor, Message};
+use rain_protocol::peer::{BetweenGovernors, Failure, FromGovernor, Message};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,8 +96,13 @@ impl<G: Graph, Q: Queues> Reactor<G, Q> {
             Action::Send { to, message } => effects.push(Effect::Send { to, message }),
             Action::OpenSession(open) => self.sessions.insert(Arc::new(Session::new(&open, self.leave.clone()))),
             Action::Link(run) => {
-                if let Some(session) = self.sessions.get(run.session.0) {
-                    link(&session, &self.queues, run);
+                let (session, task) = (run.session, run.batch.first);
+                if let Some(open) = self.sessions.get(session.0)
+                    && link(&open, &self.queues, run).is_err()
+                {
+                    let message = "its session has had more than four billion inputs; use another one".to_owned();
+                    let failure = Failure { message, ..Failure::default() };
+                    self.answers.push_back(Event::Failed { session, task, failure });
                 }
             }
             Action::Supply { session, object, content } => {

@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+/// How many inputs the tasks of a session may have here: an edge has a number, and a few numbers mean something else.
+const EDGES_MAX: u32 = u32::MAX - 8;
+
 /// What is left of a session that nobody works for any more.
 pub type Rest<G> = (G, Batches<u32>);
 
@@ -89,24 +92,26 @@ impl<G: Graph> Session<G> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a batch known before any of its tasks is queued; the number of the first edge of its tasks.
-    pub fn add_batch(&self, batch: &Arc<Batch>) -> u32 {
+    /// Makes a batch known before any of its tasks is queued; the number of the first edge of its tasks. `None`: the session has had
+    /// as many inputs as there are numbers for edges.
+    pub fn add_batch(&self, batch: &Arc<Batch>) -> Option<u32> {
         let mut known = self.known_mut();
         if batch.count == 0 {
-            return 0;
+            return Some(0);
         }
         if let Some((_, edges)) = known.batches.find(batch.first) {
-            return *edges;
+            return Some(*edges);
         }
+        let end = u32::try_from(batch.inputs.len()).ok().and_then(|inputs| known.edges.checked_add(inputs));
+        let end = end.filter(|end| *end <= EDGES_MAX)?;
         if batch.kinds.iter().any(|kind| kind.kind.priority != 0) {
             self.ranks.store(true, Ordering::Release);
         }
-        let edges = known.edges;
-        known.edges = edges.wrapping_add(batch.inputs.len() as u32);
+        let edges = std::mem::replace(&mut known.edges, end);
         known.kinds.extend(batch.kinds.iter().map(|kind| kind.number));
         // With several governors, tasks of an older batch may come after those of a newer one.
         known.batches.insert(batch, edges);
-        edges
+        Some(edges)
     }
 
     /// Priority of a task whose batch is known.
@@ -258,5 +263,30 @@ impl<G: Graph> Session<G> {
     /// The batch of a task that was queued.
     pub fn batch_of(&self, task: u32) -> Option<Arc<Batch>> {
         self.known().batches.find(task).map(|(batch, _)| batch.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plain::PlainGraph;
+    use rain_model::graph::Offsets;
+    use rain_model::id::SessionId;
+
+    #[test]
+    fn a_session_has_no_more_inputs_than_there_are_numbers_for() {
+        let open = OpenSession { session: SessionId(1), python: None };
+        let session = Session::<PlainGraph<u64>>::new(&open, Arc::new(drop));
+        let batch = |first| {
+            let inputs = Arc::new([0, 0, 0]);
+            Arc::new(Batch { count: 1, inputs, input_offsets: Offsets::Every(3), ..Batch::empty(first) })
+        };
+        assert_eq!(session.add_batch(&batch(0)), Some(0));
+        session.known_mut().edges = EDGES_MAX - 5;
+        assert_eq!(session.add_batch(&batch(1)), Some(EDGES_MAX - 5));
+        assert_eq!(session.add_batch(&batch(2)), None);
+        // What is known stays so.
+        assert_eq!(session.add_batch(&batch(1)), Some(EDGES_MAX - 5));
+        assert_eq!(session.add_batch(&Arc::new(Batch::empty(3))), Some(0));
     }
 }

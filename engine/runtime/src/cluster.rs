@@ -1,10 +1,11 @@
 //! Server and governors in processes of their own, on one machine or several.
 
 use crate::bell::Bell;
+use crate::config::GovernorConfig;
 use crate::contents::GovernorContents;
 use crate::end_of_time::EndOfTime;
 pub use crate::governor::GovernorEnd;
-use crate::governor::{GovernorConfig, GovernorError, start_governor_with};
+use crate::governor::{GovernorError, start_governor_with};
 use crate::local::{RuntimeError, Stop};
 use crate::questions::{ContentRequests, StatusRequests};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};

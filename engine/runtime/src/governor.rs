@@ -1,20 +1,19 @@
 //! The thread of a governor: it drives the governor's state machine and feeds the pool.
 
 use crate::bell::Bell;
+use crate::config::GovernorConfig;
 use crate::deadlines::Deadlines;
 use crate::executors::Executors;
 use crate::session::{Graph, SessionTable, leave_to};
 use crate::worker::{LentCalls, Report, Worker, WorkerShared};
 use crossbeam_channel::{Receiver, unbounded};
 use rain_data::{Object, Store, StoreError};
-use rain_exec::{ExecutorSpec, Interrupt};
+use rain_exec::Interrupt;
 use rain_governor::{Effect, Event, Reactor, To};
 use rain_model::id::{GovernorId, SessionId};
 use rain_pool::{LocalQueue, Pool};
 use rain_protocol::peer::{FromGovernor, Message};
-use rain_topology::CpuId;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -22,21 +21,6 @@ use std::time::Instant;
 
 /// Reports of workers that are taken before messages have a turn.
 const REPORTS_AT_ONCE: usize = 64;
-
-/// How a governor is set up.
-#[derive(Clone, Debug)]
-pub struct GovernorConfig {
-    /// The cpu that each worker is pinned to; `None`: not pinned. Its length is the number of workers.
-    pub cpus: Vec<Option<CpuId>>,
-    /// Directory for objects; made, and removed at the end.
-    pub workdir: PathBuf,
-    /// Executors beside Python's.
-    pub executors: Vec<ExecutorSpec>,
-    /// Interpreter for Python tasks whose client asks for none.
-    pub python: PathBuf,
-    /// How many Python executors are started ahead.
-    pub prestart: usize,
-}
 
 /// Why a governor cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +127,14 @@ where
     let asked_to_stop = stop.clone();
     let thread = std::thread::Builder::new().name(format!("governor-{}", id.0)).spawn(move || {
         let workers = start_workers(&shared, queues);
-        if let (Ok(endpoint), Ok(workers)) = (endpoint.recv(), workers) {
+        let (workers, error) = match workers {
+            Ok(workers) => (workers, None),
+            Err(Unstarted { workers, error }) => (workers, Some(error)),
+        };
+        if let Some(error) = &error {
+            tracing::error!("governor {} ends: its workers cannot be started: {error}", id.0);
+        }
+        if let (Ok(endpoint), None) = (endpoint.recv(), error) {
             let (sessions, pool, end) = (shared.sessions.clone(), shared.pool.clone(), shared.end.clone());
             let machine = Reactor::new(sessions, pool, end, leave_to(&shared.reaper));
             Driver {
@@ -159,22 +150,56 @@ where
             }
             .run(&driver_bell)
         } else {
+            shut_down(&shared, workers);
             GovernorEnd::Broken
         }
     })?;
     Ok((GovernorHandle { bell, stop, thread }, endpoint_in))
 }
 
-fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<Vec<JoinHandle<()>>, std::io::Error> {
-    shared.executors.start(shared.config.prestart, queues.len())?;
-    queues
-        .into_iter()
-        .map(|queue| {
-            let shared = shared.clone();
-            let name = format!("worker-{}-{}", shared.id.0, queue.index());
-            std::thread::Builder::new().name(name).spawn(move || Worker::new(shared, queue).run())
-        })
-        .collect()
+/// Not all workers could be started.
+struct Unstarted {
+    /// Those that were.
+    workers: Vec<JoinHandle<()>>,
+    error: std::io::Error,
+}
+
+fn start_workers(shared: &Arc<WorkerShared>, queues: Vec<LocalQueue>) -> Result<Vec<JoinHandle<()>>, Unstarted> {
+    let mut workers = Vec::with_capacity(queues.len());
+    if let Err(error) = shared.executors.start(shared.config.prestart, queues.len()) {
+        return Err(Unstarted { workers, error });
+    }
+    for queue in queues {
+        let shared = shared.clone();
+        let name = format!("worker-{}-{}", shared.id.0, queue.index());
+        match std::thread::Builder::new().name(name).spawn(move || Worker::new(shared, queue).run()) {
+            Ok(worker) => workers.push(worker),
+            Err(error) => return Err(Unstarted { workers, error }),
+        }
+    }
+    Ok(workers)
+}
+
+/// Ends everything that works for a governor.
+fn shut_down(shared: &WorkerShared, workers: Vec<JoinHandle<()>>) {
+    for session in shared.sessions.drain() {
+        session.graph.cancel();
+    }
+    shared.deadlines.shut_down();
+    shared.pool.shut_down();
+    shared.lent.shut_down();
+    interrupt_workers(shared);
+    for worker in workers {
+        let _ = worker.join();
+    }
+    shared.lent.join();
+    shared.executors.shut_down();
+    shared.reaper.finish();
+}
+
+fn interrupt_workers(shared: &WorkerShared) {
+    shared.interrupts.iter().for_each(|interrupt| interrupt.raise());
+    shared.lent.interrupt();
 }
 
 struct Driver<T> {
@@ -211,7 +236,8 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             }
             self.stopping |= self.asked_to_stop.load(Ordering::SeqCst);
         }
-        self.shut_down()
+        shut_down(&self.shared, self.workers);
+        self.end
     }
 
     /// What workers report, and, after some of it, what others have sent.
@@ -277,7 +303,7 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
                 };
                 self.transport.send(to, message);
             }
-            Effect::Interrupt => self.interrupt_workers(),
+            Effect::Interrupt => interrupt_workers(&self.shared),
             Effect::Free(mut objects) => {
                 objects.retain(|object| object.file_path().is_some());
                 if !objects.is_empty() {
@@ -287,29 +313,5 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
             Effect::SessionClosed(_) => self.shared.executors.session_closed(),
             Effect::Stop => self.stopping = true,
         }
-    }
-
-    fn interrupt_workers(&self) {
-        for interrupt in &self.shared.interrupts {
-            interrupt.raise();
-        }
-        self.shared.lent.interrupt();
-    }
-
-    fn shut_down(self) -> GovernorEnd {
-        for session in self.shared.sessions.drain() {
-            session.graph.cancel();
-        }
-        self.shared.deadlines.shut_down();
-        self.shared.pool.shut_down();
-        self.shared.lent.shut_down();
-        self.interrupt_workers();
-        for worker in self.workers {
-            let _ = worker.join();
-        }
-        self.shared.lent.join();
-        self.shared.executors.shut_down();
-        self.shared.reaper.finish();
-        self.end
     }
 }

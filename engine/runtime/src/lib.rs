@@ -2,6 +2,7 @@
 
 mod bell;
 pub mod cluster;
+mod config;
 mod contents;
 mod deadlines;
 pub mod end_of_time;
@@ -17,4 +18,5 @@ mod session;
 mod uploads;
 mod worker;
 
-pub use governor::{GovernorConfig, GovernorHandle, start_governor};
+pub use config::GovernorConfig;
+pub use governor::{GovernorHandle, start_governor};

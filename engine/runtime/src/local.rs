@@ -1,7 +1,8 @@
 //! Server and governors in one process.
 
+use crate::config::GovernorConfig;
 use crate::end_of_time::EndOfTime;
-use crate::governor::{GovernorConfig, GovernorError, start_governor};
+use crate::governor::{GovernorError, start_governor};
 use crate::questions::{ContentRequests, StatusRequests};
 use crate::server::{ProcessFacts, ServerDriver, server_wake};
 use rain_data::{Object, Store, StoreError};

@@ -1,6 +1,6 @@
 //! Executor processes that have nothing to do, and which of them a task gets.
 
-use super::ExecutorKey;
+use super::key::ExecutorKey;
 use rain_exec::ExecutorSpec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,10 +1,8 @@
-//! The thread that does for executor processes what no task should wait for: starting them ahead, ending them, and noticing that
-//! idle ones have ended.
+//! What the thread that keeps executor processes has to do, and when.
 
-use super::{ExecutorKey, Running, Shared};
-use rain_exec::{ExecutorProcess, ExecutorSpec, Interrupt};
-use std::io;
-use std::path::PathBuf;
+use super::key::PYTHON;
+use super::running::Running;
+use rain_exec::ExecutorSpec;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,9 +12,7 @@ const RESTOCK_DELAY: Duration = Duration::from_millis(500);
 /// How long an idle executor gets to answer before it is looked at.
 const LOOK_DELAY: Duration = Duration::from_millis(50);
 /// How often idle processes are looked at for being old or large.
-const ROUND: Duration = Duration::from_secs(20);
-/// An idle process with more memory is large.
-const LARGE_BYTES: u64 = 256 << 20;
+pub(super) const ROUND: Duration = Duration::from_secs(20);
 /// Unused processes are kept for one worker in so many, and for two workers at least.
 const WORKERS_PER_UNUSED: usize = 4;
 
@@ -24,17 +20,17 @@ pub(super) struct Keeper {
     state: Mutex<State>,
     changed: Condvar,
     workers: usize,
-    unused_max: usize,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    pub(super) unused_max: usize,
+    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
-struct State {
-    shut_down: bool,
+pub(super) struct State {
+    pub(super) shut_down: bool,
     /// To be ended.
     ending: Vec<Running>,
     /// The executor of Python that was used last: unused processes are kept of it.
-    used: Option<Arc<ExecutorSpec>>,
+    pub(super) used: Option<Arc<ExecutorSpec>>,
     restock_at: Option<Instant>,
     /// When an executor was given a task last, or had done its tasks.
     active_at: Option<Instant>,
@@ -44,7 +40,7 @@ struct State {
 }
 
 /// What the thread does next.
-enum Step {
+pub(super) enum Step {
     End(Vec<Running>),
     Restock(Arc<ExecutorSpec>),
     Look,
@@ -58,7 +54,7 @@ impl Keeper {
         Self { state: Mutex::default(), changed: Condvar::new(), workers, unused_max, thread: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,7 +76,7 @@ impl Keeper {
 
     /// A process of this executor is used, so that the next ones shall be started ahead.
     pub(super) fn is_used(&self, spec: &Arc<ExecutorSpec>) {
-        if spec.name != super::PYTHON {
+        if spec.name != PYTHON {
             return;
         }
         let mut state = self.lock();
@@ -126,7 +122,7 @@ impl Keeper {
         }
     }
 
-    fn next_step(&self, round_at: Instant) -> Step {
+    pub(super) fn next_step(&self, round_at: Instant) -> Step {
         let mut state = self.lock();
         loop {
             if state.shut_down {
@@ -160,78 +156,4 @@ impl Keeper {
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
-}
-
-/// Starts the thread, which begins with starting these executors; those with a key are for tasks of it only.
-pub(super) fn start(shared: &Arc<Shared>, ahead: Vec<(Arc<ExecutorSpec>, Option<Arc<ExecutorKey>>)>) -> io::Result<()> {
-    let interrupt = Interrupt::new()?;
-    let own = shared.clone();
-    let thread = std::thread::Builder::new().name("executors".to_owned()).spawn(move || {
-        for (spec, key) in ahead {
-            start_ahead(&own, &spec, key);
-        }
-        keep(&own, &interrupt);
-    })?;
-    *shared.keeper.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-    Ok(())
-}
-
-fn keep(shared: &Shared, interrupt: &Interrupt) {
-    let mut round_at = Instant::now() + ROUND;
-    loop {
-        match shared.keeper.next_step(round_at) {
-            Step::ShutDown(ending) => return drop(ending),
-            Step::End(ending) => {
-                let mut ending = ending;
-                ending.iter_mut().for_each(|running| running.process.ask_to_end());
-                ending.iter_mut().for_each(|running| running.process.finish());
-            }
-            Step::Look => {
-                let over = shared.idle().take_over(|running| running.is_over(interrupt));
-                drop(over);
-            }
-            Step::Restock(spec) => {
-                let is_wanted = |shared: &Shared| {
-                    !shared.keeper.lock().shut_down && shared.idle().unused(&spec) < shared.keeper.unused_max
-                };
-                while is_wanted(shared) && start_ahead(shared, &spec, None) {}
-            }
-            Step::Round => {
-                round_at = Instant::now() + ROUND;
-                let used = shared.keeper.lock().used.clone();
-                let over = shared.idle().take_expired(Instant::now(), used.as_ref(), is_large);
-                drop(over);
-                let over = shared.idle().take_over(|running| running.is_over(interrupt));
-                drop(over);
-            }
-        }
-    }
-}
-
-/// Starts a process before it is needed; false if that did not work.
-fn start_ahead(shared: &Shared, spec: &Arc<ExecutorSpec>, key: Option<Arc<ExecutorKey>>) -> bool {
-    let process = match ExecutorProcess::start(spec, &shared.store, key.as_ref().map(|key| key.cpus)) {
-        Ok(process) => Running::new(process),
-        Err(error) => {
-            tracing::warn!("executor {:?} could not be started ahead: {error}", spec.name);
-            return false;
-        }
-    };
-    let now = Instant::now();
-    match key {
-        None => shared.idle().add_unused(spec.clone(), now, process),
-        Some(key) => {
-            let excess = shared.idle().put(key, 0, now, process);
-            drop(excess);
-        }
-    }
-    true
-}
-
-fn is_large(running: &Running) -> bool {
-    let path = PathBuf::from(format!("/proc/{}/status", running.process.pid()));
-    let status = std::fs::read_to_string(path).unwrap_or_default();
-    let kibibytes =
-        status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kibibytes.is_some_and(|kibibytes: u64| kibibytes << 10 > LARGE_BYTES)
 }

@@ -3,7 +3,8 @@
 
 use super::lending::LentCall;
 use super::settling::{dialogue_event, ends_a_task};
-use super::{Route, Worker, WorkerShared, kind_id, plain_failure};
+use super::shared::{kind_id, plain_failure};
+use super::{Route, Worker};
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
 use rain_data::Object;
@@ -13,43 +14,10 @@ use rain_model::graph::Batch;
 use rain_model::id::{SessionId, TaskId};
 use rain_pool::ReadyTask;
 use rain_topology::CpuId;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Work that may be sent ahead to an executor: it cannot be stolen back, so it is little.
-const AHEAD_SECONDS: f64 = 200e-6;
-const AHEAD_MAX: f64 = 16.0;
 /// A call that waits for other tasks counts as one that takes so long: none is sent ahead behind its like.
 const LENT_SECONDS: f64 = 1.0;
-/// Kinds whose durations are known before forgotten ones and those of closed sessions go.
-const KINDS_BEFORE_CLEANING: usize = 64;
-
-/// Mean durations of calls by kind, seconds.
-#[derive(Default)]
-pub(super) struct Durations {
-    means: HashMap<u64, f64>,
-    clean_at: usize,
-}
-
-impl Durations {
-    /// How many calls of this kind may be with an executor at once.
-    fn depth(&self, kind: u64) -> usize {
-        match self.means.get(&kind) {
-            None => 1,
-            Some(mean) => (AHEAD_SECONDS / mean.max(1e-9)).clamp(1.0, AHEAD_MAX) as usize,
-        }
-    }
-
-    fn learn(&mut self, kind: u64, seconds: f64, shared: &WorkerShared) {
-        let mean = self.means.entry(kind).or_insert(seconds);
-        *mean += (seconds - *mean) / 8.0;
-        if self.means.len() > self.clean_at.max(KINDS_BEFORE_CLEANING) {
-            let sessions = &shared.sessions;
-            self.means.retain(|kind, _| sessions.get((kind >> 32) as u32).is_some_and(|s| s.has_kind(*kind as u32)));
-            self.clean_at = 2 * self.means.len();
-        }
-    }
-}
 
 /// What has become of a process that was driven.
 enum Driven {
@@ -110,7 +78,7 @@ impl Worker {
                     if self.durations.depth(kind) > 1 {
                         self.reports.started(session.number, task, self.clock.begin());
                     }
-                    self.durations.learn(kind, LENT_SECONDS, &self.shared);
+                    self.durations.learn(kind, LENT_SECONDS, &self.shared.sessions);
                 }
                 let (key, session, clock) = (key.clone(), session.clone(), self.clock.clone());
                 LentCall { key, running, session, task, dialogue, clock, worker }.leave(&self.shared);
@@ -175,7 +143,7 @@ impl Worker {
                 DialogueAction::Settle { task, .. } => {
                     if let Some(batch) = self.batch_for(drive.session, *task) {
                         let seconds = f64::from(self.clock.times().0.duration);
-                        self.durations.learn(kind_id(drive.session, &batch, *task), seconds, &self.shared);
+                        self.durations.learn(kind_id(drive.session, &batch, *task), seconds, &self.shared.sessions);
                     }
                 }
                 _ => {}

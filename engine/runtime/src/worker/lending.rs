@@ -3,99 +3,14 @@
 //! From the moment that a call lends, a thread of its own looks after it until it ends. When it goes on, more tasks run than there
 //! are cpus, until a worker comes to the end of its task and stands aside for it.
 
-use super::WorkerShared;
 use super::reports::{Clock, Reports};
 use super::settling::{Queue, Settling, dialogue_event, ends_a_task};
+use super::shared::WorkerShared;
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
 use rain_exec::{Interrupt, TaskOutcome};
 use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Next};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-/// The calls of a governor that have lent their cpus and have not ended.
-#[derive(Default)]
-pub(crate) struct LentCalls {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Cpus of calls that have gone on, less those of workers that stand aside; to be read without the lock.
-    owed: AtomicU32,
-}
-
-#[derive(Default)]
-struct State {
-    interrupts: Vec<Arc<Interrupt>>,
-    /// Calls that wait now.
-    waiting: u32,
-    /// Cpus of those that have gone on.
-    resumed: u32,
-    /// Workers that stand aside for these.
-    aside: u32,
-    shut_down: bool,
-}
-
-impl LentCalls {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
-        change(&mut state);
-        self.owed.store(state.resumed.saturating_sub(state.aside), Ordering::Release);
-        self.changed.notify_all();
-    }
-
-    /// How many calls have lent their cpus and not gone on.
-    pub(crate) fn waiting(&self) -> u32 {
-        self.lock().waiting
-    }
-
-    /// Whether a call has gone on for which no worker stands aside.
-    #[inline]
-    pub(super) fn is_owed(&self) -> bool {
-        self.owed.load(Ordering::Acquire) > 0
-    }
-
-    /// A worker that has nothing in hand leaves its cpu to a call that has gone on, until this ends or lends again.
-    pub(super) fn stand_aside(&self) {
-        self.change(|state| state.aside += 1);
-        let mut state = self.lock();
-        while state.resumed >= state.aside && !state.shut_down {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.aside -= 1;
-        self.owed.store(state.resumed.saturating_sub(state.aside), Ordering::Release);
-    }
-
-    /// Has all threads look whether their call was cancelled.
-    pub(crate) fn interrupt(&self) {
-        self.lock().interrupts.iter().for_each(|interrupt| interrupt.raise());
-    }
-
-    /// Lets workers go that stand aside, for good.
-    pub(crate) fn shut_down(&self) {
-        self.change(|state| state.shut_down = true);
-    }
-
-    /// Waits until there are no such calls any more.
-    pub(crate) fn join(&self) {
-        let mut state = self.lock();
-        while !state.interrupts.is_empty() {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn add(&self) -> std::io::Result<Arc<Interrupt>> {
-        let interrupt = Arc::new(Interrupt::new()?);
-        self.change(|state| state.interrupts.push(interrupt.clone()));
-        Ok(interrupt)
-    }
-
-    fn remove(&self, interrupt: &Arc<Interrupt>) {
-        self.change(|state| state.interrupts.retain(|other| !Arc::ptr_eq(other, interrupt)));
-    }
-}
+use std::sync::Arc;
 
 /// A call that lends its cpus.
 pub(super) struct LentCall {

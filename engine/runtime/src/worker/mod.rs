@@ -1,90 +1,33 @@
 //! A worker: one cpu slot. It runs built-in tasks in place, and waits for the program or executor that it drives.
 
 mod driving;
+mod durations;
 mod gang_leave;
 mod lending;
+mod lent_calls;
 mod reports;
 mod settling;
+mod shared;
 
-use crate::bell::Bell;
-use crate::deadlines::{Deadline, Deadlines};
-use crate::executors::{ExecutorKey, Executors};
-use crate::governor::GovernorConfig;
-use crate::reaper::Reaper;
-use crate::session::{Session, SessionTable};
-use crossbeam_channel::Sender;
-use driving::Durations;
+use crate::deadlines::Deadline;
+use crate::executors::ExecutorKey;
+use crate::session::Session;
+use durations::Durations;
 use gang_leave::GangLeave;
-use rain_data::{Object, Store};
+use rain_data::Object;
 use rain_exec::{Interrupt, TaskCall, TaskFailure, TaskOutcome, may_block, run_built_in};
-use rain_governor::EndOfWork;
 use rain_model::graph::{Batch, Kind};
-use rain_model::id::{GovernorId, SessionId, TaskId};
-use rain_pool::{GangCall, LocalQueue, Pool, ReadyTask};
-use rain_protocol::peer::{Failure, Finished};
+use rain_model::id::{SessionId, TaskId};
+use rain_pool::{GangCall, LocalQueue, ReadyTask};
+use rain_protocol::peer::Failure;
 use rain_topology::CpuId;
 use reports::{Clock, Reports};
 use settling::{Queue, Settling, timed_out};
+use shared::{kind_id, plain_failure};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-pub(crate) use lending::LentCalls;
-
-/// What workers tell their governor.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// A task that may take long has begun; `start` in seconds since 1970.
-    Started {
-        session: u32,
-        task: u32,
-        start: f64,
-    },
-    Finished(Finished),
-    /// Not begun, for want of time.
-    Withheld {
-        session: u32,
-        tasks: Vec<u32>,
-    },
-    /// Failed so many times, and to be run again.
-    Retried {
-        session: u32,
-        task: u32,
-        failed: u32,
-    },
-    Failed {
-        session: u32,
-        task: u32,
-        failure: Failure,
-    },
-    /// Another number of calls waits for other tasks.
-    Lending,
-}
-
-/// What the workers of a governor share.
-pub(crate) struct WorkerShared {
-    pub(crate) id: GovernorId,
-    pub(crate) sessions: Arc<SessionTable>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) config: GovernorConfig,
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) interrupts: Vec<Arc<Interrupt>>,
-    pub(crate) executors: Executors,
-    pub(crate) lent: LentCalls,
-    pub(crate) reports: Sender<Report>,
-    pub(crate) bell: Bell,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) reaper: Arc<Reaper>,
-    pub(crate) end: Arc<EndOfWork>,
-    /// Times of machines are since then.
-    pub(crate) began: Instant,
-}
-
-impl WorkerShared {
-    /// The time, for machines.
-    pub(crate) fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-}
+pub(crate) use lent_calls::LentCalls;
+pub(crate) use shared::{Report, WorkerShared};
 
 /// How tasks of a kind are run.
 #[derive(Clone)]
@@ -391,12 +334,4 @@ impl Worker {
 
 fn has_passed(deadline: Option<&Deadline>) -> bool {
     deadline.is_some_and(Deadline::has_passed)
-}
-
-fn plain_failure(message: String) -> TaskFailure {
-    TaskFailure { message, debug: None, user: None }
-}
-
-pub(super) fn kind_id(session: &Session, batch: &Batch, task: u32) -> u64 {
-    u64::from(session.number) << 32 | u64::from(batch.kind_index(task))
 }

@@ -1,6 +1,6 @@
 //! What a worker has finished, gathered so that the governor is not told task by task.
 
-use super::Report;
+use super::shared::Report;
 use crate::bell::Bell;
 use crossbeam_channel::Sender;
 use rain_data::Object;

@@ -1,7 +1,7 @@
 //! What follows from the end of a task: its outputs go to their consumers, its inputs are released, the governor is told.
 
 use super::reports::{Clock, Reports};
-use super::{WorkerShared, kind_id, plain_failure};
+use super::shared::{WorkerShared, kind_id, plain_failure};
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
 use rain_data::Object;

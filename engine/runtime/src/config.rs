@@ -1,0 +1,20 @@
+//! How a governor is set up.
+
+use rain_exec::ExecutorSpec;
+use rain_topology::CpuId;
+use std::path::PathBuf;
+
+/// How a governor is set up.
+#[derive(Clone, Debug)]
+pub struct GovernorConfig {
+    /// The cpu that each worker is pinned to; `None`: not pinned. Its length is the number of workers.
+    pub cpus: Vec<Option<CpuId>>,
+    /// Directory for objects; made, and removed at the end.
+    pub workdir: PathBuf,
+    /// Executors beside Python's.
+    pub executors: Vec<ExecutorSpec>,
+    /// Interpreter for Python tasks whose client asks for none.
+    pub python: PathBuf,
+    /// How many Python executors are started ahead.
+    pub prestart: usize,
+}
