@@ -98,6 +98,9 @@ mod deque {
 /// Sleeping workers are woken for ready tasks in groups of this size while more are being queued.
 const WAKE_EVERY: usize = 64;
 
+/// How often a worker that has found nothing looks for work, between turns of other threads, before it sleeps.
+const LOOKS_BEFORE_SLEEP: usize = if cfg!(loom) { 0 } else { 16 };
+
 /// Queued tasks that are looked at to find some of one session.
 const LOOKED_AT_MAX: usize = 1 << 16;
 
@@ -131,6 +134,8 @@ pub struct LocalQueue {
     lane: u32,
     /// Whether it is the turn of other sessions, when some wait.
     others_turn: bool,
+    /// Whether it is one of the searchers (`Sleep`), so that others are not woken.
+    is_searcher: bool,
 }
 
 impl Pool {
@@ -155,6 +160,7 @@ impl Pool {
                 next_victim: index + 1,
                 lane: 0,
                 others_turn: false,
+                is_searcher: false,
             })
             .collect();
         (pool, queues)
@@ -257,17 +263,12 @@ impl Pool {
     /// Adds a ready task that takes `cpus` workers; it goes before narrow ones.
     pub fn inject_wide(&self, task: ReadyTask, cpus: usize) {
         self.gang.push(task, cpus);
-        self.sleep.wake(usize::MAX);
+        self.sleep.wake_all();
     }
 
     /// Several-cpu tasks and the workers that gather for them.
     pub fn gang(&self) -> &Gang {
         &self.gang
-    }
-
-    /// Wakes one sleeping worker for a worker that was woken itself and does not look for the task.
-    pub fn pass_on_wake(&self) {
-        self.sleep.wake(1);
     }
 
     /// Lets every worker find out that the pool is ending.
@@ -279,6 +280,15 @@ impl Pool {
     /// Whether `shut_down` was called.
     pub fn is_shut_down(&self) -> bool {
         self.sleep.is_shut_down()
+    }
+
+    /// Whether something has come from outside the workers, at the cost of reading few words.
+    fn has_arrivals(&self) -> bool {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let may_have = |lane: &usize| waiting & (1 << lane) != 0;
+        self.gang.is_wanted()
+            || !self.ranked.is_empty()
+            || (waiting != 0 && (0..LANES as usize).filter(may_have).any(|lane| !self.lanes[lane].is_empty()))
     }
 
     fn has_work(&self) -> bool {
@@ -329,7 +339,8 @@ impl Queueing<'_> {
     }
 
     fn wake(&mut self) {
-        self.pool.sleep.wake(std::mem::take(&mut self.queued));
+        self.queued = 0;
+        self.pool.sleep.wake();
     }
 }
 
@@ -375,7 +386,17 @@ impl LocalQueue {
             .or_else(|| self.find_elsewhere())
             .or_else(|| self.pool.ranked.pop_any())?;
         self.lane = lane_of(found.session());
+        self.stop_searching();
         Some(found)
+    }
+
+    /// Has another worker look for what this one was woken for, if that is not done yet: this one does something else.
+    #[inline]
+    pub fn stop_searching(&mut self) {
+        if self.is_searcher {
+            self.is_searcher = false;
+            self.pool.sleep.has_found(|| self.pool.has_work());
+        }
     }
 
     /// A ready task that goes before `next`, which this worker would run otherwise: one of a priority above 0, or one of another
@@ -424,7 +445,7 @@ impl LocalQueue {
         let found = self.steal()?;
         // What came along was for a moment in no queue: a worker that looked then may have gone to sleep.
         if !self.deque.is_empty() {
-            self.pool.sleep.wake(1);
+            self.pool.sleep.wake();
         }
         Some(found)
     }
@@ -464,9 +485,22 @@ impl LocalQueue {
         }
     }
 
-    /// Sleeps until there may be work or the pool is ending; returns at once if there is some already.
-    pub fn sleep(&self) {
+    /// Sleeps until there may be work or the pool is ending; returns at once if there is some already. One worker stays awake for a
+    /// moment before it sleeps: where tasks come faster than a worker is woken, waking is most of the work.
+    pub fn sleep(&mut self) {
         let pool = &self.pool;
-        pool.sleep.sleep(self.index, || pool.has_work());
+        if !self.is_searcher && pool.sleep.start_searching() {
+            self.is_searcher = true;
+        }
+        if self.is_searcher {
+            for _ in 0..LOOKS_BEFORE_SLEEP {
+                if pool.has_arrivals() || pool.is_shut_down() {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+        }
+        pool.sleep.sleep(self.index, self.is_searcher, || pool.has_work());
+        self.is_searcher = true;
     }
 }

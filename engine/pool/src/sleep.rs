@@ -6,6 +6,9 @@ use crate::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, fence, lock
 pub struct Sleep {
     /// Length of `idle`, to be read without the lock.
     sleepers: AtomicUsize,
+    /// Workers that were woken, or have stayed awake, to look for work and have not found any yet. While there is one, nobody else is
+    /// woken: it wakes the next one when it has found work and more is left.
+    searchers: AtomicUsize,
     idle: Mutex<Vec<usize>>,
     beds: Vec<Bed>,
     shut_down: AtomicBool,
@@ -21,27 +24,56 @@ impl Sleep {
     pub fn new(workers: usize) -> Self {
         Self {
             sleepers: AtomicUsize::new(0),
+            searchers: AtomicUsize::new(0),
             idle: Mutex::new(Vec::with_capacity(workers)),
             beds: (0..workers).map(|_| Bed { woken: Mutex::new(false), bell: Condvar::new() }).collect(),
             shut_down: AtomicBool::new(false),
         }
     }
 
-    /// Puts `worker` to sleep until it is woken, unless `has_work` says, after it has been announced as a sleeper,
-    /// that there is no need to.
-    pub fn sleep(&self, worker: usize, has_work: impl FnOnce() -> bool) {
+    /// Makes the calling worker a searcher if nobody else is one; then it is to call [`sleep`](Self::sleep) or
+    /// [`has_found`](Self::has_found) soon.
+    pub fn start_searching(&self) -> bool {
+        self.searchers.load(Ordering::Relaxed) == 0
+            && self.searchers.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// The calling worker, a searcher until now, has found work, or does something else. If it was the only one and `has_work` says
+    /// that there is more, another one is woken.
+    pub fn has_found(&self, has_work: impl FnOnce() -> bool) {
+        if self.searchers.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        // With the fence in `wake`: either the waker sees no searcher any more, or the check below sees the waker's work.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) > 0 && has_work() {
+            self.wake_sleepers(1);
+        }
+    }
+
+    /// Puts `worker` to sleep until it is woken, unless `has_work` says, after it has been announced as a sleeper, that there is no
+    /// need to. Afterwards it is a searcher, as it may have been before.
+    pub fn sleep(&self, worker: usize, is_searcher: bool, has_work: impl FnOnce() -> bool) {
         {
             let mut idle = lock(&self.idle);
             *lock(&self.beds[worker].woken) = false;
             idle.push(worker);
             self.sleepers.store(idle.len(), Ordering::Relaxed);
         }
-        // With the fence in `wake`: either the waker sees this sleeper, or the check below sees the waker's work.
+        if is_searcher {
+            self.searchers.fetch_sub(1, Ordering::Relaxed);
+        }
+        // With the fence in `wake`: either the waker sees this sleeper and no searcher, or the check below sees the waker's work.
         fence(Ordering::SeqCst);
         if has_work() || self.is_shut_down() {
             let mut idle = lock(&self.idle);
+            let announced = idle.len();
             idle.retain(|other| *other != worker);
             self.sleepers.store(idle.len(), Ordering::Relaxed);
+            // Else somebody has taken it off the list to wake it, and has counted it.
+            if idle.len() < announced {
+                self.searchers.fetch_add(1, Ordering::Relaxed);
+            }
             return;
         }
         let bed = &self.beds[worker];
@@ -51,13 +83,19 @@ impl Sleep {
         }
     }
 
-    /// Wakes up to `count` sleepers. Call it after the work has been queued.
+    /// Sees to it that a worker looks for work, if one sleeps. Call it after the work has been queued.
     #[inline]
-    pub fn wake(&self, count: usize) {
+    pub fn wake(&self) {
         fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::Relaxed) > 0 {
-            self.wake_sleepers(count);
+        if self.searchers.load(Ordering::Relaxed) == 0 && self.sleepers.load(Ordering::Relaxed) > 0 {
+            self.wake_sleepers(1);
         }
+    }
+
+    /// Wakes everybody.
+    pub fn wake_all(&self) {
+        fence(Ordering::SeqCst);
+        self.wake_sleepers(usize::MAX);
     }
 
     #[cold]
@@ -66,6 +104,9 @@ impl Sleep {
             let worker = {
                 let mut idle = lock(&self.idle);
                 let worker = idle.pop();
+                if worker.is_some() {
+                    self.searchers.fetch_add(1, Ordering::Relaxed);
+                }
                 self.sleepers.store(idle.len(), Ordering::Relaxed);
                 worker
             };
@@ -79,7 +120,7 @@ impl Sleep {
     /// Wakes everybody for good.
     pub fn shut_down(&self) {
         self.shut_down.store(true, Ordering::SeqCst);
-        self.wake(usize::MAX);
+        self.wake_all();
     }
 
     /// Whether `shut_down` was called.

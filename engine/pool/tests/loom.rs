@@ -158,44 +158,93 @@ fn no_wake_up_is_lost() {
         let worker = {
             let (sleep, work) = (sleep.clone(), work.clone());
             thread::spawn(move || {
+                let mut is_searcher = false;
                 while work.load(Ordering::Relaxed) == 0 {
-                    sleep.sleep(0, || work.load(Ordering::Relaxed) > 0);
+                    sleep.sleep(0, is_searcher, || work.load(Ordering::Relaxed) > 0);
+                    is_searcher = true;
                 }
             })
         };
         work.store(1, Ordering::Relaxed);
-        sleep.wake(1);
+        sleep.wake();
         worker.join().unwrap();
     });
 }
 
+/// Takes a piece of work, if there is one.
+fn take(work: &AtomicUsize) -> bool {
+    work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+/// A worker that takes one piece of work, and looks for it as the workers of a pool do.
+fn take_one(number: usize, stays_awake: bool, sleep: &Sleep, work: &AtomicUsize) {
+    let mut is_searcher = stays_awake && sleep.start_searching();
+    while !take(work) {
+        sleep.sleep(number, is_searcher, || work.load(Ordering::Relaxed) > 0);
+        is_searcher = true;
+    }
+    if is_searcher {
+        sleep.has_found(|| work.load(Ordering::Relaxed) > 0);
+    }
+}
+
+fn two_pieces_wake_two(stays_awake: bool) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let sleep = Arc::new(Sleep::new(2));
+        let work = Arc::new(AtomicUsize::new(0));
+        let workers: Vec<_> = (0..2)
+            .map(|number| {
+                let (sleep, work) = (sleep.clone(), work.clone());
+                thread::spawn(move || take_one(number, stays_awake, &sleep, &work))
+            })
+            .collect();
+        for _ in 0..2 {
+            work.fetch_add(1, Ordering::Relaxed);
+            sleep.wake();
+        }
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+/// The second is not woken for while the first looks for work, which wakes the other one then.
 #[test]
 fn two_pieces_of_work_wake_two_sleepers() {
+    two_pieces_wake_two(false);
+}
+
+#[test]
+fn a_worker_that_stays_awake_wakes_the_other_one() {
+    two_pieces_wake_two(true);
+}
+
+/// A worker that is woken but has something else to do lets another one do the work.
+#[test]
+fn a_searcher_that_gives_up_wakes_another_one() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
         let sleep = Arc::new(Sleep::new(2));
         let work = Arc::new(AtomicUsize::new(0));
-        let take = |work: &AtomicUsize| {
-            work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        let worker = {
+            let (sleep, work) = (sleep.clone(), work.clone());
+            thread::spawn(move || take_one(0, false, &sleep, &work))
         };
-        let workers: Vec<_> = (0..2)
-            .map(|number| {
-                let (sleep, work) = (sleep.clone(), work.clone());
-                thread::spawn(move || {
-                    while !take(&work) {
-                        sleep.sleep(number, || work.load(Ordering::Relaxed) > 0);
-                    }
-                })
+        let other = {
+            let (sleep, work) = (sleep.clone(), work.clone());
+            thread::spawn(move || {
+                if sleep.start_searching() {
+                    sleep.has_found(|| work.load(Ordering::Relaxed) > 0);
+                }
             })
-            .collect();
-        for _ in 0..2 {
-            work.fetch_add(1, Ordering::Relaxed);
-            sleep.wake(1);
-        }
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        };
+        work.fetch_add(1, Ordering::Relaxed);
+        sleep.wake();
+        worker.join().unwrap();
+        other.join().unwrap();
     });
 }
 
@@ -206,8 +255,10 @@ fn shutting_down_wakes_a_worker_that_falls_asleep() {
         let worker = {
             let sleep = sleep.clone();
             thread::spawn(move || {
+                let mut is_searcher = false;
                 while !sleep.is_shut_down() {
-                    sleep.sleep(0, || false);
+                    sleep.sleep(0, is_searcher, || false);
+                    is_searcher = true;
                 }
             })
         };

@@ -124,8 +124,7 @@ impl Worker {
             self.queue.leave(task);
         }
         self.reports.flush();
-        // It may have been woken for something that another worker can do.
-        self.shared.pool.pass_on_wake();
+        self.queue.stop_searching();
         self.shared.lent.stand_aside();
         self.clock.restart();
     }
@@ -134,6 +133,7 @@ impl Worker {
         if let Some(task) = self.next.take() {
             self.queue.leave(task);
         }
+        self.queue.stop_searching();
         self.reports.flush();
         let pool = &self.shared.pool;
         let patience = self.leave.patience(pool.gang().group());
