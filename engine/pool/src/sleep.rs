@@ -41,7 +41,7 @@ impl Sleep {
     /// The calling worker, a searcher until now, has found work, or does something else. If it was the only one and `has_work` says
     /// that there is more, another one is woken.
     pub fn has_found(&self, has_work: impl FnOnce() -> bool) {
-        if self.searchers.fetch_sub(1, Ordering::Relaxed) > 1 {
+        if self.leave_searchers() > 0 {
             return;
         }
         // With the fence in `wake`: either the waker sees no searcher any more, or the check below sees the waker's work.
@@ -49,6 +49,14 @@ impl Sleep {
         if self.sleepers.load(Ordering::Relaxed) > 0 && has_work() {
             self.wake_sleepers(1);
         }
+    }
+
+    /// One searcher less; how many others there are.
+    fn leave_searchers(&self) -> usize {
+        let before = self.searchers.fetch_sub(1, Ordering::Relaxed);
+        // If one were counted less than once, nobody would ever be woken again.
+        assert!(before > 0, "a worker that is no searcher stops searching");
+        before - 1
     }
 
     /// Puts `worker` to sleep until it is woken, unless `has_work` says, after it has been announced as a sleeper, that there is no
@@ -61,7 +69,7 @@ impl Sleep {
             self.sleepers.store(idle.len(), Ordering::Relaxed);
         }
         if is_searcher {
-            self.searchers.fetch_sub(1, Ordering::Relaxed);
+            self.leave_searchers();
         }
         // With the fence in `wake`: either the waker sees this sleeper and no searcher, or the check below sees the waker's work.
         fence(Ordering::SeqCst);
@@ -101,18 +109,17 @@ impl Sleep {
     #[cold]
     fn wake_sleepers(&self, count: usize) {
         for _ in 0..count {
-            let worker = {
+            let bed = {
                 let mut idle = lock(&self.idle);
                 let worker = idle.pop();
-                if worker.is_some() {
-                    self.searchers.fetch_add(1, Ordering::Relaxed);
-                }
                 self.sleepers.store(idle.len(), Ordering::Relaxed);
-                worker
+                let Some(worker) = worker else { return };
+                self.searchers.fetch_add(1, Ordering::Relaxed);
+                let bed = &self.beds[worker];
+                // Under this lock: the worker may not need the ring, and fall asleep again, which must not be taken for that ring.
+                *lock(&bed.woken) = true;
+                bed
             };
-            let Some(worker) = worker else { return };
-            let bed = &self.beds[worker];
-            *lock(&bed.woken) = true;
             bed.bell.notify_one();
         }
     }

@@ -190,7 +190,8 @@ fn take_one(number: usize, stays_awake: bool, sleep: &Sleep, work: &AtomicUsize)
 
 fn two_pieces_wake_two(stays_awake: bool) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    // The models with a worker that stays awake have many more steps.
+    model.preemption_bound = Some(if stays_awake { 2 } else { 3 });
     model.check(move || {
         let sleep = Arc::new(Sleep::new(2));
         let work = Arc::new(AtomicUsize::new(0));
@@ -207,6 +208,30 @@ fn two_pieces_wake_two(stays_awake: bool) {
         for worker in workers {
             worker.join().unwrap();
         }
+    });
+}
+
+/// A worker that was called while it fell asleep falls asleep again before whoever called it has rung.
+#[test]
+fn a_late_ring_counts_once() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(5);
+    model.check(|| {
+        let sleep = Arc::new(Sleep::new(1));
+        let work = Arc::new(AtomicUsize::new(0));
+        let worker = {
+            let (sleep, work) = (sleep.clone(), work.clone());
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    take_one(0, false, &sleep, &work);
+                }
+            })
+        };
+        for _ in 0..2 {
+            work.fetch_add(1, Ordering::Relaxed);
+            sleep.wake();
+        }
+        worker.join().unwrap();
     });
 }
 
