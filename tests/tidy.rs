@@ -178,8 +178,6 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "rain-server",
             "rain-topology",
             "rain-transport",
-            "rain-transport-tcp",
-            "rain-wire",
         ],
     ),
     ("transport-tcp/", &["rain-model", "rain-protocol", "rain-transport", "rain-wire"]),

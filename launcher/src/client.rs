@@ -2,7 +2,7 @@
 
 use crate::runtime_dir::Access;
 use rain_protocol::client::{Hello, HelloReply, RequestError, reply_frame};
-use rain_protocol::msgpack::{FRAME_BYTES_MAX, PROTOCOL_VERSION, decode};
+use rain_protocol::msgpack::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, body_length, decode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -81,17 +81,14 @@ impl ServerConnection {
     fn ask<B: Serialize, R: DeserializeOwned>(&mut self, op: &str, body: &B) -> Result<R, AskError> {
         let id = self.next_id;
         self.next_id += 1;
-        self.stream.write_all(&reply_frame(op, id, body))?;
+        let wrong = |error: FrameError| AskError::Answer(error.to_string());
+        self.stream.write_all(&reply_frame(op, id, body).map_err(wrong)?)?;
         self.stream.flush()?;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
-        let length = u32::from_le_bytes(length) as usize;
-        if length > FRAME_BYTES_MAX {
-            return Err(AskError::Answer(format!("a frame of {length} bytes")));
-        }
+        let length = body_length(length, FRAME_BYTES_MAX).map_err(wrong)?;
         let mut frame = Vec::new();
         Read::by_ref(&mut self.stream).take(length as u64).read_to_end(&mut frame)?;
-        let wrong = |error: rain_protocol::msgpack::FrameError| AskError::Answer(error.to_string());
         let (head, _, _): (String, u64, serde::de::IgnoredAny) = decode(&frame).map_err(wrong)?;
         if head == "ok" {
             let (_, _, reply): (String, u64, R) = decode(&frame).map_err(wrong)?;

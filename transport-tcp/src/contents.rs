@@ -3,9 +3,8 @@
 
 use crate::tls_socket::TlsSocket;
 use mio::net::TcpStream;
-use rain_model::graph::DataType;
 use rain_protocol::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};
-use rain_wire::payload::Source;
+use rain_transport::clients::{Contents, Found};
 use rustls::Connection as Tls;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -24,22 +23,6 @@ const STALLED_TIME_MAX: Duration = Duration::from_secs(20);
 const REQUEST_BYTES_MAX: usize = 1 << 10;
 /// Content encrypted at a time.
 const PIECE_BYTES: usize = 256 << 10;
-
-/// Where content is found.
-pub trait Contents: Send + Sync + 'static {
-    /// The content that a client asks for.
-    ///
-    /// # Errors
-    /// When it is not here, or cannot be read.
-    fn find(&self, fetch: &Fetch) -> Result<Found, RequestError>;
-}
-
-/// The content of an object.
-pub struct Found {
-    pub data_type: DataType,
-    pub content_type: Option<String>,
-    pub source: Arc<dyn Source>,
-}
 
 /// Answers clients that fetch content, until it is dropped.
 pub struct ContentService {
@@ -157,11 +140,11 @@ impl Connection {
     }
 
     fn answer(&mut self, id: u64, fetch: &Fetch, contents: &dyn Contents) -> io::Result<()> {
-        let Found { data_type, content_type, source } = match contents.find(fetch) {
+        let Found { data_type, content_type, content } = match contents.find(fetch) {
             Ok(found) => found,
             Err(error) => return self.write(&error_frame(id, &error)),
         };
-        let size = usize::try_from(source.length()).unwrap_or(usize::MAX);
+        let size = usize::try_from(content.length()).unwrap_or(usize::MAX);
         let mut range = fetch.range(size, usize::MAX, usize::MAX);
         let header =
             FetchHeader { size: size as u64, length: range.len() as u64, data_type: data_type.code(), content_type };
@@ -169,7 +152,8 @@ impl Connection {
         while !range.is_empty() || !is_begun {
             let piece = range.start..range.end.min(range.start + PIECE_BYTES);
             range.start = piece.end;
-            match source.read_piece(piece, &mut self.piece) {
+            self.piece.resize(piece.len(), 0);
+            match content.read_at(piece.start as u64, &mut self.piece) {
                 // The client asks the server then, which can tell it why.
                 Err(error) if is_begun => return Err(error),
                 Err(error) => {

@@ -1,7 +1,7 @@
 //! Messages between clients and the server as they are on the wire (`docs/protocol.md`).
 
-use crate::cut::quoted;
-use crate::msgpack::{FrameError, append_value, decode};
+use crate::cut::{cut, quoted};
+use crate::msgpack::{FrameError, HEADER_BYTES, append_value, decode, encode_frame, finish_frame};
 use rain_model::graph::DataType;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -9,6 +9,9 @@ use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+
+/// Longest text in an error, bytes.
+const ERROR_TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// What a client asks.
 #[derive(Debug, Clone)]
@@ -384,41 +387,69 @@ pub fn decode_request(bytes: &[u8]) -> Result<(u64, Request), FrameError> {
     decode::<RequestFrame>(bytes).map(|RequestFrame(id, request)| (id, request))
 }
 
-/// A whole frame `["ok", id, body]`.
+/// A whole frame `["ok", id, body]`; an error if it would be longer than a frame may be.
 pub fn ok_frame<T: Serialize>(id: u64, body: &T) -> Vec<u8> {
-    reply_frame("ok", id, body)
+    reply_frame("ok", id, body).unwrap_or_else(|error| error_frame(id, &too_long(&error)))
 }
 
 /// A whole frame `["error", id, error]`.
 pub fn error_frame(id: u64, error: &RequestError) -> Vec<u8> {
-    reply_frame("error", id, error)
+    let body = error_body(error);
+    [error_head(id, body.len()), body].concat()
 }
 
-/// The body of an error, which may be that of several frames.
+/// The body of an error, which may be that of several frames. Texts of any length become short enough.
 pub fn error_body(error: &RequestError) -> Vec<u8> {
+    let short = |text: &str| cut(text, ERROR_TEXT_BYTES_MAX).into_owned();
     let mut body = Vec::new();
-    append_value(&mut body, error);
+    if error.message.len().max(error.debug.as_ref().map_or(0, String::len)) <= ERROR_TEXT_BYTES_MAX {
+        append_value(&mut body, error);
+    } else {
+        let (message, debug) = (short(&error.message), error.debug.as_deref().map(short));
+        append_value(&mut body, &RequestError { message, debug, ..*error });
+    }
     body
 }
 
 /// The beginning of a frame `["error", id, error]`, whose rest is an `error_body` of so many bytes.
 pub fn error_head(id: u64, body_bytes: usize) -> Vec<u8> {
-    let mut head = vec![0; 4];
+    let mut head = vec![0; HEADER_BYTES];
     append_value(&mut head, &("error", id));
     // An array of three elements, of which the last follows.
-    head[4] = 0x93;
-    let length = (head.len() - 4 + body_bytes) as u32;
-    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[HEADER_BYTES] = 0x93;
+    finish_frame(&mut head, body_bytes as u64).expect("texts in errors are cut");
     head
 }
 
+/// The beginning of a frame `["ok", id, body]`, whose body ends with content of `length` bytes that follow. `body` has an empty
+/// byte string there.
+///
+/// # Errors
+/// `TooLong` when nobody takes such a frame.
+pub fn content_head<T: Serialize>(id: u64, body: &T, length: u64) -> Result<Vec<u8>, FrameError> {
+    const EMPTY: [u8; 2] = [0xc4, 0];
+    const BIN_32: u8 = 0xc6;
+    let mut head = vec![0; HEADER_BYTES];
+    append_value(&mut head, &("ok", id, body));
+    debug_assert!(head.ends_with(&EMPTY), "the content is the last value");
+    head.truncate(head.len() - EMPTY.len());
+    head.push(BIN_32);
+    head.extend_from_slice(&(length as u32).to_be_bytes());
+    finish_frame(&mut head, length)?;
+    Ok(head)
+}
+
 /// A whole frame `[head, id, body]`; requests and replies have the same shape.
-pub fn reply_frame<T: Serialize>(head: &str, id: u64, body: &T) -> Vec<u8> {
-    let mut frame = vec![0; 4];
-    append_value(&mut frame, &(head, id, body));
-    let length = (frame.len() - 4) as u32;
-    frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame
+///
+/// # Errors
+/// `TooLong` when nobody takes such a frame.
+pub fn reply_frame<T: Serialize>(head: &str, id: u64, body: &T) -> Result<Vec<u8>, FrameError> {
+    encode_frame(&(head, id, body))
+}
+
+/// What is answered instead of a reply that is longer than a frame may be.
+pub fn too_long(error: &FrameError) -> RequestError {
+    RequestError::request(format!("the answer is too long ({error}): ask for less at once"))
 }
 
 #[cfg(test)]
@@ -427,7 +458,7 @@ mod tests {
 
     #[test]
     fn a_request_is_read_with_its_id() {
-        let frame = reply_frame("new_session", 5, &NewSession { name: "x".into() });
+        let frame = reply_frame("new_session", 5, &NewSession { name: "x".into() }).unwrap();
         let (id, request) = decode_request(&frame[4..]).unwrap();
         assert_eq!(id, 5);
         assert!(matches!(request, Request::NewSession(NewSession { name }) if name == "x"));
@@ -438,13 +469,40 @@ mod tests {
         let error = RequestError { debug: Some("words".into()), ..RequestError::request("x".repeat(1000)) };
         for id in [0, 200, 1 << 40] {
             let body = error_body(&error);
-            assert_eq!([error_head(id, body.len()), body].concat(), error_frame(id, &error));
+            let frame = reply_frame("error", id, &error).unwrap();
+            assert_eq!([error_head(id, body.len()), body].concat(), frame);
+            assert_eq!(error_frame(id, &error), frame);
         }
     }
 
     #[test]
+    fn what_is_too_long_becomes_an_error_that_says_so() {
+        let error = |frame: &[u8]| decode::<(String, u64, RequestError)>(&frame[4..]).unwrap();
+        let long = serde_bytes::ByteBuf::from(vec![0; crate::msgpack::FRAME_BYTES_MAX]);
+        let (head, id, why) = error(&ok_frame(7, &long));
+        assert_eq!((head.as_str(), id, why.kind), ("error", 7, ErrorKind::Request));
+        assert!(why.message.contains("ask for less"), "{}", why.message);
+        let (_, _, why) = error(&error_frame(7, &RequestError::request("x".repeat(300 << 20))));
+        assert!(why.message.contains("left out") && why.message.len() < 2 << 20, "{} bytes", why.message.len());
+    }
+
+    #[test]
+    fn a_beginning_and_its_content_are_a_whole_frame() {
+        #[derive(Serialize, Deserialize)]
+        struct Body {
+            size: u64,
+            data: ByteBuf,
+        }
+        let content = vec![7; 100_000];
+        let head = content_head(3, &Body { size: 5, data: ByteBuf::new() }, content.len() as u64).unwrap();
+        let whole = reply_frame("ok", 3, &Body { size: 5, data: ByteBuf::from(content.clone()) }).unwrap();
+        assert!([head, content].concat() == whole);
+        assert!(content_head(3, &Body { size: 5, data: ByteBuf::new() }, 1 << 32).is_err());
+    }
+
+    #[test]
     fn unknown_ops_and_garbage_are_errors() {
-        for frame in [reply_frame("fly", 1, &()), reply_frame("wait", 1, &"text")] {
+        for frame in [reply_frame("fly", 1, &()), reply_frame("wait", 1, &"text")].map(Result::unwrap) {
             assert!(decode_request(&frame[4..]).is_err());
         }
         for garbage in [&b""[..], b"\x00", b"\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n"] {

@@ -264,7 +264,7 @@ mod tests {
     fn outputs_are_told_apart_by_type() {
         let outputs =
             ((Bytes::new(b"x"), None::<String>, None::<String>), ("p", Some("text"), None::<String>), (3, (), ()));
-        let frame = encode_frame(&("done", 1, outputs, CallInfo::default()));
+        let frame = encode_frame(&("done", 1, outputs, CallInfo::default())).unwrap();
         let expected = FromExecutor::Done {
             call: 1,
             outputs: vec![

@@ -11,6 +11,9 @@ pub const FRAME_BYTES_MAX_BEFORE_HELLO: usize = 64 * 1024;
 /// Longest body after the handshake, bytes.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Bytes of a frame's length, which comes before its body.
+pub const HEADER_BYTES: usize = 4;
+
 /// Longest text that says what is wrong with a message, which may quote it; bytes.
 const WHY_BYTES_MAX: usize = 1 << 10;
 
@@ -23,13 +26,38 @@ pub enum FrameError {
     Malformed(String),
 }
 
+/// The length that a frame's header says, at most `max` bytes.
+///
+/// # Errors
+/// `TooLong`.
+pub fn body_length(header: [u8; HEADER_BYTES], max: usize) -> Result<usize, FrameError> {
+    let length = u32::from_le_bytes(header) as usize;
+    if length > max { Err(FrameError::TooLong { length, max }) } else { Ok(length) }
+}
+
+/// Writes its length into the header of a frame, which has room for it, and of which `rest` bytes follow in other memory.
+///
+/// # Errors
+/// `TooLong` when nobody takes such a frame.
+pub fn finish_frame(frame: &mut [u8], rest: u64) -> Result<(), FrameError> {
+    let length = (frame.len() - HEADER_BYTES).saturating_add(usize::try_from(rest).unwrap_or(usize::MAX));
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong { length, max: FRAME_BYTES_MAX });
+    }
+    // The longest frame has fewer than 2^32 bytes.
+    frame[..HEADER_BYTES].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(())
+}
+
 /// Encodes `value` (structs as maps) as a whole frame, length included.
-pub fn encode_frame<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut frame = vec![0; 4];
+///
+/// # Errors
+/// `TooLong` when nobody takes such a frame.
+pub fn encode_frame<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
+    let mut frame = vec![0; HEADER_BYTES];
     append_value(&mut frame, value);
-    let length = (frame.len() - 4) as u32;
-    frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame
+    finish_frame(&mut frame, 0)?;
+    Ok(frame)
 }
 
 /// Appends `value` in MessagePack (structs as maps) to `buffer`.
@@ -81,15 +109,12 @@ impl FrameBuffer {
     /// `TooLong` as soon as the length of a frame above `max` bytes is known.
     pub fn next_frame(&mut self, max: usize) -> Result<Option<&[u8]>, FrameError> {
         let pending = &self.bytes[self.start..];
-        let Some(header) = pending.first_chunk::<4>() else { return Ok(self.wait_for_more()) };
-        let length = u32::from_le_bytes(*header) as usize;
-        if length > max {
-            return Err(FrameError::TooLong { length, max });
-        }
-        if pending.len() < 4 + length {
+        let Some(header) = pending.first_chunk::<HEADER_BYTES>() else { return Ok(self.wait_for_more()) };
+        let length = body_length(*header, max)?;
+        if pending.len() < HEADER_BYTES + length {
             return Ok(self.wait_for_more());
         }
-        let body = self.start + 4..self.start + 4 + length;
+        let body = self.start + HEADER_BYTES..self.start + HEADER_BYTES + length;
         self.start = body.end;
         Ok(Some(&self.bytes[body]))
     }
@@ -110,7 +135,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_whole_however_they_are_cut() {
-        let stream: Vec<u8> = ["a", "bc", ""].iter().flat_map(encode_frame).collect();
+        let stream: Vec<u8> = ["a", "bc", ""].iter().flat_map(|text| encode_frame(text).unwrap()).collect();
         for cut in 1..stream.len() {
             let mut buffer = FrameBuffer::new();
             let mut seen: Vec<String> = Vec::new();
@@ -121,6 +146,17 @@ mod tests {
                 }
             }
             assert_eq!(seen, ["a", "bc", ""]);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_nobody_takes_is_not_made() {
+        let mut frame = vec![0; 4];
+        assert_eq!(finish_frame(&mut frame, FRAME_BYTES_MAX as u64), Ok(()));
+        assert_eq!(frame, (FRAME_BYTES_MAX as u32).to_le_bytes());
+        for rest in [FRAME_BYTES_MAX as u64 + 1, 1 << 32, u64::MAX] {
+            let length = rest as usize;
+            assert_eq!(finish_frame(&mut frame, rest), Err(FrameError::TooLong { length, max: FRAME_BYTES_MAX }));
         }
     }
 

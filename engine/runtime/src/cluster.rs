@@ -4,19 +4,20 @@ use crate::bell::Bell;
 use crate::config::GovernorConfig;
 use crate::contents::GovernorContents;
 use crate::end_of_time::EndOfTime;
+use crate::error::RuntimeError;
+use crate::facts::ProcessFacts;
 pub use crate::governor::GovernorEnd;
 use crate::governor::{GovernorError, start_governor_with};
-use crate::local::{RuntimeError, Stop};
 use crate::questions::{ContentRequests, StatusRequests};
-use crate::server::{ProcessFacts, ServerDriver, server_wake};
+use crate::server::{ServerDriver, ServerParts};
 use crate::session::SessionTable;
+use crate::stop::Stop;
 use rain_data::{Object, Store};
 use rain_model::id::GovernorId;
 use rain_protocol::client::HelloReply;
 use rain_protocol::msgpack::PROTOCOL_VERSION;
+use rain_transport::clients::{Clients, Contents};
 use rain_transport::{Transport, Wake};
-use rain_transport_tcp::contents::Contents;
-use rain_transport_tcp::front::ClientFront;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,20 +46,20 @@ pub type OnLoss = Box<dyn FnOnce(GovernorId, String)>;
 /// that were asked for are in; with how many cpus.
 ///
 /// # Errors
-/// When the parts cannot be started, or the front breaks.
-pub fn run_server<T: Transport<Arc<Object>>>(
+/// When the parts cannot be started, or the clients' front breaks.
+pub fn run_server<C: Clients, T: Transport<Arc<Object>>>(
     config: ServerConfig,
-    mut front: ClientFront,
+    mut clients: C,
     stop: Stop,
     connect: impl FnOnce(Arc<Store>, Wake) -> Result<T, RuntimeError>,
     ready: impl FnOnce(u32),
 ) -> Result<(), RuntimeError> {
     let store = Arc::new(Store::create(&config.workdir)?);
-    let wake = server_wake(&front);
+    let wake = clients.wake();
     stop.set_wake(wake.clone());
     let transport = connect(store.clone(), wake.clone())?;
     let facts = ProcessFacts::of_this_process(config.version, config.listen);
-    front.set_greeting(HelloReply {
+    clients.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
         server: facts.version.to_owned(),
         pid: facts.pid,
@@ -66,8 +67,8 @@ pub fn run_server<T: Transport<Arc<Object>>>(
         cpus: 0,
         local: false,
     });
-    let mut driver = ServerDriver::new(front, transport, store, facts, stop);
-    driver.keep_fetched();
+    let mut driver = ServerDriver::new(ServerParts { clients, transport, store, facts, stop });
+    driver.bring_contents();
     driver.answer(config.status, config.contents, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     if config.on_loss.is_some() {

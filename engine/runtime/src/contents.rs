@@ -1,11 +1,11 @@
 //! Objects for clients that fetch them over connections of their own: those of a governor, and those that a server brings.
 
+use crate::content::ObjectContent;
 use crate::questions::{ContentRequest, ContentRequests};
 use crate::session::SessionTable;
 use rain_data::Object;
 use rain_protocol::client::{Fetch, RequestError};
-use rain_transport_tcp::contents::{Contents, Found};
-use rain_wire::payload::ObjectSource;
+use rain_transport::clients::{Contents, Found};
 use std::sync::Arc;
 
 /// What a governor has.
@@ -38,6 +38,6 @@ fn refuse(fetch: &Fetch, why: &str) -> RequestError {
 fn readable(fetch: &Fetch, object: Arc<Object>) -> Result<Found, RequestError> {
     let content_type = object.content_type().map(str::to_owned);
     let data_type = object.data_type();
-    let source = ObjectSource::new(object).map_err(|error| refuse(fetch, &format!("cannot be read: {error}")))?;
-    Ok(Found { data_type, content_type, source: Arc::new(source) })
+    let content = ObjectContent::open(&object).map_err(|error| refuse(fetch, &format!("cannot be read: {error}")))?;
+    Ok(Found { data_type, content_type, content: Arc::new(content) })
 }

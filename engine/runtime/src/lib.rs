@@ -3,19 +3,21 @@
 mod bell;
 pub mod cluster;
 mod config;
+mod content;
 mod contents;
 mod deadlines;
 pub mod end_of_time;
+mod error;
 mod executors;
-mod fetched;
+mod facts;
 mod governor;
 pub mod local;
+mod memory;
 pub mod questions;
 mod reaper;
-mod replies;
 mod server;
 mod session;
-mod uploads;
+mod stop;
 mod worker;
 
 pub use config::GovernorConfig;

@@ -2,18 +2,20 @@
 
 use crate::config::GovernorConfig;
 use crate::end_of_time::EndOfTime;
+pub use crate::error::RuntimeError;
+use crate::facts::ProcessFacts;
 use crate::governor::{GovernorError, start_governor};
 use crate::questions::{ContentRequests, StatusRequests};
-use crate::server::{ProcessFacts, ServerDriver, server_wake};
-use rain_data::{Object, Store, StoreError};
+use crate::server::{ServerDriver, ServerParts};
+pub use crate::stop::Stop;
+use rain_data::{Object, Store};
 use rain_model::id::GovernorId;
 use rain_protocol::client::HelloReply;
 use rain_protocol::msgpack::PROTOCOL_VERSION;
-use rain_transport::{InProcessEndpoint, Wake, connect_in_process};
-use rain_transport_tcp::front::{ClientFront, FrontError};
+use rain_transport::clients::Clients;
+use rain_transport::{InProcessEndpoint, connect_in_process};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// How a server with local governors is set up.
 pub struct LocalConfig {
@@ -29,66 +31,19 @@ pub struct LocalConfig {
     pub contents: ContentRequests,
 }
 
-/// Why a local Rain ended.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    #[error(transparent)]
-    Governor(#[from] GovernorError),
-    #[error("cannot use the working directory: {0}")]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Connect(#[from] rain_transport_tcp::peer::ConnectError),
-    #[error("cannot serve clients: {0}")]
-    Front(#[from] FrontError),
-}
-
-/// Asks a running server to stop, from any thread.
-#[derive(Clone, Default)]
-pub struct Stop(Arc<StopState>);
-
-#[derive(Default)]
-struct StopState {
-    requested: AtomicBool,
-    wake: Mutex<Option<Wake>>,
-}
-
-impl Stop {
-    /// Nothing is asked yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The server is to stop.
-    pub fn request(&self) {
-        self.0.requested.store(true, Ordering::SeqCst);
-        if let Some(wake) = &*self.0.wake.lock().unwrap_or_else(PoisonError::into_inner) {
-            wake();
-        }
-    }
-
-    /// Whether it was asked.
-    pub fn is_requested(&self) -> bool {
-        self.0.requested.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn set_wake(&self, wake: Wake) {
-        *self.0.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
-    }
-}
-
 /// Runs a server with local governors until it is stopped, by `stop` or by a client. `ready` is called once every governor
 /// is in and clients are served.
 ///
 /// # Errors
-/// When the parts cannot be started, or the front breaks.
-pub fn run_local(
+/// When the parts cannot be started, or the clients' front breaks.
+pub fn run_local<C: Clients>(
     config: LocalConfig,
-    mut front: ClientFront,
+    mut clients: C,
     stop: Stop,
     ready: impl FnOnce(),
 ) -> Result<(), RuntimeError> {
     let store = Arc::new(Store::create(&config.workdir)?);
-    let wake = server_wake(&front);
+    let wake = clients.wake();
     stop.set_wake(wake.clone());
     let cpus: u32 = config.governors.iter().map(|governor| governor.cpus.len() as u32).sum();
     let count = config.governors.len() as u32;
@@ -106,7 +61,7 @@ pub fn run_local(
         let _ = sender.send(end);
     }
     let facts = ProcessFacts::of_this_process(config.version, config.listen);
-    front.set_greeting(HelloReply {
+    clients.set_greeting(HelloReply {
         version: PROTOCOL_VERSION,
         server: facts.version.to_owned(),
         pid: facts.pid,
@@ -114,7 +69,7 @@ pub fn run_local(
         cpus,
         local: false,
     });
-    let mut driver = ServerDriver::new(front, server_end, store, facts, stop);
+    let mut driver = ServerDriver::new(ServerParts { clients, transport: server_end, store, facts, stop });
     driver.answer(config.status, config.contents, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {

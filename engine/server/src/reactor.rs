@@ -9,7 +9,7 @@ use super::session::{Session, session_error};
 use super::status::{GovernorStatus, SessionStatus, Status};
 use super::stored::Results;
 use super::submission::CheckTask;
-use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
+use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId};
 use rain_model::time::Time;
 use rain_protocol::client::{ObjectInfo, RequestError};
 use rain_protocol::peer::{Failure, FromGovernor, ToGovernor};
@@ -420,6 +420,11 @@ impl<D: Clone> Server<D> {
     /// How many governors had joined before the one that has this number now: whether it is the same as at another time.
     pub fn incarnation_of(&self, governor: GovernorId) -> Option<u64> {
         self.governors.get(governor).map(|governor| governor.incarnation)
+    }
+
+    /// Bytes of an object, up to 4 GiB; 0 if there is none.
+    pub fn size_of(&self, session: SessionId, object: ObjectIndex) -> u64 {
+        self.sessions.get(&session).map_or(0, |session| u64::from(session.size_of(object)))
     }
 
     /// What the server is doing.

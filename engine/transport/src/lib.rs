@@ -1,5 +1,7 @@
-//! How the server and the governors reach each other: one trait, one conformance suite, a backend a file.
+//! How the server and the governors reach each other: one trait, one conformance suite, a backend a file. And how the server reaches
+//! its clients ([`clients`]).
 
+pub mod clients;
 mod conformance;
 mod in_process;
 

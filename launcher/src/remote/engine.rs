@@ -4,7 +4,7 @@ use super::access::{AccessFiles, TlsAccess};
 use super::role::{GovernorRole, ServerRole};
 use crate::engine::{EngineError, catch_signals, place, stop_on_signals, tell_end};
 use crate::launch::{Launch, Report, Reports};
-use crate::local::{self, Stop};
+use crate::local::{self, RuntimeError, Stop};
 use crate::orphan::Guardian;
 use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
@@ -14,7 +14,7 @@ use rain_topology::Topology;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
 use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
-use rain_transport_tcp::peer::{ClientDoor, Patience, TcpTransport, Terms};
+use rain_transport_tcp::peer::{ClientDoor, ConnectError, Patience, TcpTransport, Terms};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,8 @@ pub fn serve(
     let patience = role.governor_timeout.map_or_else(Patience::default, Patience::new);
     let terms = Terms { data_plain: role.data_plain, patience };
     let listener = TcpListener::from(listener);
-    let connect = |store, wake| Ok(TcpTransport::serve(listener, tls, store, Some(clients), terms, wake)?);
+    let connect =
+        |store, wake| TcpTransport::serve(listener, tls, store, Some(clients), terms, wake).map_err(connect_error);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, "starting a server");
     let stopper = stop.clone();
     let mut opened = Ok(());
@@ -119,7 +120,8 @@ pub fn govern(
     let tls = PeerTls::governor(&role.authority, &role.credentials.clone().into())?;
     let connect = |store, wake, contents| {
         let clients = Some(ClientDoor::of_governor(ContentService::new(contents)));
-        let (id, mut transport) = TcpTransport::join(&role.server, TcpListener::from(listener), tls, store, clients)?;
+        let joined = TcpTransport::join(&role.server, TcpListener::from(listener), tls, store, clients);
+        let (id, mut transport) = joined.map_err(connect_error)?;
         transport.set_wake(wake);
         Ok((id, transport))
     };
@@ -133,4 +135,8 @@ pub fn govern(
     })?;
     tracing::info!("ended");
     Ok(())
+}
+
+fn connect_error(error: ConnectError) -> RuntimeError {
+    RuntimeError::Connect(Box::new(error))
 }

@@ -1,16 +1,24 @@
 //! One connection of a client.
 
-use super::inbox::{self, Inbox};
-use super::outbox::Outbox;
+use super::handshake;
+use super::inbox::Inbox;
+use super::listener::Listener;
+use super::outbox::{Flushed, Outbox};
 use super::socket::{Peer, Socket};
-use super::{FrontEvent, Listener, handshake};
 use rain_model::id::ClientId;
 use rain_protocol::client::{HelloReply, Request, RequestError, decode_request, ok_frame};
 use rain_protocol::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameError};
+use rain_transport::clients::FrontEvent;
 use std::io;
 
-/// Bytes read from one connection before the others get their turn.
+/// A connection with more output waiting than this is not read from.
+pub const OUTPUT_BYTES_HIGH: u64 = 8 << 20;
+/// Bytes read from one connection before the others get their turn,
 const TURN_BYTES_MAX: usize = 1 << 20;
+/// and requests.
+const TURN_REQUESTS_MAX: u32 = 64;
+/// Frames of this size take long to decode.
+const LARGE_FRAME_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -22,10 +30,13 @@ enum Stage {
     Lingering,
 }
 
-/// How a turn of reading ended.
-pub(super) enum Turn {
-    /// The connection stays; `readable` says whether there may be more to read.
-    GoOn,
+/// What a connection has come to.
+pub(super) enum Step {
+    Event(FrontEvent),
+    /// There may be more, but others are to get their turn.
+    TurnIsOver,
+    /// There is nothing more for now.
+    Idle,
     /// The peer broke the rules.
     Refuse(Refusal),
     /// The peer is gone.
@@ -55,6 +66,23 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     /// It stands in the line of those that are to be read.
     pub(super) scheduled: bool,
+    /// It stands in the line of those that are to be written to.
+    pub(super) dirty: bool,
+    /// It is not to be read for now.
+    pub(super) held: bool,
+    /// What is left of its turn to be read.
+    turn: ReadTurn,
+}
+
+struct ReadTurn {
+    bytes: usize,
+    requests: u32,
+}
+
+impl Default for ReadTurn {
+    fn default() -> Self {
+        Self { bytes: TURN_BYTES_MAX, requests: TURN_REQUESTS_MAX }
+    }
 }
 
 impl Connection {
@@ -68,6 +96,9 @@ impl Connection {
             outbox: Outbox::default(),
             readable: false,
             scheduled: false,
+            dirty: false,
+            held: false,
+            turn: ReadTurn::default(),
         }
     }
 
@@ -88,15 +119,25 @@ impl Connection {
         !self.outbox.is_empty() || self.socket.has_output()
     }
 
+    /// Whether a request may have come that was not taken.
+    pub(super) fn has_input(&self) -> bool {
+        self.readable || !self.inbox.is_empty()
+    }
+
+    /// Whether requests may be taken from it now.
+    pub(super) fn may_be_read(&self) -> bool {
+        !self.held && self.outbox.byte_count() <= OUTPUT_BYTES_HIGH
+    }
+
     /// Writes what can be written now.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<Flushed> {
         let had_output = !self.outbox.is_empty();
         self.socket.flush()?;
-        self.outbox.flush(&mut self.socket)?;
+        let flushed = self.outbox.flush(&mut self.socket)?;
         if self.stage == Stage::Lingering && had_output && self.outbox.is_empty() {
             self.socket.shut_output();
         }
-        Ok(())
+        Ok(flushed)
     }
 
     /// From now on only `last_frame` goes out, and what comes in is thrown away.
@@ -105,7 +146,7 @@ impl Connection {
     pub(super) fn start_lingering(&mut self, last_frame: Vec<u8>) {
         self.stage = Stage::Lingering;
         self.inbox = Inbox::default();
-        self.outbox.push(last_frame);
+        self.outbox.push(last_frame.into());
     }
 
     /// Ends the output and throws the input away that has come.
@@ -120,56 +161,39 @@ impl Connection {
         }
     }
 
-    /// Reads up to a bound and hands on the frames that are whole.
-    pub(super) fn read_turn(
-        &mut self,
-        client: ClientId,
-        token: &str,
-        greeting: &HelloReply,
-        scratch: &mut [u8],
-        events: &mut Vec<FrontEvent>,
-    ) -> Turn {
-        let mut taker = FrameTaker { client, token, greeting, events };
-        let mut left = TURN_BYTES_MAX;
-        while left > 0 {
+    /// The next request, from what has come or through one read after the other.
+    pub(super) fn step(&mut self, client: ClientId, token: &str, greeting: &HelloReply, scratch: &mut [u8]) -> Step {
+        loop {
+            if self.turn.bytes == 0 || self.turn.requests == 0 {
+                self.turn = ReadTurn::default();
+                return Step::TurnIsOver;
+            }
+            if self.stage != Stage::Lingering {
+                match self.take_frame(client, token, greeting) {
+                    Ok(Some(event)) => {
+                        self.turn.requests -= 1;
+                        return Step::Event(event);
+                    }
+                    Ok(None) => {}
+                    Err(refusal) => return Step::Refuse(refusal),
+                }
+            }
+            if !self.readable {
+                return Step::Idle;
+            }
+            let max = self.frame_bytes_max();
             let read = match self.stage {
                 Stage::Lingering => Ok(self.socket.read(scratch)),
-                Stage::Ungreeted | Stage::Open => self.read_frames(&mut taker, scratch),
+                Stage::Ungreeted | Stage::Open => self.inbox.read(&mut self.socket, scratch, max),
             };
             match read {
-                Ok(Ok(0)) => return Turn::Gone,
-                Ok(Ok(count)) => left = left.saturating_sub(count),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    return Turn::GoOn;
-                }
-                Ok(Err(_)) => return Turn::Gone,
-                Err(refusal) => return Turn::Refuse(refusal),
+                Ok(Ok(0)) => return Step::Gone,
+                Ok(Ok(count)) => self.turn.bytes = self.turn.bytes.saturating_sub(count),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Ok(Err(_)) => return Step::Gone,
+                Err(error) => return Step::Refuse(error.into()),
             }
         }
-        Turn::GoOn
-    }
-
-    /// One read: straight into the frame that has begun, or else into `scratch`, from which whole frames are taken.
-    fn read_frames(&mut self, taker: &mut FrameTaker<'_>, scratch: &mut [u8]) -> Result<io::Result<usize>, Refusal> {
-        if !self.inbox.is_empty() {
-            let max = self.frame_bytes_max();
-            let read = self.inbox.read_more(&mut self.socket, max)?;
-            if let Some(frame) = self.inbox.take_whole(max)? {
-                self.take_frame(taker, inbox::body(&frame))?;
-            }
-            return Ok(read);
-        }
-        let read = self.socket.read(scratch);
-        if let Ok(count) = read {
-            let mut rest = scratch.get(..count).unwrap_or_default();
-            while let Some((body, after)) = inbox::split_frame(rest, self.frame_bytes_max())? {
-                self.take_frame(taker, body)?;
-                rest = after;
-            }
-            self.inbox.keep(rest);
-        }
-        Ok(read)
     }
 
     fn frame_bytes_max(&self) -> usize {
@@ -179,33 +203,40 @@ impl Connection {
         }
     }
 
-    fn take_frame(&mut self, taker: &mut FrameTaker<'_>, body: &[u8]) -> Result<(), Refusal> {
-        let (id, request) = decode_request(body)?;
-        let client = taker.client;
+    /// The event that the next frame is, if it has come whole.
+    fn take_frame(
+        &mut self,
+        client: ClientId,
+        token: &str,
+        greeting: &HelloReply,
+    ) -> Result<Option<FrontEvent>, Refusal> {
+        enum Taken {
+            Request(u64, Request),
+            Large(Vec<u8>),
+        }
+        let take = |body: &[u8]| decode_request(body).map(|(id, request)| Taken::Request(id, request));
+        let max = self.frame_bytes_max();
+        let taken = self.inbox.take_frame(max, LARGE_FRAME_BYTES, take, |frame| Ok(Taken::Large(frame)))?;
+        let (id, request) = match taken.transpose()? {
+            None => return Ok(None),
+            Some(Taken::Large(frame)) => return Ok(Some(FrontEvent::LargeRequest { client, frame })),
+            Some(Taken::Request(id, request)) => (id, request),
+        };
         let refuse = |error| Refusal { id, error };
-        match (self.stage, request) {
+        Ok(Some(match (self.stage, request) {
             (Stage::Ungreeted, Request::Hello(hello)) => {
                 let local = self.listener == Listener::Unix;
                 let needs_token = self.listener == Listener::Tcp;
-                handshake::check(&hello, needs_token.then_some(taker.token)).map_err(refuse)?;
+                handshake::check(&hello, needs_token.then_some(token)).map_err(refuse)?;
                 self.stage = Stage::Open;
-                self.outbox.push(ok_frame(id, &HelloReply { local, ..taker.greeting.clone() }));
-                taker.events.push(FrontEvent::Connected { client, local, python: hello.python, name: hello.client });
+                self.outbox.push(ok_frame(id, &HelloReply { local, ..greeting.clone() }).into());
+                FrontEvent::Connected { client, local, python: hello.python, name: hello.client }
             }
             (Stage::Ungreeted, _) => return Err(refuse(RequestError::protocol("the first request must be hello"))),
             (_, Request::Hello(_)) => return Err(refuse(RequestError::protocol("hello was said before"))),
-            (_, request) => taker.events.push(FrontEvent::Request { client, id, request }),
-        }
-        Ok(())
+            (_, request) => FrontEvent::Request { client, id, request },
+        }))
     }
-}
-
-/// Where the frames of a connection go.
-struct FrameTaker<'a> {
-    client: ClientId,
-    token: &'a str,
-    greeting: &'a HelloReply,
-    events: &'a mut Vec<FrontEvent>,
 }
 
 #[cfg(test)]

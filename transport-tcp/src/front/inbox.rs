@@ -1,76 +1,94 @@
-//! The frame that has come in part on one connection.
+//! What has come on one connection and was not taken yet: frames that wait, and one that has come in part.
 
 use super::socket::Socket;
-use rain_protocol::msgpack::FrameError;
+use rain_protocol::msgpack::{FrameError, HEADER_BYTES, body_length};
 use std::io;
 
 /// Least memory asked for when a frame grows.
 const GROWTH_BYTES_MIN: usize = 4 << 10;
-const HEADER_BYTES: usize = 4;
+/// Memory that is kept for the next frame.
+const KEPT_BYTES_MAX: usize = 64 << 10;
 
-/// The bytes of a frame that has not come whole; it grows with what comes, not with what its header claims.
+/// The bytes that have come; a frame that is not whole grows with what comes, not with what its header claims.
 #[derive(Default)]
 pub(super) struct Inbox {
-    partial: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Where the next frame begins.
+    start: usize,
 }
 
 impl Inbox {
+    /// Whether nothing has come that was not taken.
     pub(super) fn is_empty(&self) -> bool {
-        self.partial.is_empty()
+        self.start == self.bytes.len()
     }
 
-    /// Keeps the beginning of a frame.
-    pub(super) fn keep(&mut self, beginning: &[u8]) {
-        self.partial.extend_from_slice(beginning);
-    }
-
-    /// Reads more of the frame, never past its end; 0 is the end of the stream.
-    pub(super) fn read_more(&mut self, socket: &mut Socket, max: usize) -> Result<io::Result<usize>, FrameError> {
-        let missing = self.missing(max)?;
-        let count = missing.min(self.partial.len().max(GROWTH_BYTES_MIN));
-        if self.partial.capacity() - self.partial.len() < count {
-            self.partial.reserve_exact(count);
+    /// Reads once: more of the frame that has come in part, never past its end, or what there is, through `scratch`; 0 is the end of
+    /// the stream. To be called when no frame is whole.
+    pub(super) fn read(
+        &mut self,
+        socket: &mut Socket,
+        scratch: &mut [u8],
+        max: usize,
+    ) -> Result<io::Result<usize>, FrameError> {
+        if self.is_empty() {
+            self.clear();
+            let read = socket.read(scratch);
+            if let Ok(count) = read {
+                self.bytes.extend_from_slice(scratch.get(..count).unwrap_or_default());
+            }
+            return Ok(read);
         }
-        Ok(socket.append_to(&mut self.partial, missing))
-    }
-
-    /// Takes the frame, length included, out if it is whole.
-    pub(super) fn take_whole(&mut self, max: usize) -> Result<Option<Vec<u8>>, FrameError> {
-        let whole = self.partial.len() >= HEADER_BYTES && self.missing(max)? == 0;
-        Ok(whole.then(|| std::mem::take(&mut self.partial)))
-    }
-
-    /// Bytes that can be asked for without reading past the frame: of its header first, then of its body.
-    fn missing(&self, max: usize) -> Result<usize, FrameError> {
-        match self.partial.first_chunk::<HEADER_BYTES>() {
-            None => Ok(HEADER_BYTES - self.partial.len()),
-            Some(header) => Ok(HEADER_BYTES + body_length(*header, max)? - self.partial.len()),
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        let missing = match self.bytes.first_chunk::<HEADER_BYTES>() {
+            None => HEADER_BYTES - self.bytes.len(),
+            Some(header) => HEADER_BYTES + body_length(*header, max)? - self.bytes.len(),
+        };
+        let count = missing.min(self.bytes.len().max(GROWTH_BYTES_MIN));
+        if self.bytes.capacity() - self.bytes.len() < count {
+            self.bytes.reserve_exact(count);
         }
+        Ok(socket.append_to(&mut self.bytes, missing))
     }
-}
 
-type BodyAndRest<'a> = (&'a [u8], &'a [u8]);
+    /// Takes the next frame out if it is whole: its body is handed to `take`, or, from `large` bytes on, the whole frame to
+    /// `take_large`.
+    pub(super) fn take_frame<T>(
+        &mut self,
+        max: usize,
+        large: usize,
+        take: impl FnOnce(&[u8]) -> T,
+        take_large: impl FnOnce(Vec<u8>) -> T,
+    ) -> Result<Option<T>, FrameError> {
+        let pending = self.bytes.get(self.start..).unwrap_or_default();
+        let Some((header, rest)) = pending.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let Some((body, after)) = rest.split_at_checked(body_length(*header, max)?) else { return Ok(None) };
+        if body.len() < large {
+            let taken = take(body);
+            self.start += HEADER_BYTES + body.len();
+            return Ok(Some(taken));
+        }
+        let frame = if self.start == 0 && after.is_empty() {
+            std::mem::take(&mut self.bytes)
+        } else {
+            let whole = HEADER_BYTES + body.len();
+            let frame = pending[..whole].to_vec();
+            self.start += whole;
+            frame
+        };
+        Ok(Some(take_large(frame)))
+    }
 
-/// Splits the body of the first frame and what follows it off `bytes`; `None` when it is not whole.
-pub(super) fn split_frame(bytes: &[u8], max: usize) -> Result<Option<BodyAndRest<'_>>, FrameError> {
-    let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    let length = body_length(*header, max)?;
-    Ok(rest.split_at_checked(length))
-}
-
-/// The body of a whole frame.
-pub(super) fn body(frame: &[u8]) -> &[u8] {
-    frame.get(HEADER_BYTES..).unwrap_or_default()
-}
-
-fn body_length(header: [u8; HEADER_BYTES], max: usize) -> Result<usize, FrameError> {
-    let length = u32::from_le_bytes(header) as usize;
-    if length > max { Err(FrameError::TooLong { length, max }) } else { Ok(length) }
+    fn clear(&mut self) {
+        self.start = 0;
+        if self.bytes.capacity() > KEPT_BYTES_MAX { self.bytes = Vec::new() } else { self.bytes.clear() }
+    }
 }
 
 #[cfg(test)]
 impl Inbox {
     pub(super) fn capacity(&self) -> usize {
-        self.partial.capacity()
+        self.bytes.capacity()
     }
 }

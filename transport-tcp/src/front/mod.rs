@@ -1,12 +1,15 @@
 //! The server's front for clients: accepts connections, checks handshakes, reads requests and writes replies.
 //!
-//! A [`ClientFront`] lives on the server's thread and never blocks but in [`ClientFront::poll`]. What strangers can cost
+//! A [`ClientFront`] lives on the server's thread and never blocks but in `poll`. What strangers can cost
 //! is bounded: connections without a finished handshake are limited in number and time, a frame costs no more memory
-//! than the bytes of it that have come, and whatever does not parse is answered with an error and closed.
+//! than the bytes of it that have come, and whatever does not parse is answered with an error and closed. What clients can
+//! cost is, too: while more than [`OUTPUT_BYTES_HIGH`] waits for a client its requests wait, and large content is read when its turn to be sent
+//! comes.
 
 mod connection;
 mod handshake;
 mod inbox;
+mod listener;
 mod outbox;
 mod socket;
 #[cfg(test)]
@@ -14,14 +17,18 @@ mod tests;
 mod tls;
 
 use crate::log_budget::LogBudget;
-use connection::{Connection, Turn};
+pub use connection::OUTPUT_BYTES_HIGH;
+use connection::{Connection, Refusal, Step};
 use crossbeam_channel::Receiver;
+use listener::Listener;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
-use outbox::Outbox;
+use outbox::Flushed;
 use rain_model::id::ClientId;
-use rain_protocol::client::{HelloReply, Request, RequestError, error_frame};
+use rain_protocol::client::{HelloReply, RequestError, error_frame};
 use rain_protocol::msgpack::PROTOCOL_VERSION;
+use rain_transport::Wake;
+use rain_transport::clients::{Clients, FrontEvent, PollError, ReplyFrame};
 pub(crate) use socket::concerns_one_connection;
 use socket::{Peer, Socket};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,8 +43,6 @@ pub use tls::{FrontSocket, TlsClients};
 pub const UNGREETED_CONNECTIONS_MAX: usize = 256;
 /// How long a connection may take for its handshake.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// A connection with more output waiting than this is not read from.
-pub const OUTPUT_BYTES_HIGH: usize = 64 << 20;
 
 /// How long a refused connection is kept so that its peer can read why.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -64,28 +69,7 @@ pub struct FrontConfig {
     pub token: String,
 }
 
-/// What happened at the front.
-#[derive(Debug)]
-pub enum FrontEvent {
-    /// A client finished its handshake.
-    Connected {
-        client: ClientId,
-        /// It came through the Unix socket and can open paths that the server names.
-        local: bool,
-        /// Interpreter for the client's Python tasks.
-        python: Option<String>,
-        /// What the client calls itself.
-        name: String,
-    },
-    /// A connected client asks something (never `hello`).
-    Request { client: ClientId, id: u64, request: Request },
-    /// A connected client is gone; nothing more comes from it and what is sent to it is dropped.
-    Closed { client: ClientId },
-    /// The waker was used.
-    Woken,
-}
-
-/// Why the front cannot be opened or go on.
+/// Why the front cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
     #[error("cannot listen on the Unix socket {path}: {source}")]
@@ -93,16 +77,7 @@ pub enum FrontError {
     #[error("cannot listen for clients: {0}")]
     Listen(#[source] io::Error),
     #[error("cannot wait for clients: {0}")]
-    Poll(#[source] io::Error),
-}
-
-/// Which queue of connections without a handshake a connection stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listener {
-    Tcp = 0,
-    Unix = 1,
-    /// Clients that another thread has let in.
-    Tls = 2,
+    Wait(#[source] io::Error),
 }
 
 /// The server's side of all client connections.
@@ -126,8 +101,10 @@ pub struct ClientFront {
     ungreeted: [VecDeque<(Instant, ClientId)>; 3],
     /// Refused connections that are kept for a while, the oldest first.
     lingering: VecDeque<(Instant, ClientId)>,
-    /// Clients that were lost in `send`; reported by the next `poll`.
-    lost: Vec<ClientId>,
+    /// Connections that may be written to.
+    dirty: VecDeque<ClientId>,
+    /// What has happened and was not asked for yet, but for requests.
+    events: VecDeque<FrontEvent>,
     scratch: Box<[u8]>,
     log_budget: LogBudget,
     tls_clients: TlsClients,
@@ -140,8 +117,8 @@ impl ClientFront {
     /// # Errors
     /// When the socket cannot be made or the system gives no descriptors.
     pub fn new(config: FrontConfig) -> Result<Self, FrontError> {
-        let poll = Poll::new().map_err(FrontError::Poll)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(FrontError::Poll)?);
+        let poll = Poll::new().map_err(FrontError::Wait)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(FrontError::Wait)?);
         let tcp = match config.tcp {
             Some(listener) => {
                 listener.set_nonblocking(true).map_err(FrontError::Listen)?;
@@ -189,115 +166,16 @@ impl ClientFront {
             accept_retry_at: None,
             ungreeted: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
             lingering: VecDeque::new(),
-            lost: Vec::new(),
+            dirty: VecDeque::new(),
+            events: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             log_budget: LogBudget::default(),
         })
     }
 
-    /// Makes `poll` return [`FrontEvent::Woken`], from any thread.
-    pub fn waker(&self) -> Arc<Waker> {
-        Arc::clone(&self.waker)
-    }
-
     /// Where connections of clients that came over TLS are handed over.
     pub fn tls_clients(&self) -> TlsClients {
         self.tls_clients.clone()
-    }
-
-    /// What a good handshake is answered with; `local` is filled in for each connection.
-    pub fn set_greeting(&mut self, hello: HelloReply) {
-        self.greeting = hello;
-    }
-
-    /// Waits until something happens, or for `timeout` (`None`: as long as it takes), and replaces `events` with what
-    /// happened. It may return without events.
-    ///
-    /// # Errors
-    /// When the system cannot wait for events; nothing that a client does is an error here.
-    pub fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<FrontEvent>) -> Result<(), FrontError> {
-        events.clear();
-        let wait_time = self.wait_time(timeout);
-        match self.poll.poll(&mut self.ready_events, wait_time) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(FrontError::Poll(error)),
-        }
-        self.take_ready_events(events);
-        if self.accept_retry_at.is_some_and(|at| at <= Instant::now()) {
-            self.accept_retry_at = None;
-            self.acceptable = [true; 2];
-        }
-        for listener in [Listener::Tcp, Listener::Unix] {
-            if self.acceptable[listener as usize] {
-                self.accept(listener);
-            }
-        }
-        while let Ok(FrontSocket { socket, peer }) = self.handed_over.try_recv() {
-            self.add_readable(socket, peer);
-        }
-        for _ in 0..self.readable.len() {
-            if let Some(client) = self.readable.pop_front() {
-                self.read_turn(client, events);
-            }
-        }
-        events.extend(self.lost.drain(..).map(|client| FrontEvent::Closed { client }));
-        self.drop_overdue();
-        Ok(())
-    }
-
-    /// Sends a whole frame: writes what can be written now and keeps the rest until it can be.
-    pub fn send(&mut self, client: ClientId, frame: Vec<u8>) {
-        self.send_with(client, |outbox| outbox.push(frame));
-    }
-
-    /// The same with a frame of two parts, of which the second may be sent in other frames as well.
-    pub fn send_shared(&mut self, client: ClientId, head: Vec<u8>, body: Arc<[u8]>) {
-        self.send_with(client, |outbox| outbox.push_shared(head, body));
-    }
-
-    fn send_with(&mut self, client: ClientId, push: impl FnOnce(&mut Outbox)) {
-        let Some(connection) = self.connections.get_mut(&client) else { return };
-        if !connection.is_open() {
-            return;
-        }
-        push(&mut connection.outbox);
-        if connection.flush().is_err() {
-            self.remove(client);
-            self.lost.push(client);
-        } else {
-            self.schedule(client);
-        }
-    }
-
-    /// At stop: takes no more clients, gives the queued output up to `timeout` to get away, and closes everything.
-    pub fn flush_and_close(&mut self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
-        self.stop_listening();
-        loop {
-            let mut waiting = false;
-            self.connections.retain(|_, connection| {
-                let flushed = connection.flush();
-                waiting |= flushed.is_ok() && connection.has_output();
-                flushed.is_ok()
-            });
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !waiting || left.is_zero() {
-                break;
-            }
-            match self.poll.poll(&mut self.ready_events, Some(left)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-        for connection in self.connections.values_mut() {
-            connection.hang_up(&mut self.scratch);
-        }
-        self.connections.clear();
-        self.readable.clear();
-        self.lingering.clear();
-        self.ungreeted.iter_mut().for_each(VecDeque::clear);
     }
 
     fn stop_listening(&mut self) {
@@ -312,7 +190,8 @@ impl ClientFront {
 
     /// How long to wait: not at all when there is work left over, and no longer than until the next deadline.
     fn wait_time(&self, timeout: Option<Duration>) -> Option<Duration> {
-        if !self.readable.is_empty() || !self.lost.is_empty() || self.acceptable != [false; 2] {
+        let has_work = !self.readable.is_empty() || !self.dirty.is_empty() || !self.events.is_empty();
+        if has_work || self.acceptable != [false; 2] {
             return Some(Duration::ZERO);
         }
         let deadlines = self.ungreeted.iter().chain([&self.lingering]).filter_map(|queue| queue.front());
@@ -325,11 +204,11 @@ impl ClientFront {
         }
     }
 
-    fn take_ready_events(&mut self, events: &mut Vec<FrontEvent>) {
+    fn take_ready_events(&mut self) {
         let ready = std::mem::replace(&mut self.ready_events, Events::with_capacity(0));
         for event in &ready {
             match event.token() {
-                WAKER => events.push(FrontEvent::Woken),
+                WAKER => self.events.push_back(FrontEvent::Woken),
                 TCP_LISTENER => self.acceptable[Listener::Tcp as usize] = true,
                 UNIX_LISTENER => self.acceptable[Listener::Unix as usize] = true,
                 Token(token) => {
@@ -337,12 +216,9 @@ impl ClientFront {
                     let Some(connection) = self.connections.get_mut(&client) else { continue };
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         connection.readable = true;
-                    }
-                    if connection.flush().is_err() {
-                        self.close(client, events);
-                    } else {
                         self.schedule(client);
                     }
+                    self.mark_dirty(client);
                 }
             }
         }
@@ -352,40 +228,78 @@ impl ClientFront {
     /// Puts a connection that can be read into the line of those that get a turn.
     fn schedule(&mut self, client: ClientId) {
         let Some(connection) = self.connections.get_mut(&client) else { return };
-        let may_read = connection.readable && connection.outbox.byte_count() <= OUTPUT_BYTES_HIGH;
-        if may_read && !connection.scheduled {
+        if connection.may_be_read() && connection.has_input() && !connection.scheduled {
             connection.scheduled = true;
             self.readable.push_back(client);
         }
     }
 
-    fn read_turn(&mut self, client: ClientId, events: &mut Vec<FrontEvent>) {
+    /// Puts a connection into the line of those that are written to.
+    fn mark_dirty(&mut self, client: ClientId) {
         let Some(connection) = self.connections.get_mut(&client) else { return };
-        connection.scheduled = false;
-        if connection.outbox.byte_count() > OUTPUT_BYTES_HIGH {
-            return;
-        }
-        let was_ungreeted = connection.is_ungreeted();
-        let turn = connection.read_turn(client, &self.token, &self.greeting, &mut self.scratch, events);
-        if was_ungreeted && !connection.is_ungreeted() {
-            forget(&mut self.ungreeted[connection.listener as usize], client);
-        }
-        match turn {
-            Turn::GoOn if connection.flush().is_ok() => self.schedule(client),
-            Turn::Refuse(error) => self.refuse(client, &error, events),
-            Turn::GoOn | Turn::Gone => self.close(client, events),
+        if connection.has_output() && !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push_back(client);
         }
     }
 
+    /// Writes to each connection that stands in line, once.
+    fn flush_dirty(&mut self) {
+        for _ in 0..self.dirty.len() {
+            let Some(client) = self.dirty.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(&client) else { continue };
+            connection.dirty = false;
+            match connection.flush() {
+                Ok(Flushed::TurnIsOver) => self.mark_dirty(client),
+                // Requests may have waited for that.
+                Ok(Flushed::Done) => self.schedule(client),
+                Err(error) => {
+                    tracing::debug!("cannot write to {client}: {error}");
+                    self.close(client);
+                }
+            }
+        }
+    }
+
+    /// The next event of the connection whose turn it is; `None`: it has none now.
+    fn read_step(&mut self, client: ClientId) -> Option<FrontEvent> {
+        let connection = self.connections.get_mut(&client).filter(|connection| connection.scheduled);
+        let Some(connection) = connection else {
+            self.readable.pop_front();
+            return None;
+        };
+        let was_ungreeted = connection.is_ungreeted();
+        let step = match connection.may_be_read() {
+            true => connection.step(client, &self.token, &self.greeting, &mut self.scratch),
+            false => Step::Idle,
+        };
+        if let Step::Event(event) = step {
+            if was_ungreeted {
+                forget(&mut self.ungreeted[connection.listener as usize], client);
+                self.mark_dirty(client);
+            }
+            return Some(event);
+        }
+        self.readable.pop_front();
+        connection.scheduled = false;
+        match step {
+            Step::TurnIsOver => self.schedule(client),
+            Step::Refuse(refusal) => self.refuse_connection(client, &refusal),
+            Step::Gone => self.close(client),
+            Step::Idle | Step::Event(_) => {}
+        }
+        None
+    }
+
     /// Answers a connection with `error`, and closes it once that is read or a short time is over.
-    fn refuse(&mut self, client: ClientId, error: &connection::Refusal, events: &mut Vec<FrontEvent>) {
+    fn refuse_connection(&mut self, client: ClientId, error: &Refusal) {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         if self.log_budget.allows(Instant::now()) {
             tracing::warn!(peer = %connection.peer, "refused a client: {}", error.error.message);
         }
         if connection.is_open() {
-            events.push(FrontEvent::Closed { client });
-        } else {
+            self.events.push_back(FrontEvent::Closed { client });
+        } else if !connection.is_lingering() {
             forget(&mut self.ungreeted[connection.listener as usize], client);
         }
         connection.start_lingering(error_frame(error.id, &error.error));
@@ -394,6 +308,8 @@ impl ClientFront {
             return;
         }
         self.lingering.push_back((Instant::now() + LINGER_TIME_MAX, client));
+        connection.readable = true;
+        self.mark_dirty(client);
         self.schedule(client);
         if self.lingering.len() > LINGERING_CONNECTIONS_MAX
             && let Some((_, oldest)) = self.lingering.pop_front()
@@ -403,9 +319,9 @@ impl ClientFront {
     }
 
     /// Drops a connection, and says so when it was a client's.
-    fn close(&mut self, client: ClientId, events: &mut Vec<FrontEvent>) {
+    fn close(&mut self, client: ClientId) {
         if self.remove(client) {
-            events.push(FrontEvent::Closed { client });
+            self.events.push_back(FrontEvent::Closed { client });
         }
     }
 
@@ -457,7 +373,7 @@ impl ClientFront {
         self.ungreeted[listener as usize].push_back((Instant::now() + HANDSHAKE_TIME_MAX, client));
         if stranger {
             let error = RequestError::protocol("this server belongs to another user");
-            self.refuse(client, &connection::Refusal { id: 0, error }, &mut Vec::new());
+            self.refuse_connection(client, &Refusal { id: 0, error });
             return;
         }
         if self.ungreeted[listener as usize].len() > UNGREETED_CONNECTIONS_MAX
@@ -502,6 +418,123 @@ impl ClientFront {
         {
             tracing::warn!(peer = %connection.peer, "dropped a connection: {why}");
         }
+    }
+}
+
+impl Clients for ClientFront {
+    fn wake(&self) -> Wake {
+        let waker = Arc::clone(&self.waker);
+        Arc::new(move || {
+            if let Err(error) = waker.wake() {
+                tracing::error!("cannot wake the server: {error}");
+            }
+        })
+    }
+
+    fn set_greeting(&mut self, hello: HelloReply) {
+        self.greeting = hello;
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> Result<(), PollError> {
+        self.flush_dirty();
+        let wait_time = self.wait_time(timeout);
+        match self.poll.poll(&mut self.ready_events, wait_time) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(PollError(error)),
+        }
+        self.take_ready_events();
+        self.flush_dirty();
+        if self.accept_retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.accept_retry_at = None;
+            self.acceptable = [true; 2];
+        }
+        for listener in [Listener::Tcp, Listener::Unix] {
+            if self.acceptable[listener as usize] {
+                self.accept(listener);
+            }
+        }
+        while let Ok(FrontSocket { socket, peer }) = self.handed_over.try_recv() {
+            self.add_readable(socket, peer);
+        }
+        self.drop_overdue();
+        Ok(())
+    }
+
+    fn next_event(&mut self) -> Option<FrontEvent> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let client = *self.readable.front()?;
+            if let Some(event) = self.read_step(client) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn send(&mut self, client: ClientId, frame: ReplyFrame) {
+        let connection = self.connections.get_mut(&client).filter(|connection| connection.is_open());
+        if let Some(connection) = connection {
+            connection.outbox.push(frame);
+            self.mark_dirty(client);
+        }
+    }
+
+    fn waiting_bytes(&self, client: ClientId) -> u64 {
+        self.connections.get(&client).map_or(0, |connection| connection.outbox.byte_count())
+    }
+
+    fn hold(&mut self, client: ClientId) {
+        if let Some(connection) = self.connections.get_mut(&client) {
+            connection.held = true;
+        }
+    }
+
+    fn go_on(&mut self, client: ClientId) {
+        if let Some(connection) = self.connections.get_mut(&client) {
+            connection.held = false;
+            self.schedule(client);
+        }
+    }
+
+    fn refuse(&mut self, client: ClientId, id: u64, error: RequestError) {
+        if self.connections.get(&client).is_some_and(Connection::is_open) {
+            self.go_on(client);
+            self.refuse_connection(client, &Refusal { id, error });
+        }
+    }
+
+    fn flush_and_close(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.stop_listening();
+        loop {
+            let mut waiting = false;
+            let mut can_go_on = false;
+            self.connections.retain(|_, connection| {
+                let flushed = connection.flush();
+                waiting |= flushed.is_ok() && connection.has_output();
+                can_go_on |= matches!(flushed, Ok(Flushed::TurnIsOver));
+                flushed.is_ok()
+            });
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !waiting || left.is_zero() {
+                break;
+            }
+            match self.poll.poll(&mut self.ready_events, Some(if can_go_on { Duration::ZERO } else { left })) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        for connection in self.connections.values_mut() {
+            connection.hang_up(&mut self.scratch);
+        }
+        self.connections.clear();
+        self.readable.clear();
+        self.dirty.clear();
+        self.lingering.clear();
+        self.ungreeted.iter_mut().for_each(VecDeque::clear);
     }
 }
 

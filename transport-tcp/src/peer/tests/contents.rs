@@ -3,11 +3,11 @@
 use super::super::ClientDoor;
 use super::super::identity::{CLIENT_PROTOCOL, CONTENT_PROTOCOL, PEER_PROTOCOL, content_connection};
 use super::*;
-use crate::contents::{CONTENT_CONNECTIONS_MAX, ContentService, Contents, Found};
+use crate::contents::{CONTENT_CONNECTIONS_MAX, ContentService};
 use rain_model::graph::DataType;
 use rain_protocol::client::{Fetch, FetchHeader, NewSession, RequestError, reply_frame};
 use rain_protocol::msgpack::decode;
-use rain_wire::payload::Source;
+use rain_transport::clients::{Content, Contents, Found};
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ pub(in crate::peer) struct OneObject;
 
 struct Numbers(Vec<u8>);
 
-impl Source for Numbers {
+impl Content for Numbers {
     fn length(&self) -> u64 {
         self.0.len() as u64
     }
@@ -39,8 +39,8 @@ impl Contents for OneObject {
         if (fetch.session, fetch.object) != (1, 7) {
             return Err(RequestError::request(format!("object {} is not here", fetch.object)));
         }
-        let source = Arc::new(Numbers(content()));
-        Ok(Found { data_type: DataType::Blob, content_type: Some("text".to_owned()), source })
+        let content = Arc::new(Numbers(content()));
+        Ok(Found { data_type: DataType::Blob, content_type: Some("text".to_owned()), content })
     }
 }
 
@@ -70,7 +70,7 @@ fn connect(cluster: &Cluster, address: SocketAddr) -> Client {
 }
 
 fn request(object: u32, offset: u64, limit: Option<u64>) -> Vec<u8> {
-    reply_frame("fetch", 5, &Fetch { session: 1, object, map: false, offset, limit, direct: false })
+    reply_frame("fetch", 5, &Fetch { session: 1, object, map: false, offset, limit, direct: false }).unwrap()
 }
 
 fn frame(client: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -111,7 +111,7 @@ fn a_client_gets_what_it_asks_for() {
         client.write_all(&request(7, offset, limit)).unwrap();
         assert_eq!(fetched(&mut client).unwrap().1.len(), length);
     }
-    client.write_all(&reply_frame("new_session", 5, &NewSession { name: String::new() })).unwrap();
+    client.write_all(&reply_frame("new_session", 5, &NewSession { name: String::new() }).unwrap()).unwrap();
     assert!(error(&mut client).contains("only fetch"));
 }
 

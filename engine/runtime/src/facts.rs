@@ -1,0 +1,26 @@
+//! Facts about this process that a status reply shows.
+
+use serde::Serialize;
+use std::time::SystemTime;
+
+/// Facts about a server's process.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ProcessFacts {
+    pub(crate) pid: u32,
+    pub(crate) version: &'static str,
+    pub(crate) listen: String,
+    /// Seconds since 1970.
+    pub(crate) started: f64,
+}
+
+impl ProcessFacts {
+    /// Facts about this process, which starts now.
+    pub(crate) fn of_this_process(version: &'static str, listen: String) -> Self {
+        Self { pid: std::process::id(), version, listen, started: seconds_since_1970() }
+    }
+}
+
+/// The time of day.
+pub(crate) fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

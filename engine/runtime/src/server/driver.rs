@@ -1,0 +1,604 @@
+//! The server's thread: clients through their front, governors through a transport, the state machine between.
+
+use super::background::Background;
+use super::bringing::Question;
+use super::client::{Client, UNANSWERED_MAX};
+use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, SomeReply, StatusReply};
+use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
+use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
+use crate::facts::{ProcessFacts, seconds_since_1970};
+use crate::memory;
+use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
+use crate::stop::Stop;
+use rain_data::{Object, Store};
+use rain_model::graph::encode_column;
+use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_model::time::Time;
+use rain_protocol::client::{
+    Fetch, ObjectInfo, Request, RequestError, SessionRef, WatchStarted, error_body, error_frame, error_head, ok_frame,
+};
+use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
+use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server};
+use rain_transport::clients::{Clients, FrontEvent, PollError, ReplyFrame, Rest};
+use rain_transport::{Peer, Transport, TransportEvent, Wake};
+use serde_bytes::Bytes;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the last replies may take at the end.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+/// How long the clients' requests, and the governors' messages, are dealt with before the others get their turn.
+const TURN_TIME_MAX: Duration = Duration::from_millis(2);
+/// The part of this process's memory that what one client has uploaded may take while it waits for its submit.
+const UPLOAD_PART: u64 = 4;
+
+/// What a driver is made of.
+pub(crate) struct ServerParts<C, T> {
+    pub(crate) clients: C,
+    pub(crate) transport: T,
+    /// Where content of submits goes.
+    pub(crate) store: Arc<Store>,
+    pub(crate) facts: ProcessFacts,
+    pub(crate) stop: Stop,
+}
+
+/// What was done on another thread.
+enum Done {
+    /// The request of a client that is held until this is dealt with; an error when it is none of the protocol.
+    Request { client: ClientId, prepared: Result<(RequestId, Prepared), RequestError> },
+    /// The answer to a fetch.
+    Object { client: ClientId, fetch: Fetch, answer: Answer },
+}
+
+pub(crate) struct ServerDriver<C, T> {
+    machine: Server<Arc<Object>>,
+    front: C,
+    transport: T,
+    store: Arc<Store>,
+    clients: HashMap<ClientId, Client>,
+    /// Whose session it is.
+    sessions: HashMap<u32, ClientId>,
+    /// Clients with questions to governors that wait for their turn.
+    bringing: BTreeSet<ClientId>,
+    background: Background<Done>,
+    facts: ProcessFacts,
+    stop: Stop,
+    joined: u32,
+    /// Governors have had numbers below this.
+    seen: u32,
+    cpus: u32,
+    /// Governors are elsewhere: what clients fetch is brought here.
+    brings_contents: bool,
+    upload_bytes_max: u64,
+    end: EndOfTime,
+    results: Option<ResultWriter>,
+    status_requests: StatusRequests,
+    content_requests: ContentRequests,
+    /// Content that is on its way, by number.
+    wanted: HashMap<u64, ContentAnswer>,
+    next_wanted: u64,
+    ends_with_governors: bool,
+    /// The first governor that was lost, and why.
+    lost: Option<(GovernorId, String)>,
+    /// The moment from which the machine's time counts.
+    start: Instant,
+}
+
+impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
+    pub(crate) fn new(parts: ServerParts<C, T>) -> Self {
+        let ServerParts { clients, transport, store, facts, stop } = parts;
+        Self {
+            machine: Server::new().with_check(rain_exec::check_built_in),
+            background: Background::new(clients.wake()),
+            front: clients,
+            transport,
+            store,
+            clients: HashMap::new(),
+            sessions: HashMap::new(),
+            bringing: BTreeSet::new(),
+            facts,
+            stop,
+            joined: 0,
+            seen: 0,
+            cpus: 0,
+            brings_contents: false,
+            upload_bytes_max: memory::usable_bytes() / UPLOAD_PART,
+            end: EndOfTime::default(),
+            results: None,
+            status_requests: StatusRequests::default(),
+            content_requests: ContentRequests::default(),
+            wanted: HashMap::new(),
+            next_wanted: 0,
+            ends_with_governors: false,
+            lost: None,
+            start: Instant::now(),
+        }
+    }
+
+    /// Brings what clients fetch from governors elsewhere, and holds it until they have all of it.
+    pub(crate) fn bring_contents(&mut self) {
+        self.brings_contents = true;
+    }
+
+    /// Says when the time is over, and where results go then; before governors join.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn set_end(&mut self, end: EndOfTime, wake: Wake) -> std::io::Result<()> {
+        if let Some(at) = end.end_of_work {
+            self.machine.set_end_of_work(at);
+        }
+        if let Some(directory) = &end.results {
+            self.machine.set_results_wanted();
+            self.results = Some(ResultWriter::start(directory.clone(), self.store.clone(), wake)?);
+        }
+        self.end = end;
+        Ok(())
+    }
+
+    /// Answers these, too.
+    pub(crate) fn answer(&mut self, status: StatusRequests, contents: ContentRequests, wake: Wake) {
+        status.set_wake(wake.clone());
+        contents.set_wake(wake);
+        self.status_requests = status;
+        self.content_requests = contents;
+    }
+
+    /// It is over when a governor is lost.
+    pub(crate) fn end_with_governors(&mut self) {
+        self.ends_with_governors = true;
+    }
+
+    /// Whether it is to stop, or cannot go on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.is_requested() || (self.ends_with_governors && self.lost.is_some())
+    }
+
+    /// The governor whose loss has ended it, and why it was lost.
+    pub(crate) fn lost(&self) -> Option<(GovernorId, String)> {
+        self.lost.clone().filter(|_| self.ends_with_governors)
+    }
+
+    /// All governors that have joined have had numbers below this.
+    pub(crate) fn governors_seen(&self) -> u32 {
+        self.seen
+    }
+
+    /// Cpus of all governors that have joined.
+    pub(crate) fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    /// Serves until `count` governors have joined, or it is to stop.
+    pub(crate) fn serve_until_joined(&mut self, count: u32) -> Result<(), PollError> {
+        let mut wait = None;
+        while self.joined < count && !self.is_over() {
+            wait = self.turn(wait)?.then_some(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Serves until it is to stop.
+    pub(crate) fn serve(&mut self) -> Result<(), PollError> {
+        let mut has_more = true;
+        while !self.is_over() {
+            match self.end.due(seconds_since_1970()) {
+                Ok(Due::StoreResults) => {
+                    tracing::info!("the time for work is over");
+                    self.store_results();
+                }
+                Ok(Due::StopWork) => self.handle(Event::TimeIsOver),
+                Err(wait) => has_more = self.turn(if has_more { Some(Duration::ZERO) } else { wait })?,
+            }
+        }
+        self.store_results();
+        let patience = Instant::now() + STORE_TIME_MAX;
+        while !self.machine.results_are_stored() && Instant::now() < patience {
+            let left = patience.saturating_duration_since(Instant::now());
+            has_more = self.turn(Some(if has_more { Duration::ZERO } else { left }))?;
+        }
+        self.front.flush_and_close(GOODBYE_MAX);
+        Ok(())
+    }
+
+    /// Has results stored that are kept, if there is a place for them.
+    fn store_results(&mut self) {
+        if self.results.is_some() {
+            self.handle(Event::StoreResults);
+        }
+    }
+
+    fn handle(&mut self, event: Event<Arc<Object>>) {
+        let mut effects = Effects::new();
+        self.handle_at(Instant::now(), event, &mut effects);
+    }
+
+    /// Has the machine handle an event, and does what follows.
+    fn handle_at(&mut self, now: Instant, event: Event<Arc<Object>>, effects: &mut Effects<Arc<Object>>) {
+        let now = Time::new(now.saturating_duration_since(self.start));
+        self.machine.handle(now, event, effects);
+        self.carry_out(effects);
+    }
+
+    /// Waits until something happens, or for so long, and deals with it: of each source as much as fits into its part of the turn.
+    /// Whether there may be more.
+    fn turn(&mut self, wait: Option<Duration>) -> Result<bool, PollError> {
+        self.front.poll(wait)?;
+        let has_more_requests = self.take_requests();
+        let has_more_messages = self.take_messages();
+        while let Some(done) = self.background.take_done() {
+            self.take_done(done);
+        }
+        while self.results.as_ref().is_some_and(ResultWriter::take_written) {
+            self.handle(Event::ResultStored);
+        }
+        self.answer_questions();
+        self.bring();
+        Ok(has_more_requests || has_more_messages)
+    }
+
+    fn take_requests(&mut self) -> bool {
+        let mut effects = Effects::new();
+        let mut turn = Turn::default();
+        while let Some(now) = turn.next_moment() {
+            let Some(event) = self.front.next_event() else { return false };
+            if let Some(event) = self.front_event(event) {
+                self.handle_at(now, event, &mut effects);
+            }
+        }
+        true
+    }
+
+    fn take_messages(&mut self) -> bool {
+        let mut effects = Effects::new();
+        let mut turn = Turn::default();
+        while let Some(now) = turn.next_moment() {
+            let Some(event) = self.next_message() else { return false };
+            self.handle_at(now, event, &mut effects);
+        }
+        true
+    }
+
+    /// Answers what other threads of this process ask.
+    fn answer_questions(&mut self) {
+        for answer in self.status_requests.take() {
+            let reply = StatusReply { process: &self.facts, server: self.machine.status() };
+            answer(serde_json::to_string(&reply).unwrap_or_default());
+        }
+        for request in self.content_requests.take() {
+            let number = self.next_wanted;
+            self.next_wanted += 1;
+            self.wanted.insert(number, request.answer);
+            let (session, object) = (SessionId(request.fetch.session), request.fetch.object);
+            self.handle(Event::ContentWanted { number, session, object });
+        }
+    }
+
+    /// The next thing that a governor sent.
+    fn next_message(&mut self) -> Option<Event<Arc<Object>>> {
+        loop {
+            match self.transport.try_receive()? {
+                TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } => {
+                    if let FromGovernor::Joined { cpus } = &message {
+                        self.joined += 1;
+                        self.seen = self.seen.max(governor.0 + 1);
+                        self.cpus = self.cpus.saturating_add(*cpus);
+                        tracing::info!("{governor} has joined with {cpus} cpus");
+                    }
+                    return Some(Event::Governor { governor, message });
+                }
+                TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
+                TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
+                    tracing::warn!("{governor} is lost: {why}");
+                    self.lost.get_or_insert((governor, why.clone()));
+                    return Some(Event::GovernorLost { governor, why });
+                }
+                TransportEvent::Lost { .. } => {}
+            }
+        }
+    }
+
+    /// Tells governors `0 .. count` to end.
+    pub(crate) fn stop_governors(&mut self, count: u32) {
+        for number in 0..count {
+            self.transport.send(Peer::Governor(GovernorId(number)), Message::ToGovernor(ToGovernor::Stop));
+        }
+    }
+
+    fn front_event(&mut self, event: FrontEvent) -> Option<Event<Arc<Object>>> {
+        match event {
+            FrontEvent::Connected { client, local, python, name } => {
+                tracing::info!("{client} connected: {name}");
+                self.clients.insert(client, Client::new(local, self.upload_bytes_max));
+                Some(Event::ClientConnected { client, python })
+            }
+            FrontEvent::Request { client, id, request } => self.request(client, id, request),
+            FrontEvent::LargeRequest { client, frame } => {
+                let uploads = self.clients.get(&client)?.share_uploads();
+                let store = self.store.clone();
+                self.front.hold(client);
+                self.background.run(move || Done::Request { client, prepared: prepare(&frame, &uploads, &store) });
+                None
+            }
+            FrontEvent::Closed { client } => {
+                tracing::info!("{client} is gone");
+                if let Some(facts) = self.clients.remove(&client) {
+                    facts.sessions.iter().for_each(|session| _ = self.sessions.remove(session));
+                }
+                self.bringing.remove(&client);
+                Some(Event::ClientLost { client })
+            }
+            FrontEvent::Woken => None,
+        }
+    }
+
+    /// The event that a request is; `None` when it was answered, or goes to another thread first.
+    fn request(&mut self, client: ClientId, id: RequestId, request: Request) -> Option<Event<Arc<Object>>> {
+        match self.command(client, id, request) {
+            Ok(command) => self.event(client, id, command?),
+            Err(error) => {
+                self.front.send(client, error_frame(id, &error).into());
+                None
+            }
+        }
+    }
+
+    fn event(
+        &mut self,
+        client: ClientId,
+        request: RequestId,
+        command: Command<Arc<Object>>,
+    ) -> Option<Event<Arc<Object>>> {
+        self.clients.get_mut(&client)?.unanswered += 1;
+        Some(Event::Request { client, request, command })
+    }
+
+    fn command(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        request: Request,
+    ) -> Result<Option<Command<Arc<Object>>>, RequestError> {
+        let facts = self.clients.get_mut(&client).ok_or_else(|| RequestError::protocol("no handshake was made"))?;
+        if facts.unanswered >= UNANSWERED_MAX {
+            return Err(RequestError::request(format!("{UNANSWERED_MAX} requests of this client wait already")));
+        }
+        match request {
+            Request::Submit(submit) => {
+                let (uploads, store) = (facts.share_uploads(), self.store.clone());
+                if !is_slow(&submit) {
+                    return prepare_submit(*submit, &uploads, &store).map(Some);
+                }
+                self.front.hold(client);
+                self.background.run(move || {
+                    let prepared = Ok((id, Prepared::Submit(prepare_submit(*submit, &uploads, &store))));
+                    Done::Request { client, prepared }
+                });
+                return Ok(None);
+            }
+            Request::Upload(upload) => {
+                if !facts.sessions.contains(&upload.session) {
+                    let id = SessionId(upload.session);
+                    let why = format!("{id} does not exist, was closed, or is another client's");
+                    return Err(RequestError::request(why));
+                }
+                facts.uploads().add(upload)?;
+                self.front.send(client, ok_frame(id, &Empty {}).into());
+                return Ok(None);
+            }
+            Request::Fetch(fetch) => {
+                if fetch.offset > 0
+                    && let Some((info, object)) = facts.fetched.get(fetch.session, fetch.object)
+                {
+                    self.send_object(client, id, info, object, fetch);
+                    return Ok(None);
+                }
+                facts.fetches.insert(id, fetch);
+                if self.brings_contents {
+                    facts.bringing.want(fetch.session, fetch.object, id);
+                }
+                return Ok(Some(fetch_command(&fetch, facts.local)));
+            }
+            Request::Stop => {
+                tracing::info!("{client} asks the server to stop");
+                self.front.send(client, ok_frame(id, &Empty {}).into());
+                self.stop.request();
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let command = plain_command(request)?;
+        match &command {
+            Command::CloseSession { session } => {
+                if facts.sessions.contains(&session.0) {
+                    facts.forget_session(session.0);
+                    self.sessions.remove(&session.0);
+                }
+            }
+            Command::Unkeep { session, objects } if self.brings_contents => {
+                objects.iter().for_each(|object| facts.fetched.forget(session.0, *object));
+            }
+            _ => {}
+        }
+        Ok(Some(command))
+    }
+
+    /// Deals with what comes of a job.
+    fn take_done(&mut self, done: Done) {
+        match done {
+            Done::Request { client, prepared } => {
+                self.front.go_on(client);
+                let event = match prepared {
+                    Err(error) => return self.front.refuse(client, 0, error),
+                    Ok((id, Prepared::Request(request))) => self.request(client, id, request),
+                    Ok((id, Prepared::Submit(Ok(command)))) => self.event(client, id, command),
+                    Ok((id, Prepared::Submit(Err(error)))) => {
+                        return self.front.send(client, error_frame(id, &error).into());
+                    }
+                };
+                if let Some(event) = event {
+                    self.handle(event);
+                }
+            }
+            Done::Object { client, fetch, answer } => self.send_answer(client, fetch, answer),
+        }
+    }
+
+    fn carry_out(&mut self, effects: &mut Effects<Arc<Object>>) {
+        let mut last_error: Option<(Arc<RequestError>, Arc<[u8]>)> = None;
+        for action in effects.drain() {
+            match action {
+                Action::Reply { client, request, reply: Reply::Error(error) } => {
+                    self.answered(client, request);
+                    // Whoever waits when a session fails gets the same error, which may be long.
+                    let body = match &last_error {
+                        Some((last, body)) if Arc::ptr_eq(last, &error) => Arc::clone(body),
+                        _ => error_body(&error).into(),
+                    };
+                    let head = error_head(request, body.len());
+                    self.front.send(client, ReplyFrame { head, rest: Rest::Shared(body.clone()) });
+                    last_error = Some((error, body));
+                }
+                Action::Reply { client, request, reply } => {
+                    let fetch = self.answered(client, request);
+                    self.reply(client, request, reply, fetch);
+                }
+                Action::Send { governor, message } => self.send(governor, message),
+                Action::Content { number, content } => {
+                    if let Some(answer) = self.wanted.remove(&number) {
+                        answer(content);
+                    }
+                }
+                Action::StoreResult(result) => {
+                    if let Some(writer) = &self.results {
+                        writer.write(result);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The state machine has answered a request, which may have been a fetch.
+    fn answered(&mut self, client: ClientId, request: RequestId) -> Option<Fetch> {
+        let facts = self.clients.get_mut(&client)?;
+        facts.unanswered = facts.unanswered.saturating_sub(1);
+        let fetch = facts.fetches.remove(&request)?;
+        if self.brings_contents {
+            facts.bringing.answered(fetch.session, fetch.object, request);
+        }
+        Some(fetch)
+    }
+
+    /// Sends a message to a governor; a question for an object that a client fetches has to wait for its turn.
+    fn send(&mut self, governor: GovernorId, message: Message<Arc<Object>>) {
+        if self.brings_contents
+            && let Message::ToGovernor(ToGovernor::Fetch { session, object, .. }) = &message
+            && let Some(client) = self.sessions.get(&session.0)
+            && let Some(facts) = self.clients.get_mut(client)
+            && let Some(request) = facts.bringing.take_wanted(session.0, *object)
+        {
+            let bytes = self.machine.size_of(*session, *object);
+            facts.bringing.push(Question { governor, message, request, bytes });
+            self.bringing.insert(*client);
+            return;
+        }
+        self.transport.send(Peer::Governor(governor), message);
+    }
+
+    /// Asks governors for what clients fetch, as far as these take what they have asked for before.
+    fn bring(&mut self) {
+        self.bringing.retain(|client| {
+            let Some(Client { bringing, fetches, .. }) = self.clients.get_mut(client) else { return false };
+            let waiting = self.front.waiting_bytes(*client);
+            while let Some((governor, message)) = bringing.next(waiting, |request| fetches.contains_key(&request)) {
+                self.transport.send(Peer::Governor(governor), message);
+            }
+            !bringing.is_empty()
+        });
+    }
+
+    fn reply(&mut self, client: ClientId, id: RequestId, reply: Reply<Arc<Object>>, fetch: Option<Fetch>) {
+        let frame = match reply {
+            Reply::Done => ok_frame(id, &Empty {}),
+            Reply::Watch { number } => ok_frame(id, &WatchStarted { watch: number }),
+            Reply::Session(session) => {
+                if let Some(facts) = self.clients.get_mut(&client) {
+                    facts.sessions.insert(session.0);
+                    self.sessions.insert(session.0, client);
+                }
+                ok_frame(id, &SessionRef { session: session.0 })
+            }
+            Reply::Some { tasks, objects } => {
+                let (tasks, objects) = (encode_column(&tasks), encode_column(&objects));
+                ok_frame(id, &SomeReply { tasks: Bytes::new(&tasks), objects: Bytes::new(&objects) })
+            }
+            Reply::Holders { info, governors } => {
+                let places = governors.iter().filter_map(|governor| self.transport.place_of(*governor));
+                let at = places.map(|place| (place.ip.map(|ip| ip.to_string()), place.port)).collect();
+                ok_frame(id, &ElsewhereReply { info: &info, at })
+            }
+            Reply::Forgotten { session, objects } => {
+                if self.brings_contents
+                    && let Some(facts) = self.clients.get_mut(&client)
+                {
+                    objects.iter().for_each(|object| facts.fetched.forget(session.0, *object));
+                }
+                ok_frame(id, &Empty {})
+            }
+            Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
+            Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),
+            Reply::Error(error) => error_frame(id, &error),
+            Reply::Object { info, content } => match fetch {
+                Some(fetch) => return self.send_object(client, id, info, content, fetch),
+                None => error_frame(id, &RequestError::request("not a fetch")),
+            },
+        };
+        self.front.send(client, frame.into());
+    }
+
+    /// Answers a fetch; what takes long for that is done on another thread.
+    fn send_object(&mut self, client: ClientId, id: RequestId, info: ObjectInfo, object: Arc<Object>, fetch: Fetch) {
+        let Some(facts) = self.clients.get_mut(&client) else { return };
+        let reply = ObjectReply { id, info, object, fetch, local: facts.local };
+        if reply.is_quick() {
+            let answer = reply.answer(&self.store);
+            return self.send_answer(client, fetch, answer);
+        }
+        if self.brings_contents {
+            facts.fetched.hold(fetch.session, reply.info.clone(), reply.object.clone());
+        }
+        let store = self.store.clone();
+        self.background.run(move || Done::Object { client, fetch, answer: reply.answer(&store) });
+    }
+
+    fn send_answer(&mut self, client: ClientId, fetch: Fetch, answer: Answer) {
+        if answer.is_all
+            && let Some(facts) = self.clients.get_mut(&client)
+        {
+            facts.fetched.forget(fetch.session, fetch.object);
+        }
+        self.front.send(client, answer.frame);
+    }
+}
+
+/// The time in which one source of events is listened to.
+#[derive(Default)]
+struct Turn {
+    began: Option<Instant>,
+}
+
+impl Turn {
+    /// The time, if one more event may be taken now.
+    fn next_moment(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        (now.saturating_duration_since(*self.began.get_or_insert(now)) < TURN_TIME_MAX).then_some(now)
+    }
+}
+
+impl<C, T> Drop for ServerDriver<C, T> {
+    fn drop(&mut self) {
+        self.status_requests.end();
+        self.content_requests.end();
+    }
+}

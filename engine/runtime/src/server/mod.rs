@@ -1,0 +1,12 @@
+//! The server's thread and what it is made of.
+
+mod background;
+mod bringing;
+mod client;
+mod driver;
+mod fetched;
+mod replies;
+mod requests;
+mod uploads;
+
+pub(crate) use driver::{ServerDriver, ServerParts};

@@ -1,0 +1,131 @@
+//! Bodies of replies to clients.
+
+use crate::content::ObjectContent;
+use crate::facts::ProcessFacts;
+use rain_data::{INLINE_BYTES_MAX, Object, Store};
+use rain_model::graph::DataType;
+use rain_protocol::client::{Fetch, ObjectInfo, RequestError, TaskInfo, content_head, error_frame, ok_frame, too_long};
+use rain_protocol::msgpack::FRAME_BYTES_MAX;
+use rain_server::{RequestId, Status};
+use rain_transport::clients::{Content, ReplyFrame, Rest};
+use serde::Serialize;
+use serde_bytes::Bytes;
+use std::sync::Arc;
+
+/// Content sent in one reply unless the client asks for less, bytes.
+const FETCH_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Serialize)]
+pub(super) struct StatusReply<'a> {
+    #[serde(flatten)]
+    pub(super) process: &'a ProcessFacts,
+    #[serde(flatten)]
+    pub(super) server: Status,
+}
+
+#[derive(Serialize)]
+pub(super) struct Empty {}
+
+#[derive(Serialize)]
+pub(super) struct SomeReply<'a> {
+    pub(super) tasks: &'a Bytes,
+    pub(super) objects: &'a Bytes,
+}
+
+#[derive(Serialize)]
+pub(super) struct InfoReply {
+    pub(super) tasks: Vec<TaskInfo>,
+    pub(super) objects: Vec<ObjectInfo>,
+}
+
+/// Where a client can fetch the content that it wants, beside the server: from governors, `[[IP address or nil, port]]`.
+#[derive(Serialize)]
+pub(super) struct ElsewhereReply<'a> {
+    pub(super) info: &'a ObjectInfo,
+    pub(super) at: Vec<(Option<String>, u16)>,
+}
+
+#[derive(Serialize)]
+struct FetchReply<'a> {
+    size: u64,
+    data_type: u8,
+    content_type: Option<&'a str>,
+    info: &'a ObjectInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+}
+
+/// A fetch whose content is here.
+pub(super) struct ObjectReply {
+    pub(super) id: RequestId,
+    pub(super) info: ObjectInfo,
+    pub(super) object: Arc<Object>,
+    pub(super) fetch: Fetch,
+    /// The client may be answered with a path.
+    pub(super) local: bool,
+}
+
+/// What a client is answered, and whether it has the whole object then.
+pub(super) struct Answer {
+    pub(super) frame: ReplyFrame,
+    pub(super) is_all: bool,
+}
+
+impl ObjectReply {
+    /// Whether the answer is made in no time: the content is in memory.
+    pub(super) fn is_quick(&self) -> bool {
+        self.object.data_type() == DataType::Blob
+            && self.object.inline_bytes().is_some_and(|bytes| bytes.len() <= INLINE_BYTES_MAX)
+    }
+
+    /// The answer; an error if the content cannot be read.
+    pub(super) fn answer(&self, store: &Store) -> Answer {
+        self.try_answer(store).unwrap_or_else(|error| {
+            let why = format!("object {} cannot be read: {error}", self.info.id);
+            Answer { frame: error_frame(self.id, &RequestError::request(why)).into(), is_all: false }
+        })
+    }
+
+    fn try_answer(&self, store: &Store) -> std::io::Result<Answer> {
+        let Self { id, info, object, fetch, local } = self;
+        let reply = FetchReply {
+            size: object.size(),
+            data_type: object.data_type().code(),
+            content_type: object.content_type().or(info.content_type.as_deref()),
+            info,
+            data: None,
+            path: None,
+        };
+        let large = object.size() > INLINE_BYTES_MAX as u64 || object.data_type() == DataType::Directory;
+        if *local && fetch.map && large {
+            object.check()?;
+            let path = object.path(store)?;
+            if let Some(path) = path.to_str() {
+                let frame = ok_frame(*id, &FetchReply { path: Some(path), ..reply }).into();
+                return Ok(Answer { frame, is_all: false });
+            }
+        }
+        let content = ObjectContent::open(object)?;
+        let length = usize::try_from(content.length()).map_err(std::io::Error::other)?;
+        let range = fetch.range(length, FETCH_BYTES_MAX, FRAME_BYTES_MAX / 2);
+        let is_all = range.end == length;
+        let size = content.length();
+        if range.len() <= INLINE_BYTES_MAX {
+            let mut bytes = vec![0; range.len()];
+            content.read_at(range.start as u64, &mut bytes)?;
+            let frame = ok_frame(*id, &FetchReply { size, data: Some(Bytes::new(&bytes)), ..reply }).into();
+            return Ok(Answer { frame, is_all });
+        }
+        let body = FetchReply { size, data: Some(Bytes::new(&[])), ..reply };
+        let frame = match content_head(*id, &body, range.len() as u64) {
+            Ok(head) => {
+                let range = range.start as u64..range.end as u64;
+                ReplyFrame { head, rest: Rest::Content(Arc::new(content), range) }
+            }
+            Err(error) => error_frame(*id, &too_long(&error)).into(),
+        };
+        Ok(Answer { frame, is_all })
+    }
+}
