@@ -223,7 +223,7 @@ const WITH_CIRCLES: [(&str, usize); 9] = [
     ("launcher/", 19),
     ("rust/", 2),
     ("transport-mpi/", 7),
-    ("transport-tcp/", 4),
+    ("transport-tcp/", 2),
 ];
 
 #[test]

@@ -5,6 +5,7 @@ use super::bringing::Question;
 use super::client::{Client, UNANSWERED_MAX};
 use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, SomeReply, StatusReply};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
+use super::turn::Turn;
 use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::facts::{ProcessFacts, seconds_since_1970};
 use crate::memory;
@@ -28,8 +29,6 @@ use std::time::{Duration, Instant};
 
 /// How long the last replies may take at the end.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
-/// How long the clients' requests, and the governors' messages, are dealt with before the others get their turn.
-const TURN_TIME_MAX: Duration = Duration::from_millis(2);
 /// The part of this process's memory that what one client has uploaded may take while it waits for its submit.
 const UPLOAD_PART: u64 = 4;
 
@@ -410,11 +409,9 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         }
         let command = plain_command(request)?;
         match &command {
-            Command::CloseSession { session } => {
-                if facts.sessions.contains(&session.0) {
-                    facts.forget_session(session.0);
-                    self.sessions.remove(&session.0);
-                }
+            Command::CloseSession { session } if facts.sessions.contains(&session.0) => {
+                facts.forget_session(session.0);
+                self.sessions.remove(&session.0);
             }
             Command::Unkeep { session, objects } if self.brings_contents => {
                 objects.iter().for_each(|object| facts.fetched.forget(session.0, *object));
@@ -579,20 +576,6 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             facts.fetched.forget(fetch.session, fetch.object);
         }
         self.front.send(client, answer.frame);
-    }
-}
-
-/// The time in which one source of events is listened to.
-#[derive(Default)]
-struct Turn {
-    began: Option<Instant>,
-}
-
-impl Turn {
-    /// The time, if one more event may be taken now.
-    fn next_moment(&mut self) -> Option<Instant> {
-        let now = Instant::now();
-        (now.saturating_duration_since(*self.began.get_or_insert(now)) < TURN_TIME_MAX).then_some(now)
     }
 }
 

@@ -7,6 +7,7 @@ mod driver;
 mod fetched;
 mod replies;
 mod requests;
+mod turn;
 mod uploads;
 
 pub(crate) use driver::{ServerDriver, ServerParts};
