@@ -4,25 +4,27 @@
 
 mod guard;
 mod pages;
+mod patience;
 
 use guard::Guard;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+pub use pages::AskStatus;
+use patience::Patience;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
-/// Connections at the same time.
+/// Connections at the same time; past it the oldest is dropped.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a request may take to come.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+/// How long a browser may take nothing of what it is sent.
+const STALLED_TIME_MAX: Duration = REQUEST_TIME_MAX;
 /// How long accepting rests after an error, such as a lack of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
-
-/// Asks the server for its status, JSON text, which the callback is given from any thread.
-pub type AskStatus = Arc<dyn Fn(Box<dyn FnOnce(String) + Send>) + Send + Sync>;
 
 /// Why there is no dashboard.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +86,8 @@ fn shown(address: SocketAddr) -> SocketAddr {
 }
 
 async fn accept(listener: tokio::net::TcpListener, router: axum::Router) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        // The semaphore is never closed.
-        let Ok(place) = room.clone().acquire_owned().await else { return };
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
@@ -96,14 +96,21 @@ async fn accept(listener: tokio::net::TcpListener, router: axum::Router) {
                 continue;
             }
         };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
         let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
+        let socket = TokioIo::new(Patience::new(socket, STALLED_TIME_MAX));
+        let serve = tokio::spawn(async move {
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIME_MAX);
             // A browser that goes away, or is none, is no error of ours.
-            let _ = builder.serve_connection(TokioIo::new(socket), service).await;
-            drop(place);
+            let _ = builder.serve_connection(socket, service).await;
         });
+        connections.push_back(serve.abort_handle());
     }
 }
 

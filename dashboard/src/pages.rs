@@ -1,6 +1,5 @@
 //! The pages.
 
-use crate::AskStatus;
 use crate::guard::{self, Guard};
 use axum::Router;
 use axum::body::Body;
@@ -13,7 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -24,6 +23,9 @@ const STRANGER: &str = "This page shows a Rain server to its owner: open the add
                         that `rain status` prints.\n";
 /// How long the server may take to answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Asks the server for its status, JSON text, which the callback is given from any thread.
+pub type AskStatus = Arc<dyn Fn(Box<dyn FnOnce(String) + Send>) + Send + Sync>;
 
 #[derive(Clone)]
 struct Pages {

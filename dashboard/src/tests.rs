@@ -3,6 +3,7 @@
 use super::*;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -76,6 +77,29 @@ fn a_taken_port_is_said_or_another_is_chosen() {
     let refused = listen(address, false).unwrap_err().to_string();
     assert!(refused.contains(&format!("port {} of 127.0.0.1 is taken", address.port())), "{refused}");
     assert_ne!(listen(address, true).unwrap().local_addr().unwrap().port(), address.port());
+}
+
+#[test]
+fn who_asks_and_reads_nothing_keeps_nobody_out_and_is_dropped() {
+    let port = start();
+    let line = format!("GET /x HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").repeat(1000);
+    let flood = || {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(line.as_bytes()).is_ok() {}
+        socket
+    };
+    let mut held: Vec<TcpStream> = (0..CONNECTIONS_MAX).map(|_| flood()).collect();
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let (head, _) = request(port, "GET /api/status", &["Host: localhost", &bearer]);
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    // And the others go as well, without anybody who wants their places.
+    let last = held.last_mut().unwrap();
+    last.set_nonblocking(false).unwrap();
+    last.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    while last.write(line.as_bytes()).is_ok() {}
+    let ended = last.write(b"x").unwrap_err().kind();
+    assert!([io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&ended), "{ended}");
 }
 
 #[test]

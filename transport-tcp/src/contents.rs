@@ -1,9 +1,11 @@
 //! Content of objects for clients, from the governors that have it, or from the server: each connection has a thread of its own,
 //! which answers one `fetch` after the other. TLS has shown before that it is a client of this cluster.
 
+use crate::log_budget::LogBudget;
 use crate::tls_socket::TlsSocket;
 use mio::net::TcpStream;
 use rain_protocol::client::{Fetch, FetchHeader, Request, RequestError, decode_request, error_frame, ok_frame};
+use rain_protocol::msgpack::{HEADER_BYTES, body_length};
 use rain_transport::clients::{Contents, Found};
 use rustls::Connection as Tls;
 use std::collections::BTreeMap;
@@ -11,11 +13,11 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections at once; who comes then is sent away, and asks the server for what it needs.
 pub const CONTENT_CONNECTIONS_MAX: usize = 64;
-/// How long a client may think between two requests.
+/// How long a client may think between two requests, and take to send one.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long a client may take nothing of what it is sent.
 const STALLED_TIME_MAX: Duration = Duration::from_secs(20);
@@ -38,6 +40,7 @@ struct Open(Mutex<Sockets>);
 struct Sockets {
     by_number: BTreeMap<u64, std::net::TcpStream>,
     next_number: u64,
+    log_budget: LogBudget,
 }
 
 impl Open {
@@ -71,7 +74,9 @@ impl ContentService {
     /// Serves a client; `early` is what has come from it, decrypted.
     pub(crate) fn take(&self, socket: TcpStream, tls: Tls, address: SocketAddr, early: Vec<u8>) {
         let served = serve_in_thread(&self.contents, &self.open, socket, tls, early);
-        if let Err(error) = served {
+        if let Err(error) = served
+            && self.open.lock().log_budget.allows(Instant::now())
+        {
             tracing::warn!(peer = %address, "cannot serve content: {error}");
         }
     }
@@ -94,7 +99,6 @@ fn serve_in_thread(
 ) -> io::Result<()> {
     let socket = std::net::TcpStream::from(OwnedFd::from(socket));
     socket.set_nonblocking(false)?;
-    socket.set_read_timeout(Some(IDLE_TIME_MAX))?;
     socket.set_write_timeout(Some(STALLED_TIME_MAX))?;
     let Some(number) = open.add(socket.try_clone()?) else {
         return Err(io::Error::other(format!("there are {CONTENT_CONNECTIONS_MAX} connections for it already")));
@@ -176,22 +180,23 @@ impl Connection {
 
     /// The next request's frame without its length; `None` when there is none.
     fn next_frame(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut length = [0; 4];
-        if !self.read_exact_or_end(&mut length)? {
+        let deadline = Instant::now() + IDLE_TIME_MAX;
+        let mut header = [0; HEADER_BYTES];
+        if !self.read_exact_or_end(&mut header, deadline)? {
             return Ok(None);
         }
-        let length = u32::from_le_bytes(length) as usize;
-        if length > REQUEST_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a request of {length} bytes")));
-        }
-        let mut frame = vec![0; length];
-        let whole = self.read_exact_or_end(&mut frame)?;
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut frame = vec![0; body_length(header, REQUEST_BYTES_MAX).map_err(invalid)?];
+        let whole = self.read_exact_or_end(&mut frame, deadline)?;
         if whole { Ok(Some(frame)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     /// Fills the buffer; false when nothing more comes.
-    fn read_exact_or_end(&mut self, mut buffer: &mut [u8]) -> io::Result<bool> {
+    fn read_exact_or_end(&mut self, mut buffer: &mut [u8], deadline: Instant) -> io::Result<bool> {
         while !buffer.is_empty() {
+            // A time limit of zero would be none.
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.socket.stream.set_read_timeout(Some(left))?;
             match self.socket.read(buffer)? {
                 0 => return Ok(false),
                 count => buffer = &mut buffer[count..],
