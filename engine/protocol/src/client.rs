@@ -1,9 +1,10 @@
 //! Messages between clients and the server as they are on the wire (`docs/protocol.md`).
 
+use crate::bounded::{self, Nested};
 use crate::cut::{cut, quoted};
 use crate::msgpack::{FrameError, HEADER_BYTES, append_value, decode, encode_frame, finish_frame};
 use rain_model::graph::DataType;
-use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
@@ -12,6 +13,19 @@ use std::ops::Range;
 
 /// Longest text in an error, bytes.
 const ERROR_TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Inputs, and outputs, of a kind that are named or declared, at most.
+pub const LABELS_MAX: usize = 1 << 20;
+/// What a kind counts, beside its inputs and outputs,
+const KIND_COUNT: usize = 8;
+/// for this bound on a submit.
+pub const KINDS_AND_LABELS_MAX: usize = 1 << 21;
+/// Configurations of a submit.
+pub const CONFIGS_MAX: usize = 1 << 23;
+/// Tasks of a submit that have attributes of users.
+pub const USERS_MAX: usize = 1 << 22;
+/// Constants of a submit.
+pub const CONSTS_MAX: usize = 1 << 22;
 
 /// What a client asks.
 #[derive(Debug, Clone)]
@@ -64,7 +78,7 @@ pub struct SessionRef {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Submit {
     pub session: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "kinds")]
     pub kinds: Vec<WireKind>,
     #[serde(default)]
     pub count: u32,
@@ -76,13 +90,13 @@ pub struct Submit {
     pub inputs: ByteBuf,
     #[serde(default)]
     pub first_output: ByteBuf,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<CONFIGS_MAX, _, _>")]
     pub configs: Vec<ByteBuf>,
     #[serde(default)]
     pub config: ByteBuf,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::table::<USERS_MAX, _>")]
     pub user: BTreeMap<u32, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<CONSTS_MAX, _, _>")]
     pub consts: Vec<WireConst>,
     #[serde(default)]
     pub keep: ByteBuf,
@@ -99,9 +113,9 @@ pub struct WireKind {
     pub name: String,
     #[serde(default)]
     pub config: ByteBuf,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<LABELS_MAX, _, _>")]
     pub inputs: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<LABELS_MAX, _, _>")]
     pub outputs: Vec<WireOutput>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub retries: u32,
@@ -113,6 +127,11 @@ pub struct WireKind {
     /// Tasks of kinds with different ones are not run by the same executor process.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub process: String,
+}
+
+fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WireKind>, D::Error> {
+    let size = |kind: &WireKind| KIND_COUNT + kind.inputs.len() + kind.outputs.len();
+    Nested { items_max: KINDS_AND_LABELS_MAX, size }.deserialize(deserializer)
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -498,6 +517,47 @@ mod tests {
         let whole = reply_frame("ok", 3, &Body { size: 5, data: ByteBuf::from(content.clone()) }).unwrap();
         assert!([head, content].concat() == whole);
         assert!(content_head(3, &Body { size: 5, data: ByteBuf::new() }, 1 << 32).is_err());
+    }
+
+    #[test]
+    fn lists_are_bounded_while_they_are_decoded() {
+        let submit = |kinds: Vec<Vec<u8>>, configs: usize| {
+            let mut frame = vec![0x93];
+            append_value(&mut frame, &"submit");
+            frame.extend([1, 0x83]);
+            append_value(&mut frame, &("session", 1u32));
+            frame.remove(frame.len() - 10);
+            append_value(&mut frame, &"kinds");
+            frame.push(0xdd);
+            frame.extend((kinds.len() as u32).to_be_bytes());
+            kinds.iter().for_each(|kind| frame.extend(kind));
+            append_value(&mut frame, &"configs");
+            frame.push(0xdd);
+            frame.extend((configs as u32).to_be_bytes());
+            frame.extend([0xc4, 0].repeat(configs));
+            decode_request(&frame)
+        };
+        let kind = |labels: usize| {
+            let mut kind = vec![0x82];
+            append_value(&mut kind, &"type");
+            append_value(&mut kind, &"a");
+            append_value(&mut kind, &"inputs");
+            kind.push(0xdd);
+            kind.extend((labels as u32).to_be_bytes());
+            kind.extend(vec![0xa0; labels]);
+            kind
+        };
+        let (_, Request::Submit(taken)) = submit(vec![kind(LABELS_MAX), kind(2)], 3).unwrap() else { panic!() };
+        assert_eq!((taken.kinds.len(), taken.kinds[0].inputs.len(), taken.configs.len()), (2, LABELS_MAX, 3));
+        for (kinds, configs) in [
+            (vec![kind(LABELS_MAX + 1)], 0),
+            (vec![kind(LABELS_MAX), kind(LABELS_MAX)], 0),
+            (vec![kind(0); KINDS_AND_LABELS_MAX / KIND_COUNT + 1], 0),
+            (vec![], CONFIGS_MAX + 1),
+        ] {
+            let error = submit(kinds, configs).unwrap_err().to_string();
+            assert!(error.contains("submit in parts"), "{error}");
+        }
     }
 
     #[test]

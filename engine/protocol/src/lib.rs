@@ -3,6 +3,7 @@
 //!
 //! Pure: bytes come in and go out as arguments.
 
+mod bounded;
 pub mod client;
 pub mod cut;
 pub mod executor;

@@ -5,7 +5,42 @@ use super::session::Session;
 use rain_model::id::{NONE, ObjectIndex, TaskIndex};
 use rain_protocol::client::{ObjectInfo, TaskInfo};
 
+/// Items that one answer tells of, at most: clients ask again for the others.
+const ITEMS_MAX: usize = 1 << 14;
+/// Bytes of texts of users in one answer, at most, but for the first item.
+const TEXT_BYTES_MAX: usize = 4 << 20;
+
+/// How much of an answer there is.
+#[derive(Default)]
+struct Answered {
+    items: usize,
+    bytes: usize,
+}
+
+impl Answered {
+    /// Counts an item with such texts; false when the answer has enough already.
+    fn add(&mut self, texts: [&Option<String>; 2]) -> bool {
+        let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
+        let has_room = self.items < ITEMS_MAX && self.bytes + bytes <= TEXT_BYTES_MAX;
+        let takes = self.items == 0 || has_room;
+        // What comes after an item that was left out is left out, too.
+        self.items = if takes { self.items + 1 } else { ITEMS_MAX };
+        self.bytes += bytes;
+        takes
+    }
+}
+
 impl<D: Clone> Session<D> {
+    /// Info of tasks and objects that exist: of as many as one answer may have, in this order.
+    pub(super) fn infos(&self, tasks: &[TaskIndex], objects: &[ObjectIndex]) -> (Vec<TaskInfo>, Vec<ObjectInfo>) {
+        let mut answered = Answered::default();
+        let tasks = tasks.iter().map(|task| self.task_info(*task));
+        let tasks = tasks.take_while(|info| answered.add([&info.debug, &info.user])).collect();
+        let objects = objects.iter().map(|object| self.object_info(*object));
+        let objects = objects.take_while(|info| answered.add([&info.content_type, &info.user])).collect();
+        (tasks, objects)
+    }
+
     /// Info of a task that exists.
     pub(super) fn task_info(&self, task: TaskIndex) -> TaskInfo {
         let record = &self.tasks[task];

@@ -3,6 +3,7 @@
 //! Sans I/O: `Server::handle` takes the time and an event, and appends the effects that follow from them (`reactor.rs`).
 
 mod balance;
+mod budget;
 mod cancel;
 mod cancelling;
 mod counting;

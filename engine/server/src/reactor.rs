@@ -1,5 +1,6 @@
 //! `Server::handle`: the one place that knows clients, sessions and governors alike.
 
+use super::budget::Budget;
 use super::effects::{Effects, Reply, ReplyTo};
 use super::event::Event;
 use super::fair::Fair;
@@ -66,6 +67,7 @@ pub struct Server<D> {
     /// Governors begin nothing that will not be finished by then, seconds since 1970.
     end_of_work: Option<f64>,
     pub(super) results: Results,
+    pub(super) budget: Budget,
     pub(super) next_session: u32,
     pub(super) next_ticket: u64,
     pub(super) check: CheckTask,
@@ -92,6 +94,7 @@ impl<D: Clone> Server<D> {
             last_asked: SessionId(0),
             end_of_work: None,
             results: Results::default(),
+            budget: Budget::default(),
             next_session: 1,
             next_ticket: 1,
             check: |_, _, _| Ok(()),
@@ -102,6 +105,12 @@ impl<D: Clone> Server<D> {
     /// Has governors begin nothing that will not be finished by `at`, seconds since 1970. To be called before any joins.
     pub fn set_end_of_work(&mut self, at: f64) {
         self.end_of_work = Some(at);
+    }
+
+    /// Refuses submits after which the server would have to remember more than so many tasks and objects, or more than half of them
+    /// for one client.
+    pub fn set_items_max(&mut self, items_max: u64) {
+        self.budget.items_max = items_max;
     }
 
     /// Refuses submits with built-in tasks that cannot run.

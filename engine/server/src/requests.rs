@@ -38,6 +38,15 @@ impl<D: Clone> Server<D> {
             }
             Command::Submit { session, submission } => {
                 let cpus_max = self.governors.cpus_max();
+                let added = self.usable_session(to.client, session)?.items_added(&submission);
+                let sessions = &self.sessions;
+                self.budget.check(added, || {
+                    let items = |all: bool| -> u64 {
+                        let counted = sessions.values().filter(|session| all || session.client == to.client);
+                        counted.map(|session| session.items_held()).sum()
+                    };
+                    (items(true), items(false))
+                })?;
                 let check = self.check;
                 self.usable_session(to.client, session)?.submit(*submission, cpus_max, check)?;
                 self.note(session);
@@ -97,8 +106,7 @@ impl<D: Clone> Server<D> {
             Command::Info { session, tasks, objects } => {
                 let session = self.usable_session(to.client, session)?;
                 session.check_items(&tasks, &objects)?;
-                let tasks = tasks.into_iter().map(|task| session.task_info(task)).collect();
-                let objects = objects.into_iter().map(|object| session.object_info(object)).collect();
+                let (tasks, objects) = session.infos(&tasks, &objects);
                 effects.reply(to, Reply::Infos { tasks, objects });
             }
             Command::Status => effects.reply(to, Reply::Status(self.status())),

@@ -198,6 +198,11 @@ impl<D: Clone> Session<D> {
         self.known_object(object).map(|record| record.producer).filter(|producer| *producer != NONE)
     }
 
+    /// Tasks and objects that take memory.
+    pub(super) fn items_held(&self) -> u64 {
+        u64::from(self.tasks.held()) + u64::from(self.objects.held())
+    }
+
     /// Size of an object in bytes as far as it is known, at most `u32::MAX`.
     pub(super) fn size_of(&self, object: ObjectIndex) -> u32 {
         match self.objects.get(object) {

@@ -32,6 +32,20 @@ fn refuse<T>(message: String) -> Result<T, RequestError> {
 }
 
 impl<D: Clone> Session<D> {
+    /// How many tasks and objects a submit adds. Of tasks whose kinds are listed one by one the objects are not counted: such a frame has
+    /// bytes for each task.
+    pub(super) fn items_added(&self, submission: &Submission<D>) -> u64 {
+        let tasks = u64::from(submission.count);
+        let outputs = match submission.kind {
+            Column::Same(kind) => match kind.checked_sub(self.kinds.len()) {
+                Some(new) => submission.kinds.get(new as usize).map_or(0, |kind| kind.outputs.len()),
+                None => self.kinds.get(kind).and_then(Option::as_ref).map_or(0, |kind| kind.outputs.len()),
+            },
+            Column::Each(_) => 0,
+        };
+        tasks.saturating_mul(outputs as u64 + 1).saturating_add(submission.constants.len() as u64)
+    }
+
     /// Takes a submit or refuses it whole. `cpus_max`: cpus of the largest governor, `None` while there is none; `check`
     /// looks into the configuration of built-in tasks.
     pub(super) fn submit(

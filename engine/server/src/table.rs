@@ -11,6 +11,8 @@ const CHUNK: u32 = 1024;
 pub(super) struct Table<T> {
     chunks: Vec<Option<Box<Chunk<T>>>>,
     len: u32,
+    /// Chunks whose memory was given back.
+    gone: u32,
 }
 
 #[derive(Debug)]
@@ -22,7 +24,7 @@ struct Chunk<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), len: 0 }
+        Self { chunks: Vec::new(), len: 0, gone: 0 }
     }
 }
 
@@ -30,6 +32,11 @@ impl<T> Table<T> {
     /// How many items there have been.
     pub(super) fn len(&self) -> u32 {
         self.len
+    }
+
+    /// Items whose memory was not given back.
+    pub(super) fn held(&self) -> u32 {
+        self.len - self.gone * CHUNK
     }
 
     /// The item with this number, unless its chunk is gone. A forgotten one is here as long as its chunk is: the item has to say
@@ -79,6 +86,7 @@ impl<T> Table<T> {
             chunk.needed = chunk.needed.saturating_sub(1);
             if chunk.needed == 0 && chunk.items.len() == CHUNK as usize {
                 *place = None;
+                self.gone += 1;
             }
         }
     }
@@ -109,6 +117,7 @@ impl<T: Clone> Table<T> {
         if number < self.len
             && let Some(place) = self.chunks.get_mut((number / CHUNK) as usize)
         {
+            self.gone -= u32::from(place.is_none());
             let fresh = || Box::new(Chunk { items: vec![item; CHUNK as usize], needed: 0 });
             place.get_or_insert_with(fresh).needed += 1;
         }

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 AnyItem = TypeVar("AnyItem", TaskItem, ObjectItem, Item)
 
+# Items whose info is asked for at once; the server tells of about so many.
+_ITEMS_OF_UPDATE = 16_384
+
 
 def wait(graph: Graph, items: Any, deadline: float | None, progress: bool = False) -> None:
     """Wait until all of some tasks and objects are finished, with a progress bar if that is wanted."""
@@ -170,15 +173,31 @@ def _set_freed(dataobjs: Iterable[Any]) -> None:
 
 
 def update(graph: Graph, items: Any) -> None:
-    """Get the current information on tasks and objects from the server."""
+    """Get the current information on tasks and objects from the server, in parts."""
     listed = as_items(items, "update")
     for item in listed:
         check_known(item)
-    reply = graph._request("info", graph._columns(listed, "update"))
+    for start in range(0, len(listed), _ITEMS_OF_UPDATE):
+        left = listed[start : start + _ITEMS_OF_UPDATE]
+        while left:
+            left = _update_some(graph, left)
+
+
+def _update_some(graph: Graph, items: list[Any]) -> list[Any]:
+    """Get the information on as many items as the server tells of at once; those that are left."""
+    reply = graph._request("info", graph._columns(items, "update"))
     tasks = {info["id"]: info for info in reply["tasks"]}
     objects = {info["id"]: info for info in reply["objects"]}
-    for item in listed:
-        item._set_info(tasks[item._id] if isinstance(item, TaskItem) else objects[item._oid])
+    left = []
+    for item in items:
+        info = tasks.get(item._id) if isinstance(item, TaskItem) else objects.get(item._oid)
+        if info is None:
+            left.append(item)
+        else:
+            item._set_info(info)
+    if len(left) == len(items):
+        raise RainException("The server tells nothing of the items of update()")
+    return left
 
 
 async def wait_async(graph: Graph, items: list[Any]) -> None:

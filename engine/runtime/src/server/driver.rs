@@ -29,6 +29,10 @@ use std::time::{Duration, Instant};
 
 /// How long the last replies may take at the end.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
+/// Bytes of memory that a task or an object takes, about, here and in a governor in this process.
+const ITEM_BYTES: u64 = 50;
+/// The part of this process's memory that tasks and objects may take.
+const ITEMS_PART: u64 = 2;
 /// The part of this process's memory that what one client has uploaded may take while it waits for its submit.
 const UPLOAD_PART: u64 = 4;
 
@@ -87,8 +91,10 @@ pub(crate) struct ServerDriver<C, T> {
 impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     pub(crate) fn new(parts: ServerParts<C, T>) -> Self {
         let ServerParts { clients, transport, store, facts, stop } = parts;
+        let mut machine = Server::new().with_check(rain_exec::check_built_in);
+        machine.set_items_max(memory::usable_bytes() / ITEMS_PART / ITEM_BYTES);
         Self {
-            machine: Server::new().with_check(rain_exec::check_built_in),
+            machine,
             background: Background::new(clients.wake()),
             front: clients,
             transport,
