@@ -4,10 +4,11 @@ use crate::MpiError;
 use crate::abort::Signal;
 use crate::calls::{Comm, Operation, abort_all};
 use crate::idle::Idle;
-use crate::intake::{Context, Pieces, STREAM_TAG, Trouble};
+use crate::intake::{Pieces, STREAM_TAG, Trouble};
 use crate::link::{Link, Packets, Turn};
 use crate::packet::PACKET_BYTES;
 use crossbeam_channel::{Receiver, Sender};
+use rain_io::IoThreads;
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, TransportEvent, Wake};
@@ -128,7 +129,6 @@ enum Closing {
 
 pub(crate) struct Endpoint<'a, D: Payload> {
     comm: &'a Comm,
-    place: D::Place,
     wiring: Wiring<D>,
     links: Vec<Link<D>>,
     /// Links that may have something to do.
@@ -156,7 +156,13 @@ fn rank_of(peer: Peer) -> u32 {
 }
 
 impl<'a, D: Payload> Endpoint<'a, D> {
-    pub(crate) fn new(comm: &'a Comm, neighbours: &[(u32, PathBuf)], place: D::Place, wiring: Wiring<D>) -> Self {
+    pub(crate) fn new(
+        comm: &'a Comm,
+        neighbours: &[(u32, PathBuf)],
+        io: &IoThreads,
+        place: &D::Place,
+        wiring: Wiring<D>,
+    ) -> Self {
         let mut links: Vec<Link<D>> = (0..comm.size)
             .map(|rank| {
                 let (requests, shared) = (wiring.own_requests.clone(), wiring.shared.clone());
@@ -165,7 +171,7 @@ impl<'a, D: Payload> Endpoint<'a, D> {
                     let _ = requests.send(Request::Look(rank));
                     shared.signal.wake();
                 });
-                Link::new(rank, &wake)
+                Link::new(rank, io, place, &wake)
             })
             .collect();
         for (rank, store) in neighbours {
@@ -175,7 +181,6 @@ impl<'a, D: Payload> Endpoint<'a, D> {
         }
         Self {
             comm,
-            place,
             wiring,
             links,
             active: BTreeSet::new(),
@@ -300,7 +305,7 @@ impl<'a, D: Payload> Endpoint<'a, D> {
     fn turn(&mut self, rank: u32) -> Result<bool, MpiError> {
         let Some(link) = self.links.get_mut(rank as usize) else { return Ok(false) };
         let mut turn = Turn {
-            context: Context { comm: self.comm, place: &self.place },
+            comm: self.comm,
             packets: &mut self.packets,
             sending: &mut self.sending,
             receiving: &mut self.receiving,

@@ -2,10 +2,11 @@
 
 use crate::MpiError;
 use crate::calls::{Comm, Operation};
+use rain_io::IoThreads;
 use rain_protocol::peer::Message;
 use rain_transport::Wake;
+use rain_wire::buffers::Buffers;
 use rain_wire::lane::LaneIn;
-use rain_wire::loan::Lender;
 use rain_wire::payload::Payload;
 use std::collections::VecDeque;
 
@@ -75,12 +76,6 @@ impl Pieces {
     }
 }
 
-/// What a head or a piece belongs to.
-pub(crate) struct Context<'a, D: Payload> {
-    pub(crate) comm: &'a Comm,
-    pub(crate) place: &'a D::Place,
-}
-
 /// Content that is not received yet, or only in part: bytes.
 struct Planned {
     received: u64,
@@ -95,41 +90,39 @@ pub(crate) struct Intake<D: Payload> {
     heads: VecDeque<Vec<u8>>,
     plan: VecDeque<Planned>,
     receiving: VecDeque<Operation<Vec<u8>>>,
-    /// Memory of pieces that have come, which is lent to those who store them.
-    loans: Lender,
+    /// Pieces that have come and wait to be stored.
+    stored: Buffers,
     /// Lengths of the heads of messages that are not handed on.
     sizes: VecDeque<usize>,
-    wake: Wake,
 }
 
 impl<D: Payload> Intake<D> {
-    /// `wake` is called when content that took long to put in its place is there.
-    pub(crate) fn new(from: u32, lane: usize, wake: Wake) -> Self {
+    /// `io` stores content at `place`, and `wake` is called when that is done.
+    pub(crate) fn new(from: u32, lane: usize, io: &IoThreads, place: &D::Place, wake: &Wake) -> Self {
         Self {
-            lane: LaneIn::default(),
+            lane: LaneIn::new(io.clone(), place.clone(), wake.clone()),
             tag: content_tag(lane),
             from,
             heads: VecDeque::new(),
             plan: VecDeque::new(),
             receiving: VecDeque::new(),
-            loans: Lender::new(Some(wake.clone())),
+            stored: Buffers::new(wake.clone()),
             sizes: VecDeque::new(),
-            wake,
         }
     }
 
     /// Takes a message's head; how many of its bytes have to wait for other content.
-    pub(crate) fn head(&mut self, context: &Context<D>, head: &[u8]) -> Result<usize, Trouble> {
-        if self.is_receiving() {
+    pub(crate) fn head(&mut self, head: &[u8]) -> Result<usize, Trouble> {
+        if self.is_receiving() || !self.heads.is_empty() || self.lane.is_full() {
             self.heads.push_back(head.to_vec());
             return Ok(head.len());
         }
-        self.begin(context, head)?;
+        self.begin(head)?;
         Ok(0)
     }
 
-    fn begin(&mut self, context: &Context<D>, head: &[u8]) -> Result<(), Trouble> {
-        self.lane.head(head, context.place, &self.wake)?;
+    fn begin(&mut self, head: &[u8]) -> Result<(), Trouble> {
+        self.lane.head(head)?;
         self.sizes.push_back(head.len());
         let missing = self.lane.missing().into_iter();
         self.plan.extend(missing.map(|length| Planned { received: 0, length }));
@@ -151,14 +144,9 @@ impl<D: Payload> Intake<D> {
     }
 
     /// Receives content; `used` counts the bytes of heads that waited and do not any more. Whether something happened.
-    pub(crate) fn turn(
-        &mut self,
-        context: &Context<D>,
-        pieces: &mut Pieces,
-        used: &mut usize,
-    ) -> Result<bool, Trouble> {
+    pub(crate) fn turn(&mut self, comm: &Comm, pieces: &mut Pieces, used: &mut usize) -> Result<bool, Trouble> {
         let mut moved = false;
-        while let Some(room) = self.loans.take_back() {
+        while let Some(room) = self.stored.take_back() {
             pieces.give_back(room);
             moved = true;
         }
@@ -169,18 +157,18 @@ impl<D: Payload> Intake<D> {
                 self.receiving.pop_front();
                 let planned = room.len();
                 if arrived.length == planned {
-                    let loan = self.loans.lend(room, planned);
-                    self.lane.loan(loan, &self.wake)?;
+                    let piece = self.stored.hand_out(room, planned);
+                    self.lane.buffer(piece)?;
                 } else {
                     // A shorter piece is no content: its sender cannot read that, and says why.
                     let why = String::from_utf8_lossy(room.get(..arrived.length).unwrap_or_default()).into_owned();
                     pieces.give_back(room);
-                    self.lane.spoil(Some(planned), why, &self.wake)?;
+                    self.lane.spoil(Some(planned), why)?;
                 }
                 moved = true;
             }
             while let Some(planned) = self.plan.front_mut()
-                && pieces.may_begin(self.receiving.len() + self.loans.lent())
+                && pieces.may_begin(self.receiving.len() + self.stored.out())
             {
                 let length = (planned.length - planned.received).min(PIECE_BYTES as u64) as usize;
                 planned.received += length as u64;
@@ -188,16 +176,19 @@ impl<D: Payload> Intake<D> {
                     self.plan.pop_front();
                 }
                 let room = pieces.take(length);
-                self.receiving.push_back(context.comm.receive(room, Some(self.from), self.tag)?);
+                self.receiving.push_back(comm.receive(room, Some(self.from), self.tag)?);
                 pieces.under_way += 1;
                 moved = true;
             }
             if self.is_receiving() {
                 return Ok(moved);
             }
+            if self.heads.is_empty() || self.lane.is_full() {
+                return Ok(moved);
+            }
             let Some(head) = self.heads.pop_front() else { return Ok(moved) };
             *used += head.len();
-            self.begin(context, &head)?;
+            self.begin(&head)?;
             moved = true;
         }
     }

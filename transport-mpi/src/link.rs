@@ -2,10 +2,11 @@
 
 use crate::MpiError;
 use crate::calls::{Comm, Operation};
-use crate::intake::{Context, Intake, PIECE_BYTES, Pieces, STREAM_TAG, Trouble, content_tag};
+use crate::intake::{Intake, PIECE_BYTES, Pieces, STREAM_TAG, Trouble, content_tag};
 use crate::packet::{
     FrameReader, HEADER_BYTES, PACKET_BYTES, Packet, append_frame, begin_stream, read_packet, write_bye,
 };
+use rain_io::IoThreads;
 use rain_protocol::peer::Message;
 use rain_transport::Wake;
 use rain_wire::lane::{LaneOut, Piece};
@@ -39,8 +40,8 @@ impl Packets {
 }
 
 /// What a link uses during its turn.
-pub(crate) struct Turn<'a, D: Payload> {
-    pub(crate) context: Context<'a, D>,
+pub(crate) struct Turn<'a> {
+    pub(crate) comm: &'a Comm,
     pub(crate) packets: &'a mut Packets,
     pub(crate) sending: &'a mut Pieces,
     pub(crate) receiving: &'a mut Pieces,
@@ -69,7 +70,6 @@ pub(crate) struct Link<D: Payload> {
     inbox: VecDeque<(Vec<u8>, usize)>,
     /// Bytes of the other's stream that were used, and that it was not told of.
     credit: usize,
-    wake: Wake,
     /// Something went one way or the other.
     pub(crate) known: bool,
     /// Why it ends, and whether all that it sent before comes.
@@ -86,19 +86,18 @@ pub(crate) struct Link<D: Payload> {
 }
 
 impl<D: Payload> Link<D> {
-    /// A link to a rank; `wake` is called when content that takes long to read or write is ready.
-    pub(crate) fn new(rank: u32, wake: &Wake) -> Self {
+    /// A link to a rank. `io` reads content and stores it at `place`, and `wake` is called when that is done.
+    pub(crate) fn new(rank: u32, io: &IoThreads, place: &D::Place, wake: &Wake) -> Self {
         Self {
             rank,
-            out: Default::default(),
+            out: [0; 2].map(|_| LaneOut::new(io.clone(), wake.clone(), PIECE_BYTES)),
             next_lane: 0,
             stream: StreamOut { waiting: Vec::new(), start: 0, room: WINDOW_BYTES, sending: VecDeque::new() },
             contents: Default::default(),
-            incoming: [0, 1].map(|lane| Intake::new(rank, lane, wake.clone())),
+            incoming: [0, 1].map(|lane| Intake::new(rank, lane, io, place, wake)),
             frames: FrameReader::default(),
             inbox: VecDeque::new(),
             credit: 0,
-            wake: wake.clone(),
             known: false,
             farewell: None,
             said_bye: false,
@@ -121,7 +120,7 @@ impl<D: Payload> Link<D> {
         }
         self.known = true;
         let lane = lane_of(&message);
-        self.out[lane].push(message, &self.wake)
+        self.out[lane].push(message)
     }
 
     /// Takes a packet that has come.
@@ -165,7 +164,7 @@ impl<D: Payload> Link<D> {
     pub(crate) fn drop_unsent(&mut self) {
         let begun = self.stream.start < self.stream.waiting.len();
         self.dropped |= begun || self.out.iter().any(|lane| !lane.is_idle());
-        self.out = Default::default();
+        self.out.iter_mut().for_each(LaneOut::clear);
         self.stream.waiting.clear();
         self.stream.start = 0;
     }
@@ -179,14 +178,14 @@ impl<D: Payload> Link<D> {
     /// Receives and sends what can be; messages go to `tell`, which says whether it takes more. Whether something happened.
     pub(crate) fn turn(
         &mut self,
-        turn: &mut Turn<D>,
+        turn: &mut Turn,
         tell: &mut impl FnMut(Message<D>, usize) -> bool,
         mut room: bool,
     ) -> Result<bool, Trouble> {
         let mut moved = self.finish_sends(turn)?;
         while room && let Some((packet, length)) = self.inbox.pop_front() {
             moved = true;
-            let read = self.read(&turn.context, &packet[..length]);
+            let read = self.read(&packet[..length]);
             turn.packets.give_back(packet);
             read?;
             room = self.hand_on(turn, tell)?.1;
@@ -196,7 +195,7 @@ impl<D: Payload> Link<D> {
         Ok(moved)
     }
 
-    fn finish_sends(&mut self, turn: &mut Turn<D>) -> Result<bool, MpiError> {
+    fn finish_sends(&mut self, turn: &mut Turn) -> Result<bool, MpiError> {
         let mut moved = false;
         while let Some(sending) = self.stream.sending.front_mut()
             && let Some((packet, _)) = sending.poll()?
@@ -205,19 +204,20 @@ impl<D: Payload> Link<D> {
             self.stream.sending.pop_front();
             moved = true;
         }
-        for lane in &mut self.contents {
-            while let Some(sending) = lane.front_mut()
+        for (contents, lane) in self.contents.iter_mut().zip(&mut self.out) {
+            while let Some(sending) = contents.front_mut()
                 && let Some((piece, _)) = sending.poll()?
             {
-                lane.pop_front();
-                turn.sending.give_back(piece);
+                contents.pop_front();
+                turn.sending.under_way -= 1;
+                lane.give_back(piece);
                 moved = true;
             }
         }
         Ok(moved)
     }
 
-    fn read(&mut self, context: &Context<D>, packet: &[u8]) -> Result<(), Trouble> {
+    fn read(&mut self, packet: &[u8]) -> Result<(), Trouble> {
         if self.deaf {
             return Ok(());
         }
@@ -231,7 +231,7 @@ impl<D: Payload> Link<D> {
                 let mut kept = 0;
                 let incoming = &mut self.incoming;
                 self.frames.read(bytes, |lane, head| {
-                    kept += incoming[lane].head(context, head)?;
+                    kept += incoming[lane].head(head)?;
                     Ok::<(), Trouble>(())
                 })?;
                 self.credit = (self.credit + bytes.len()).saturating_sub(kept);
@@ -243,12 +243,12 @@ impl<D: Payload> Link<D> {
     /// Receives content, and hands on the messages that have come whole. Whether something happened, and there is room.
     fn hand_on(
         &mut self,
-        turn: &mut Turn<D>,
+        turn: &mut Turn,
         tell: &mut impl FnMut(Message<D>, usize) -> bool,
     ) -> Result<(bool, bool), Trouble> {
         let (mut moved, mut room) = (false, true);
         for intake in &mut self.incoming {
-            moved |= intake.turn(&turn.context, turn.receiving, &mut self.credit)?;
+            moved |= intake.turn(turn.comm, turn.receiving, &mut self.credit)?;
             while let Some((message, size)) = intake.take_whole()? {
                 moved = true;
                 room = self.lost || tell(message, size);
@@ -257,7 +257,7 @@ impl<D: Payload> Link<D> {
         Ok((moved, room))
     }
 
-    fn write(&mut self, turn: &mut Turn<D>) -> Result<bool, Trouble> {
+    fn write(&mut self, turn: &mut Turn) -> Result<bool, Trouble> {
         let mut moved = false;
         while self.fill(turn)? {
             moved = true;
@@ -275,27 +275,25 @@ impl<D: Payload> Link<D> {
     }
 
     /// Takes the next head or piece that is to be sent; whether there was one.
-    fn fill(&mut self, turn: &mut Turn<D>) -> Result<bool, Trouble> {
+    fn fill(&mut self, turn: &mut Turn) -> Result<bool, Trouble> {
         for lane in [self.next_lane, 1 - self.next_lane] {
             let full = self.stream.waiting.len() - self.stream.start >= WINDOW_BYTES;
             if full || !turn.sending.may_begin(self.contents[lane].len()) {
                 continue;
             }
-            match self.out[lane].next_piece(PIECE_BYTES).map_err(Trouble::Peer)? {
+            match self.out[lane].next_piece().map_err(Trouble::Peer)? {
                 None => continue,
                 Some(Piece::Head(head)) => {
                     append_frame(lane, head, &mut self.stream.waiting).map_err(Trouble::Peer)?;
                 }
-                Some(Piece::Content { source, range }) => {
-                    let mut piece = turn.sending.take(range.len());
-                    let length = range.len();
-                    if let Err(error) = source.read_piece(range, &mut piece) {
+                Some(Piece::Content { bytes, length, .. }) => {
+                    let piece = bytes.unwrap_or_else(|why| {
                         // The receiver takes a piece that is shorter than it should be for the reason why it is not there.
-                        piece.clear();
-                        piece.extend_from_slice(error.to_string().as_bytes());
+                        let mut piece = why.into_bytes();
                         piece.truncate(length - 1);
-                    }
-                    self.contents[lane].push_back(turn.context.comm.send(piece, self.rank, content_tag(lane))?);
+                        piece
+                    });
+                    self.contents[lane].push_back(turn.comm.send(piece, self.rank, content_tag(lane))?);
                     turn.sending.under_way += 1;
                 }
             }
@@ -307,7 +305,7 @@ impl<D: Payload> Link<D> {
     }
 
     /// Sends the next packet of the stream, as far as there is room for it; whether there was.
-    fn send_packet(&mut self, turn: &mut Turn<D>) -> Result<bool, MpiError> {
+    fn send_packet(&mut self, turn: &mut Turn) -> Result<bool, MpiError> {
         let waiting = self.stream.waiting.len() - self.stream.start;
         let length = waiting.min(PACKET_BYTES - HEADER_BYTES).min(self.stream.room);
         if length == 0 {
@@ -326,11 +324,11 @@ impl<D: Payload> Link<D> {
         Ok(true)
     }
 
-    fn send_packet_with(&mut self, turn: &mut Turn<D>, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), MpiError> {
+    fn send_packet_with(&mut self, turn: &mut Turn, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), MpiError> {
         let mut packet = turn.packets.take();
         begin_stream(&mut packet, std::mem::take(&mut self.credit) as u32);
         fill(&mut packet);
-        self.stream.sending.push_back(turn.context.comm.send(packet, self.rank, STREAM_TAG)?);
+        self.stream.sending.push_back(turn.comm.send(packet, self.rank, STREAM_TAG)?);
         Ok(())
     }
 

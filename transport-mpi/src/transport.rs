@@ -4,6 +4,7 @@ use crate::abort::Abort;
 use crate::endpoint::{ENDING_TIME_MAX, Endpoint, GOODBYE_TIME_MAX, Request, Shared, Told, Wiring, who};
 use crate::world::{CommThread, Command, FINALIZE_TIME_MAX};
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use rain_io::IoThreads;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use rain_wire::payload::Payload;
@@ -25,6 +26,7 @@ impl<D: Payload> MpiTransport<D> {
         thread: CommThread,
         rank: u32,
         neighbours: Vec<(u32, PathBuf)>,
+        io: IoThreads,
         place: D::Place,
         wake: Wake,
     ) -> Self {
@@ -33,7 +35,9 @@ impl<D: Payload> MpiTransport<D> {
         let shared = Arc::new(Shared::new(thread.signal.clone(), wake));
         let wiring =
             Wiring { requests: take_requests, own_requests: requests.clone(), events: tell, shared: shared.clone() };
-        thread.command(Command::Become(Box::new(move |comm| Endpoint::new(comm, &neighbours, place, wiring).run())));
+        thread.command(Command::Become(Box::new(move |comm| {
+            Endpoint::new(comm, &neighbours, &io, &place, wiring).run()
+        })));
         Self { me: who(rank), requests, events, shared, thread }
     }
 

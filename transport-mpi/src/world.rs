@@ -5,6 +5,7 @@ use crate::calls::{Comm, abort_all};
 use crate::transport::MpiTransport;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use mpi::environment::{Threading, Universe, initialize_with_threading, library_version};
+use rain_io::IoThreads;
 use rain_transport::Wake;
 use rain_wire::payload::Payload;
 use std::path::PathBuf;
@@ -76,6 +77,7 @@ pub struct World {
     rank: u32,
     size: u32,
     library: String,
+    io: IoThreads,
     /// Directories of the stores of ranks on this machine.
     neighbours: Vec<(u32, PathBuf)>,
 }
@@ -96,6 +98,7 @@ impl World {
         let (started, take_started) = bounded(1);
         let (running, ended) = bounded(0);
         let signal = Arc::new(Signal::new());
+        let io = IoThreads::start(rain_io::THREADS_MAX)?;
         let shared = signal.clone();
         thread::Builder::new().name("mpi".to_owned()).spawn(move || {
             shared.settle();
@@ -103,7 +106,14 @@ impl World {
             drop::<Sender<()>>(running);
         })?;
         let Facts { rank, size, library } = take_started.recv().map_err(|_| MpiError::Ended)??;
-        Ok(World { thread: Some(CommThread { commands, signal, ended }), rank, size, library, neighbours: Vec::new() })
+        Ok(World {
+            thread: Some(CommThread { commands, signal, ended }),
+            rank,
+            size,
+            library,
+            io,
+            neighbours: Vec::new(),
+        })
     }
 
     /// The number of this rank.
@@ -150,7 +160,7 @@ impl World {
     pub fn into_transport<D: Payload>(mut self, place: D::Place, wake: Wake) -> MpiTransport<D> {
         let thread = self.thread.take().expect("only this function takes it, and all of the world with it");
         let neighbours = std::mem::take(&mut self.neighbours);
-        MpiTransport::start(thread, self.rank, neighbours, place, wake)
+        MpiTransport::start(thread, self.rank, neighbours, self.io.clone(), place, wake)
     }
 
     /// What ends all ranks at once.

@@ -1,17 +1,19 @@
 //! Lanes: messages in order, on their way out until the other side has them, and on their way in until they are whole.
 //!
-//! What was not acknowledged stays, so that after a cut it is sent again, and nothing is lost or comes twice.
+//! What was not acknowledged stays, so that after a cut it is sent again, and nothing is lost or comes twice. What may wait for a disk is
+//! done by I/O threads: content is opened shortly before its turn, and read a few pieces ahead.
 
 pub use crate::lane_in::LaneIn;
 use crate::message::{ContentHead, MessageError, Told, held_bytes, map_contents};
 use crate::payload::{Body, Outgoing, Payload, Source};
+use crate::read_ahead::{Read, ReadAhead};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use rain_io::IoThreads;
 use rain_protocol::peer::{Message, ToGovernor};
 use rain_transport::Wake;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,21 +21,26 @@ use std::sync::Arc;
 const UNACKNOWLEDGED_BYTES_MAX: usize = 64 << 20;
 /// What a message costs besides what is counted, about. Bytes.
 const MESSAGE_BYTES: usize = 256;
+/// The contents of so many messages are opened before it is their turn.
+const OPEN_AHEAD: usize = 8;
 
 type Prepared = (Message<u32>, Vec<Outgoing>);
+type Prepare = Box<dyn FnOnce() -> Result<Prepared, String> + Send>;
 
 /// A message that is to be sent.
 struct Item {
     state: State,
-    /// What it holds in memory; content in mapped files costs none.
+    /// What it holds in memory; content in files costs none.
     bytes: usize,
 }
 
 enum State {
-    /// It becomes bytes when its turn comes, so that what waits is not held twice.
-    Queued(Box<dyn FnOnce() -> Result<Prepared, String> + Send>),
-    /// Its content is being read.
-    Waiting(Receiver<Result<Prepared, String>>),
+    /// Its content is in memory, and becomes bytes when its turn comes, so that what waits is not held twice.
+    InMemory(Prepare),
+    /// An I/O thread has to open its content.
+    Closed(Prepare),
+    /// One does.
+    Opening(Receiver<Result<Prepared, String>>),
     Ready(Box<Prepared>),
     Encoded {
         head: Vec<u8>,
@@ -45,23 +52,28 @@ enum State {
 pub enum Piece<'a> {
     /// The whole head of a message.
     Head(&'a [u8]),
-    /// These bytes of a large content of the message whose head went before.
-    Content { source: Arc<dyn Source>, range: Range<usize> },
+    /// So many bytes of a large content of the message whose head went before, or why they cannot be read; and how many of that content
+    /// come after them. The memory is to be [given back](LaneOut::give_back).
+    Content { bytes: Result<Vec<u8>, String>, length: usize, left: usize },
 }
 
 /// The messages of one lane that go out.
-#[derive(Default)]
 pub struct LaneOut {
+    io: IoThreads,
+    wake: Wake,
     items: VecDeque<Item>,
     /// The sum of what they hold, and of those that are written.
     bytes: usize,
     bytes_written: usize,
     /// Items before this one are written, but not acknowledged.
     next: usize,
-    /// How far that one is written: its head, and bytes of which body.
+    /// The contents of items before this one have been opened or are being opened.
+    opened: usize,
+    /// How far the next one is written: its head, and bytes of which body.
     head_written: bool,
     body: usize,
     offset: usize,
+    reading: ReadAhead,
     acknowledged: u64,
     told: Told,
     /// The directory that the receiver's store was made in.
@@ -69,16 +81,36 @@ pub struct LaneOut {
 }
 
 impl LaneOut {
+    /// A lane whose large content goes in pieces of at most `piece_bytes`. `io` opens and reads it; `wake` is called when that is done.
+    pub fn new(io: IoThreads, wake: Wake, piece_bytes: usize) -> Self {
+        Self {
+            reading: ReadAhead::new(&io, wake.clone(), piece_bytes),
+            io,
+            wake,
+            items: VecDeque::new(),
+            bytes: 0,
+            bytes_written: 0,
+            next: 0,
+            opened: 0,
+            head_written: false,
+            body: 0,
+            offset: 0,
+            acknowledged: 0,
+            told: Told::default(),
+            neighbour: None,
+        }
+    }
+
     /// The receiver is on this machine, and its store was made in this directory.
     pub fn set_neighbour(&mut self, store: Arc<Path>) {
         self.neighbour = Some(store);
     }
 
-    /// Takes a message; `wake` is called when content that took long to read is ready.
+    /// Takes a message.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn push<D: Payload>(&mut self, message: Message<D>, wake: &Wake) -> Result<(), String> {
+    /// When it has more contents than it can.
+    pub fn push<D: Payload>(&mut self, message: Message<D>) -> Result<(), String> {
         let mut contents = Vec::new();
         let numbered = map_contents(message, |content| {
             contents.push(content);
@@ -86,24 +118,58 @@ impl LaneOut {
         })?;
         let neighbour = self.neighbour.clone();
         let bytes = MESSAGE_BYTES + held_bytes(&numbered) + contents.iter().map(D::held_bytes).sum::<usize>();
-        let state = if contents.iter().any(D::is_slow_to_send) {
-            let (done, waiting) = bounded(1);
-            let wake = wake.clone();
-            let work = move || {
-                let _ = done.send(prepare(numbered, contents, neighbour.as_deref()));
-                wake();
-            };
-            let spawned = std::thread::Builder::new().name("send-content".to_owned()).spawn(work);
-            spawned.map_err(|error| error.to_string())?;
-            State::Waiting(waiting)
-        } else if contents.is_empty() {
+        let state = if contents.is_empty() {
             State::Ready(Box::new((numbered, Vec::new())))
         } else {
-            State::Queued(Box::new(move || prepare(numbered, contents, neighbour.as_deref())))
+            let in_memory = contents.iter().all(D::is_in_memory);
+            let prepare: Prepare = Box::new(move || prepare(numbered, contents, neighbour.as_deref()));
+            if in_memory { State::InMemory(prepare) } else { State::Closed(prepare) }
         };
         self.bytes += bytes;
         self.items.push_back(Item { state, bytes });
+        self.open_ahead();
         Ok(())
+    }
+
+    /// Has the contents of the next messages opened.
+    fn open_ahead(&mut self) {
+        self.opened = self.opened.max(self.next);
+        let end = self.items.len().min(self.next + OPEN_AHEAD);
+        while self.opened < end {
+            let Some(item) = self.items.get_mut(self.opened) else { return };
+            self.opened += 1;
+            if !matches!(item.state, State::Closed(_)) {
+                continue;
+            }
+            let (done, opening) = bounded(1);
+            let State::Closed(prepare) = std::mem::replace(&mut item.state, State::Opening(opening)) else { continue };
+            let wake = self.wake.clone();
+            self.io.run(move || {
+                let _ = done.send(prepare());
+                wake();
+            });
+        }
+    }
+
+    /// Drops all messages that were not acknowledged.
+    pub fn clear(&mut self) {
+        self.drop_elsewhere(self.items.len());
+        self.reading.begin_again();
+        (self.bytes, self.bytes_written, self.next, self.opened) = (0, 0, 0, 0);
+        (self.head_written, self.body, self.offset) = (false, 0, 0);
+    }
+
+    /// Drops the first messages; their contents where files may be removed with them.
+    fn drop_elsewhere(&mut self, count: usize) {
+        let holds_files = |item: &Item| match &item.state {
+            State::Encoded { bodies, .. } => !bodies.is_empty(),
+            State::Closed(_) | State::Opening(_) => true,
+            State::InMemory(_) | State::Ready(_) => false,
+        };
+        let dropped: Vec<Item> = self.items.drain(..count).filter(holds_files).collect();
+        if !dropped.is_empty() {
+            self.io.run(move || drop(dropped));
+        }
     }
 
     /// Bytes of memory that is held for what the other side has not acknowledged.
@@ -116,13 +182,19 @@ impl LaneOut {
         self.next >= self.items.len()
     }
 
-    /// Whether what comes next has to wait: its content is still being read, or the other side has to acknowledge first.
+    /// Whether what comes next has to wait: its content is not opened or read yet, or the other side has to acknowledge first.
     pub fn is_waiting(&self) -> bool {
         match self.items.get(self.next) {
             None => false,
-            Some(_) if !self.head_written && self.bytes_written > UNACKNOWLEDGED_BYTES_MAX => true,
-            Some(item) => matches!(&item.state, State::Waiting(waiting) if waiting.is_empty()),
+            Some(_) if self.head_written => self.reading.is_waiting(),
+            Some(_) if self.holds_back() => true,
+            Some(item) => matches!(&item.state, State::Opening(opening) if opening.is_empty()),
         }
+    }
+
+    /// Whether nothing more is written until the other side has acknowledged some of what was.
+    pub fn holds_back(&self) -> bool {
+        self.bytes_written > UNACKNOWLEDGED_BYTES_MAX
     }
 
     /// Whether a message comes next whose content follows its head, and nothing of it was written.
@@ -143,67 +215,90 @@ impl LaneOut {
 
     /// Prepares the next message, if that can be done now.
     fn make_ready(&mut self) -> Result<(), String> {
+        self.open_ahead();
         let Some(item) = self.items.get_mut(self.next) else { return Ok(()) };
         let prepared = match &mut item.state {
-            State::Queued(_) => match std::mem::replace(&mut item.state, State::nothing()) {
-                State::Queued(prepare) => prepare()?,
+            State::InMemory(_) => match std::mem::replace(&mut item.state, State::nothing()) {
+                State::InMemory(prepare) => prepare()?,
                 _ => return Ok(()),
             },
-            State::Waiting(waiting) => match waiting.try_recv() {
+            State::Opening(opening) => match opening.try_recv() {
                 Ok(prepared) => prepared?,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err("content could not be read".to_owned()),
             },
-            State::Ready(_) | State::Encoded { .. } => return Ok(()),
+            State::Closed(_) | State::Ready(_) | State::Encoded { .. } => return Ok(()),
         };
         item.state = State::Ready(Box::new(prepared));
         Ok(())
     }
 
-    /// What is to be written next, content in pieces of at most `bytes_max`; none when there is nothing, or it
-    /// [has to wait](Self::is_waiting).
+    /// What is to be written next; none when there is nothing, or it [has to wait](Self::is_waiting).
     ///
     /// # Errors
     /// When a message cannot be written.
-    pub fn next_piece(&mut self, bytes_max: usize) -> Result<Option<Piece<'_>>, String> {
-        if self.is_waiting() {
+    pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>, String> {
+        if !self.head_written {
+            if self.is_waiting() {
+                return Ok(None);
+            }
+            self.make_ready()?;
+            self.encode_next()?;
+        }
+        let Some(State::Encoded { bodies, .. }) = self.items.get(self.next).map(|item| &item.state) else {
             return Ok(None);
-        }
-        self.make_ready()?;
-        let Some(item) = self.items.get_mut(self.next) else { return Ok(None) };
-        if let State::Ready(prepared) = &mut item.state {
-            let (message, contents) = std::mem::replace(&mut **prepared, (no_message(), Vec::new()));
-            let mut bodies = Vec::new();
-            let heads = contents.into_iter().map(|outgoing| content_head(outgoing, &mut bodies)).collect();
-            let head = self.told.write(message, heads).map_err(|error| error.to_string())?;
-            let bytes = MESSAGE_BYTES + head.len();
-            self.bytes = self.bytes + bytes - item.bytes;
-            *item = Item { state: State::Encoded { head, bodies }, bytes };
-        }
-        let bytes = item.bytes;
-        let State::Encoded { head, bodies } = &mut item.state else { return Ok(None) };
-        let (body, start) = (self.body, self.offset);
-        let piece = match bodies.get(body).filter(|_| self.head_written) {
-            None => {
-                self.head_written = true;
-                Piece::Head(head)
-            }
-            Some(source) => {
-                let length = usize::try_from(source.length()).unwrap_or(usize::MAX);
-                let end = length.min(start.saturating_add(bytes_max));
-                self.offset = end;
-                if end >= length {
-                    (self.body, self.offset) = (body + 1, 0);
-                }
-                Piece::Content { source: source.clone(), range: start..end }
-            }
         };
-        if self.body >= bodies.len() {
-            self.next += 1;
-            self.bytes_written += bytes;
-            (self.head_written, self.body, self.offset) = (false, 0, 0);
+        self.reading.go_on(bodies);
+        if !self.head_written {
+            let item = self.next;
+            if bodies.is_empty() {
+                self.finish_item();
+            } else {
+                self.head_written = true;
+            }
+            return Ok(match self.items.get(item).map(|item| &item.state) {
+                Some(State::Encoded { head, .. }) => Some(Piece::Head(head)),
+                _ => None,
+            });
         }
-        Ok(Some(piece))
+        let Some(Read { bytes, range }) = self.reading.next() else { return Ok(None) };
+        let length =
+            bodies.get(self.body).map_or(range.end, |source| usize::try_from(source.length()).unwrap_or(usize::MAX));
+        let left = length.saturating_sub(range.end);
+        (self.offset, self.body) = if left == 0 { (0, self.body + 1) } else { (range.end, self.body) };
+        if self.body < bodies.len() {
+            self.reading.go_on(bodies);
+        } else {
+            self.finish_item();
+        }
+        Ok(Some(Piece::Content { bytes, length: range.len(), left }))
+    }
+
+    /// Makes bytes of the next message, if it is ready.
+    fn encode_next(&mut self) -> Result<(), String> {
+        let Some(item) = self.items.get_mut(self.next) else { return Ok(()) };
+        let State::Ready(prepared) = &mut item.state else { return Ok(()) };
+        let (message, contents) = std::mem::replace(&mut **prepared, (no_message(), Vec::new()));
+        let mut bodies = Vec::new();
+        let heads = contents.into_iter().map(|outgoing| content_head(outgoing, &mut bodies)).collect();
+        let head = self.told.write(message, heads).map_err(|error| error.to_string())?;
+        let bytes = MESSAGE_BYTES + head.len();
+        self.bytes = self.bytes + bytes - item.bytes;
+        *item = Item { state: State::Encoded { head, bodies }, bytes };
+        Ok(())
+    }
+
+    /// The next message is written whole.
+    fn finish_item(&mut self) {
+        self.bytes_written += self.items.get(self.next).map_or(0, |item| item.bytes);
+        self.next += 1;
+        (self.head_written, self.body, self.offset) = (false, 0, 0);
+        self.reading.begin_again();
+    }
+
+    /// Gives back the memory of a piece of content, to be used for another one.
+    pub fn give_back(&mut self, bytes: Vec<u8>) {
+        self.reading.give_back(bytes);
     }
 
     /// The content of which the last piece was given cannot be read: the rest of it is passed over.
@@ -212,13 +307,12 @@ impl LaneOut {
         if self.offset == 0 {
             return;
         }
+        self.reading.skip(self.body);
         (self.body, self.offset) = (self.body + 1, 0);
-        if let Some(Item { state: State::Encoded { bodies, .. }, bytes }) = self.items.get(self.next)
+        if let Some(Item { state: State::Encoded { bodies, .. }, .. }) = self.items.get(self.next)
             && self.body >= bodies.len()
         {
-            self.next += 1;
-            self.bytes_written += bytes;
-            (self.head_written, self.body) = (false, 0);
+            self.finish_item();
         }
     }
 
@@ -231,21 +325,23 @@ impl LaneOut {
         if count < self.acknowledged || more > self.next {
             return Err(MessageError::Rule("it acknowledges what was not sent".to_owned()));
         }
-        let bytes: usize = self.items.drain(..more).map(|item| item.bytes).sum();
-        self.bytes -= bytes;
-        self.bytes_written -= bytes;
-        self.next -= more;
-        self.acknowledged = count;
+        self.forget(more);
         Ok(more)
     }
 
     /// Forgets what is written, for carriers that lose nothing.
     pub fn forget_written(&mut self) {
-        let bytes: usize = self.items.drain(..self.next).map(|item| item.bytes).sum();
+        self.forget(self.next);
+    }
+
+    fn forget(&mut self, count: usize) {
+        let bytes: usize = self.items.range(..count).map(|item| item.bytes).sum();
         self.bytes -= bytes;
         self.bytes_written -= bytes;
-        self.acknowledged += self.next as u64;
-        self.next = 0;
+        self.next -= count;
+        self.opened = self.opened.saturating_sub(count);
+        self.acknowledged += count as u64;
+        self.drop_elsewhere(count);
     }
 
     /// Begins again after a cut, with the first message that the other side does not have.
@@ -257,7 +353,14 @@ impl LaneOut {
         self.acknowledge(received)?;
         (self.next, self.head_written, self.body, self.offset) = (0, false, 0, 0);
         self.bytes_written = 0;
+        self.reading.begin_again();
         Ok(())
+    }
+}
+
+impl Drop for LaneOut {
+    fn drop(&mut self) {
+        self.drop_elsewhere(self.items.len());
     }
 }
 

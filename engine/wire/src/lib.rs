@@ -3,12 +3,12 @@
 //!
 //! Nothing here knows what carries the bytes.
 
+pub mod buffers;
 pub mod checksum;
-mod filling;
 pub mod lane;
 mod lane_in;
-pub mod loan;
 pub mod message;
 mod part;
 pub mod payload;
 pub mod plain_bytes;
+mod read_ahead;

@@ -1,12 +1,10 @@
 //! The content of objects on its way: small content travels in the head of its message, large content follows in pieces.
 
-use crate::filling::Filling;
-use crate::loan::Loan;
 use rain_data::{INLINE_BYTES_MAX, Object, Reader, Store};
 use rain_model::graph::DataType;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +15,8 @@ pub trait Payload: Send + Sized + 'static {
     /// Where received content goes.
     type Place: Clone + Send + Sync + 'static;
 
-    /// Whether `outgoing` may take long, so that it has a thread of its own.
-    fn is_slow_to_send(&self) -> bool;
+    /// Whether `outgoing` only looks at memory; else it may wait for a disk, and is called by an I/O thread.
+    fn is_in_memory(&self) -> bool;
 
     /// Bytes of memory that it holds; files cost none.
     fn held_bytes(&self) -> usize;
@@ -39,7 +37,7 @@ pub trait Payload: Send + Sized + 'static {
     /// What stands for content that does not come: whoever wants it is told `why`.
     fn lost(why: String) -> Self;
 
-    /// Begins to receive content.
+    /// Begins to receive content. Nothing is done here that may wait for a disk.
     ///
     /// # Errors
     /// When `about` is not what `outgoing` makes, or there is no place for it.
@@ -88,16 +86,8 @@ pub trait Incoming<D>: Send {
     /// When it cannot be stored.
     fn push(&mut self, piece: &[u8]) -> io::Result<()>;
 
-    /// Takes the next piece with its memory, which may be used until it is dropped, by any thread.
-    ///
-    /// # Errors
-    /// When it, or one before, cannot be stored.
-    fn push_loan(&mut self, piece: Loan) -> io::Result<()> {
-        self.push(&piece)
-    }
-
-    /// Whether `finish` may take long, so that it has a thread of its own.
-    fn is_slow(&self) -> bool;
+    /// Whether `push` and `finish` may wait for a disk, so that I/O threads call them.
+    fn does_io(&self) -> bool;
 
     /// The content, once all pieces have come.
     ///
@@ -192,8 +182,8 @@ impl Source for ObjectSource {
 impl Payload for Arc<Object> {
     type Place = Arc<Store>;
 
-    fn is_slow_to_send(&self) -> bool {
-        self.data_type() == DataType::Directory
+    fn is_in_memory(&self) -> bool {
+        self.inline_bytes().is_some() || self.file_path().is_none()
     }
 
     fn held_bytes(&self) -> usize {
@@ -263,7 +253,7 @@ enum Target {
     /// Nothing has come.
     Unknown,
     File {
-        file: Filling,
+        file: File,
         path: Draft,
     },
 }
@@ -277,14 +267,14 @@ struct ObjectIncoming {
 
 impl ObjectIncoming {
     /// The file, which is made for the first piece.
-    fn file(&mut self) -> io::Result<&mut Filling> {
+    fn file(&mut self) -> io::Result<&mut File> {
         if matches!(self.into, Target::Unknown) {
             let spare = if self.about.directory { None } else { self.store.spare_file(self.length) };
             let (file, path) = match spare {
                 Some(spare) => spare,
                 None => self.new_file()?,
             };
-            self.into = Target::File { file: Filling::Here(file), path: Draft(path) };
+            self.into = Target::File { file, path: Draft(path) };
         }
         match &mut self.into {
             Target::File { file, .. } => Ok(file),
@@ -310,20 +300,12 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
         if let (Target::HandedOver(_) | Target::Nothing, []) = (&self.into, piece) {
             return Ok(());
         }
-        let pushed = self.file()?.write(piece);
+        let pushed = self.file()?.write_all(piece);
         pushed.map_err(|error| self.store.explain(error))
     }
 
-    fn push_loan(&mut self, piece: Loan) -> io::Result<()> {
-        if matches!(self.into, Target::Memory(_)) {
-            return self.push(&piece);
-        }
-        let pushed = self.file()?.write_loan(piece);
-        pushed.map_err(|error| self.store.explain(error))
-    }
-
-    fn is_slow(&self) -> bool {
-        self.about.directory || matches!(self.into, Target::File { file: Filling::Elsewhere(_), .. })
+    fn does_io(&self) -> bool {
+        self.about.directory || !matches!(self.into, Target::Memory(_) | Target::Nothing)
     }
 
     fn finish(self: Box<Self>) -> io::Result<Arc<Object>> {
@@ -339,12 +321,12 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
                 store.adopt_shared(&path.0, *size, *modified, about.executable)?
             }
             (Target::File { file, path: _path }, _) if about.directory => {
-                let mut file = file.finish().map_err(|error| store.explain(error))?;
+                let mut file = file;
                 file.rewind()?;
                 store.import_tar(io::BufReader::with_capacity(1 << 16, file))?
             }
             (Target::File { file, path }, _) => {
-                drop(file.finish().map_err(|error| store.explain(error))?);
+                drop(file);
                 // Moved within the store: a rename.
                 store.adopt_filled(&path.0, length, about.executable)?
             }
@@ -358,7 +340,6 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loan::Lender;
     use std::os::unix::fs::MetadataExt;
 
     fn receive(store: &Arc<Store>, outgoing: Outgoing) -> io::Result<Arc<Object>> {
@@ -416,21 +397,13 @@ mod tests {
     fn content_of_every_size_comes_whole_in_whatever_pieces() {
         let top = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::create(&top.path().join("store")).unwrap());
-        let mut lender = Lender::new(None);
         for length in [0, 1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 256 << 10, 1 << 20, (1 << 20) + 1] {
             let content: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
-            for lent in [0, 1, usize::MAX] {
-                let about = postcard::to_allocvec(&About::default()).unwrap();
-                let mut incoming = <Arc<Object> as Payload>::receive(&store, &about, length as u64).unwrap();
-                for (number, piece) in content.chunks(100_000).enumerate() {
-                    if number < lent {
-                        incoming.push_loan(lender.lend(piece.to_vec(), piece.len())).unwrap();
-                    } else {
-                        incoming.push(piece).unwrap();
-                    }
-                }
-                assert!(incoming.finish().unwrap().contents().unwrap() == content, "{length} bytes");
-            }
+            let about = postcard::to_allocvec(&About::default()).unwrap();
+            let mut incoming = <Arc<Object> as Payload>::receive(&store, &about, length as u64).unwrap();
+            assert_eq!(incoming.does_io(), length > INLINE_BYTES_MAX);
+            content.chunks(100_000).for_each(|piece| incoming.push(piece).unwrap());
+            assert!(incoming.finish().unwrap().contents().unwrap() == content, "{length} bytes");
         }
     }
 

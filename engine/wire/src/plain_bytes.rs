@@ -35,8 +35,8 @@ impl Source for Owned {
 impl Payload for Vec<u8> {
     type Place = ();
 
-    fn is_slow_to_send(&self) -> bool {
-        false
+    fn is_in_memory(&self) -> bool {
+        self.len() <= INLINE_BYTES_MAX
     }
 
     fn held_bytes(&self) -> usize {
@@ -60,25 +60,28 @@ impl Payload for Vec<u8> {
         why.into_bytes()
     }
 
-    fn receive(_: &(), _: &[u8], _: u64) -> io::Result<Box<dyn Incoming<Self>>> {
-        Ok(Box::new(Bytes(Vec::new())))
+    fn receive(_: &(), _: &[u8], length: u64) -> io::Result<Box<dyn Incoming<Self>>> {
+        Ok(Box::new(Bytes { bytes: Vec::new(), does_io: length > INLINE_BYTES_MAX as u64 }))
     }
 }
 
-/// Content that has come.
-struct Bytes(Vec<u8>);
+/// Content that has come. What is large goes the way of content that is stored in files.
+struct Bytes {
+    bytes: Vec<u8>,
+    does_io: bool,
+}
 
 impl Incoming<Vec<u8>> for Bytes {
     fn push(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.0.extend_from_slice(piece);
+        self.bytes.extend_from_slice(piece);
         Ok(())
     }
 
-    fn is_slow(&self) -> bool {
-        false
+    fn does_io(&self) -> bool {
+        self.does_io
     }
 
     fn finish(self: Box<Self>) -> io::Result<Vec<u8>> {
-        Ok(self.0)
+        Ok(self.bytes)
     }
 }

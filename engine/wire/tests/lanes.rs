@@ -1,5 +1,6 @@
 //! Lanes against each other, without a network between them.
 
+use rain_io::IoThreads;
 use rain_protocol::peer::{FromGovernor, Message};
 use rain_wire::checksum::Checksum;
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
@@ -16,8 +17,12 @@ enum Sent {
     Spoiled(String, usize),
 }
 
-fn wake() -> rain_transport::Wake {
-    Arc::new(|| ())
+fn lane_out(piece_bytes: usize) -> LaneOut {
+    LaneOut::new(IoThreads::start(2).unwrap(), Arc::new(|| ()), piece_bytes)
+}
+
+fn lane_in() -> LaneIn<Vec<u8>> {
+    LaneIn::new(IoThreads::start(2).unwrap(), (), Arc::new(|| ()))
 }
 
 fn content(number: usize) -> Vec<u8> {
@@ -26,29 +31,31 @@ fn content(number: usize) -> Vec<u8> {
 
 fn push(out: &mut LaneOut, number: usize) {
     let fetched = FromGovernor::Fetched { ticket: number as u64, content: Ok(content(number)) };
-    out.push(Message::FromGovernor(fetched), &wake()).unwrap();
+    out.push(Message::FromGovernor(fetched)).unwrap();
 }
 
+/// All that can be written; content that is not read yet is waited for.
 fn sent(out: &mut LaneOut) -> Vec<Sent> {
-    sent_in_pieces(out, usize::MAX)
-}
-
-fn sent_in_pieces(out: &mut LaneOut, bytes_max: usize) -> Vec<Sent> {
     let mut all = Vec::new();
-    while let Some(piece) = out.next_piece(bytes_max).unwrap() {
-        all.push(match piece {
-            Piece::Head(head) => Sent::Head(head.to_vec()),
-            Piece::Content { source, range } => {
-                let mut bytes = Vec::new();
-                match source.read_piece(range.clone(), &mut bytes) {
-                    Ok(()) => Sent::Content(bytes),
-                    Err(error) => {
-                        out.abandon_content();
-                        Sent::Spoiled(error.to_string(), source.length() as usize - range.start)
-                    }
-                }
+    while !out.is_idle() {
+        match out.next_piece().unwrap() {
+            Some(Piece::Head(head)) => all.push(Sent::Head(head.to_vec())),
+            Some(Piece::Content { bytes: Ok(bytes), length, .. }) => {
+                assert_eq!(bytes.len(), length);
+                all.push(Sent::Content(bytes.clone()));
+                out.give_back(bytes);
             }
-        });
+            Some(Piece::Content { bytes: Err(why), length, left }) => {
+                all.push(Sent::Spoiled(why, length + left));
+                out.abandon_content();
+            }
+            None => {
+                if out.holds_back() {
+                    return all;
+                }
+                std::thread::yield_now();
+            }
+        }
     }
     all
 }
@@ -79,7 +86,7 @@ fn taken(lane: &mut LaneIn<Vec<u8>>, count: usize) -> Vec<Result<Vec<u8>, String
 
 fn fill_all(lane: &mut LaneIn<Vec<u8>>, mut bytes: &[u8]) -> Result<(), MessageError> {
     while lane.awaits_content() && !bytes.is_empty() {
-        let read = lane.fill(|buffer| std::io::Read::read(&mut bytes, buffer), &(), &wake())?;
+        let read = lane.fill(|buffer| std::io::Read::read(&mut bytes, buffer))?;
         assert!(read.unwrap() > 0);
     }
     assert!(bytes.is_empty(), "more content than is waited for");
@@ -88,25 +95,25 @@ fn fill_all(lane: &mut LaneIn<Vec<u8>>, mut bytes: &[u8]) -> Result<(), MessageE
 
 #[test]
 fn content_may_fall_behind_its_messages_and_the_other_way_round() {
-    let mut out = LaneOut::default();
+    let mut out = lane_out(usize::MAX);
     (0..LENGTHS.len()).for_each(|number| push(&mut out, number));
     let all = sent(&mut out);
     assert!(out.is_idle() && out.held_bytes() > 0);
     // Heads and checksums first, as far as they are not content: and the other way round for each.
     for content_first in [false, true] {
-        let mut lane = LaneIn::<Vec<u8>>::default();
+        let mut lane = lane_in();
         let mut behind = Vec::new();
         for sent in &all {
             match sent {
-                Sent::Head(head) => lane.head_apart(head, &(), &wake()).unwrap(),
+                Sent::Head(head) => lane.head_apart(head).unwrap(),
                 Sent::Content(bytes) if content_first => {
                     fill_all(&mut lane, bytes).unwrap();
-                    lane.checksum(checksum(bytes), &(), &wake()).unwrap();
+                    lane.checksum(checksum(bytes)).unwrap();
                 }
                 Sent::Spoiled(..) => panic!("unreadable"),
                 Sent::Content(bytes) => {
                     behind.extend_from_slice(bytes);
-                    lane.checksum(checksum(bytes), &(), &wake()).unwrap();
+                    lane.checksum(checksum(bytes)).unwrap();
                 }
             }
         }
@@ -138,37 +145,37 @@ fn content_that_cannot_be_read_is_an_error_of_its_message_alone() {
             }
         }
     };
-    let new_out = || {
-        let mut out = LaneOut::default();
+    let new_out = |piece_bytes| {
+        let mut out = lane_out(piece_bytes);
         for (ticket, content) in contents.iter().enumerate() {
             let fetched = FromGovernor::Fetched { ticket: ticket as u64, content: Ok(content.clone()) };
-            out.push(Message::FromGovernor(fetched), &wake()).unwrap();
+            out.push(Message::FromGovernor(fetched)).unwrap();
         }
         out
     };
     for bytes_max in [1000, 40_000, 256 << 10, usize::MAX] {
         // Also after a cut in the middle of one.
         for cut in [usize::MAX, 0, 3, 100] {
-            let (mut out, mut lane) = (new_out(), LaneIn::<Vec<u8>>::default());
-            let mut all = sent_in_pieces(&mut out, bytes_max);
+            let (mut out, mut lane) = (new_out(bytes_max), lane_in());
+            let mut all = sent(&mut out);
             assert!(out.is_idle());
             let again = all.len() > cut;
             all.truncate(cut);
             let mut take = |sent: &Sent| match sent {
-                Sent::Head(head) => lane.head(head, &(), &wake()).unwrap(),
-                Sent::Content(bytes) => lane.piece(bytes, &wake()).unwrap(),
-                Sent::Spoiled(why, _) => lane.spoil(None, why.clone(), &wake()).unwrap(),
+                Sent::Head(head) => lane.head(head).unwrap(),
+                Sent::Content(bytes) => lane.piece(bytes).unwrap(),
+                Sent::Spoiled(why, _) => lane.spoil(None, why.clone()).unwrap(),
             };
             all.iter().for_each(&mut take);
             if again {
                 out.begin_again(lane.received()).unwrap();
                 lane.begin_again();
-                let rest = sent_in_pieces(&mut out, bytes_max);
+                let rest = sent(&mut out);
                 for sent in &rest {
                     match sent {
-                        Sent::Head(head) => lane.head(head, &(), &wake()).unwrap(),
-                        Sent::Content(bytes) => lane.piece(bytes, &wake()).unwrap(),
-                        Sent::Spoiled(why, _) => lane.spoil(None, why.clone(), &wake()).unwrap(),
+                        Sent::Head(head) => lane.head(head).unwrap(),
+                        Sent::Content(bytes) => lane.piece(bytes).unwrap(),
+                        Sent::Spoiled(why, _) => lane.spoil(None, why.clone()).unwrap(),
                     }
                 }
             }
@@ -177,21 +184,21 @@ fn content_that_cannot_be_read_is_an_error_of_its_message_alone() {
     }
     // Apart from the messages all bytes come, whatever they are, before the reason or after it.
     for reason_first in [false, true] {
-        let mut lane = LaneIn::<Vec<u8>>::default();
-        for sent in sent(&mut new_out()) {
+        let mut lane = lane_in();
+        for sent in sent(&mut new_out(usize::MAX)) {
             match sent {
-                Sent::Head(head) => lane.head_apart(&head, &(), &wake()).unwrap(),
+                Sent::Head(head) => lane.head_apart(&head).unwrap(),
                 Sent::Content(bytes) => {
                     fill_all(&mut lane, &bytes).unwrap();
-                    lane.checksum(checksum(&bytes), &(), &wake()).unwrap();
+                    lane.checksum(checksum(&bytes)).unwrap();
                 }
                 Sent::Spoiled(why, length) if reason_first => {
-                    lane.spoil_apart(why, &(), &wake()).unwrap();
+                    lane.spoil_apart(why).unwrap();
                     fill_all(&mut lane, &vec![0; length]).unwrap();
                 }
                 Sent::Spoiled(why, length) => {
                     fill_all(&mut lane, &vec![0; length]).unwrap();
-                    lane.spoil_apart(why, &(), &wake()).unwrap();
+                    lane.spoil_apart(why).unwrap();
                 }
             }
         }
@@ -201,9 +208,9 @@ fn content_that_cannot_be_read_is_an_error_of_its_message_alone() {
 
 #[test]
 fn wrong_content_is_asked_for_again_once() {
-    let mut lane = LaneIn::<Vec<u8>>::default();
+    let mut lane = lane_in();
     lane.set_route("from here to there".to_owned());
-    let mut out = LaneOut::default();
+    let mut out = lane_out(usize::MAX);
     push(&mut out, 1);
     for attempt in 0..2 {
         if attempt == 1 {
@@ -214,12 +221,12 @@ fn wrong_content_is_asked_for_again_once() {
         }
         for sent in sent(&mut out) {
             let done = match sent {
-                Sent::Head(head) => lane.head_apart(&head, &(), &wake()),
+                Sent::Head(head) => lane.head_apart(&head),
                 Sent::Spoiled(..) => panic!("unreadable"),
                 Sent::Content(mut bytes) => {
                     let right = checksum(&bytes);
                     bytes[69_999] ^= 4;
-                    fill_all(&mut lane, &bytes).and_then(|()| lane.checksum(right, &(), &wake()))
+                    fill_all(&mut lane, &bytes).and_then(|()| lane.checksum(right))
                 }
             };
             match done {
@@ -228,7 +235,7 @@ fn wrong_content_is_asked_for_again_once() {
             }
         }
     }
-    let found = taken_from(&mut lane, 1);
+    let found = taken_from(&mut lane, 1, 2);
     assert_eq!(found[0], (1, Ok(content(1))));
     let (ticket, error) = &found[1];
     let error = error.as_ref().unwrap_err();
@@ -236,9 +243,13 @@ fn wrong_content_is_asked_for_again_once() {
     assert!(error.starts_with("from here to there") && error.ends_with("twice"), "{error}");
 }
 
-fn taken_from(lane: &mut LaneIn<Vec<u8>>, first: u64) -> Vec<(u64, Result<Vec<u8>, String>)> {
+fn taken_from(lane: &mut LaneIn<Vec<u8>>, first: u64, count: usize) -> Vec<(u64, Result<Vec<u8>, String>)> {
     let mut all = Vec::new();
-    while let Some(whole) = lane.take_whole() {
+    while all.len() < count {
+        let Some(whole) = lane.take_whole() else {
+            std::thread::yield_now();
+            continue;
+        };
         match whole {
             Ok(Message::FromGovernor(FromGovernor::Fetched { ticket, content })) => all.push((ticket, content)),
             other => panic!("unexpected {other:?}"),
@@ -250,33 +261,33 @@ fn taken_from(lane: &mut LaneIn<Vec<u8>>, first: u64) -> Vec<(u64, Result<Vec<u8
 
 #[test]
 fn nonsense_is_refused() {
-    let mut out = LaneOut::default();
+    let mut out = lane_out(usize::MAX);
     push(&mut out, 2);
     let all = sent(&mut out);
     let Sent::Head(head) = &all[0] else { panic!("no head") };
-    let mut lane = LaneIn::<Vec<u8>>::default();
+    let mut lane = lane_in();
     let is_rule =
         |result: Result<(), MessageError>| assert!(matches!(result, Err(MessageError::Rule(_))), "{result:?}");
-    is_rule(lane.checksum(1, &(), &wake()));
-    is_rule(lane.piece(&[1], &wake()));
+    is_rule(lane.checksum(1));
+    is_rule(lane.piece(&[1]));
     assert!(!lane.awaits_content());
-    lane.head_apart(head, &(), &wake()).unwrap();
+    lane.head_apart(head).unwrap();
     // Content that was to come apart.
-    is_rule(lane.piece(&[1], &wake()));
+    is_rule(lane.piece(&[1]));
     // What overtakes content is bounded.
     let large = vec![0; 1 << 20];
-    let refused = (0..1000).find_map(|_| lane.head_apart(&large, &(), &wake()).err());
+    let refused = (0..1000).find_map(|_| lane.head_apart(&large).err());
     assert!(matches!(refused, Some(MessageError::Rule(_))));
     assert!(matches!(out.acknowledge(2), Err(MessageError::Rule(_))));
 }
 
 #[test]
 fn a_peer_that_acknowledges_nothing_is_not_written_to_for_ever() {
-    let mut out = LaneOut::default();
+    let mut out = lane_out(usize::MAX);
     let mut pushed = 0;
     while pushed < 2000 {
         let fetched = FromGovernor::Fetched { ticket: pushed, content: Ok(vec![1; 60_000]) };
-        out.push(Message::FromGovernor(fetched), &wake()).unwrap();
+        out.push(Message::FromGovernor(fetched)).unwrap();
         pushed += 1;
     }
     assert!(out.held_bytes() > 2000 * 60_000);
@@ -285,6 +296,6 @@ fn a_peer_that_acknowledges_nothing_is_not_written_to_for_ever() {
     assert!(out.is_waiting() && !out.is_idle());
     out.acknowledge(written).unwrap();
     assert!(!out.is_waiting());
-    assert_eq!(out.next_piece(1).map(|piece| piece.is_some()), Ok(true));
+    assert_eq!(out.next_piece().map(|piece| piece.is_some()), Ok(true));
     assert!(out.held_bytes() <= (2000 - written as usize) * 60_400);
 }

@@ -11,6 +11,7 @@ use super::{ClientDoor, Shared};
 use crossbeam_channel::{Receiver, Sender};
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
+use rain_io::IoThreads;
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, TransportEvent, Wake};
@@ -56,6 +57,8 @@ pub(super) struct Endpoint<D: Payload> {
     pub(super) requests: Receiver<Request<D>>,
     pub(super) events: Sender<TransportEvent<D>>,
     pub(super) shared: Arc<Shared>,
+    /// They read content, and store it at this place.
+    pub(super) io: IoThreads,
     pub(super) place: D::Place,
     pub(super) clients: Option<ClientDoor>,
     /// For a governor: who waits for its joining.
@@ -190,7 +193,7 @@ impl<D: Payload> Endpoint<D> {
             let _ = wake_link.send(peer);
             wake_self();
         });
-        let link = Link::new(wake, self.place.clone());
+        let link = Link::new(&self.io, &wake, &self.place);
         self.links.remove(&key);
         self.links.entry(key).or_insert(link)
     }

@@ -6,13 +6,13 @@ use super::plain::{Pass, Plain, PlainError};
 use super::wire::{
     GREETING_BYTES_MAX, Hello, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read, record,
 };
+use rain_io::IoThreads;
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, Wake};
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
 use rain_wire::message::{MessageError, lane_of};
 use rain_wire::payload::Payload;
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -108,11 +108,6 @@ const HEADS: [Record; 2] = [Record::Head0, Record::Head1];
 const PIECES: [Record; 2] = [Record::Piece0, Record::Piece1];
 const SPOILED: [Record; 2] = [Record::Spoiled0, Record::Spoiled1];
 
-thread_local! {
-    /// Content between its file and TLS: one buffer for all links of a thread.
-    static PIECE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Whether content goes through a plain connection.
 pub(super) enum PlainPath {
     /// Through TLS.
@@ -156,16 +151,16 @@ pub(super) struct Link<D: Payload> {
     pub(super) retry_at: Option<Instant>,
     /// What a governor shows when it returns.
     pub(super) pass: u64,
-    wake: Wake,
-    place: D::Place,
+    /// Nothing is read, as enough waits to be stored.
+    stalled: bool,
 }
 
 impl<D: Payload> Link<D> {
-    /// A link without a connection; `wake` wakes the thread that it lives on.
-    pub(super) fn new(wake: Wake, place: D::Place) -> Self {
+    /// A link without a connection. `io` reads content and stores it at `place`; `wake` wakes the thread that the link lives on.
+    pub(super) fn new(io: &IoThreads, wake: &Wake, place: &D::Place) -> Self {
         Self {
-            out: [LaneOut::default(), LaneOut::default()],
-            incoming: [LaneIn::default(), LaneIn::default()],
+            out: [0; 2].map(|_| LaneOut::new(io.clone(), wake.clone(), PIECE_BYTES)),
+            incoming: [0; 2].map(|_| LaneIn::new(io.clone(), place.clone(), wake.clone())),
             turn: 0,
             acknowledged: [0; 2],
             unacknowledged_bytes: 0,
@@ -183,14 +178,13 @@ impl<D: Payload> Link<D> {
             tries: 0,
             retry_at: None,
             pass: 0,
-            wake,
-            place,
+            stalled: false,
         }
     }
 
     pub(super) fn push(&mut self, message: Message<D>) -> Result<(), String> {
         let lane = lane_of(&message);
-        self.out[lane].push(message, &self.wake)
+        self.out[lane].push(message)
     }
 
     pub(super) fn received(&self) -> Received {
@@ -268,11 +262,13 @@ impl<D: Payload> Link<D> {
     pub(super) fn has_more(&self, full: bool) -> bool {
         let Some(connection) = &self.connection else { return false };
         if let PlainPath::Open(plain) = &self.plain
-            && (plain.can_send() || (plain.readable && !full && self.incoming[1].awaits_content()))
+            && (plain.can_send()
+                || (plain.writable && plain.wants_piece() && !self.out[1].is_waiting())
+                || (plain.readable && !full && !self.stalled && self.incoming[1].awaits_content()))
         {
             return true;
         }
-        if (connection.readable && !full) || (connection.writable && connection.wants_write()) {
+        if (connection.readable && !full && !self.stalled) || (connection.writable && connection.wants_write()) {
             return true;
         }
         let goes = |lane: &LaneOut| !lane.is_idle() && !lane.is_waiting();
@@ -333,9 +329,11 @@ impl<D: Payload> Link<D> {
 
     fn read(&mut self, happened: &mut Vec<Happened<D>>) -> Result<(), Broken> {
         let Some(mut connection) = self.connection.take() else { return Ok(()) };
-        let read = connection.read();
+        self.stalled = self.incoming.iter_mut().any(LaneIn::is_full);
+        let read = if self.stalled { Ok(()) } else { connection.read() };
         let taken = self.take_records(&mut connection, happened);
-        let ended = connection.has_ended();
+        // What has come before its end may not be taken yet.
+        let ended = connection.has_ended() && !self.stalled;
         self.connection = Some(connection);
         taken?;
         read.map_err(|error| match error.kind() {
@@ -348,6 +346,10 @@ impl<D: Payload> Link<D> {
 
     fn take_records(&mut self, connection: &mut Connection, happened: &mut Vec<Happened<D>>) -> Result<(), Broken> {
         loop {
+            self.stalled = self.incoming.iter_mut().any(LaneIn::is_full);
+            if self.stalled {
+                return Ok(());
+            }
             let max = if connection.greeted { RECORD_BYTES_MAX } else { GREETING_BYTES_MAX };
             let Some((kind, range)) = connection.next_record(max)? else { return Ok(()) };
             let body = connection.body(range);
@@ -395,18 +397,18 @@ impl<D: Payload> Link<D> {
                 (Record::Head0 | Record::Head1 | Record::HeadApart, true) => {
                     self.unacknowledged_bytes += body.len();
                     match kind {
-                        Record::Head0 => self.incoming[0].head(body, &self.place, &self.wake)?,
-                        Record::Head1 => self.incoming[1].head(body, &self.place, &self.wake)?,
-                        _ => self.incoming[1].head_apart(body, &self.place, &self.wake)?,
+                        Record::Head0 => self.incoming[0].head(body)?,
+                        Record::Head1 => self.incoming[1].head(body)?,
+                        _ => self.incoming[1].head_apart(body)?,
                     }
                 }
-                (Record::Piece0, true) => self.incoming[0].piece(body, &self.wake)?,
-                (Record::Piece1, true) => self.incoming[1].piece(body, &self.wake)?,
-                (Record::Checksum, true) => self.incoming[1].checksum(read(body)?, &self.place, &self.wake)?,
-                (Record::Spoiled0, true) => self.incoming[0].spoil(None, read(body)?, &self.wake)?,
-                (Record::Spoiled1, true) => self.incoming[1].spoil(None, read(body)?, &self.wake)?,
+                (Record::Piece0, true) => self.incoming[0].piece(body)?,
+                (Record::Piece1, true) => self.incoming[1].piece(body)?,
+                (Record::Checksum, true) => self.incoming[1].checksum(read(body)?)?,
+                (Record::Spoiled0, true) => self.incoming[0].spoil(None, read(body)?)?,
+                (Record::Spoiled1, true) => self.incoming[1].spoil(None, read(body)?)?,
                 (Record::SpoiledApart, true) => {
-                    self.incoming[1].spoil_apart(read(body)?, &self.place, &self.wake)?;
+                    self.incoming[1].spoil_apart(read(body)?)?;
                 }
             }
         }
@@ -420,7 +422,11 @@ impl<D: Payload> Link<D> {
         }
         let mut left = TURN_BYTES_MAX;
         while plain.readable && left > 0 && self.incoming[1].awaits_content() {
-            match self.incoming[1].fill(|buffer| plain.read(buffer), &self.place, &self.wake)? {
+            if self.incoming[1].is_full() {
+                self.stalled = true;
+                return Ok(());
+            }
+            match self.incoming[1].fill(|buffer| plain.read(buffer))? {
                 Ok(count) => left = left.saturating_sub(count),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(Broken::Cut(format!("the data connection: {error}"))),
@@ -462,26 +468,23 @@ impl<D: Payload> Link<D> {
         let mut left = TURN_BYTES_MAX;
         loop {
             let Some(connection) = &mut self.connection else { return Ok(()) };
-            if let PlainPath::Open(plain) = &mut self.plain
-                && plain.can_send()
-            {
-                match plain.send(left) {
+            if let PlainPath::Open(plain) = &mut self.plain {
+                match write_plain(&mut self.out[1], plain, &mut left) {
                     Ok(None) => {}
                     Ok(Some(Ok(checksum))) => connection.urgent.extend(record(Record::Checksum, &checksum)),
                     Ok(Some(Err(why))) => connection.urgent.extend(record(Record::SpoiledApart, &why)),
                     Err(error) => self.plain_error(error)?,
                 }
             }
-            let before = left;
-            self.write_tls(&mut left)?;
-            if left == before || left == 0 || !matches!(&self.plain, PlainPath::Open(plain) if plain.can_send()) {
+            self.write_tls()?;
+            if left == 0 || !matches!(&self.plain, PlainPath::Open(plain) if plain.can_send()) {
                 return Ok(());
             }
         }
     }
 
-    /// Writes what goes through TLS. Of content that goes through the plain connection, what is begun comes off `left`.
-    fn write_tls(&mut self, left: &mut usize) -> Result<(), Broken> {
+    /// Writes what goes through TLS, and begins content that goes through the plain connection.
+    fn write_tls(&mut self) -> Result<(), Broken> {
         let Some(connection) = self.connection.as_mut().filter(|connection| connection.writable) else { return Ok(()) };
         let greeted = connection.greeted;
         let wrote = connection.wrote;
@@ -495,24 +498,23 @@ impl<D: Payload> Link<D> {
             for lane in [*turn, 1 - *turn] {
                 let written = match plain {
                     PlainPath::Open(plain) if lane == 1 && plain.is_opened_here() => {
-                        write_apart(&mut out[1], plain, ahead, batch, left)?
+                        write_apart(&mut out[1], plain, ahead, batch)?
                     }
                     PlainPath::Wanted(_) if lane == 1 => false,
                     PlainPath::Offered(pass) if lane == 1 && out[1].is_large_next()? => {
                         *plain = PlainPath::Wanted(*pass);
                         false
                     }
-                    _ => match out[lane].next_piece(PIECE_BYTES)? {
+                    _ => match out[lane].next_piece()? {
                         Some(Piece::Head(head)) => batch.record(HEADS[lane], head).map(|()| true)?,
-                        Some(Piece::Content { source, range }) => {
-                            PIECE.with_borrow_mut(|piece| match source.read_piece(range, piece) {
-                                Ok(()) => batch.record(PIECES[lane], piece),
-                                Err(error) => {
-                                    out[lane].abandon_content();
-                                    batch.append(&record(SPOILED[lane], &error.to_string()));
-                                    Ok(())
-                                }
-                            })?;
+                        Some(Piece::Content { bytes: Ok(bytes), .. }) => {
+                            batch.record(PIECES[lane], &bytes)?;
+                            out[lane].give_back(bytes);
+                            true
+                        }
+                        Some(Piece::Content { bytes: Err(why), .. }) => {
+                            out[lane].abandon_content();
+                            batch.append(&record(SPOILED[lane], &why));
                             true
                         }
                         None => false,
@@ -549,7 +551,7 @@ impl<D: Payload> Link<D> {
         } else if now.saturating_duration_since(self.progress) > patience.stuck() {
             return Err(Broken::Over(format!("it does not take what is sent to it: {} MiB wait", held >> 20)));
         }
-        if full {
+        if full || self.stalled {
             // Nothing was read on purpose.
             connection.heard = now;
         }
@@ -595,21 +597,41 @@ fn write_apart(
     plain: &mut Plain,
     ahead_bytes: &mut usize,
     batch: &mut Batch<'_>,
-    left: &mut usize,
 ) -> Result<bool, String> {
     if plain.is_busy() || *ahead_bytes > AHEAD_BYTES_MAX {
         return Ok(false);
     }
-    match out.next_piece(usize::MAX)? {
+    match out.next_piece()? {
         Some(Piece::Head(head)) => {
             *ahead_bytes += head.len();
             batch.record(Record::HeadApart, head).map(|()| true)
         }
-        Some(Piece::Content { source, range }) => {
-            *left = left.saturating_sub(range.len());
-            plain.begin(source);
+        Some(Piece::Content { bytes, length, left }) => {
+            let free = plain.give(bytes, length, left);
+            out.give_back(free);
             Ok(true)
         }
         None => Ok(false),
+    }
+}
+
+/// Writes the content that is being sent through the plain connection, up to `left` bytes; what [`Plain::send`] says of one that is written
+/// whole.
+fn write_plain(
+    out: &mut LaneOut,
+    plain: &mut Plain,
+    left: &mut usize,
+) -> Result<Option<Result<u64, String>>, PlainError> {
+    loop {
+        if plain.wants_piece() {
+            // Within a content nothing else comes, and reading is no message's error.
+            let Ok(Some(Piece::Content { bytes, length, left })) = out.next_piece() else { return Ok(None) };
+            let free = plain.give(bytes, length, left);
+            out.give_back(free);
+        }
+        let done = plain.send(left)?;
+        if done.is_some() || !plain.wants_piece() {
+            return Ok(done);
+        }
     }
 }

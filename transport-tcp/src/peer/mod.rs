@@ -28,6 +28,7 @@ use endpoint::{Endpoint, FIRST_TOKEN, Joined, LISTENER, Request, WAKER};
 use identity::{CONTENT_PROTOCOL, PeerTls};
 use mio::{Poll, Waker};
 pub use patience::Patience;
+use rain_io::IoThreads;
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, Transport, TransportEvent, Wake};
@@ -214,6 +215,7 @@ impl<D: Payload> TcpTransport<D> {
             requests,
             events: events_in,
             shared: shared.clone(),
+            io: IoThreads::start(rain_io::THREADS_MAX)?,
             place,
             clients: None,
             joining: None,

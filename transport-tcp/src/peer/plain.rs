@@ -9,10 +9,8 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rain_wire::checksum::Checksum;
-use rain_wire::payload::Source;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Shown by who opens it, once; told through TLS.
@@ -23,8 +21,6 @@ pub(super) const MAGIC: [u8; 8] = *b"raindata";
 /// All that is read before it is known who opened it.
 pub(super) const GREETING_BYTES: usize = MAGIC.len() + size_of::<Pass>();
 
-/// Bytes that are summed up and then written while they are in the cache.
-const CHUNK_BYTES: usize = 256 << 10;
 /// How long opening it may take; then content goes through TLS.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(3);
 /// When nothing of a content was taken for so long, the connections are made anew.
@@ -48,48 +44,21 @@ pub(super) struct Plain {
     /// What is left of it to be written.
     greeting: Vec<u8>,
     sending: Option<Sending>,
-    /// For pieces of content.
-    buffer: Vec<u8>,
+    /// The memory of the last piece.
+    free: Vec<u8>,
     progress: Instant,
 }
 
 /// A content that is being sent.
 struct Sending {
-    source: Arc<dyn Source>,
-    length: usize,
-    /// Bytes that were read and summed up; the last of them are in the buffer.
-    read: usize,
-    buffer: Vec<u8>,
+    piece: Vec<u8>,
+    /// Bytes of the piece that were written.
     written: usize,
+    /// Bytes that come after the piece.
+    left: usize,
     checksum: Checksum,
     /// Why it cannot be read. The other side waits for so many bytes, so that zeros follow.
     spoiled: Option<String>,
-}
-
-impl Sending {
-    fn new(source: Arc<dyn Source>, buffer: Vec<u8>) -> Self {
-        let length = usize::try_from(source.length()).unwrap_or(usize::MAX);
-        Self { source, length, read: 0, buffer, written: 0, checksum: Checksum::default(), spoiled: None }
-    }
-
-    /// What is to be written next, read when all before it is written.
-    fn chunk(&mut self) -> &[u8] {
-        if self.written == self.read {
-            let next = self.length.min(self.read + CHUNK_BYTES);
-            if self.spoiled.is_none()
-                && let Err(error) = self.source.read_piece(self.read..next, &mut self.buffer)
-            {
-                self.spoiled = Some(error.to_string());
-            }
-            if self.spoiled.is_some() {
-                self.buffer.clear();
-                self.buffer.resize(next - self.read, 0);
-            }
-            self.checksum.update(&self.buffer);
-            self.read = next;
-        }
-        self.buffer.get(self.buffer.len() - (self.read - self.written)..).unwrap_or_default()
-    }
 }
 
 /// Why nothing more goes through a plain connection.
@@ -121,7 +90,7 @@ impl Plain {
     pub(super) fn accepted(socket: TcpStream, token: Token) -> Self {
         let (readable, writable) = (true, false);
         let (greeting, progress) = (Vec::new(), Instant::now());
-        Self { socket, token, readable, writable, opened: false, greeting, sending: None, buffer: Vec::new(), progress }
+        Self { socket, token, readable, writable, opened: false, greeting, sending: None, free: Vec::new(), progress }
     }
 
     /// Where it goes from and to, as the receiver sees it.
@@ -143,35 +112,62 @@ impl Plain {
 
     /// Whether `send` has something to do.
     pub(super) fn can_send(&self) -> bool {
-        self.writable && self.is_busy()
+        self.writable && self.is_busy() && !self.wants_piece()
     }
 
-    /// Begins to send a content; there is none that is being sent.
-    pub(super) fn begin(&mut self, source: Arc<dyn Source>) {
+    /// Whether a content is being sent of which the next piece is to be [given](Self::give).
+    pub(super) fn wants_piece(&self) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.written == sending.piece.len())
+    }
+
+    /// Takes the next piece of the content that is being sent, or the first of one: `length` bytes, or why they cannot be read; `left`
+    /// bytes come after them. What there was before is written. The memory of the piece before comes back.
+    pub(super) fn give(&mut self, bytes: Result<Vec<u8>, String>, length: usize, left: usize) -> Vec<u8> {
         self.progress = Instant::now();
-        self.sending = Some(Sending::new(source, std::mem::take(&mut self.buffer)));
+        let free = std::mem::take(&mut self.free);
+        let sending = self.sending.get_or_insert_with(|| Sending {
+            piece: free,
+            written: 0,
+            left: 0,
+            checksum: Checksum::default(),
+            spoiled: None,
+        });
+        let piece = match bytes {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                sending.spoiled.get_or_insert(why);
+                vec![0; length]
+            }
+        };
+        sending.checksum.update(&piece);
+        (sending.written, sending.left) = (0, left);
+        std::mem::replace(&mut sending.piece, piece)
     }
 
-    /// Writes as long as the system takes it, and up to about `bytes_max`; of a content that is written whole the checksum, or why it
-    /// could not be read.
-    pub(super) fn send(&mut self, bytes_max: usize) -> Result<Option<Result<u64, String>>, PlainError> {
+    /// Writes as long as the system takes it, and takes what that is off `left`; of a content that is written whole the checksum, or why
+    /// it could not be read.
+    pub(super) fn send(&mut self, left: &mut usize) -> Result<Option<Result<u64, String>>, PlainError> {
         while self.writable && !self.greeting.is_empty() {
             let count = write(&mut self.socket, &self.greeting, &mut self.writable);
             let count = count.map_err(|error| PlainError::NotOpened(error.to_string()))?;
             self.greeting.drain(..count);
         }
         let Some(sending) = self.sending.as_mut().filter(|_| self.greeting.is_empty()) else { return Ok(None) };
-        let end = sending.length.min(sending.written.saturating_add(bytes_max));
-        while self.writable && sending.written < end {
-            let count = write(&mut self.socket, sending.chunk(), &mut self.writable);
-            sending.written += count.map_err(|error| PlainError::Broken(error.to_string()))?;
+        while self.writable
+            && *left > 0
+            && let Some(rest) = sending.piece.get(sending.written..).filter(|rest| !rest.is_empty())
+        {
+            let count = write(&mut self.socket, rest, &mut self.writable);
+            let count = count.map_err(|error| PlainError::Broken(error.to_string()))?;
+            sending.written += count;
+            *left = left.saturating_sub(count);
             self.progress = Instant::now();
         }
-        if sending.written < sending.length {
+        if sending.written < sending.piece.len() || sending.left > 0 {
             return Ok(None);
         }
-        let Some(Sending { checksum, spoiled, buffer, .. }) = self.sending.take() else { return Ok(None) };
-        self.buffer = buffer;
+        let Some(Sending { checksum, spoiled, piece, .. }) = self.sending.take() else { return Ok(None) };
+        self.free = piece;
         Ok(Some(spoiled.map_or(Ok(checksum.value()), Err)))
     }
 

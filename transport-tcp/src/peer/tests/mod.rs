@@ -44,15 +44,20 @@ fn serve(cluster: &Cluster, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
     serve_with(cluster, false, wake)
 }
 
-/// Losses are found in seconds.
-const PATIENCE_OF_ENDS: Duration = Duration::from_secs(8);
-
 fn serve_with(cluster: &Cluster, data_plain: bool, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
+    serve_on(cluster, Terms { data_plain, ..Terms::default() }, wake)
+}
+
+fn serve_on(cluster: &Cluster, terms: Terms, wake: Wake) -> (SocketAddr, TcpTransport<Vec<u8>>) {
     let door = listener();
     let address = door.local_addr().unwrap();
     let tls = PeerTls::server(cluster).unwrap();
-    let terms = Terms { data_plain, patience: Patience::new(PATIENCE_OF_ENDS) };
     (address, TcpTransport::serve(door, tls, (), None, terms, wake).unwrap())
+}
+
+/// Losses are found in seconds.
+fn impatient() -> Terms {
+    Terms { data_plain: false, patience: Patience::new(Duration::from_secs(8)) }
 }
 
 /// An end that can be waited at.
@@ -97,8 +102,12 @@ struct Proxied {
 
 impl Proxied {
     fn new(data_plain: bool) -> Self {
+        Self::on(Terms { data_plain, ..Terms::default() })
+    }
+
+    fn on(terms: Terms) -> Self {
         let cluster = Cluster::new().unwrap();
-        let (address, server) = serve_with(&cluster, data_plain, Arc::new(|| ()));
+        let (address, server) = serve_on(&cluster, terms, Arc::new(|| ()));
         let proxy = Proxy::new(address);
         let governor = End::new(join(&cluster, proxy.address).1);
         Self { address, proxy, server: End::new(server), governor }
@@ -262,7 +271,7 @@ fn a_slow_wire_that_tears_everything_apart_changes_nothing() {
 
 #[test]
 fn a_peer_that_falls_silent_is_lost() {
-    let Proxied { proxy, mut server, mut governor, .. } = Proxied::new(false);
+    let Proxied { proxy, mut server, mut governor, .. } = Proxied::on(impatient());
     proxy.faults.stalled.store(true, Ordering::SeqCst);
     let (peer, why) = server.next_lost();
     assert_eq!(peer, FIRST);

@@ -115,7 +115,7 @@ fn a_governor_that_is_gone_when_it_is_asked_to_connect_is_lost() {
 
 #[test]
 fn a_peer_that_is_silent_for_a_while_is_not_lost() {
-    let Proxied { proxy, mut server, mut governor, .. } = Proxied::new(false);
+    let Proxied { proxy, mut server, mut governor, .. } = Proxied::on(impatient());
     proxy.faults.stalled.store(true, Ordering::SeqCst);
     for ticket in 0..5 {
         let fetched = FromGovernor::Fetched { ticket, content: Ok(vec![7; 10]) };

@@ -137,7 +137,7 @@ fn deaf_governor(cluster: &Cluster, server: SocketAddr, until: Arc<AtomicBool>) 
 #[test]
 fn a_peer_that_reads_nothing_costs_bounded_memory_and_is_given_up() {
     let cluster = Cluster::new().unwrap();
-    let (address, server) = serve(&cluster, Arc::new(|| ()));
+    let (address, server) = serve_on(&cluster, impatient(), Arc::new(|| ()));
     let mut server = End::new(server);
     let over = Arc::new(AtomicBool::new(false));
     let deaf = deaf_governor(&cluster, address, over.clone());
