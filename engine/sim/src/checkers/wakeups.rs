@@ -1,0 +1,34 @@
+//! No ready task waits beside an idle cpu that nobody has been woken for; nor do cpus stand idle for a task that is not wanted.
+
+use crate::node::{Doing, Node};
+use crate::violation::Violation;
+
+const NAME: &str = "wakeups";
+
+/// After every step, when the governor's thread is not in the middle of something.
+pub fn check(node: &Node) -> Result<(), Violation> {
+    let looks = node.workers.iter().any(|worker| matches!(worker.doing, Doing::Looks));
+    let queued = node.queues.queued();
+    let wide = node.queues.gang.first();
+    let idle = node.queues.asleep();
+    if idle > 0 && !looks && (queued > 0 || wide.is_some()) {
+        let message = format!(
+            "on governor {} {queued} tasks are ready (of several cpus: {wide:?}), {idle} workers sleep, and nobody was woken",
+            node.number
+        );
+        return Err(Violation::wrong(NAME, message));
+    }
+    if let Some(first) = wide
+        && !node.queues.gang.gathered.is_empty()
+    {
+        let session = node.sessions.get(&first.session());
+        if session.is_none_or(|session| session.graph.is_cancelled(first.task())) {
+            let message = format!(
+                "workers {:?} of governor {} gather for {first:?}, which is not wanted any more",
+                node.queues.gang.gathered, node.number
+            );
+            return Err(Violation::wrong(NAME, message));
+        }
+    }
+    Ok(())
+}

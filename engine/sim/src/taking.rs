@@ -1,0 +1,59 @@
+//! How a simulated worker takes a task, and finds out whether it is to be run.
+
+use crate::context::Context;
+use crate::node::Node;
+use crate::violation::Violation;
+use rain_model::graph::Batch;
+use rain_pool::ReadyTask;
+use std::sync::Arc;
+
+/// The next task of a worker.
+pub fn next_task(node: &mut Node, worker: usize, context: &mut Context) -> Option<ReadyTask> {
+    match node.workers[worker].next.take() {
+        None => node.queues.find(worker),
+        Some(next) => match node.queues.before(next) {
+            None => Some(next),
+            Some(first) => {
+                leave(node, worker, next, context);
+                Some(first)
+            }
+        },
+    }
+}
+
+/// Queues a task that a worker will not come to soon.
+pub fn leave(node: &mut Node, worker: usize, task: ReadyTask, context: &mut Context) {
+    node.queues.add_own(worker, task);
+    node.wake(1, context);
+}
+
+/// The same with what a worker would have run next.
+pub fn leave_next(node: &mut Node, worker: usize, context: &mut Context) {
+    if let Some(next) = node.workers[worker].next.take() {
+        leave(node, worker, next, context);
+    }
+}
+
+/// The batch of a task that is to be run.
+pub fn locate(node: &mut Node, task: ReadyTask, context: &mut Context) -> Option<Arc<Batch>> {
+    let session = node.sessions.get_mut(&task.session())?;
+    let batch = session.batch_of(task.task());
+    let Some(batch) = batch else {
+        let message = format!("{task:?} is ready on governor {}, which does not know its batch", node.number);
+        context.broken(Violation::wrong("inputs", message));
+        return None;
+    };
+    if session.graph.is_cancelled(task.task()) {
+        abandon(node, &batch, task.session(), task.task(), context);
+        return None;
+    }
+    Some(batch)
+}
+
+/// A task that was ready is not run, or was stopped.
+pub fn abandon(node: &mut Node, batch: &Batch, session: u32, task: u32, context: &mut Context) {
+    let Some(session) = node.sessions.get_mut(&session) else { return };
+    if let Err(why) = session.abandon(batch, task) {
+        context.broken(Violation::wrong("claims", format!("governor {}: {why}", node.number)));
+    }
+}
