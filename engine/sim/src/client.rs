@@ -48,6 +48,8 @@ pub struct Client {
     next_request: RequestId,
     /// Requests that have not arrived at the server.
     pub under_way: VecDeque<(RequestId, Command<Data>)>,
+    /// Sessions that are to get another submit at once.
+    bursts: Vec<SessionId>,
     /// Number of requests made since it was looked at.
     pub made: usize,
 }
@@ -57,16 +59,23 @@ impl Client {
     pub fn new(seed: u64, number: u32, setup: &Setup) -> Self {
         let cpus = setup.cpus.iter().copied().max().unwrap_or(1);
         let Setup { fails, hangs, fails_for_good, .. } = *setup;
+        let mut random = Random::child(seed, &format!("client {number}"));
+        let (constants, keeps_constants) = (random.below(6), random.between(100, 900));
+        let continues = random.chance(250);
+        let (constants, keeps_constants) = if continues { (3, 900) } else { (constants, keeps_constants) };
+        let bursts = if continues { 900 } else { random.below(800) };
+        let slow = random.pick(&[20, 100, 500]).copied().unwrap_or_default();
         Self {
             id: ClientId(number.into()),
-            random: Random::child(seed, &format!("client {number}")),
-            draws: Draws { cpus, fails, hangs, fails_for_good },
+            random,
+            draws: Draws { cpus, fails, hangs, fails_for_good, constants, keeps_constants, slow, continues, bursts },
             cancels: setup.cancels,
             steps: setup.steps,
             sessions: Vec::new(),
             opening: false,
             next_request: 1,
             under_way: VecDeque::new(),
+            bursts: Vec::new(),
             made: 0,
         }
     }
@@ -132,6 +141,16 @@ impl Client {
             }
             _ if self.random.chance(200) => self.close(place, truth),
             _ => self.ask(Question::Status, None, Command::Status, truth),
+        }
+    }
+
+    /// Goes on submitting where it is in the middle of that.
+    pub fn go_on(&mut self, truth: &mut Truth) {
+        let Some(id) = self.bursts.pop() else { return };
+        let Some(place) = self.sessions.iter().position(|session| session.id == id) else { return };
+        if self.steps > 0 && self.sessions[place].finale == Finale::NotYet {
+            self.steps -= 1;
+            self.submit(place, truth);
         }
     }
 
@@ -251,6 +270,9 @@ impl Client {
         let is_refused = matches!(reply, Reply::Error(_));
         match &asked.what {
             Question::Submit { .. } => {
+                if !is_refused && self.random.chance(self.draws.bursts) {
+                    self.bursts.push(id);
+                }
                 let session = &mut self.sessions[place];
                 if let Some(before) = session.submitting.take()
                     && is_refused

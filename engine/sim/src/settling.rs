@@ -38,7 +38,7 @@ pub fn succeed(node: &mut Node, worker: usize, number: u32, batch: &Arc<Batch>, 
         node.workers[worker].finished.objects.push(ObjectReport { object, size: content.size });
         supply(node, worker, number, object, content, context);
     }
-    finish(node, worker, number, batch, task, context);
+    finish(node, worker, number, batch, task, plan, context);
 }
 
 fn supply(node: &mut Node, worker: usize, number: u32, object: u32, content: Content, context: &mut Context) {
@@ -65,7 +65,7 @@ fn supply(node: &mut Node, worker: usize, number: u32, object: u32, content: Con
     }
 }
 
-fn finish(node: &mut Node, worker: usize, number: u32, batch: &Batch, task: u32, context: &mut Context) {
+fn finish(node: &mut Node, worker: usize, number: u32, batch: &Batch, task: u32, plan: Plan, context: &mut Context) {
     let Some(session) = node.sessions.get_mut(&number) else { return };
     if let Err(why) = session.release_inputs(batch, task) {
         let message = format!("governor {}: session {number}: {why}", node.number);
@@ -85,7 +85,7 @@ fn finish(node: &mut Node, worker: usize, number: u32, batch: &Batch, task: u32,
     let start = context.now as f64 / 1e6;
     let finished = &mut node.workers[worker].finished;
     finished.session = number;
-    finished.tasks.push(TaskReport { task, duration: 1e-3, start });
+    finished.tasks.push(TaskReport { task, duration: plan.micros as f32 / 1e6, start });
     if finished.tasks.len() >= HELD_BACK_MAX {
         node.flush(worker, context);
     }

@@ -19,6 +19,15 @@ pub struct Draws {
     pub fails: u64,
     pub hangs: u64,
     pub fails_for_good: u64,
+    /// Most constants of a submit, and how often one is kept.
+    pub constants: u64,
+    pub keeps_constants: u64,
+    /// How often a task takes long.
+    pub slow: u64,
+    /// Each submit goes on with what the one before has kept.
+    pub continues: bool,
+    /// How often one submit follows another at once.
+    pub bursts: u64,
 }
 
 /// What has to be known of a kind to use it again.
@@ -64,9 +73,9 @@ fn draw_plan(random: &mut Random, kind: &Kind, draws: &Draws) -> Plan {
     let is_noop = kind.method() == "noop";
     let micros = match random.below(10) {
         _ if is_noop => 0,
+        _ if random.chance(draws.slow) => random.between(30_000, 400_000),
         0..5 => random.between(1, 300),
-        5..9 => random.between(300, 30_000),
-        _ => random.between(30_000, 400_000),
+        _ => random.between(300, 30_000),
     };
     let mut attempts = |rate: u64| {
         let most = u64::from(kind.retries);
@@ -81,8 +90,16 @@ fn draw_plan(random: &mut Random, kind: &Kind, draws: &Draws) -> Plan {
     Plan { nonce: random.next() as u32, micros: micros as u32, failures, hangs, size }
 }
 
-/// The inputs of task `place` of a graph of `count` tasks of some shape, of what can be read.
-fn draw_inputs(random: &mut Random, shape: u64, readable: &[u32], made: &[u32]) -> Vec<u32> {
+/// The inputs of task `place` of a graph of some shape, of what can be read: `earlier` are constants, and what tasks make, of
+/// earlier submits.
+fn draw_inputs(
+    random: &mut Random,
+    shape: u64,
+    place: usize,
+    readable: &[u32],
+    made: &[u32],
+    earlier: &[Vec<u32>; 2],
+) -> Vec<u32> {
     let last = made.last().copied();
     match shape {
         // Flat.
@@ -96,6 +113,19 @@ fn draw_inputs(random: &mut Random, shape: u64, readable: &[u32], made: &[u32]) 
         },
         // Everybody reads the same.
         3 => readable.first().copied().into_iter().collect(),
+        // Constants, and what was just made or an earlier submit has kept.
+        4 => {
+            let constants = &readable[..readable.len().min(4)];
+            let others = &readable[readable.len() - readable.len().min(6)..];
+            let one = random.pick(constants).copied().into_iter();
+            one.chain(random.pick(others).copied().filter(|_| random.chance(500))).collect()
+        }
+        // Each goes on with something of an earlier submit.
+        5 if earlier.iter().any(|objects| !objects.is_empty()) => {
+            earlier.iter().filter_map(|objects| objects.get(place % objects.len().max(1)).copied()).collect()
+        }
+        // Every second one reads a constant, the others nothing.
+        6 => random.pick(&readable[..readable.len().min(4)]).copied().filter(|_| place % 2 == 1).into_iter().collect(),
         _ => (0..random.below(4)).filter_map(|_| random.pick(readable).copied()).collect(),
     }
 }
@@ -123,10 +153,16 @@ pub fn draw(
     let mut constants = Vec::new();
     let mut keep = Vec::new();
     let mut tasks: Vec<TaskFacts> = Vec::new();
-    for _ in 0..random.below(3) {
+    for _ in 0..random.between(0, draws.constants) {
         let content = Content { value: random.next(), size: random.between(1, 1000) as u32 };
         let object = base + objects.len() as u32;
-        objects.push(ObjectFacts { content, producer: NONE, kept: random.chance(300), forgotten: false, gone: false });
+        objects.push(ObjectFacts {
+            content,
+            producer: NONE,
+            kept: random.chance(draws.keeps_constants),
+            forgotten: false,
+            gone: false,
+        });
         constants.push(NewConstant {
             object,
             content_type: None,
@@ -136,7 +172,14 @@ pub fn draw(
     }
     let mut readable: Vec<u32> = (base..base + objects.len() as u32).chain(kept.iter().copied()).collect();
     let mut made = Vec::new();
-    let (shape, keeps) = (random.below(7), random.between(0, 600));
+    let is_constant = |object: &u32| objects_before[*object as usize].producer == NONE;
+    let (earlier_constants, earlier_made) = kept.iter().copied().partition::<Vec<u32>, _>(is_constant);
+    let earlier = [earlier_constants, earlier_made];
+    let (shape, keeps) = match draws.continues {
+        true if earlier.iter().all(|objects| !objects.is_empty()) && random.chance(700) => (5, 900),
+        true => (6, 900),
+        false => (random.below(8), random.between(0, 600)),
+    };
     let (mut kind, mut input_count, mut inputs, mut first_output, mut configs) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let count = if random.chance(100) { random.between(30, 80) } else { random.between(1, 24) };
@@ -144,7 +187,7 @@ pub fn draw(
         let number = random.pick(&usable).copied().unwrap_or_default();
         let of = &kinds[number as usize].kind;
         let plan = draw_plan(random, of, draws);
-        let reads = draw_inputs(random, shape, &readable, &made);
+        let reads = draw_inputs(random, shape, place as usize, &readable, &made, &earlier);
         let content = |object: &u32| match object.checked_sub(base) {
             None => objects_before[*object as usize].content,
             Some(place) => objects[place as usize].content,

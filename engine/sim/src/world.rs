@@ -303,11 +303,13 @@ impl World {
         self.context.check(found);
         if let Some(client) = self.clients.get_mut(&client) {
             client.take(&asked, reply, &mut self.context.truth);
+            client.go_on(&mut self.context.truth);
             if self.context.healed && !self.closing {
                 let delay = client.thinks(10 * MILLI);
                 self.context.after(delay, Happening::ClientTurn { client: client.id });
             }
         }
+        self.send_requests();
     }
 
     fn client_turn(&mut self, id: ClientId) {
