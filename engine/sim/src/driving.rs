@@ -1,12 +1,12 @@
-//! How a simulated worker drives its executor: the first call is what the executor is at, others are sent ahead.
+//! How a simulated worker drives its executor: what becomes of the calls says the real `Dialogue`.
 
 use crate::context::Context;
 use crate::mutation::Mutation;
-use crate::node::{Call, Doing, Drive, Node};
-use crate::schedule::{Happening, MILLI, SECOND, Said};
+use crate::node::{Doing, Drive, Node, since_beginning};
+use crate::schedule::{Happening, MILLI, SECOND, Said, Time};
 use crate::settling::{fail, plan_of, succeed};
 use crate::taking::{abandon, leave_next, locate, next_task};
-use rain_governor::Event;
+use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Event, Graph, Next};
 use rain_model::graph::Batch;
 use rain_model::id::SessionId;
 use rain_pool::ReadyTask;
@@ -17,28 +17,15 @@ const QUICK_MICROS: u32 = 300;
 /// How many quick calls an executor has at most.
 const AHEAD_MAX: usize = 4;
 
-/// How a call ended whose executor is gone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lost {
-    Cancelled,
-    Failed(&'static str),
-}
-
 /// A worker runs a task on an executor; `alone`: no other may follow.
 pub fn begin(node: &mut Node, worker: usize, task: ReadyTask, batch: Arc<Batch>, alone: bool, context: &mut Context) {
     let (number, task) = (task.session(), task.task());
-    let has_begun = node.sessions.get(&number).is_some_and(|session| session.graph.begin(task));
-    if !has_begun {
-        abandon(node, &batch, number, task, context);
+    if !node.session(number).is_some_and(|session| session.graph.begin(task)) {
+        abandon(node, &batch, number, task);
         return leave(node, worker, context);
     }
-    let drive = Drive {
-        session: number,
-        in_flight: Default::default(),
-        goes_on: !alone,
-        is_used_up: false,
-        has_answered: context.executors.chance(700),
-    };
+    let dialogue = Dialogue::new(context.executors.chance(700));
+    let drive = Drive { session: number, dialogue, calls: Default::default(), is_at_it: false, goes_on: !alone };
     node.workers[worker].doing = Doing::Drives(drive);
     go_on(node, worker, Some((task, batch)), context);
 }
@@ -50,78 +37,49 @@ fn drive_of(node: &mut Node, worker: usize) -> Option<&mut Drive> {
     }
 }
 
-fn in_flight(node: &mut Node, worker: usize) -> usize {
-    drive_of(node, worker).map_or(0, |drive| drive.in_flight.len())
-}
-
 /// Sends what is to be sent, and leaves the executor when there is nothing for it.
-fn go_on(node: &mut Node, worker: usize, mut waiting: Option<(u32, Arc<Batch>)>, context: &mut Context) {
+fn go_on(node: &mut Node, worker: usize, mut first: Option<(u32, Arc<Batch>)>, context: &mut Context) {
     let mut unsent = false;
-    while let Some((task, batch)) = waiting.take() {
-        let (next, sent) = begin_call(node, worker, task, batch, context);
-        waiting = next;
-        unsent |= !sent;
+    while drive_of(node, worker).is_some_and(|drive| drive.dialogue.wants_more()) {
+        let event = match first.take().or_else(|| next_call(node, worker, context)) {
+            Some((task, batch)) => send_call(node, worker, task, &batch, context),
+            None => DialogueEvent::NothingToSend,
+        };
+        unsent |= event == DialogueEvent::NotSent;
+        tell(node, worker, event, context);
     }
-    if in_flight(node, worker) == 0 && !(unsent && context.has(Mutation::EmptyWait)) {
-        return leave(node, worker, context);
+    let Some(next) = drive_of(node, worker).map(|drive| drive.dialogue.next()) else { return };
+    let until = match next {
+        Next::Free if unsent && context.has(Mutation::EmptyWait) => None,
+        Next::Free | Next::UsedUp => return leave(node, worker, context),
+        Next::Wait { until } => until,
+    };
+    start_first(node, worker, context);
+    if let Some(until) = until {
+        let (governor, serial) = (node.number, node.workers[worker].serial);
+        let happening = Happening::LimitReached { governor, worker, serial };
+        context.schedule.add((until.as_micros() as Time).max(context.now), happening);
     }
     node.flush(worker, context);
     leave_next(node, worker, context);
 }
 
-/// Sends a call; the next one if it may be sent, too, and whether this one was.
-fn begin_call(
-    node: &mut Node,
-    worker: usize,
-    task: u32,
-    batch: Arc<Batch>,
-    context: &mut Context,
-) -> (Option<(u32, Arc<Batch>)>, bool) {
-    let Some(number) = drive_of(node, worker).map(|drive| drive.session) else { return (None, true) };
-    let plan = plan_of(&batch, number, task, context);
-    let kind = batch.kind(task);
-    let sent = node.full_until <= context.now || batch.inputs(task).is_empty();
-    context.note(format_args!("governor {} worker {worker} calls {number}:{task} sent {sent}", node.number));
-    if sent {
-        let Some(drive) = drive_of(node, worker) else { return (None, true) };
-        drive.in_flight.push_back(Call { task, batch: batch.clone() });
-        let depth = if plan.micros < QUICK_MICROS { AHEAD_MAX } else { 1 };
-        let calls = drive.in_flight.len();
-        if calls == 1 {
-            start_first(node, worker, context);
-        }
-        if depth == 1 {
-            let start = context.now as f64 / 1e6;
-            node.report(Event::Started { session: SessionId(number), task, start }, context);
-        }
-        if kind.timeout.is_some() || calls >= depth {
-            return (None, true);
-        }
-    } else {
-        fail(node, worker, number, &batch, task, "nothing can be written", context);
+/// The next task for the executor, if it may be given another one.
+fn next_call(node: &mut Node, worker: usize, context: &mut Context) -> Option<(u32, Arc<Batch>)> {
+    let drive = drive_of(node, worker)?;
+    let (session, goes_on, alone) = (drive.session, drive.goes_on, drive.dialogue.is_idle());
+    if !goes_on || node.queues.with(|queues| queues.gang.is_wanted()) {
+        return None;
     }
-    let is_alone = in_flight(node, worker) == 0;
-    let next = if may_go_on(node, worker) { next_for(node, worker, is_alone, context) } else { None };
-    (next, sent)
-}
-
-fn may_go_on(node: &mut Node, worker: usize) -> bool {
-    let is_wanted = node.queues.gang.is_wanted();
-    drive_of(node, worker).is_some_and(|drive| drive.goes_on && !drive.is_used_up && !is_wanted)
-}
-
-/// The next ready task if it is for the same executor and session; another one is left for later.
-fn next_for(node: &mut Node, worker: usize, alone: bool, context: &mut Context) -> Option<(u32, Arc<Batch>)> {
-    let session = drive_of(node, worker)?.session;
     let task = next_task(node, worker, context)?;
     if task.session() == session {
         let batch = locate(node, task, context)?;
         let kind = batch.kind(task.task());
         if kind.cpus == 1 && (kind.timeout.is_none() || alone) && !kind.is_built_in() {
-            if node.sessions.get(&session).is_some_and(|session| session.graph.begin(task.task())) {
+            if node.session(session).is_some_and(|session| session.graph.begin(task.task())) {
                 return Some((task.task(), batch));
             }
-            abandon(node, &batch, session, task.task(), context);
+            abandon(node, &batch, session, task.task());
             return None;
         }
     }
@@ -129,18 +87,43 @@ fn next_for(node: &mut Node, worker: usize, alone: bool, context: &mut Context) 
     None
 }
 
-/// The executor begins with its first call: what it will say, and when.
+/// Sends a call; a task whose call cannot be sent fails.
+fn send_call(
+    node: &mut Node,
+    worker: usize,
+    task: u32,
+    batch: &Arc<Batch>,
+    context: &mut Context,
+) -> DialogueEvent<bool> {
+    let Some(number) = drive_of(node, worker).map(|drive| drive.session) else { return DialogueEvent::NotSent };
+    let is_sent = node.full_until <= context.now || batch.inputs(task).is_empty();
+    context.note(format_args!("governor {} worker {worker} calls {number}:{task}, sent: {is_sent}", node.number));
+    if !is_sent {
+        fail(node, worker, number, batch, task, "nothing can be written", context);
+        return DialogueEvent::NotSent;
+    }
+    let plan = plan_of(batch, number, task, context);
+    let depth = if plan.micros < QUICK_MICROS { AHEAD_MAX } else { 1 };
+    if let Some(drive) = drive_of(node, worker) {
+        drive.calls.push_back(task);
+    }
+    if depth == 1 {
+        let start = context.now as f64 / 1e6;
+        node.report(Event::Started { session: SessionId(number), task, start }, context);
+    }
+    DialogueEvent::Sent { task, limit: batch.kind(task).timeout, depth }
+}
+
+/// The executor begins with its first call, if it is not at it: what it will say, and when.
 fn start_first(node: &mut Node, worker: usize, context: &mut Context) {
     let Some(drive) = drive_of(node, worker) else { return };
-    let (number, has_answered) = (drive.session, drive.has_answered);
-    let Some(Call { task, batch }) = drive.in_flight.front().cloned() else { return };
+    let Some(task) = drive.calls.front().copied().filter(|_| !drive.is_at_it) else { return };
+    drive.is_at_it = true;
+    let (number, has_answered) = (drive.session, drive.dialogue.has_answered());
+    let Some(batch) = node.session(number).and_then(|session| session.batch_of(task)) else { return };
     node.workers[worker].serial += 1;
     let (governor, serial) = (node.number, node.workers[worker].serial);
     let plan = plan_of(&batch, number, task, context);
-    let limit = batch.kind(task).timeout;
-    if let Some(limit) = limit {
-        context.after(limit.as_micros() as u64, Happening::LimitReached { governor, worker, serial });
-    }
     let (dies, returns, late) = match context.healed {
         true => (0, 0, 0),
         false => (context.setup.dies, context.setup.returns, context.setup.late),
@@ -161,7 +144,7 @@ fn start_first(node: &mut Node, worker: usize, context: &mut Context) {
     {
         if facts.hangs < plan.hangs {
             facts.hangs += 1;
-            if limit.is_some() {
+            if batch.kind(task).timeout.is_some() {
                 return;
             }
             takes += 5 * SECOND;
@@ -175,89 +158,82 @@ fn start_first(node: &mut Node, worker: usize, context: &mut Context) {
 
 /// The executor says something of its first call.
 pub fn executor_says(node: &mut Node, worker: usize, said: Said, context: &mut Context) {
-    let is_full = node.full_until > context.now;
     let Some(drive) = drive_of(node, worker) else { return };
-    let number = drive.session;
-    match said {
+    drive.is_at_it = false;
+    let event = match said {
         Said::Finished | Said::Failed => {
-            drive.has_answered = true;
-            let Some(Call { task, batch }) = drive.in_flight.pop_front() else { return };
-            if !node.sessions.contains_key(&number) {
-                return leave(node, worker, context);
-            }
-            if said == Said::Failed {
-                fail(node, worker, number, &batch, task, "a task fails", context);
-            } else if is_full && !batch.outputs(task).is_empty() {
-                fail(node, worker, number, &batch, task, "nothing can be written", context);
-            } else {
-                succeed(node, worker, number, &batch, task, context);
-            }
-            if first_is_cancelled(node, worker) {
-                return lose_calls(node, worker, Lost::Cancelled, context);
-            }
-            start_first(node, worker, context);
-            let alone = in_flight(node, worker) == 0;
-            let next = if may_go_on(node, worker) { next_for(node, worker, alone, context) } else { None };
-            go_on(node, worker, next, context);
+            let Some(task) = drive.calls.pop_front() else { return };
+            DialogueEvent::Answered { task, outcome: said == Said::Finished }
         }
-        Said::Died => lose_calls(node, worker, Lost::Failed("an executor died"), context),
+        Said::Died => DialogueEvent::Died { why: "an executor died".to_owned() },
         Said::Returned { used_up } => {
-            drive.is_used_up |= used_up;
-            if used_up && !drive.has_answered {
-                return lose_calls(node, worker, Lost::Failed("an executor gave back its first call"), context);
-            }
-            let calls: Vec<Call> = drive.in_flight.drain(..).collect();
-            return_calls(node, worker, number, calls, context);
-            go_on(node, worker, None, context);
+            let reason = used_up.then(|| "it is used up".to_owned());
+            DialogueEvent::Returned { tasks: drive.calls.drain(..).collect(), reason }
         }
-    }
+    };
+    tell(node, worker, event, context);
+    hear(node, worker, context);
 }
 
-/// The time of the first call is over.
-pub fn limit_reached(node: &mut Node, worker: usize, context: &mut Context) {
-    lose_calls(node, worker, Lost::Failed("a time limit was reached"), context);
+/// The time of the first call is over, or something was cancelled.
+pub fn hear(node: &mut Node, worker: usize, context: &mut Context) {
+    let Some(drive) = drive_of(node, worker) else { return };
+    let (session, first) = (drive.session, drive.dialogue.first());
+    let is_cancelled = first.is_some_and(|task| node.is_unwanted(session, task));
+    tell(node, worker, DialogueEvent::Heard { is_cancelled }, context);
+    go_on(node, worker, None, context);
 }
 
-/// Whether the call that the executor is at is not wanted any more.
-fn first_is_cancelled(node: &Node, worker: usize) -> bool {
-    node.current(worker).is_some_and(|(session, task, _)| {
-        node.sessions.get(&session).is_none_or(|session| session.graph.is_cancelled(task))
-    })
-}
-
-/// Something was cancelled.
-pub fn interrupt(node: &mut Node, worker: usize, context: &mut Context) {
-    if first_is_cancelled(node, worker) {
-        lose_calls(node, worker, Lost::Cancelled, context);
-    }
-}
-
-/// The executor is gone.
-fn lose_calls(node: &mut Node, worker: usize, first: Lost, context: &mut Context) {
+/// Tells the dialogue what has happened, and does what follows.
+fn tell(node: &mut Node, worker: usize, event: DialogueEvent<bool>, context: &mut Context) {
+    let mut actions = Vec::new();
     let Some(drive) = drive_of(node, worker) else { return };
     let number = drive.session;
-    drive.is_used_up = true;
-    let mut calls: Vec<Call> = drive.in_flight.drain(..).collect();
-    if !calls.is_empty() {
-        let Call { task, batch } = calls.remove(0);
-        match first {
-            Lost::Cancelled => abandon(node, &batch, number, task, context),
-            Lost::Failed(why) => fail(node, worker, number, &batch, task, why, context),
+    drive.dialogue.handle(since_beginning(context.now), event, &mut actions);
+    for action in actions {
+        let (task, why) = match action {
+            DialogueAction::Settle { task, outcome: true } => (task, None),
+            DialogueAction::Settle { task, outcome: false } => (task, Some("a task fails")),
+            DialogueAction::Fail { task, .. } => (task, Some("an executor died")),
+            DialogueAction::Refuse { task, .. } => (task, Some("an executor gave back its first call")),
+            DialogueAction::TimedOut { task } => (task, Some("a time limit was reached")),
+            DialogueAction::Abandon { task } => {
+                let batch = node.session(number).and_then(|session| session.batch_of(task));
+                batch.into_iter().for_each(|batch| abandon(node, &batch, number, task));
+                continue;
+            }
+            DialogueAction::GiveBack { tasks } => {
+                give_back(node, worker, number, &tasks, context);
+                continue;
+            }
+            DialogueAction::Kill => {
+                if let Some(drive) = drive_of(node, worker) {
+                    drive.calls.clear();
+                    drive.is_at_it = false;
+                }
+                continue;
+            }
+            DialogueAction::Lend { .. } | DialogueAction::GoOn { .. } => continue,
+        };
+        let Some(batch) = node.session(number).and_then(|session| session.batch_of(task)) else { continue };
+        let is_full = node.full_until > context.now && !batch.outputs(task).is_empty();
+        match why.or(is_full.then_some("nothing can be written")) {
+            Some(why) => fail(node, worker, number, &batch, task, why, context),
+            None => succeed(node, worker, number, &batch, task, context),
         }
     }
-    return_calls(node, worker, number, calls, context);
-    leave(node, worker, context);
 }
 
 /// Calls that were not begun go to another executor.
-fn return_calls(node: &mut Node, worker: usize, number: u32, calls: Vec<Call>, context: &mut Context) {
-    for Call { task, .. } in calls {
-        let Some(session) = node.sessions.get(&number) else { return };
+fn give_back(node: &mut Node, worker: usize, number: u32, tasks: &[u32], context: &mut Context) {
+    let Some(session) = node.session(number) else { return };
+    for task in tasks.iter().copied() {
         session.graph.put_back(task);
-        match session.priority(task) {
-            0 => node.queues.add_own(worker, ReadyTask::new(number, task)),
-            priority => node.queues.add(ReadyTask::new(number, task), priority),
-        }
+        let (ready, priority) = (ReadyTask::new(number, task), session.priority(task));
+        node.queues.with(|queues| match priority {
+            0 => queues.add_own(worker, ready),
+            priority => queues.add(ready, priority),
+        });
         node.wake(1, context);
     }
 }

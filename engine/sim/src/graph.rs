@@ -5,149 +5,172 @@ use crate::content::{Content, Data};
 use rain_pool::{Cancelled, SessionGraph};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// See above. The messages of errors are for `Violation`.
+/// See above.
 #[derive(Default)]
 pub struct Graph {
     pool: SessionGraph<Data>,
-    claims: BTreeMap<u32, u32>,
-    there: BTreeSet<u32>,
+    ledger: Mutex<Ledger>,
 }
 
-impl Graph {
-    /// Adds a claim.
-    pub fn claim(&mut self, object: u32) {
-        *self.claims.entry(object).or_default() += 1;
-        self.pool.claim(object);
+#[derive(Default)]
+struct Ledger {
+    claims: BTreeMap<u32, u32>,
+    there: BTreeSet<u32>,
+    /// The first mistake.
+    wrong: Option<String>,
+    /// A fault that is put back: tasks that are cancelled while they wait keep their claims.
+    keeps_inputs: bool,
+}
+
+impl Ledger {
+    fn is_wrong(&mut self, why: String) {
+        self.wrong.get_or_insert(why);
     }
 
-    /// Gives one up.
-    pub fn release(&mut self, object: u32) -> Result<(), String> {
-        self.give_up(object)?;
-        self.pool.release(object);
-        Ok(())
-    }
-
-    fn give_up(&mut self, object: u32) -> Result<(), String> {
+    /// Gives a claim up; false when there is none.
+    fn give_up(&mut self, object: u32) -> bool {
         match self.claims.get_mut(&object) {
             Some(1) => {
                 self.claims.remove(&object);
                 self.there.remove(&object);
-                Ok(())
             }
-            Some(claims) => {
-                *claims -= 1;
-                Ok(())
-            }
-            None => Err(format!("object {object} is released more often than it was claimed")),
+            Some(claims) => *claims -= 1,
+            None => return false,
         }
+        true
+    }
+}
+
+impl Graph {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives up one of the server's claims, which it may name after the object is gone.
-    pub fn unpin(&mut self, object: u32) {
-        if self.give_up(object).is_ok() {
-            self.pool.unpin(object);
-        }
+    /// Has tasks that are cancelled while they wait keep their claims.
+    pub fn keep_inputs(&self) {
+        self.ledger().keeps_inputs = true;
     }
 
-    /// Puts content in place; returns the tasks that are ready now.
-    pub fn supply(&mut self, object: u32, content: Data) -> Result<Vec<u32>, String> {
-        if !self.claims.contains_key(&object) {
-            return Err(format!("nobody has a claim on object {object}, which is supplied"));
-        }
-        if !self.there.insert(object) {
-            return Err(format!("object {object} is supplied twice"));
-        }
-        self.give_up(object)?;
-        let mut ready = Vec::new();
-        self.pool.supply(object, content, |task| ready.push(task));
-        Ok(ready)
-    }
-
-    /// Links a task; whether it is ready.
-    pub fn link(&mut self, task: u32, inputs: &[u32], first_edge: u32) -> bool {
-        self.pool.link(task, inputs, first_edge)
+    /// The first mistake that was made with it.
+    pub fn take_wrong(&self) -> Option<String> {
+        self.ledger().wrong.take()
     }
 
     /// The content of an object on which somebody has a claim.
     pub fn value(&self, object: u32) -> Option<Content> {
-        if self.claims.contains_key(&object) { self.pool.value(object).map(|content| **content) } else { None }
-    }
-
-    /// The same as it is handed out.
-    pub fn share(&self, object: u32) -> Option<Data> {
-        self.pool.share(object)
-    }
-
-    /// Says that nothing more of the session is to be run.
-    pub fn cancel(&self) {
-        self.pool.cancel();
-    }
-
-    /// Whether a task, or all of them, must not be run.
-    pub fn is_cancelled(&self, task: u32) -> bool {
-        self.pool.is_cancelled() || self.pool.task_is_cancelled(task)
-    }
-
-    /// See `SessionGraph::cancel_task`.
-    pub fn cancel_task(&self, task: u32, unbegun: bool) -> Cancelled {
-        self.pool.cancel_task(task, unbegun)
-    }
-
-    /// See `SessionGraph::begin`.
-    pub fn begin(&self, task: u32) -> bool {
-        self.pool.begin(task)
-    }
-
-    /// See `SessionGraph::put_back`.
-    pub fn put_back(&self, task: u32) {
-        self.pool.put_back(task);
-    }
-
-    /// See `SessionGraph::has_begun`.
-    pub fn has_begun(&self, task: u32) -> bool {
-        self.pool.has_begun(task)
-    }
-
-    /// See `SessionGraph::is_ready`.
-    pub fn is_ready(&self, task: u32) -> bool {
-        self.pool.is_ready(task)
-    }
-
-    /// See `SessionGraph::set_over`.
-    pub fn set_over(&self, task: u32) {
-        self.pool.set_over(task);
-    }
-
-    /// See `SessionGraph::is_done_with`.
-    pub fn is_done_with(&self, task: u32) -> bool {
-        self.pool.is_done_with(task)
-    }
-
-    /// See `SessionGraph::unlink`.
-    pub fn unlink(&self, task: u32, edges: Range<u32>) {
-        self.pool.unlink(task, edges);
-    }
-
-    /// See `SessionGraph::forget`.
-    pub fn forget(&self, tasks: impl IntoIterator<Item = (u32, Range<u32>)>, objects: impl IntoIterator<Item = u32>) {
-        self.pool.forget(tasks, objects);
+        let is_claimed = self.ledger().claims.contains_key(&object);
+        if is_claimed { self.pool.value(object).map(|content| **content) } else { None }
     }
 
     /// Objects on which there are claims, and how many.
-    pub fn claims(&self) -> &BTreeMap<u32, u32> {
-        &self.claims
+    pub fn claims(&self) -> BTreeMap<u32, u32> {
+        self.ledger().claims.clone()
     }
 
     /// Bytes of the content that is there; an error when the pool and the ledger differ.
     pub fn bytes(&self) -> Result<u64, String> {
         let mut bytes = 0;
-        for object in &self.there {
+        for object in &self.ledger().there {
             let content =
                 self.pool.value(*object).ok_or_else(|| format!("object {object} is claimed and not there"))?;
-            bytes += u64::from(Arc::clone(content).size);
+            bytes += u64::from(content.size);
         }
         Ok(bytes)
+    }
+}
+
+impl rain_governor::Graph for Graph {
+    type Content = Data;
+
+    fn claim(&self, object: u32) {
+        *self.ledger().claims.entry(object).or_default() += 1;
+        self.pool.claim(object);
+    }
+
+    fn link(&self, task: u32, inputs: &[u32], first_edge: u32) -> bool {
+        self.pool.link(task, inputs, first_edge)
+    }
+
+    fn supply(&self, object: u32, content: Data, ready: impl FnMut(u32)) {
+        let mut ledger = self.ledger();
+        if !ledger.claims.contains_key(&object) {
+            return ledger.is_wrong(format!("nobody has a claim on object {object}, which is supplied"));
+        }
+        if !ledger.there.insert(object) {
+            return ledger.is_wrong(format!("object {object} is supplied twice"));
+        }
+        ledger.give_up(object);
+        drop(ledger);
+        self.pool.supply(object, content, ready);
+    }
+
+    fn release(&self, object: u32) {
+        let mut ledger = self.ledger();
+        if !ledger.give_up(object) {
+            return ledger.is_wrong(format!("object {object} is released more often than it was claimed"));
+        }
+        drop(ledger);
+        self.pool.release(object);
+    }
+
+    fn unpin(&self, object: u32) -> Option<Data> {
+        if self.ledger().give_up(object) { self.pool.unpin(object) } else { None }
+    }
+
+    fn share(&self, object: u32) -> Option<Data> {
+        self.pool.share(object)
+    }
+
+    fn cancel(&self) {
+        self.pool.cancel();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.pool.is_cancelled()
+    }
+
+    fn cancel_task(&self, task: u32, unbegun: bool) -> Cancelled {
+        match self.pool.cancel_task(task, unbegun) {
+            Cancelled::Waiting if self.ledger().keeps_inputs => Cancelled::Unknown,
+            cancelled => cancelled,
+        }
+    }
+
+    fn task_is_cancelled(&self, task: u32) -> bool {
+        self.pool.task_is_cancelled(task)
+    }
+
+    fn begin(&self, task: u32) -> bool {
+        self.pool.begin(task)
+    }
+
+    fn put_back(&self, task: u32) {
+        self.pool.put_back(task);
+    }
+
+    fn set_over(&self, task: u32) {
+        self.pool.set_over(task);
+    }
+
+    fn has_begun(&self, task: u32) -> bool {
+        self.pool.has_begun(task)
+    }
+
+    fn is_ready(&self, task: u32) -> bool {
+        self.pool.is_ready(task)
+    }
+
+    fn is_done_with(&self, task: u32) -> bool {
+        self.pool.is_done_with(task)
+    }
+
+    fn unlink(&self, task: u32, edges: Range<u32>) {
+        self.pool.unlink(task, edges);
+    }
+
+    fn forget(&self, tasks: impl IntoIterator<Item = (u32, Range<u32>)>, objects: impl IntoIterator<Item = u32>) {
+        self.pool.forget(tasks, objects);
     }
 }

@@ -2,15 +2,16 @@
 
 use crate::content::Data;
 use crate::context::Context;
-use crate::queues::Queues;
+use crate::graph::Graph;
 use crate::schedule::{Happening, Time};
-use crate::session::Session;
-use rain_governor::{Event, Governor};
+use crate::shared_queues::SharedQueues;
+use rain_governor::{Dialogue, EndOfWork, Event, Reactor, Session, Sessions};
 use rain_model::graph::Batch;
 use rain_pool::ReadyTask;
 use rain_protocol::peer::{BetweenGovernors, Finished, ToGovernor};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a link has brought to a governor.
 #[derive(Debug)]
@@ -20,23 +21,17 @@ pub enum Arrived {
     PeerLost { peer: u32 },
 }
 
-/// A call that an executor has.
-#[derive(Clone, Debug)]
-pub struct Call {
-    pub task: u32,
-    pub batch: Arc<Batch>,
-}
-
 /// A worker at an executor.
 #[derive(Debug)]
 pub struct Drive {
     pub session: u32,
-    /// The executor is at the first of them.
-    pub in_flight: VecDeque<Call>,
+    pub dialogue: Dialogue,
+    /// Calls that the executor has; it is at the first of them.
+    pub calls: VecDeque<u32>,
+    /// The first of them has begun.
+    pub is_at_it: bool,
     /// Whether further tasks may follow.
     pub goes_on: bool,
-    pub is_used_up: bool,
-    pub has_answered: bool,
 }
 
 /// What a worker does.
@@ -75,13 +70,14 @@ pub struct Worker {
 pub struct Node {
     pub number: u32,
     pub cpus: u32,
-    pub machine: Governor,
-    pub sessions: BTreeMap<u32, Session>,
-    pub queues: Queues,
+    pub machine: Reactor<Graph, SharedQueues>,
+    /// All sessions that it was told of; those that were closed are over.
+    pub known: Vec<u32>,
+    sessions: Arc<Sessions<Graph>>,
+    pub queues: SharedQueues,
     pub workers: Vec<Worker>,
     pub arrived: VecDeque<Arrived>,
     pub reports: VecDeque<Event<Data>>,
-    pub taken_back: VecDeque<Event<Data>>,
     /// Whether the governor's thread has been rung for.
     pub is_rung: bool,
     pub stopped_until: Time,
@@ -105,16 +101,18 @@ impl Node {
         for worker in 0..cpus as usize {
             context.after(1, Happening::WorkerTurn { governor: number, worker });
         }
+        let sessions: Arc<Sessions<Graph>> = Arc::default();
+        let queues = SharedQueues::new(cpus as usize);
         Self {
             number,
             cpus,
-            machine: Governor::new(),
-            sessions: BTreeMap::new(),
-            queues: Queues::new(cpus as usize),
+            machine: Reactor::new(sessions.clone(), queues.clone(), Arc::new(EndOfWork::default()), Arc::new(|_| {})),
+            known: Vec::new(),
+            sessions,
+            queues,
             workers: (0..cpus).map(|_| worker()).collect(),
             arrived: VecDeque::new(),
             reports: VecDeque::new(),
-            taken_back: VecDeque::new(),
             is_rung: false,
             stopped_until: 0,
             stalled_until: 0,
@@ -143,21 +141,24 @@ impl Node {
     /// Wakes up to `count` sleeping workers.
     pub fn wake(&mut self, count: usize, context: &mut Context) {
         for _ in 0..count {
-            let Some(worker) = self.queues.wake() else { return };
+            let Some(worker) = self.queues.with(|queues| queues.wake()) else { return };
             self.rouse(worker, context);
         }
     }
 
-    /// Queues a ready task from outside of the workers, and wakes one for it.
-    pub fn queue(&mut self, session: u32, task: u32, context: &mut Context) {
-        self.queue_silently(session, task);
-        self.wake(1, context);
+    /// A session that is open here.
+    pub fn session(&self, number: u32) -> Option<Arc<Session<Graph>>> {
+        self.sessions.get(number)
     }
 
-    /// Queues a ready task and wakes nobody.
-    pub fn queue_silently(&mut self, session: u32, task: u32) {
-        let priority = self.sessions.get(&session).map_or(0, |session| session.priority(task));
-        self.queues.add(ReadyTask::new(session, task), priority);
+    /// All sessions that are open here.
+    pub fn sessions(&self) -> impl Iterator<Item = Arc<Session<Graph>>> + '_ {
+        self.known.iter().filter_map(|number| self.sessions.get(*number))
+    }
+
+    /// Whether a task is not to be run, or not any more.
+    pub fn is_unwanted(&self, session: u32, task: u32) -> bool {
+        self.session(session).is_none_or(|session| session.is_cancelled(task))
     }
 
     /// A worker tells the governor what it has finished.
@@ -176,11 +177,16 @@ impl Node {
     }
 
     /// The task that a worker is at.
-    pub fn current(&self, worker: usize) -> Option<(u32, u32, Arc<Batch>)> {
+    pub fn current(&self, worker: usize) -> Option<(u32, u32)> {
         match &self.workers[worker].doing {
-            Doing::Runs { session, task, batch } => Some((*session, *task, batch.clone())),
-            Doing::Drives(drive) => drive.in_flight.front().map(|call| (drive.session, call.task, call.batch.clone())),
+            Doing::Runs { session, task, .. } => Some((*session, *task)),
+            Doing::Drives(drive) => drive.calls.front().map(|task| (drive.session, *task)),
             Doing::Looks | Doing::Sleeps | Doing::Gathers | Doing::Lends => None,
         }
     }
+}
+
+/// A time for the state machines.
+pub fn since_beginning(now: Time) -> Duration {
+    Duration::from_micros(now)
 }

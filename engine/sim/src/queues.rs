@@ -96,11 +96,14 @@ impl Queues {
         self.gang.queue.push_back((task, cpus.clamp(1, self.workers)));
     }
 
-    /// Takes wide tasks out that are not wanted; the workers that gathered for the first, if it was one of them.
-    pub fn retain_wide(&mut self, mut wanted: impl FnMut(ReadyTask) -> bool) -> Vec<usize> {
+    /// Takes wide tasks out that are over; these, and the workers that gathered for the first if it was one of them.
+    pub fn withdraw_wide(&mut self, mut is_over: impl FnMut(ReadyTask) -> bool) -> (Vec<ReadyTask>, Vec<usize>) {
         let first = self.gang.first();
-        self.gang.queue.retain(|(task, _)| wanted(*task));
-        if first == self.gang.first() { Vec::new() } else { std::mem::take(&mut self.gang.gathered) }
+        let (over, wanted) = self.gang.queue.drain(..).partition::<Vec<_>, _>(|(task, _)| is_over(*task));
+        self.gang.queue = wanted.into();
+        let is_same = first == self.gang.first();
+        let dismissed = if is_same { Vec::new() } else { std::mem::take(&mut self.gang.gathered) };
+        (over.into_iter().map(|(task, _)| task).collect(), dismissed)
     }
 
     /// A task of a priority above 0.
@@ -143,33 +146,19 @@ impl Queues {
         Some(self.own[victim].remove(0))
     }
 
-    /// Takes out ready tasks of a session that are `wanted`, up to `count`; those with a priority stay.
-    pub fn take_back(&mut self, session: u32, count: usize, wanted: impl Fn(ReadyTask) -> bool) -> Vec<ReadyTask> {
+    /// Takes out ready tasks of a session that are wanted, up to `count`; those with a priority stay.
+    pub fn take_back(&mut self, session: u32, count: usize, mut is_wanted: impl FnMut(u32) -> bool) -> Vec<u32> {
         let mut taken = Vec::new();
-        let queues = self.lanes.values_mut().map(|lane| {
-            let tasks: Vec<ReadyTask> = lane.drain(..).collect();
-            let (mine, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| {
-                let is_mine = task.session() == session && taken.len() < count && wanted(*task);
-                if is_mine {
-                    taken.push(*task);
-                }
-                is_mine
-            });
-            lane.extend(others);
-            mine.len()
-        });
-        let from_lanes: usize = queues.sum();
+        let mut stays = |task: &ReadyTask| {
+            let takes = task.session() == session && taken.len() < count && is_wanted(task.task());
+            if takes {
+                taken.push(task.task());
+            }
+            !takes
+        };
+        self.lanes.values_mut().for_each(|lane| lane.retain(&mut stays));
+        self.own.iter_mut().for_each(|own| own.retain(&mut stays));
         self.lanes.retain(|_, lane| !lane.is_empty());
-        for own in &mut self.own {
-            own.retain(|task| {
-                let is_mine = task.session() == session && taken.len() < count && wanted(*task);
-                if is_mine {
-                    taken.push(*task);
-                }
-                !is_mine
-            });
-        }
-        debug_assert!(from_lanes <= taken.len());
         taken
     }
 

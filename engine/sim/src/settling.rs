@@ -5,7 +5,7 @@ use crate::content::{Content, Plan};
 use crate::context::Context;
 use crate::node::Node;
 use crate::violation::Violation;
-use rain_governor::Event;
+use rain_governor::{Event, Graph};
 use rain_model::graph::Batch;
 use rain_model::id::SessionId;
 use rain_pool::ReadyTask;
@@ -27,8 +27,8 @@ pub fn plan_of(batch: &Batch, session: u32, task: u32, context: &mut Context) ->
 /// A task has done its work.
 pub fn succeed(node: &mut Node, worker: usize, number: u32, batch: &Arc<Batch>, task: u32, context: &mut Context) {
     let plan = plan_of(batch, number, task, context);
-    let Some(session) = node.sessions.get(&number) else { return };
-    let read = match inputs::read(&context.truth, session, batch, task) {
+    let Some(session) = node.session(number) else { return };
+    let read = match inputs::read(&context.truth, &session, batch, task) {
         Ok(read) => read,
         Err(violation) => return context.broken(violation),
     };
@@ -42,35 +42,27 @@ pub fn succeed(node: &mut Node, worker: usize, number: u32, batch: &Arc<Batch>, 
 }
 
 fn supply(node: &mut Node, worker: usize, number: u32, object: u32, content: Content, context: &mut Context) {
-    let Some(session) = node.sessions.get_mut(&number) else { return };
-    let ready = match session.graph.supply(object, Arc::new(content)) {
-        Ok(ready) => ready,
-        Err(why) => {
-            let message = format!("governor {}: session {number}: {why}", node.number);
-            return context.broken(Violation::wrong("claims", message));
-        }
-    };
+    let Some(session) = node.session(number) else { return };
+    let mut ready = Vec::new();
+    session.graph.supply(object, Arc::new(content), |task| ready.push(task));
     for task in ready {
-        let priority = node.sessions.get(&number).map_or(0, |session| session.priority(task));
+        let priority = session.priority(task);
         let ready = ReadyTask::new(number, task);
-        if priority != 0 {
-            node.queues.add(ready, priority);
-            node.wake(1, context);
-        } else if node.workers[worker].next.is_none() {
+        if priority == 0 && node.workers[worker].next.is_none() {
             node.workers[worker].next = Some(ready);
-        } else {
-            node.queues.add_own(worker, ready);
-            node.wake(1, context);
+            continue;
         }
+        node.queues.with(|queues| match priority {
+            0 => queues.add_own(worker, ready),
+            priority => queues.add(ready, priority),
+        });
+        node.wake(1, context);
     }
 }
 
 fn finish(node: &mut Node, worker: usize, number: u32, batch: &Batch, task: u32, plan: Plan, context: &mut Context) {
-    let Some(session) = node.sessions.get_mut(&number) else { return };
-    if let Err(why) = session.release_inputs(batch, task) {
-        let message = format!("governor {}: session {number}: {why}", node.number);
-        context.broken(Violation::wrong("claims", message));
-    }
+    let Some(session) = node.session(number) else { return };
+    session.release_inputs(batch, task);
     session.graph.set_over(task);
     let ended = once::ended(&mut context.truth, number, task);
     context.check(ended);
@@ -102,9 +94,11 @@ pub fn fail(
     context: &mut Context,
 ) {
     let retries = batch.kind(task).retries;
-    let Some(session) = node.sessions.get_mut(&number) else { return };
-    if retries > 0 && session.may_retry(task, retries) {
-        return node.queue(number, task, context);
+    let Some(session) = node.session(number) else { return };
+    if retries > 0
+        && let Some(failed) = session.may_retry(task, retries)
+    {
+        return node.report(Event::Retried { session: SessionId(number), task, failed }, context);
     }
     context.truth.excuse(number, why);
     node.flush(worker, context);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// The next task of a worker.
 pub fn next_task(node: &mut Node, worker: usize, context: &mut Context) -> Option<ReadyTask> {
     match node.workers[worker].next.take() {
-        None => node.queues.find(worker),
-        Some(next) => match node.queues.before(next) {
+        None => node.queues.with(|queues| queues.find(worker)),
+        Some(next) => match node.queues.with(|queues| queues.before(next)) {
             None => Some(next),
             Some(first) => {
                 leave(node, worker, next, context);
@@ -23,7 +23,7 @@ pub fn next_task(node: &mut Node, worker: usize, context: &mut Context) -> Optio
 
 /// Queues a task that a worker will not come to soon.
 pub fn leave(node: &mut Node, worker: usize, task: ReadyTask, context: &mut Context) {
-    node.queues.add_own(worker, task);
+    node.queues.with(|queues| queues.add_own(worker, task));
     node.wake(1, context);
 }
 
@@ -36,24 +36,23 @@ pub fn leave_next(node: &mut Node, worker: usize, context: &mut Context) {
 
 /// The batch of a task that is to be run.
 pub fn locate(node: &mut Node, task: ReadyTask, context: &mut Context) -> Option<Arc<Batch>> {
-    let session = node.sessions.get_mut(&task.session())?;
+    let session = node.session(task.session())?;
     let batch = session.batch_of(task.task());
     let Some(batch) = batch else {
         let message = format!("{task:?} is ready on governor {}, which does not know its batch", node.number);
         context.broken(Violation::wrong("inputs", message));
         return None;
     };
-    if session.graph.is_cancelled(task.task()) {
-        abandon(node, &batch, task.session(), task.task(), context);
+    if session.is_cancelled(task.task()) {
+        abandon(node, &batch, task.session(), task.task());
         return None;
     }
     Some(batch)
 }
 
 /// A task that was ready is not run, or was stopped.
-pub fn abandon(node: &mut Node, batch: &Batch, session: u32, task: u32, context: &mut Context) {
-    let Some(session) = node.sessions.get_mut(&session) else { return };
-    if let Err(why) = session.abandon(batch, task) {
-        context.broken(Violation::wrong("claims", format!("governor {}: {why}", node.number)));
+pub fn abandon(node: &Node, batch: &Batch, session: u32, task: u32) {
+    if let Some(session) = node.session(session) {
+        session.abandon(batch, task);
     }
 }

@@ -7,7 +7,7 @@ use crate::queues::Joined;
 use crate::schedule::{Happening, SECOND};
 use crate::settling::{fail, plan_of, succeed};
 use crate::taking::{abandon, leave_next, locate, next_task};
-use rain_governor::Event;
+use rain_governor::{Event, Graph};
 use rain_model::graph::Batch;
 use rain_model::id::SessionId;
 use rain_pool::ReadyTask;
@@ -18,7 +18,7 @@ pub fn turn(node: &mut Node, worker: usize, context: &mut Context) {
     if !matches!(node.workers[worker].doing, Doing::Looks) {
         return;
     }
-    if node.queues.gang.is_wanted() {
+    if node.queues.with(|queues| queues.gang.is_wanted()) {
         join(node, worker, context);
     } else if let Some(task) = next_task(node, worker, context) {
         run(node, worker, task, context);
@@ -29,14 +29,14 @@ pub fn turn(node: &mut Node, worker: usize, context: &mut Context) {
 
 fn rest(node: &mut Node, worker: usize, context: &mut Context) {
     node.flush(worker, context);
-    node.queues.sleep(worker);
+    node.queues.with(|queues| queues.sleep(worker));
     node.workers[worker].doing = Doing::Sleeps;
 }
 
 fn join(node: &mut Node, worker: usize, context: &mut Context) {
     leave_next(node, worker, context);
     node.flush(worker, context);
-    match node.queues.gang.join(worker) {
+    match node.queues.with(|queues| queues.gang.join(worker)) {
         Joined::Dismissed => node.rouse(worker, context),
         Joined::Gathers => node.workers[worker].doing = Doing::Gathers,
         Joined::Leads { task, members } => {
@@ -58,7 +58,7 @@ fn run(node: &mut Node, worker: usize, task: ReadyTask, context: &mut Context) {
     let Some(batch) = locate(node, task, context) else { return node.rouse(worker, context) };
     let cpus = batch.kind(task.task()).cpus;
     if cpus > 1 {
-        node.queues.add_wide(task, cpus as usize);
+        node.queues.with(|queues| queues.add_wide(task, cpus as usize));
         node.wake(usize::MAX, context);
         return node.rouse(worker, context);
     }
@@ -78,8 +78,8 @@ fn run_it(node: &mut Node, worker: usize, task: ReadyTask, batch: Arc<Batch>, al
         succeed(node, worker, number, &batch, index, context);
         return driving::leave(node, worker, context);
     }
-    if !node.sessions.get(&number).is_some_and(|session| session.graph.begin(index)) {
-        abandon(node, &batch, number, index, context);
+    if !node.session(number).is_some_and(|session| session.graph.begin(index)) {
+        abandon(node, &batch, number, index);
         return driving::leave(node, worker, context);
     }
     node.flush(worker, context);
@@ -105,8 +105,9 @@ fn run_it(node: &mut Node, worker: usize, task: ReadyTask, batch: Arc<Batch>, al
 
 /// A built-in task comes to its end.
 pub fn work_ends(node: &mut Node, worker: usize, timed_out: bool, context: &mut Context) {
-    let Some((number, task, batch)) = node.current(worker) else { return };
-    let is_cancelled = node.sessions.get(&number).is_none_or(|session| session.graph.is_cancelled(task));
+    let Doing::Runs { session: number, task, batch } = &node.workers[worker].doing else { return };
+    let (number, task, batch) = (*number, *task, batch.clone());
+    let is_cancelled = node.is_unwanted(number, task);
     let is_full = node.full_until > context.now && !batch.outputs(task).is_empty();
     let plan = plan_of(&batch, number, task, context);
     let fails = context.truth.task_mut(number, task).is_some_and(|facts| {
@@ -121,7 +122,7 @@ pub fn work_ends(node: &mut Node, worker: usize, timed_out: bool, context: &mut 
         () => None,
     };
     match why {
-        _ if is_cancelled => abandon(node, &batch, number, task, context),
+        _ if is_cancelled => abandon(node, &batch, number, task),
         Some(why) => fail(node, worker, number, &batch, task, why, context),
         None => succeed(node, worker, number, &batch, task, context),
     }
@@ -133,12 +134,12 @@ pub fn interrupt(node: &mut Node, worker: usize, context: &mut Context) {
     match &node.workers[worker].doing {
         Doing::Runs { session, task, batch } => {
             let (number, task, batch) = (*session, *task, batch.clone());
-            if node.sessions.get(&number).is_none_or(|session| session.graph.is_cancelled(task)) {
-                abandon(node, &batch, number, task, context);
+            if node.is_unwanted(number, task) {
+                abandon(node, &batch, number, task);
                 driving::leave(node, worker, context);
             }
         }
-        Doing::Drives(_) => driving::interrupt(node, worker, context),
+        Doing::Drives(_) => driving::hear(node, worker, context),
         _ => {}
     }
 }

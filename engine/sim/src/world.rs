@@ -7,15 +7,17 @@ use crate::context::Context;
 use crate::driving;
 use crate::faults::{LOST_AFTER, UNREACHABLE_AFTER};
 use crate::governor;
+use crate::mutation::Mutation;
 use crate::network::Network;
-use crate::node::{Arrived, Node};
+use crate::node::{Arrived, Node, since_beginning};
 use crate::schedule::{End, Fault, Happening, MILLI, SECOND, Time};
 use crate::truth::{Question, SessionFacts};
 use crate::violation::Violation;
 use crate::worker;
+use rain_governor::Graph;
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_protocol::peer::{FromGovernor, Message};
-use rain_server::{Action, Event, Reply, RequestId, Server};
+use rain_server::{Action, Effects, Event, Reply, RequestId, Server};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See above.
@@ -97,6 +99,7 @@ impl World {
             _ => return,
         };
         if let Some(node) = self.nodes.get(&governor) {
+            self.context.check(claims::check(node));
             self.context.check(cpus::check(node));
             self.context.check(wakeups::check(node));
             self.context.check(bounds::node(&self.context.truth, node));
@@ -133,6 +136,9 @@ impl World {
         let number = self.next_governor;
         self.next_governor += 1;
         let node = Node::new(number, cpus, &mut self.context);
+        if self.context.has(Mutation::LostGang) {
+            node.queues.withdraw_nothing();
+        }
         self.nodes.insert(number, node);
         let message = Message::FromGovernor(FromGovernor::Joined { cpus });
         self.context.outbox.push((End::Governor(number), End::Server, message));
@@ -180,7 +186,7 @@ impl World {
             }
             Happening::LimitReached { governor, worker, serial } => {
                 if let Some(node) = self.at_it(governor, worker, serial, happening) {
-                    driving::limit_reached(&mut *node.0, worker, node.1);
+                    driving::hear(&mut *node.0, worker, node.1);
                 }
             }
             Happening::Interrupt { governor, worker } => {
@@ -256,9 +262,9 @@ impl World {
 
     /// Tells the server something, and takes what it says.
     fn handle(&mut self, event: Event<Data>) {
-        let mut actions = Vec::new();
-        self.server.handle(event, &mut actions);
-        for action in actions {
+        let mut effects = Effects::new();
+        self.server.handle(rain_model::time::Time::new(since_beginning(self.context.now)), event, &mut effects);
+        for action in effects.drain() {
             match action {
                 Action::Send { governor, message } => {
                     self.context.outbox.push((End::Server, End::Governor(governor.0), message));
@@ -294,7 +300,7 @@ impl World {
             // One that is gone, and whose end the server has not heard of, counts: the client then asks again.
             let has = |governor: &GovernorId| {
                 nodes.get(&governor.0).is_none_or(|node| {
-                    node.sessions.get(&session.0).is_some_and(|session| session.graph.share(object).is_some())
+                    node.session(session.0).is_some_and(|session| session.graph.share(object).is_some())
                 })
             };
             governors.iter().any(has)

@@ -23,7 +23,7 @@ pub fn link(truth: &Truth, messages: usize) -> Result<(), Violation> {
 /// After every step: what waits on a governor.
 pub fn node(truth: &Truth, node: &Node) -> Result<(), Violation> {
     let tasks: usize = truth.sessions.values().map(|facts| facts.tasks.len()).sum();
-    let queued = node.queues.queued();
+    let queued = node.queues.with(|queues| queues.queued());
     if queued > tasks {
         let message = format!("{queued} tasks are ready on governor {}, of {tasks} that there are", node.number);
         return Err(Violation::wrong(NAME, message));

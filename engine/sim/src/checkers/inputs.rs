@@ -1,15 +1,16 @@
 //! A task begins when all that it reads is there, and is what a sequential run would read.
 
 use crate::content::Content;
-use crate::session::Session;
+use crate::graph::Graph;
 use crate::truth::Truth;
 use crate::violation::Violation;
+use rain_governor::Session;
 use rain_model::graph::Batch;
 
 const NAME: &str = "inputs";
 
 /// What a task that begins reads.
-pub fn read(truth: &Truth, session: &Session, batch: &Batch, task: u32) -> Result<Vec<Content>, Violation> {
+pub fn read(truth: &Truth, session: &Session<Graph>, batch: &Batch, task: u32) -> Result<Vec<Content>, Violation> {
     let number = session.number;
     let mut read = Vec::new();
     for object in batch.inputs(task) {

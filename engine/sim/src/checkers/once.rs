@@ -35,7 +35,7 @@ pub fn at_rest(truth: &Truth, nodes: &BTreeMap<u32, Node>) -> Result<(), Violati
     for (id, facts) in truth.sessions.iter().filter(|(_, facts)| facts.is_open()) {
         let lost = facts.tasks.iter().position(|task| task.ended == 0 && !task.cancelled);
         if let Some(task) = lost {
-            let here = |node: &&Node| node.sessions.get(&id.0).is_some_and(|s| s.batch_of(task as u32).is_some());
+            let here = |node: &&Node| node.session(id.0).is_some_and(|s| s.batch_of(task as u32).is_some());
             let known: Vec<u32> = nodes.values().filter(here).map(|node| node.number).collect();
             let message = format!("task {}:{task} neither ran nor was cancelled; governors {known:?} know it", id.0);
             return Err(Violation::stuck(NAME, message));

@@ -8,9 +8,9 @@ const NAME: &str = "wakeups";
 /// After every step, when the governor's thread is not in the middle of something.
 pub fn check(node: &Node) -> Result<(), Violation> {
     let looks = node.workers.iter().any(|worker| matches!(worker.doing, Doing::Looks));
-    let queued = node.queues.queued();
-    let wide = node.queues.gang.first();
-    let idle = node.queues.asleep();
+    let (queued, wide, idle, gathered) = node
+        .queues
+        .with(|queues| (queues.queued(), queues.gang.first(), queues.asleep(), queues.gang.gathered.clone()));
     if idle > 0 && !looks && (queued > 0 || wide.is_some()) {
         let message = format!(
             "on governor {} {queued} tasks are ready (of several cpus: {wide:?}), {idle} workers sleep, and nobody was woken",
@@ -19,16 +19,14 @@ pub fn check(node: &Node) -> Result<(), Violation> {
         return Err(Violation::wrong(NAME, message));
     }
     if let Some(first) = wide
-        && !node.queues.gang.gathered.is_empty()
+        && !gathered.is_empty()
+        && node.is_unwanted(first.session(), first.task())
     {
-        let session = node.sessions.get(&first.session());
-        if session.is_none_or(|session| session.graph.is_cancelled(first.task())) {
-            let message = format!(
-                "workers {:?} of governor {} gather for {first:?}, which is not wanted any more",
-                node.queues.gang.gathered, node.number
-            );
-            return Err(Violation::wrong(NAME, message));
-        }
+        let message = format!(
+            "workers {gathered:?} of governor {} gather for {first:?}, which is not wanted any more",
+            node.number
+        );
+        return Err(Violation::wrong(NAME, message));
     }
     Ok(())
 }
