@@ -58,7 +58,8 @@ class FakeServer:
 
     def drop_clients(self) -> None:
         """Close the connections."""
-        for peer in self.peers:
+        # Not those that connect meanwhile.
+        for peer in list(self.peers):
             peer.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:

@@ -221,15 +221,17 @@ class Connection:
         try:
             self._open.update(by_id)
             self._with_takers.update(by_id)
-            self._wake_background()
             if self._failure is not None:
                 raise self._error()
             self._frames.put(first.frame)
             if not self._is_sent_soon(first.frame):
                 self._flush(first)
+            # Not before that: the two would take turns with Python's lock.
+            self._wake_background()
         except BaseException as error:
             self._finish_sending()
             if first.sent and not isinstance(error, Exception):
+                self._wake_background()
                 raise
             # Where the connection is broken, the thread in the background has called the functions already, or will.
             taken_back = []
