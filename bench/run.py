@@ -2,8 +2,9 @@
 
     python bench/run.py [--quick | --smoke] [--json FILE] [NAME...]
 
-NAME is one of the files beside this one: engine_alone, server_scale, built_in_tasks, remote_calls, futures, programs, large_data,
-start_and_idle, tcp, mpi. Nothing is judged: a missed bound is marked in the table and changes no exit code.
+NAME is one of the files beside this one: engine_alone, server_scale, built_in_tasks, remote_calls, futures,
+programs, large_data, start_and_idle, tcp, mpi. Nothing is judged: a missed bound is marked in the table and changes
+no exit code.
 """
 
 from __future__ import annotations

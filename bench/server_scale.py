@@ -1,10 +1,11 @@
-"""The server's decisions: `rain-bench scale`, the server's state machine alone, with governors that finish at once what they are given.
+"""The server's decisions: `rain-bench scale`, its state machine alone, with governors that finish all at once.
 
-Only time inside of `Server::handle` counts: of the submit (by task), of the messages that governors send (by task and by message), and the
-longest of these. Governors have 16 cpus and say that each task took 1 ms. Tasks are independent (flat), in chains of a hundred, all read
-one constant (broadcast), each reads a hundred constants (inputs), or the last one reads what all others make (reduction). A message of a
-governor reports up to 1,024 tasks; in the rows with idle sessions, which have used all governors before, it reports one. The longest turn
-has in it what else ran on the machine meanwhile.
+Only time inside of `Server::handle` counts: of the submit (by task), of the messages that governors send (by task
+and by message), and the longest of these. Governors have 16 cpus and say that each task took 1 ms. Tasks are
+independent (flat), in chains of a hundred, all read one constant (broadcast), each reads a hundred constants
+(inputs), or the last one reads what all others make (reduction). A message of a governor reports up to 1,024 tasks;
+in the rows with idle sessions, which have used all governors before, it reports one. The longest turn has in it
+what else ran on the machine meanwhile.
 """
 
 from __future__ import annotations
