@@ -26,6 +26,8 @@ pub enum Event<D> {
         governor: GovernorId,
         message: FromGovernor<D>,
     },
+    /// Nothing has happened, but `Server::has_more`.
+    Continue,
     /// Nothing has been heard of a governor for a while: it gets nothing new until it is heard of again, or lost.
     GovernorSilent {
         governor: GovernorId,

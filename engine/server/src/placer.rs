@@ -35,15 +35,22 @@ const DURATION_UNKNOWN: f64 = 0.001;
 pub(super) struct Round<D> {
     runs: BTreeMap<(SessionId, GovernorId, TaskIndex), Run<D>>,
     raises: BTreeMap<(SessionId, GovernorId), Vec<(TaskIndex, i32)>>,
+    /// Tasks that were handed out one by one.
+    count: usize,
 }
 
 impl<D> Default for Round<D> {
     fn default() -> Self {
-        Self { runs: BTreeMap::new(), raises: BTreeMap::new() }
+        Self { runs: BTreeMap::new(), raises: BTreeMap::new(), count: 0 }
     }
 }
 
 impl<D> Round<D> {
+    /// How many tasks were handed out one by one.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Tells governors of their tasks; of priorities ahead of the tasks that have them.
     pub(super) fn send(self, effects: &mut Effects<D>) {
         for ((session, governor), tasks) in self.raises {
@@ -284,6 +291,7 @@ impl<D: Clone> Placer<'_, D> {
             last = next;
         }
         self.give(id, count as u64);
+        self.round.count += count;
         let mean = self.session.mean_duration.unwrap_or(DURATION_UNKNOWN);
         let each = (mean * 1e9).clamp(1.0, 1e18) as u64;
         self.session.had = self.session.had.saturating_add(each.saturating_mul(u64::from(taken.cpus) * count as u64));

@@ -24,6 +24,9 @@ const ASKED_BACK_MAX: usize = 8;
 /// Sessions that find no room for a task, one after the other, before the others are not tried while all cpus are busy.
 const BLOCKED_MAX: usize = 4;
 
+/// Tasks that are handed out in one turn: some milliseconds' worth.
+const PLACED_MAX: usize = 10_000;
+
 /// A client's connection.
 #[derive(Debug, Default)]
 pub(super) struct Client {
@@ -64,6 +67,8 @@ pub struct Server<D> {
     uneven: BTreeSet<SessionId>,
     /// The session of `uneven` that was asked last.
     last_asked: SessionId,
+    /// There is more to be handed out, and room for it.
+    has_more: bool,
     /// Governors begin nothing that will not be finished by then, seconds since 1970.
     end_of_work: Option<f64>,
     pub(super) results: Results,
@@ -92,6 +97,7 @@ impl<D: Clone> Server<D> {
             fair: Fair::default(),
             uneven: BTreeSet::new(),
             last_asked: SessionId(0),
+            has_more: false,
             end_of_work: None,
             results: Results::default(),
             budget: Budget::default(),
@@ -117,6 +123,11 @@ impl<D: Clone> Server<D> {
     #[must_use]
     pub fn with_check(self, check: CheckTask) -> Self {
         Self { check, ..self }
+    }
+
+    /// Whether `handle` has left something to be done for the sake of others who wait: `Event::Continue` goes on with it.
+    pub fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Takes one event, which happens at `now`, and appends what follows from it. Time does not go back from one event to the next.
@@ -145,6 +156,7 @@ impl<D: Clone> Server<D> {
                 self.governors.set_state(governor, State::Alive);
                 self.place(effects);
             }
+            Event::Continue => self.place(effects),
             Event::GovernorLost { governor, why } => self.governor_lost(governor, &why, effects),
             Event::ContentWanted { number, session, object } => self.content_wanted(number, session, object, effects),
             Event::StoreResults => self.store_results(effects),
@@ -358,6 +370,7 @@ impl<D: Clone> Server<D> {
     fn place_all(&mut self, effects: &mut Effects<D>) {
         let mut round = Round::default();
         let mut blocked = Vec::new();
+        self.has_more = false;
         while let Some((id, had)) = self.fair.pop() {
             let Some(session) = self.sessions.get_mut(&id).filter(|session| session.failure.is_none()) else {
                 continue;
@@ -375,6 +388,10 @@ impl<D: Clone> Server<D> {
             }
             self.note_excess(id);
             if blocked.len() >= BLOCKED_MAX && self.governors.free() == 0 {
+                break;
+            }
+            if round.count() >= PLACED_MAX {
+                self.has_more = !self.fair.is_empty();
                 break;
             }
         }

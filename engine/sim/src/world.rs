@@ -276,6 +276,9 @@ impl World {
                 }
             }
         }
+        if self.server.has_more() {
+            self.handle(Event::Continue);
+        }
     }
 
     fn reply(&mut self, client: ClientId, request: RequestId, reply: &Reply<Data>) {

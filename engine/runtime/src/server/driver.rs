@@ -240,7 +240,10 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         }
         self.answer_questions();
         self.bring();
-        Ok(has_more_requests || has_more_messages)
+        if self.machine.has_more() {
+            self.handle(Event::Continue);
+        }
+        Ok(has_more_requests || has_more_messages || self.machine.has_more())
     }
 
     fn take_requests(&mut self) -> bool {

@@ -145,3 +145,22 @@ fn tasks_that_come_one_after_another_go_to_one_governor() {
     }
     assert!(ranges <= 12, "64 tasks are in {ranges} ranges");
 }
+
+#[test]
+fn a_turn_hands_out_a_bounded_number_of_tasks_and_goes_on() {
+    let mut h = Harness::new(&[10_000; 2]);
+    let session = h.new_session();
+    h.done(tasks(session, &[(1, 0); 50_000]));
+    let mut given = take_runs(&mut h).len();
+    assert!(given < 12_000 && h.server.has_more(), "{given}");
+    let mut turns = 0;
+    while h.server.has_more() {
+        h.handle(rain_server::Event::Continue);
+        let more = take_runs(&mut h).len();
+        assert!(more < 12_000, "{more}");
+        given += more;
+        turns += 1;
+    }
+    assert_eq!(given, 50_000);
+    assert!(turns >= 4);
+}
