@@ -124,8 +124,14 @@ fn forbid(text: &str, words: &[&str], why: &str) -> Vec<Complaint> {
 // Layers ------------------------------------------------------------------------------------------------------------
 
 /// Crates without sockets, files, threads and clocks; time comes in as an argument.
-const PURE: [&str; 5] =
-    ["engine/model/src/", "engine/protocol/src/", "engine/server/src/", "engine/governor/src/", "engine/pool/src/"];
+const PURE: [&str; 6] = [
+    "engine/model/src/",
+    "engine/protocol/src/",
+    "engine/server/src/",
+    "engine/governor/src/",
+    "engine/pool/src/",
+    "engine/link/src/",
+];
 const IMPURE: [&str; 13] = [
     "std::fs",
     "std::net",
@@ -155,7 +161,7 @@ fn the_state_machines_have_no_order_but_their_own() {
 }
 
 /// Which crates of ours the crates of the engine may use; other folders may use all of it.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("engine/model/", &[]),
     ("engine/protocol/", &["rain-model"]),
     ("engine/server/", &["rain-model", "rain-protocol"]),
@@ -165,7 +171,9 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("engine/topology/", &[]),
     ("engine/exec/", &["rain-data", "rain-model", "rain-protocol"]),
     ("engine/transport/", &["rain-model", "rain-protocol"]),
-    ("engine/wire/", &["rain-data", "rain-model", "rain-protocol", "rain-transport"]),
+    ("engine/io/", &[]),
+    ("engine/link/", &[]),
+    ("engine/wire/", &["rain-data", "rain-io", "rain-model", "rain-protocol", "rain-transport"]),
     (
         "engine/runtime/",
         &[
@@ -180,8 +188,8 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "rain-transport",
         ],
     ),
-    ("transport-tcp/", &["rain-model", "rain-protocol", "rain-transport", "rain-wire"]),
-    ("transport-mpi/", &["rain-model", "rain-protocol", "rain-transport", "rain-wire"]),
+    ("transport-tcp/", &["rain-io", "rain-link", "rain-model", "rain-protocol", "rain-transport", "rain-wire"]),
+    ("transport-mpi/", &["rain-io", "rain-model", "rain-protocol", "rain-transport", "rain-wire"]),
 ];
 
 /// The crates of ours that a manifest names, but for its tests.

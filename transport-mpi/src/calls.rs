@@ -2,9 +2,9 @@
 //!
 //! All of it belongs to the thread that initialised MPI; `Comm` and `Operation` cannot leave it.
 
-use crate::MpiError;
-use crate::abort::Signal;
+use crate::error::MpiError;
 use crate::idle::Idle;
+use crate::signal::{Signal, end_process};
 use mpi::environment::Universe;
 use mpi::ffi;
 use mpi::traits::{AsRaw, Communicator};
@@ -36,7 +36,7 @@ fn count(length: usize) -> Result<c_int, MpiError> {
 pub(crate) fn abort_all(code: i32) -> ! {
     // SAFETY: `MPI_Abort` may be called at any time by the thread that makes the calls; the communicator is MPI's own.
     unsafe { ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code) };
-    crate::abort::end_process(code)
+    end_process(code)
 }
 
 /// Memory that is read by a send.

@@ -1,12 +1,12 @@
 //! The thread of an endpoint: takes what its owner sends, looks at MPI, and says goodbye at the end.
 
-use crate::MpiError;
-use crate::abort::Signal;
 use crate::calls::{Comm, Operation, abort_all};
+use crate::error::MpiError;
 use crate::idle::Idle;
 use crate::intake::{Pieces, STREAM_TAG, Trouble};
 use crate::link::{Link, Packets, Turn};
 use crate::packet::PACKET_BYTES;
+use crate::signal::Signal;
 use crossbeam_channel::{Receiver, Sender};
 use rain_io::IoThreads;
 use rain_model::id::GovernorId;

@@ -1,7 +1,7 @@
 //! One lane of what comes from a peer: heads out of its stream, and the content that follows them, received ahead.
 
-use crate::MpiError;
 use crate::calls::{Comm, Operation};
+use crate::error::MpiError;
 use rain_io::IoThreads;
 use rain_protocol::peer::Message;
 use rain_transport::Wake;

@@ -9,15 +9,19 @@
 
 mod abort;
 mod calls;
+mod comm_thread;
 mod endpoint;
+mod error;
 mod idle;
 mod intake;
 mod link;
 mod packet;
+mod signal;
 mod transport;
 mod world;
 
 pub use abort::Abort;
+pub use error::MpiError;
 pub use intake::PIECE_BYTES;
 pub use transport::MpiTransport;
-pub use world::{MpiError, World};
+pub use world::World;

@@ -1,7 +1,7 @@
 //! What two ranks have to tell each other.
 
-use crate::MpiError;
 use crate::calls::{Comm, Operation};
+use crate::error::MpiError;
 use crate::intake::{Intake, PIECE_BYTES, Pieces, STREAM_TAG, Trouble, content_tag};
 use crate::packet::{
     FrameReader, HEADER_BYTES, PACKET_BYTES, Packet, append_frame, begin_stream, read_packet, write_bye,

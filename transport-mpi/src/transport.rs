@@ -1,8 +1,8 @@
 //! An endpoint, as its owner sees it.
 
 use crate::abort::Abort;
+use crate::comm_thread::{CommThread, Command, FINALIZE_TIME_MAX};
 use crate::endpoint::{ENDING_TIME_MAX, Endpoint, GOODBYE_TIME_MAX, Request, Shared, Told, Wiring, who};
-use crate::world::{CommThread, Command, FINALIZE_TIME_MAX};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rain_io::IoThreads;
 use rain_protocol::peer::Message;

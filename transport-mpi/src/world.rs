@@ -1,7 +1,10 @@
 //! MPI, on a thread of its own.
 
-use crate::abort::{Abort, Signal, end_process};
+use crate::abort::Abort;
 use crate::calls::{Comm, abort_all};
+use crate::comm_thread::{CommThread, Command, FINALIZE_TIME_MAX};
+use crate::error::MpiError;
+use crate::signal::Signal;
 use crate::transport::MpiTransport;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use mpi::environment::{Threading, Universe, initialize_with_threading, library_version};
@@ -10,66 +13,7 @@ use rain_transport::Wake;
 use rain_wire::payload::Payload;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use std::{io, thread};
-
-/// Why MPI does not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum MpiError {
-    #[error("cannot start the thread for MPI: {0}")]
-    Thread(#[from] io::Error),
-    #[error("MPI was initialised before in this process")]
-    Initialised,
-    #[error("this MPI library ({library}) gives no thread support; Rain needs MPI_THREAD_FUNNELED")]
-    Threads { library: String },
-    #[error("{call}: {why}")]
-    Call { call: &'static str, why: String },
-    #[error("{0} bytes are more than MPI takes at once")]
-    TooLong(usize),
-    #[error("other ranks did not end within {} s", .0.as_secs())]
-    Late(Duration),
-    #[error("the thread for MPI has ended")]
-    Ended,
-}
-
-/// Being an endpoint until the end; an error means that all ranks are to end.
-pub(crate) type Lifetime = Box<dyn FnOnce(&Comm) -> Result<(), MpiError> + Send>;
-
-/// What the thread is asked to do before it has become an endpoint.
-pub(crate) enum Command {
-    Gather(Vec<u8>, Sender<Result<Vec<Vec<u8>>, MpiError>>),
-    /// Be an endpoint, then finalize.
-    Become(Lifetime),
-    Finish,
-}
-
-/// The thread, as its owner sees it.
-pub(crate) struct CommThread {
-    commands: Sender<Command>,
-    pub(crate) signal: Arc<Signal>,
-    /// Nothing is ever sent; it closes when the thread has ended.
-    ended: Receiver<()>,
-}
-
-impl CommThread {
-    pub(crate) fn command(&self, command: Command) {
-        // An error means that the thread has ended.
-        let _ = self.commands.send(command);
-        self.signal.wake();
-    }
-
-    /// Waits until the thread has finalized MPI. If that takes longer than `time_max`, this process ends, as all ranks do
-    /// when one of them is missing at the end.
-    pub(crate) fn wait_for_end(&self, time_max: Duration) {
-        if self.ended.recv_timeout(time_max) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-            tracing::error!("MPI does not end: other ranks are gone or do not answer; ending this process");
-            end_process(1);
-        }
-    }
-}
-
-/// How long `MPI_Finalize` may take once all ranks are there.
-pub(crate) const FINALIZE_TIME_MAX: Duration = Duration::from_secs(20);
+use std::thread;
 
 /// MPI, initialised on a thread of its own that makes all calls.
 pub struct World {

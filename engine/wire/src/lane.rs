@@ -7,6 +7,7 @@ pub use crate::lane_in::LaneIn;
 use crate::message::{ContentHead, MessageError, Told, held_bytes, map_contents};
 use crate::payload::{Body, Outgoing, Payload, Source};
 use crate::read_ahead::{Read, ReadAhead};
+use crate::slices::Slices;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_io::IoThreads;
 use rain_protocol::peer::{Message, ToGovernor};
@@ -76,6 +77,7 @@ pub struct LaneOut {
     reading: ReadAhead,
     acknowledged: u64,
     told: Told,
+    slices: Slices,
     /// The directory that the receiver's store was made in.
     neighbour: Option<Arc<Path>>,
 }
@@ -97,6 +99,7 @@ impl LaneOut {
             offset: 0,
             acknowledged: 0,
             told: Told::default(),
+            slices: Slices::default(),
             neighbour: None,
         }
     }
@@ -116,19 +119,31 @@ impl LaneOut {
             contents.push(content);
             Ok(contents.len() as u32 - 1)
         })?;
+        let mut messages = self.slices.cut(numbered).into_iter();
+        // Contents belong to the last one.
+        let last = messages.next_back();
+        for message in messages {
+            self.push_item(message, Vec::<D>::new());
+        }
+        if let Some(last) = last {
+            self.push_item(last, contents);
+        }
+        self.open_ahead();
+        Ok(())
+    }
+
+    fn push_item<D: Payload>(&mut self, message: Message<u32>, contents: Vec<D>) {
         let neighbour = self.neighbour.clone();
-        let bytes = MESSAGE_BYTES + held_bytes(&numbered) + contents.iter().map(D::held_bytes).sum::<usize>();
+        let bytes = MESSAGE_BYTES + held_bytes(&message) + contents.iter().map(D::held_bytes).sum::<usize>();
         let state = if contents.is_empty() {
-            State::Ready(Box::new((numbered, Vec::new())))
+            State::Ready(Box::new((message, Vec::new())))
         } else {
             let in_memory = contents.iter().all(D::is_in_memory);
-            let prepare: Prepare = Box::new(move || prepare(numbered, contents, neighbour.as_deref()));
+            let prepare: Prepare = Box::new(move || prepare(message, contents, neighbour.as_deref()));
             if in_memory { State::InMemory(prepare) } else { State::Closed(prepare) }
         };
         self.bytes += bytes;
         self.items.push_back(Item { state, bytes });
-        self.open_ahead();
-        Ok(())
     }
 
     /// Has the contents of the next messages opened.

@@ -12,3 +12,4 @@ mod part;
 pub mod payload;
 pub mod plain_bytes;
 mod read_ahead;
+mod slices;

@@ -1,9 +1,9 @@
 //! Clients over TLS alone: the port of a server whose governors come another way.
 
+use super::client_door::ClientDoor;
 use super::door::{Door, Entered};
-use super::endpoint::{LISTENER, WAKER};
+use super::endpoint::{FIRST_TOKEN, LISTENER, WAKER};
 use super::identity::PeerTls;
-use super::{ClientDoor, FIRST_TOKEN};
 use mio::{Events, Poll, Token, Waker};
 use std::collections::BTreeSet;
 use std::io;

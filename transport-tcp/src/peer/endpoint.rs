@@ -1,17 +1,18 @@
 //! The thread that reads and writes all connections of one end.
 
+use super::client_door::ClientDoor;
 use super::connection::Connection;
 use super::door::{Door, Entered};
 use super::identity::PeerTls;
 use super::link::{Broken, Happened, Link, LinkKey, PlainPath};
-use super::patience::Patience;
 use super::plain::{self, Pass, Plain};
+use super::shared::Shared;
 use super::wire::{Hello, PEER_VERSION, Purpose, Received, Record, Welcome, append_record, record};
-use super::{ClientDoor, Shared};
 use crossbeam_channel::{Receiver, Sender};
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 use rain_io::IoThreads;
+use rain_link::Patience;
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, TransportEvent, Wake};
@@ -461,8 +462,7 @@ impl<D: Payload> Endpoint<D> {
     fn cut(&mut self, key: LinkKey, why: String, silent: bool) {
         self.forget_connections(key);
         let Some(link) = self.links.get_mut(&key) else { return };
-        // Of who was never there, nothing can be lost.
-        link.cut(why.clone(), silent && link.was_greeted);
+        link.cut(why.clone(), silent);
         self.due = self.due.min(link.due(Instant::now(), self.patience));
         let Some(addresses) = Some(link.addresses.len()).filter(|&count| count > 0) else {
             tracing::debug!("the connection to {key:?} was cut: {why}");
@@ -470,7 +470,7 @@ impl<D: Payload> Endpoint<D> {
         };
         link.tries += 1;
         let tried_all = link.tries >= addresses;
-        let may_be_summoned = matches!(key.peer, Peer::Governor(_)) && !link.was_greeted;
+        let may_be_summoned = matches!(key.peer, Peer::Governor(_)) && !link.was_greeted();
         let refused = why.contains("onnection refused") && !may_be_summoned;
         let retry_at = Instant::now() + RETRY_DELAY;
         if tried_all && (refused || self.me.is_none()) {
@@ -519,7 +519,7 @@ impl<D: Payload> Endpoint<D> {
         for key in self.links.keys().copied().collect::<Vec<_>>() {
             let Some(link) = self.links.get_mut(&key) else { continue };
             let ticked = link.tick(now, full, self.patience);
-            if let Some(why) = link.lost_because(now, self.patience) {
+            if let Some(why) = link.lost(now, self.patience) {
                 self.lose(key, why);
             } else if link.retry_at.is_some_and(|at| at <= now) {
                 self.dial(key);

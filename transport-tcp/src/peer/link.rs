@@ -1,12 +1,13 @@
 //! A link: what two peers have to tell each other, over one connection after the other.
 
-use super::connection::{Batch, Connection, TURN_BYTES_MAX};
-use super::patience::Patience;
+use super::apart::{AHEAD_BYTES_MAX, write_apart, write_plain};
+use super::connection::{Connection, TURN_BYTES_MAX};
 use super::plain::{Pass, Plain, PlainError};
 use super::wire::{
     GREETING_BYTES_MAX, Hello, RECORD_BYTES_MAX, Received, Record, Welcome, WireError, append_record, read, record,
 };
 use rain_io::IoThreads;
+use rain_link::{Liveness, Patience, Verdict};
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, Wake};
@@ -22,10 +23,6 @@ const PIECE_BYTES: usize = 256 << 10;
 const ACKNOWLEDGE_AFTER: u64 = 64;
 const ACKNOWLEDGE_AFTER_BYTES: usize = 1 << 20;
 const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(250);
-/// A peer for which more than this waits in memory is given up when nothing of it has gone for some time.
-const HELD_BYTES_MAX: usize = 256 << 20;
-/// Bytes of heads that are written ahead of content that travels apart from them.
-const AHEAD_BYTES_MAX: usize = 8 << 20;
 /// After so many plain connections that broke with nothing achieved, content goes through TLS.
 const PLAIN_FAILURES_MAX: u32 = 3;
 
@@ -36,21 +33,6 @@ pub(super) struct LinkKey {
     pub(super) peer: Peer,
     /// This end connects, or is the server.
     pub(super) out: bool,
-}
-
-/// A link has no working connection.
-pub(super) struct Cut {
-    since: Instant,
-    why: String,
-    /// The connection was given up because nothing came, so that the peer may not know of it.
-    silent: bool,
-}
-
-impl Cut {
-    /// How long the peer has to come back.
-    fn wait(&self, patience: Patience) -> Duration {
-        if self.silent { patience.return_after_silence() } else { patience.return_after_closing() }
-    }
 }
 
 /// What a turn of a link found, for the endpoint to carry out.
@@ -127,8 +109,9 @@ pub(super) struct Link<D: Payload> {
     acknowledged: Received,
     /// Bytes of heads that came since then.
     unacknowledged_bytes: usize,
-    /// When something of what waits for the other side was last written or acknowledged, or little waited.
-    progress: Instant,
+    liveness: Liveness,
+    /// From when on its times count.
+    begin: Instant,
     pub(super) plain: PlainPath,
     plain_failures: u32,
     /// Bytes of heads written since something of that lane was acknowledged.
@@ -136,10 +119,6 @@ pub(super) struct Link<D: Payload> {
     /// How many of its messages were.
     sent_content: u64,
     pub(super) connection: Option<Connection>,
-    /// None while it has a working connection.
-    pub(super) cut: Option<Cut>,
-    /// It has had a working connection.
-    pub(super) was_greeted: bool,
     /// The other side was asked to connect to this one.
     pub(super) summoned: bool,
     /// It carries what another link to the same peer should have.
@@ -164,14 +143,13 @@ impl<D: Payload> Link<D> {
             turn: 0,
             acknowledged: [0; 2],
             unacknowledged_bytes: 0,
-            progress: Instant::now(),
+            liveness: Liveness::new(Duration::ZERO),
+            begin: Instant::now(),
             plain: PlainPath::Absent,
             plain_failures: 0,
             ahead_bytes: 0,
             sent_content: 0,
             connection: None,
-            cut: Some(Cut { since: Instant::now(), why: "no connection".to_owned(), silent: false }),
-            was_greeted: false,
             summoned: false,
             has_taken_over: false,
             addresses: Vec::new(),
@@ -199,9 +177,7 @@ impl<D: Payload> Link<D> {
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
         self.acknowledged = self.received();
         (self.unacknowledged_bytes, self.ahead_bytes) = (0, 0);
-        self.progress = Instant::now();
-        self.cut = None;
-        self.was_greeted = true;
+        self.liveness.greet(self.begin.elapsed());
         self.tries = 0;
         if let Some(connection) = &mut self.connection {
             connection.greeted = true;
@@ -212,6 +188,7 @@ impl<D: Payload> Link<D> {
     /// Puts a connection that was just made into the link's place, with the first record for it.
     pub(super) fn connect(&mut self, mut connection: Connection, hello: &Hello) {
         connection.urgent = record(Record::Hello, hello);
+        self.liveness.connect(self.begin.elapsed());
         self.connection = Some(connection);
     }
 
@@ -223,14 +200,23 @@ impl<D: Payload> Link<D> {
             self.plain_failures += 1;
         }
         self.plain = PlainPath::Absent;
-        self.cut.get_or_insert_with(|| Cut { since: Instant::now(), why, silent });
+        self.liveness.cut(self.begin.elapsed(), why, silent);
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
     }
 
+    /// A moment, as the decisions about the peer count it.
+    fn time(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.begin)
+    }
+
+    /// Whether it has had a working connection.
+    pub(super) fn was_greeted(&self) -> bool {
+        self.liveness.was_greeted()
+    }
+
     /// Why it is lost now, if it is.
-    pub(super) fn lost_because(&self, now: Instant, patience: Patience) -> Option<String> {
-        let cut = self.cut.as_ref().filter(|cut| now.saturating_duration_since(cut.since) > cut.wait(patience))?;
-        Some(format!("no connection to it for {} s: {}", cut.wait(patience).as_secs_f32(), cut.why))
+    pub(super) fn lost(&self, now: Instant, patience: Patience) -> Option<String> {
+        self.liveness.lost(self.time(now), patience)
     }
 
     /// Takes over what is to be sent from a link to the same peer that has never had a connection.
@@ -334,6 +320,7 @@ impl<D: Payload> Link<D> {
         let taken = self.take_records(&mut connection, happened);
         // What has come before its end may not be taken yet.
         let ended = connection.has_ended() && !self.stalled;
+        self.liveness.heard(connection.heard.saturating_duration_since(self.begin));
         self.connection = Some(connection);
         taken?;
         read.map_err(|error| match error.kind() {
@@ -373,7 +360,7 @@ impl<D: Payload> Link<D> {
                     let received: Received = read(body)?;
                     for (lane, count) in self.out.iter_mut().zip(received) {
                         if lane.acknowledge(count)? > 0 {
-                            self.progress = Instant::now();
+                            self.liveness.acknowledged(self.begin.elapsed());
                         }
                     }
                     if received[1] > self.sent_content {
@@ -527,8 +514,8 @@ impl<D: Payload> Link<D> {
             }
             Ok(false)
         });
-        if connection.wrote != wrote && !waits {
-            self.progress = connection.wrote;
+        if connection.wrote != wrote {
+            self.liveness.wrote(connection.wrote.saturating_duration_since(self.begin), !waits);
         }
         written.map_err(|error| match error.kind() {
             std::io::ErrorKind::Other => Broken::Over(error.to_string()),
@@ -545,25 +532,16 @@ impl<D: Payload> Link<D> {
             self.plain_error(error)?;
         }
         let held: usize = self.out.iter().map(LaneOut::held_bytes).sum();
+        let time = self.time(now);
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        if held <= HELD_BYTES_MAX {
-            self.progress = now;
-        } else if now.saturating_duration_since(self.progress) > patience.stuck() {
-            return Err(Broken::Over(format!("it does not take what is sent to it: {} MiB wait", held >> 20)));
-        }
         if full || self.stalled {
-            // Nothing was read on purpose.
-            connection.heard = now;
+            self.liveness.paused(time);
         }
-        let silence = if connection.greeted { patience.silence() } else { patience.greeting() };
-        if now.saturating_duration_since(connection.heard) > silence {
-            return Err(Broken::Silent(format!("nothing was heard from it for {} s", silence.as_secs_f32())));
-        }
-        if connection.greeted
-            && now.saturating_duration_since(connection.wrote) >= patience.ping()
-            && !connection.wants_write()
-        {
-            append_record(Record::Ping, &[], &mut connection.urgent);
+        match self.liveness.tick(time, patience, held, connection.wants_write()) {
+            Verdict::Nothing => {}
+            Verdict::Ping => append_record(Record::Ping, &[], &mut connection.urgent),
+            Verdict::Silent(why) => return Err(Broken::Silent(why)),
+            Verdict::Stuck(why) => return Err(Broken::Over(why)),
         }
         Ok(())
     }
@@ -571,14 +549,10 @@ impl<D: Payload> Link<D> {
     /// When `tick` has to be called, if nothing else happens.
     pub(super) fn due(&self, now: Instant, patience: Patience) -> Instant {
         let Some(connection) = &self.connection else {
-            let lost = self.cut.as_ref().map_or(now, |cut| cut.since + cut.wait(patience));
+            let lost = self.liveness.lost_at(patience).map_or(now, |at| self.begin + at);
             return self.retry_at.map_or(lost, |at| at.min(lost));
         };
-        let silence = if connection.greeted { patience.silence() } else { patience.greeting() };
-        let mut due = connection.heard + silence;
-        if connection.greeted {
-            due = due.min(if connection.wants_write() { now } else { connection.wrote } + patience.ping());
-        }
+        let mut due = self.begin + self.liveness.due(self.time(now), patience, connection.wants_write());
         if self.received() != self.acknowledged {
             due = due.min(now + ACKNOWLEDGE_DELAY);
         }
@@ -588,50 +562,5 @@ impl<D: Payload> Link<D> {
             due = due.min(at);
         }
         due
-    }
-}
-
-/// Writes the head of a message whose content goes through the plain connection, or begins its content; whether it did.
-fn write_apart(
-    out: &mut LaneOut,
-    plain: &mut Plain,
-    ahead_bytes: &mut usize,
-    batch: &mut Batch<'_>,
-) -> Result<bool, String> {
-    if plain.is_busy() || *ahead_bytes > AHEAD_BYTES_MAX {
-        return Ok(false);
-    }
-    match out.next_piece()? {
-        Some(Piece::Head(head)) => {
-            *ahead_bytes += head.len();
-            batch.record(Record::HeadApart, head).map(|()| true)
-        }
-        Some(Piece::Content { bytes, length, left }) => {
-            let free = plain.give(bytes, length, left);
-            out.give_back(free);
-            Ok(true)
-        }
-        None => Ok(false),
-    }
-}
-
-/// Writes the content that is being sent through the plain connection, up to `left` bytes; what [`Plain::send`] says of one that is written
-/// whole.
-fn write_plain(
-    out: &mut LaneOut,
-    plain: &mut Plain,
-    left: &mut usize,
-) -> Result<Option<Result<u64, String>>, PlainError> {
-    loop {
-        if plain.wants_piece() {
-            // Within a content nothing else comes, and reading is no message's error.
-            let Ok(Some(Piece::Content { bytes, length, left })) = out.next_piece() else { return Ok(None) };
-            let free = plain.give(bytes, length, left);
-            out.give_back(free);
-        }
-        let done = plain.send(left)?;
-        if done.is_some() || !plain.wants_piece() {
-            return Ok(done);
-        }
     }
 }

@@ -5,39 +5,40 @@
 //! it outlives a connection that is cut for a short time. Content of objects has a [lane](rain_wire::lane) of its own, so that other
 //! messages overtake it.
 
+mod apart;
+mod client_door;
 mod clients;
 mod connection;
 mod door;
 mod endpoint;
 pub mod identity;
 mod link;
-mod patience;
 mod plain;
 mod reach;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use crate::contents::ContentService;
-use crate::front::{FrontSocket, TlsClients};
+pub use client_door::ClientDoor;
 pub use clients::ClientListener;
-use connection::Connection;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use door::Door;
-use endpoint::{Endpoint, FIRST_TOKEN, Joined, LISTENER, Request, WAKER};
-use identity::{CONTENT_PROTOCOL, PeerTls};
+use endpoint::{Endpoint, Joined, LISTENER, Request, WAKER};
+use identity::PeerTls;
 use mio::{Poll, Waker};
-pub use patience::Patience;
 use rain_io::IoThreads;
+pub use rain_link::Patience;
 use rain_model::id::GovernorId;
 use rain_protocol::peer::Message;
 use rain_transport::{Peer, Place, Transport, TransportEvent, Wake};
 use rain_wire::payload::Payload;
+use shared::Shared;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,67 +54,6 @@ pub enum ConnectError {
     System(#[from] io::Error),
     #[error("cannot join the server at {address}: {why}")]
     Join { address: String, why: String },
-}
-
-/// State of both threads of an end: its owner's, and the one for its connections.
-struct Shared {
-    waker: Waker,
-    /// The waker was used and not heard yet.
-    awake: AtomicBool,
-    /// Events that the owner has not taken.
-    untaken: AtomicUsize,
-    /// Nothing is read until the owner has taken some.
-    wants_room: AtomicBool,
-    owner: Mutex<Option<Wake>>,
-    /// Where governors listen, for the server.
-    places: Mutex<BTreeMap<GovernorId, Place>>,
-}
-
-impl Shared {
-    fn wake(&self) {
-        if !self.awake.swap(true, Ordering::SeqCst)
-            && let Err(error) = self.waker.wake()
-        {
-            tracing::error!("cannot wake the thread for connections: {error}");
-        }
-    }
-
-    fn places(&self) -> MutexGuard<'_, BTreeMap<GovernorId, Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake_owner(&self) {
-        if let Some(wake) = &*self.owner.lock().unwrap_or_else(PoisonError::into_inner) {
-            wake();
-        }
-    }
-}
-
-/// Where connections of clients go: to the server's front, and those that only fetch content to a service for that.
-pub struct ClientDoor {
-    front: Option<TlsClients>,
-    contents: ContentService,
-}
-
-impl ClientDoor {
-    /// For the server's port.
-    pub fn of_server(front: TlsClients, contents: ContentService) -> Self {
-        Self { front: Some(front), contents }
-    }
-
-    /// For a governor's port.
-    pub fn of_governor(contents: ContentService) -> Self {
-        Self { front: None, contents }
-    }
-
-    fn hand_over(&self, connection: Connection) {
-        let only_fetches = connection.tls.alpn_protocol() == Some(CONTENT_PROTOCOL);
-        let (socket, tls, address, early) = connection.into_parts();
-        match &self.front {
-            Some(front) if !only_fetches => front.hand_over(FrontSocket::tls(socket, tls, address, early)),
-            _ => self.contents.take(socket, tls, address, early),
-        }
-    }
 }
 
 /// What a server decides for all ends.

@@ -56,7 +56,7 @@ impl<D: Payload> Endpoint<D> {
     pub(super) fn located(&mut self, governor: GovernorId, place: Option<Place>) {
         let out = key(governor, true);
         let address = place.and_then(|place| self.address_of(place));
-        let Some(link) = self.links.get_mut(&out).filter(|link| !link.was_greeted) else { return };
+        let Some(link) = self.links.get_mut(&out).filter(|link| !link.was_greeted()) else { return };
         match address {
             Some(address) if link.addresses.is_empty() => {
                 link.addresses = vec![address];
@@ -97,8 +97,8 @@ impl<D: Payload> Endpoint<D> {
     /// Moves what waits on a link that never had a connection to the one that the peer has made; whether there was one.
     pub(super) fn take_over_unreachable(&mut self, peer: Peer) -> bool {
         let [out, incoming] = [true, false].map(|out| LinkKey { peer, out });
-        let made = self.links.get(&incoming).is_some_and(|link| link.was_greeted);
-        let waits = |link: &&super::link::Link<D>| !link.was_greeted && link.connection.is_none() && link.tries > 0;
+        let made = self.links.get(&incoming).is_some_and(|link| link.was_greeted());
+        let waits = |link: &&super::link::Link<D>| !link.was_greeted() && link.connection.is_none() && link.tries > 0;
         if !made || self.links.get(&out).filter(waits).is_none() {
             return false;
         }

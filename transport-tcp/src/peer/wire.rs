@@ -1,7 +1,7 @@
 //! The records that server and governors write to each other.
 
-use super::patience::Patience;
 use super::plain::Pass;
+use rain_link::Patience;
 use rain_model::id::GovernorId;
 use rain_wire::message::MessageError;
 use serde::de::DeserializeOwned;

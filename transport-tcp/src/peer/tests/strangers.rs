@@ -142,7 +142,7 @@ fn a_peer_that_reads_nothing_costs_bounded_memory_and_is_given_up() {
     let over = Arc::new(AtomicBool::new(false));
     let deaf = deaf_governor(&cluster, address, over.clone());
     // A bit more than may wait.
-    let batch = batch(0, &[kind(0, "a")]);
+    let batch = Arc::new(Batch { count: 4_400, ..(*batch(0, &[kind(0, "a")])).clone() });
     for task in 0..4_400 {
         let run = Run {
             session: SessionId(4),

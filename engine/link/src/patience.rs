@@ -28,32 +28,32 @@ impl Patience {
     }
 
     /// A connection on which nothing was written for so long carries a ping.
-    pub(super) fn ping(self) -> Duration {
+    pub(crate) fn ping(self) -> Duration {
         PING_AFTER_MAX.min(self.silence() / 6)
     }
 
     /// A connection on which nothing comes for so long is given up.
-    pub(super) fn silence(self) -> Duration {
+    pub(crate) fn silence(self) -> Duration {
         self.lost_after / 4
     }
 
     /// A peer whose connection was given up after silence has so long to come back.
-    pub(super) fn return_after_silence(self) -> Duration {
+    pub(crate) fn return_after_silence(self) -> Duration {
         self.lost_after - self.silence()
     }
 
     /// A peer that has closed its connection itself has so long to come back: its machine is alive, so that it comes at once or never.
-    pub(super) fn return_after_closing(self) -> Duration {
+    pub(crate) fn return_after_closing(self) -> Duration {
         self.lost_after / 6
     }
 
     /// A peer that takes none of what waits for it for so long is given up.
-    pub(super) fn stuck(self) -> Duration {
+    pub(crate) fn stuck(self) -> Duration {
         self.lost_after
     }
 
     /// A connection that was begun has so long to be greeted.
-    pub(super) fn greeting(self) -> Duration {
+    pub(crate) fn greeting(self) -> Duration {
         self.lost_after / 12
     }
 }
