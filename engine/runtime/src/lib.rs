@@ -21,4 +21,4 @@ mod stop;
 mod worker;
 
 pub use config::GovernorConfig;
-pub use governor::{GovernorHandle, start_governor};
+pub use governor::{GovernorEnd, GovernorHandle, start_governor};
