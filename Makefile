@@ -56,6 +56,15 @@ test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N 
 test-cpp: setup ## the C++ tasklib, with sanitizers
 	cpp/test.sh
 
+# Ends with 10 when a run went wrong, 11 when one is stuck, 12 after a panic; the lines say how to run one seed again.
+.PHONY: sim
+sim: setup ## the engine in virtual time, SIM_COUNT=100000 seeds from SIM_FROM=0 on (a few minutes)
+	cargo run --locked --release -p rain-sim -- sweep $${SIM_FROM:-0} $${SIM_COUNT:-100000}
+
+.PHONY: fuzz
+fuzz: setup ## damaged input for all decoders and for the server's commands (FUZZ_SECONDS=60 for each)
+	RAIN_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --release -p rain-sim --test fuzz -- --nocapture
+
 .PHONY: fuzz-cpp
 fuzz-cpp: setup ## damaged input for the readers of the C++ tasklib (FUZZ_SECONDS=60 for each of them)
 	cpp/fuzz.sh $${FUZZ_SECONDS:-60}

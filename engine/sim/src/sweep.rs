@@ -48,7 +48,11 @@ pub fn sweep(seeds: Range<u64>, options: &Options, failed: impl Fn(u64, &Violati
     swept
 }
 
-/// The first of these seeds that fails, if one does; others are not run to their end.
+/// One of these seeds that fails as they are run, and does not without the fault that is put back.
 pub fn find(seeds: Range<u64>, options: &Options) -> Option<(u64, Violation)> {
-    seeds.into_par_iter().find_map_any(|seed| run(seed, options).violation.map(|violation| (seed, violation)))
+    let sound = Options { mutation: None, ..options.clone() };
+    seeds.into_par_iter().find_map_any(|seed| {
+        let violation = run(seed, options).violation?;
+        run(seed, &sound).violation.is_none().then_some((seed, violation))
+    })
 }

@@ -3,8 +3,8 @@
 use rain_sim::run::{Options, run};
 use rain_sim::sweep::sweep;
 
-/// Seeds that have found faults of the engine, which are mended.
-const FOUND: [u64; 0] = [];
+/// Seeds that have found faults of the engine, which are mended: tasks that were given back were never placed again.
+const FOUND: [u64; 4] = [297, 1105, 5453, 6039];
 
 #[test]
 fn rules_hold_whatever_the_seed() {
