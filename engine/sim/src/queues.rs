@@ -113,7 +113,7 @@ impl Queues {
     }
 
     /// A task from outside; sessions take turns after this one.
-    fn from_lanes(&mut self, last: u32) -> Option<ReadyTask> {
+    fn next_of_lanes(&mut self, last: u32) -> Option<ReadyTask> {
         let after = self.lanes.range(last + 1..).map(|(session, _)| *session).next();
         let session = after.or_else(|| self.lanes.keys().next().copied())?;
         let lane = self.lanes.get_mut(&session)?;
@@ -134,7 +134,7 @@ impl Queues {
         let found = self
             .urgent()
             .or_else(|| self.own[worker].pop())
-            .or_else(|| self.from_lanes(self.last[worker]))
+            .or_else(|| self.next_of_lanes(self.last[worker]))
             .or_else(|| self.steal(worker))
             .or_else(|| self.ranked.pop_first().map(|(_, task)| task))?;
         self.last[worker] = found.session();

@@ -159,7 +159,7 @@ impl Schedule {
     }
 
     /// The next thing, and when it happens.
-    pub fn next(&mut self) -> Option<(Time, Happening)> {
+    pub fn pop(&mut self) -> Option<(Time, Happening)> {
         self.at.pop_first().map(|((time, _), happening)| (time, happening))
     }
 

@@ -33,7 +33,7 @@ impl Trace {
     pub fn note(&mut self, now: u64, what: fmt::Arguments<'_>) {
         self.actions += 1;
         // A hasher takes every text.
-        let _ = write!(self.hash, "{now} {what}\n");
+        let _ = writeln!(self.hash, "{now} {what}");
         if self.prints {
             println!("{:>10}.{:06} {what}", now / 1_000_000, now % 1_000_000);
         }

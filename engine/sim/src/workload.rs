@@ -87,7 +87,7 @@ fn draw_plan(random: &mut Random, kind: &Kind, draws: &Draws) -> Plan {
         failures = kind.retries + 1;
     }
     let size = if random.chance(100) { 1 << 20 } else { random.between(1, 1000) as u32 };
-    Plan { nonce: random.next() as u32, micros: micros as u32, failures, hangs, size }
+    Plan { nonce: random.draw() as u32, micros: micros as u32, failures, hangs, size }
 }
 
 /// The inputs of task `place` of a graph of some shape, of what can be read: `earlier` are constants, and what tasks make, of
@@ -154,7 +154,7 @@ pub fn draw(
     let mut keep = Vec::new();
     let mut tasks: Vec<TaskFacts> = Vec::new();
     for _ in 0..random.between(0, draws.constants) {
-        let content = Content { value: random.next(), size: random.between(1, 1000) as u32 };
+        let content = Content { value: random.draw(), size: random.between(1, 1000) as u32 };
         let object = base + objects.len() as u32;
         objects.push(ObjectFacts {
             content,

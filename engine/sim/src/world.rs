@@ -67,7 +67,7 @@ impl World {
     /// Lets everything happen until the system is at rest, or a rule is broken.
     pub fn run(&mut self) {
         while self.context.violation.is_none() {
-            match self.context.schedule.next() {
+            match self.context.schedule.pop() {
                 Some((at, happening)) => {
                     self.context.now = at;
                     self.happen(happening);

@@ -62,7 +62,7 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
         match random.below(8) {
             0 => bytes.truncate(at),
             1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-            2 if at < bytes.len() => bytes[at] = random.next() as u8,
+            2 if at < bytes.len() => bytes[at] = random.draw() as u8,
             3 => {
                 // Markers of MessagePack with lengths, and large numbers.
                 let special: [&[u8]; 8] = [
@@ -87,7 +87,7 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
                 bytes.splice(at..at, copy);
             }
             _ if at + 4 <= bytes.len() => {
-                let number = [0, 1, u32::MAX, u32::MAX - 1, 1 << 31, 1 << 26, random.next() as u32];
+                let number = [0, 1, u32::MAX, u32::MAX - 1, 1 << 31, 1 << 26, random.draw() as u32];
                 let number = random.pick(&number).copied().unwrap_or_default();
                 bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
             }
@@ -100,7 +100,7 @@ fn numbers(random: &mut Random, most: u64) -> ByteBuf {
     let count = random.below(6);
     let absurd = random.chance(100);
     let numbers: Vec<u32> =
-        (0..count).map(|_| if absurd { random.next() as u32 } else { random.below(most) as u32 }).collect();
+        (0..count).map(|_| if absurd { random.draw() as u32 } else { random.below(most) as u32 }).collect();
     encode_column(&numbers).into()
 }
 
@@ -117,7 +117,7 @@ fn submit(random: &mut Random) -> Submit {
         outputs: (0..random.below(3)).map(output).collect(),
         retries: random.below(3) as u32,
         timeout: random.chance(100).then(|| [f64::NAN, -1.0, 0.0, 1.0, 1.8e19][random.below(5) as usize]),
-        priority: random.next() as i32,
+        priority: random.draw() as i32,
         process: String::new(),
     };
     let column = |random: &mut Random| match random.below(3) {
@@ -163,7 +163,7 @@ fn request(random: &mut Random) -> Vec<u8> {
         }
         _ => {
             let object = random.below(9) as u32;
-            let fetch = client::Fetch { session, object, map: false, offset: random.next(), limit: None, direct: true };
+            let fetch = client::Fetch { session, object, map: false, offset: random.draw(), limit: None, direct: true };
             reply_frame("fetch", 1, &fetch)
         }
     }
