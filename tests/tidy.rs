@@ -161,7 +161,7 @@ fn the_state_machines_have_no_order_but_their_own() {
 }
 
 /// Which crates of ours the crates of the engine may use; other folders may use all of it.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("engine/model/", &[]),
     ("engine/protocol/", &["rain-model"]),
     ("engine/server/", &["rain-model", "rain-protocol"]),
@@ -171,6 +171,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("engine/topology/", &[]),
     ("engine/exec/", &["rain-data", "rain-model", "rain-protocol"]),
     ("engine/transport/", &["rain-model", "rain-protocol"]),
+    ("engine/sim/", &["rain-governor", "rain-model", "rain-pool", "rain-protocol", "rain-server"]),
     ("engine/io/", &[]),
     ("engine/link/", &[]),
     ("engine/wire/", &["rain-data", "rain-io", "rain-model", "rain-protocol", "rain-transport"]),

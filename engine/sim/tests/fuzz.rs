@@ -4,6 +4,7 @@
 //! `RAIN_FUZZ_SECONDS` says for how long each of the tests goes on (`make fuzz`), and `RAIN_FUZZ_SEED` from where.
 
 use rain_data::Store;
+use rain_io::IoThreads;
 use rain_model::graph::{Column, DataType, decode_column, encode_column};
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_model::time::Time;
@@ -142,29 +143,38 @@ fn submit(random: &mut Random) -> Submit {
     }
 }
 
+/// A frame of what is short enough for one.
+fn frame<T: serde::Serialize>(op: &str, id: u64, body: &T) -> Vec<u8> {
+    reply_frame(op, id, body).expect("it is short")
+}
+
 /// A request of the right form.
 fn request(random: &mut Random) -> Vec<u8> {
     let session = random.between(1, 3) as u32;
     let items = client::Items { session, tasks: numbers(random, 12), objects: numbers(random, 12) };
-    match random.below(14) {
-        0..4 => reply_frame("submit", 1, &submit(random)),
-        4 => reply_frame("new_session", 1, &client::NewSession { name: "s".repeat(random.below(2000) as usize) }),
-        5 => reply_frame("close_session", 1, &client::SessionRef { session }),
-        6 => reply_frame("wait", 1, &items),
-        7 => reply_frame("wait_some", 1, &items),
-        8 => reply_frame("wait_all", 1, &client::SessionRef { session }),
-        9 => reply_frame("info", 1, &items),
-        10 => reply_frame("unkeep", 1, &client::Unkeep { session, objects: items.objects }),
-        11 => reply_frame("cancel", 1, &client::Cancel { session, tasks: items.tasks, waiting: random.chance(500) }),
+    let watch = client::WatchRef { session, watch: random.below(3) as u32 };
+    match random.below(17) {
+        0..4 => frame("submit", 1, &submit(random)),
+        4 => frame("new_session", 1, &client::NewSession { name: "s".repeat(random.below(2000) as usize) }),
+        5 => frame("close_session", 1, &client::SessionRef { session }),
+        6 => frame("wait", 1, &items),
+        7 => frame("wait_some", 1, &items),
+        13 => frame("watch", 1, &items),
+        14 => frame("watch_next", 1, &watch),
+        15 => frame("unwatch", 1, &watch),
+        8 => frame("wait_all", 1, &client::SessionRef { session }),
+        9 => frame("info", 1, &items),
+        10 => frame("unkeep", 1, &client::Unkeep { session, objects: items.objects }),
+        11 => frame("cancel", 1, &client::Cancel { session, tasks: items.tasks, waiting: random.chance(500) }),
         12 => {
             let forget =
                 client::Forget { session, tasks: items.tasks, objects: items.objects, kinds: numbers(random, 3) };
-            reply_frame("forget", 1, &forget)
+            frame("forget", 1, &forget)
         }
         _ => {
             let object = random.below(9) as u32;
             let fetch = client::Fetch { session, object, map: false, offset: random.draw(), limit: None, direct: true };
-            reply_frame("fetch", 1, &fetch)
+            frame("fetch", 1, &fetch)
         }
     }
 }
@@ -172,13 +182,13 @@ fn request(random: &mut Random) -> Vec<u8> {
 #[test]
 fn requests_of_clients() {
     each_case("requests", |random| {
-        let mut frame = request(random);
+        let mut bytes = request(random);
         if random.chance(800) {
-            damage(random, &mut frame);
+            damage(random, &mut bytes);
         }
-        let _ = decode_request(frame.get(4..).unwrap_or_default());
+        let _ = decode_request(bytes.get(4..).unwrap_or_default());
         let mut buffer = FrameBuffer::new();
-        for part in frame.chunks(1 + random.below(50) as usize) {
+        for part in bytes.chunks(1 + random.below(50) as usize) {
             buffer.extend(part);
             while let Ok(Some(body)) = buffer.next_frame(1 << 20) {
                 let _ = decode_request(body);
@@ -190,11 +200,11 @@ fn requests_of_clients() {
 #[test]
 fn messages_of_executors() {
     let valid: [Vec<u8>; 5] = [
-        reply_frame("done", 7, &vec![("data", b"x".to_vec())]),
-        reply_frame("fail", 7, &("message", "debug")),
-        reply_frame("register", 1, &("py", 1, 2)),
-        reply_frame("return", 7, &vec![1u64, 2]),
-        reply_frame("lend", 7, &()),
+        frame("done", 7, &vec![("data", b"x".to_vec())]),
+        frame("fail", 7, &("message", "debug")),
+        frame("register", 1, &("py", 1, 2)),
+        frame("return", 7, &vec![1u64, 2]),
+        frame("lend", 7, &()),
     ];
     each_case("executors", |random| {
         let mut frame = random.pick(&valid).cloned().unwrap_or_default();
@@ -234,7 +244,7 @@ fn columns() {
         }
         match decode_column::<Vec<u32>>(&bytes) {
             Ok(numbers) => assert_eq!(encode_column(&numbers), bytes),
-            Err(_) => assert!(bytes.len() % 4 != 0),
+            Err(_) => assert!(!bytes.len().is_multiple_of(4)),
         }
     });
 }
@@ -242,8 +252,9 @@ fn columns() {
 #[test]
 fn messages_between_server_and_governors() {
     let wake: rain_transport::Wake = Arc::new(|| ());
+    let io = IoThreads::start(2).expect("two threads");
     each_case("lanes", |random| {
-        let mut out = LaneOut::default();
+        let mut out = LaneOut::new(io.clone(), wake.clone(), 64);
         let finished = Finished {
             session: 1,
             tasks: vec![TaskReport { task: 3, duration: 0.5, start: 1.0 }],
@@ -253,26 +264,29 @@ fn messages_between_server_and_governors() {
         let fetched = FromGovernor::Fetched { ticket: 1, content: Ok(vec![7u8; random.below(100) as usize]) };
         let messages = [FromGovernor::Finished(finished), fetched, FromGovernor::Joined { cpus: 4 }];
         for message in messages {
-            out.push(Message::FromGovernor(message), &wake).expect("it can be written");
+            out.push(Message::FromGovernor(message)).expect("it can be written");
         }
-        let mut lane = LaneIn::<Vec<u8>>::default();
-        while let Ok(Some(piece)) = out.next_piece(64) {
+        let mut lane = LaneIn::<Vec<u8>>::new(io.clone(), (), wake.clone());
+        // What is not read yet is waited for.
+        while !out.is_idle() {
+            let Ok(Some(piece)) = out.next_piece() else {
+                std::thread::yield_now();
+                continue;
+            };
             let taken = match piece {
                 Piece::Head(head) => {
                     let mut head = head.to_vec();
                     if random.chance(400) {
                         damage(random, &mut head);
                     }
-                    lane.head(&head, &Default::default(), &wake)
+                    lane.head(&head)
                 }
-                Piece::Content { source, range } => {
-                    let mut bytes = Vec::new();
-                    let read = source.read_piece(range, &mut bytes);
-                    read.expect("it is in memory");
+                Piece::Content { bytes, .. } => {
+                    let mut bytes = bytes.expect("it is in memory");
                     if random.chance(200) {
                         damage(random, &mut bytes);
                     }
-                    lane.piece(&bytes, &wake)
+                    lane.piece(&bytes)
                 }
             };
             // The connection would end.
@@ -344,6 +358,12 @@ fn command(request: Request) -> Option<Command<u64>> {
             let (tasks, objects) = (column(&items.tasks)?, column(&items.objects)?);
             Command::WaitSome { session: id(items.session), tasks, objects }
         }
+        Request::Watch(items) => {
+            let (tasks, objects) = (column(&items.tasks)?, column(&items.objects)?);
+            Command::Watch { session: id(items.session), tasks, objects }
+        }
+        Request::WatchNext(of) => Command::WatchNext { session: id(of.session), watch: of.watch },
+        Request::Unwatch(of) => Command::Unwatch { session: id(of.session), watch: of.watch },
         Request::WaitAll(of) => Command::WaitAll { session: id(of.session) },
         Request::Fetch(fetch) => {
             Command::Fetch { session: id(fetch.session), object: fetch.object, direct: fetch.direct }
@@ -397,7 +417,7 @@ fn commands_of_clients() {
         };
         for step in 0..random.between(1, 40) {
             let mut frame = if step == 0 {
-                reply_frame("new_session", 1, &client::NewSession { name: String::new() })
+                frame("new_session", 1, &client::NewSession { name: String::new() })
             } else {
                 request(random)
             };
