@@ -165,3 +165,47 @@ fn what_governors_say_of_tasks_that_are_not_theirs_changes_nothing() {
     h.governor(1, FromGovernor::Withheld { session, tasks: vec![4_000_000_000, 5] });
     assert!(goes_on(&mut h, session));
 }
+
+#[test]
+fn a_lost_input_fails_its_session_unless_nobody_needs_it_any_more() {
+    for cancelled in [false, true] {
+        let mut h = Harness::new(&[1, 1]);
+        let session = h.new_session();
+        let tasks: [(&[u32], u32); 4] = [(&[], 0), (&[], 1), (&[0, 1], 2), (&[0, 1], 3)];
+        h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
+        h.finish(0, session, &[0], &[0]);
+        h.finish(1, session, &[1], &[1]);
+        if cancelled {
+            h.request(Command::Cancel { session, tasks: vec![2, 3] });
+        }
+        h.governor(0, FromGovernor::InputLost { session, object: 1, why: "from governor 1: gone".into() });
+        if cancelled {
+            h.done(Command::WaitAll { session });
+        } else {
+            let message = h.refused(Command::WaitAll { session });
+            let expected = "a task failed on governor 0: input object 1 could not be brought from governor 1: gone";
+            assert_eq!(message, expected);
+        }
+    }
+}
+
+#[test]
+fn a_lost_governor_fails_the_sessions_that_used_it() {
+    let mut h = Harness::new(&[1]);
+    let (used, unused) = (h.new_session(), h.new_session());
+    h.done(Command::Submit { session: used, submission: submission(&[(&[], 0)], &[], &[]) });
+    h.take_messages();
+    let wait = h.request(Command::WaitAll { session: used });
+    h.handle(Event::GovernorLost { governor: GovernorId(0), why: "cut".into() });
+    match h.take_reply(wait) {
+        Some(Reply::Error(error)) => assert!(error.message.contains("governor 0 was lost (cut)"), "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(h.take_messages().is_empty(), "nothing is said to one that is gone");
+    // The other one waits for a governor.
+    h.done(Command::Submit { session: unused, submission: submission(&[(&[], 0)], &[], &[]) });
+    assert_eq!(h.take_message_texts(), [] as [&str; 0]);
+    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    assert_eq!(h.take_message_texts(), ["1: open 2", "1: run [0] constants [] remote [] pins []"]);
+    h.assert_nothing_left();
+}
