@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,8 +10,10 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -194,21 +197,73 @@ def test_idle_executor_killed(client: Client) -> None:
 
 def test_evil_tar(server: Any, client: Client) -> None:
     """A directory constant whose archive leaves its directory is refused."""
-    import io
-    import tarfile
-
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
+    evil = io.BytesIO()
+    with tarfile.open(fileobj=evil, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
     with connect(server, "unix") as connection:
         hello(server, connection)
         connection.sendall(frame("new_session", 1, {"name": ""}))
         session = read_frame(connection)[2]["session"]
-        connection.sendall(frame("submit", 2, {"session": session, "consts": [[0, 1, None, archive.getvalue()]]}))
+        connection.sendall(frame("submit", 2, {"session": session, "consts": [[0, 1, None, evil.getvalue()]]}))
         answer = read_frame(connection)
         assert answer[0] == "error"
         assert "escaped" in answer[2]["message"]
     assert works(client)
+
+
+def archive(size: int) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        about = tarfile.TarInfo("file")
+        about.size = size
+        tar.addfile(about, io.BytesIO(bytes(size)))
+    return buffer.getvalue()
+
+
+def test_nothing_of_a_session_is_answered_after_its_end(server: Any) -> None:
+    """Archives are made beside the server's loop; the closing of their session waits for them."""
+    column = struct.pack("<I", 0)
+    with connect(server, "unix") as connection:
+        hello(server, connection)
+        for _ in range(5):
+            connection.sendall(frame("new_session", 1, {"name": "directory"}))
+            session = read_frame(connection)[2]["session"]
+            constant = [0, 1, None, archive(20_000_000)]
+            connection.sendall(frame("submit", 2, {"session": session, "consts": [constant], "keep": column}))
+            assert read_frame(connection)[:2] == ["ok", 2]
+            connection.sendall(frame("fetch", 3, {"session": session, "object": 0, "limit": 10}))
+            answered = []
+            # Meanwhile the directory comes to the server, which makes an archive of it.
+            for number in range(4, 8):
+                connection.sendall(frame("status", number, {}))
+                while number not in answered:
+                    answered.append(read_frame(connection)[1])
+            connection.sendall(frame("close_session", 8, {"session": session}))
+            while 8 not in answered:
+                answered.append(read_frame(connection)[1])
+            assert sorted(answered) == [3, 4, 5, 6, 7, 8]
+            assert answered[-1] == 8
+
+
+def test_answers_that_nobody_reads_cost_no_memory(server: Any, client: Client) -> None:
+    """150 pipelined fetches of 32 MiB: the server holds the content once."""
+    with connect(server, "unix") as connection:
+        hello(server, connection)
+        connection.sendall(frame("new_session", 1, {"name": "flood"}))
+        session = read_frame(connection)[2]["session"]
+        content = bytes(32 << 20)
+        column = struct.pack("<I", 0)
+        constants = [[0, 0, None, content]]
+        connection.sendall(frame("submit", 2, {"session": session, "consts": constants, "keep": column}))
+        assert read_frame(connection)[:2] == ["ok", 2]
+        connection.sendall(b"".join(frame("fetch", 10 + i, {"session": session, "object": 0}) for i in range(150)))
+        # The answer to another client comes after those that the server was going to make.
+        for _ in range(20):
+            assert works(client)
+        status = Path(f"/proc/{access(server)['pid']}/status").read_text()
+        (resident,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")]
+        assert resident < 400 << 10, f"{resident} KiB"
+        assert [read_frame(connection)[:2] for _ in range(3)] == [["ok", 10], ["ok", 11], ["ok", 12]]
 
 
 @pytest.fixture

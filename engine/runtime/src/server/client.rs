@@ -4,7 +4,7 @@ use super::bringing::Bringing;
 use super::fetched::Fetched;
 use super::uploads::Uploads;
 use rain_data::Object;
-use rain_protocol::client::Fetch;
+use rain_protocol::client::{Fetch, SessionRef};
 use rain_protocol::peer::Message;
 use rain_server::RequestId;
 use std::collections::{BTreeSet, HashMap};
@@ -21,6 +21,10 @@ pub(super) struct Client {
     pub(super) fetches: HashMap<RequestId, Fetch>,
     /// How many of its requests the state machine has not answered.
     pub(super) unanswered: usize,
+    /// Answers to fetches that are made on other threads,
+    pub(super) in_background: usize,
+    /// and the closing of a session that waits for them: nothing of a session is answered after its end.
+    pub(super) closing: Option<(RequestId, SessionRef)>,
     /// Objects that come from governors elsewhere,
     pub(super) bringing: Bringing<Message<Arc<Object>>>,
     /// and those that have come.
@@ -37,6 +41,8 @@ impl Client {
             sessions: BTreeSet::new(),
             fetches: HashMap::new(),
             unanswered: 0,
+            in_background: 0,
+            closing: None,
             bringing: Bringing::default(),
             fetched: Fetched::default(),
             uploads: Arc::new(Mutex::new(Uploads::new(upload_bytes_max))),

@@ -3,6 +3,7 @@
 use super::background::Background;
 use super::bringing::Question;
 use super::client::{Client, UNANSWERED_MAX};
+use super::parts::{Done, ServerParts};
 use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, SomeReply, StatusReply};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
 use super::turn::Turn;
@@ -35,24 +36,6 @@ const ITEM_BYTES: u64 = 50;
 const ITEMS_PART: u64 = 2;
 /// The part of this process's memory that what one client has uploaded may take while it waits for its submit.
 const UPLOAD_PART: u64 = 4;
-
-/// What a driver is made of.
-pub(crate) struct ServerParts<C, T> {
-    pub(crate) clients: C,
-    pub(crate) transport: T,
-    /// Where content of submits goes.
-    pub(crate) store: Arc<Store>,
-    pub(crate) facts: ProcessFacts,
-    pub(crate) stop: Stop,
-}
-
-/// What was done on another thread.
-enum Done {
-    /// The request of a client that is held until this is dealt with; an error when it is none of the protocol.
-    Request { client: ClientId, prepared: Result<(RequestId, Prepared), RequestError> },
-    /// The answer to a fetch.
-    Object { client: ClientId, fetch: Fetch, answer: Answer },
-}
 
 pub(crate) struct ServerDriver<C, T> {
     machine: Server<Arc<Object>>,
@@ -408,6 +391,11 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                 }
                 return Ok(Some(fetch_command(&fetch, facts.local)));
             }
+            Request::CloseSession(session) if facts.in_background > 0 => {
+                facts.closing = Some((id, session));
+                self.front.hold(client);
+                return Ok(None);
+            }
             Request::Stop => {
                 tracing::info!("{client} asks the server to stop");
                 self.front.send(client, ok_frame(id, &Empty {}).into());
@@ -447,7 +435,19 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                     self.handle(event);
                 }
             }
-            Done::Object { client, fetch, answer } => self.send_answer(client, fetch, answer),
+            Done::Object { client, fetch, answer } => {
+                self.send_answer(client, fetch, answer);
+                let Some(facts) = self.clients.get_mut(&client) else { return };
+                facts.in_background -= 1;
+                if facts.in_background == 0
+                    && let Some((id, session)) = facts.closing.take()
+                {
+                    self.front.go_on(client);
+                    if let Some(event) = self.request(client, id, Request::CloseSession(session)) {
+                        self.handle(event);
+                    }
+                }
+            }
         }
     }
 
@@ -574,6 +574,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         if self.brings_contents {
             facts.fetched.hold(fetch.session, reply.info.clone(), reply.object.clone());
         }
+        facts.in_background += 1;
         let store = self.store.clone();
         self.background.run(move || Done::Object { client, fetch, answer: reply.answer(&store) });
     }

@@ -5,9 +5,11 @@ mod bringing;
 mod client;
 mod driver;
 mod fetched;
+mod parts;
 mod replies;
 mod requests;
 mod turn;
 mod uploads;
 
-pub(crate) use driver::{ServerDriver, ServerParts};
+pub(crate) use driver::ServerDriver;
+pub(crate) use parts::ServerParts;
