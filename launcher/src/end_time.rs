@@ -1,6 +1,6 @@
 //! When the time of a server is over: what was asked for, or what the batch system says.
 
-use crate::plan::{PlanError, absolute};
+use crate::option_path::{PathError, absolute};
 use clap::Args;
 use rain_runtime::end_of_time::{EndOfTime, STORE_TIME_MAX};
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ pub enum EndError {
     #[error("--results-dir={path}: cannot write there: {source}", path = .0.display(), source = .1)]
     Results(PathBuf, #[source] std::io::Error),
     #[error(transparent)]
-    Path(#[from] Box<PlanError>),
+    Path(#[from] PathError),
 }
 
 impl EndPlan {
@@ -91,7 +91,7 @@ impl EndPlan {
             Some(margin) => margin,
             None => (left * MARGIN_PART).clamp(0.0, MARGIN_MAX),
         };
-        let results = absolute("--results-dir", args.results_dir.as_deref()).map_err(Box::new)?;
+        let results = absolute("--results-dir", args.results_dir.as_deref())?;
         if let Some(path) = &results {
             check_writable(path).map_err(|error| EndError::Results(path.clone(), error))?;
         }

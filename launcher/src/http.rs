@@ -1,7 +1,7 @@
 //! `--http-listen`: where browsers are shown what the server does.
 
 use crate::address::{self, AddressError};
-use crate::launch::{Report, Reports};
+use crate::reports::{Report, Reports};
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use rain_dashboard::DashboardError;
 use rain_runtime::questions::StatusRequests;

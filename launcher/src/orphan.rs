@@ -1,7 +1,7 @@
 //! An engine whose supervisor was killed: it stops, and does at its end what the supervisor would have done.
 
 use crate::descendants;
-use crate::engine::EngineError;
+use crate::engine_error::EngineError;
 use crate::launch::Launch;
 use crate::runtime_dir::{self, Claim, ServerDir};
 use crate::{supervisor, work_dir};

@@ -5,6 +5,7 @@ use crate::cli::StartArgs;
 use crate::end_time::{EndError, EndPlan};
 use crate::governor_config::{self, ExecutorConfig, GovernorConfigError};
 use crate::http::HttpPlan;
+use crate::option_path::{self, PathError};
 use crate::programs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -67,8 +68,8 @@ pub enum PlanError {
     RunPrefix(String, &'static str),
     #[error("--runprefix: there is no program {0:?} (its path, or its name in PATH)")]
     RunPrefixProgram(String),
-    #[error("{option}={path}: {source}")]
-    Path { option: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Path(#[from] PathError),
     #[error(transparent)]
     End(#[from] EndError),
     #[error(transparent)]
@@ -159,8 +160,7 @@ fn cpu_counts(text: &str) -> Result<Vec<usize>, PlanError> {
 /// # Errors
 /// When there is no current directory.
 pub fn absolute(option: &'static str, path: Option<&Path>) -> Result<Option<PathBuf>, PlanError> {
-    let failed = |path: &Path, source| PlanError::Path { option, path: path.to_owned(), source };
-    path.map(|path| std::path::absolute(path).map_err(|source| failed(path, source))).transpose()
+    Ok(option_path::absolute(option, path)?)
 }
 
 /// Splits the value of `--runprefix`, and finds its program.

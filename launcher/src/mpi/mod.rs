@@ -9,6 +9,7 @@ mod cpus;
 mod last_words;
 mod panics;
 pub(crate) mod rank;
+mod rank_governor;
 pub(crate) mod role;
 mod server;
 pub(crate) mod shared_memory;

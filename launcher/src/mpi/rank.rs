@@ -2,19 +2,20 @@
 
 use super::agreement::{Announcement, Refusal, judge};
 use super::cpus::{RankCpus, Share, divide};
-use super::role::{RankRole, expected_rank};
+use super::rank_governor::governor_config;
+use super::role::{OBITUARY_TIME, RankRole, expected_rank};
 use super::server::{Door, serve};
 use super::shared_memory;
 use super::voice::Voice;
 use super::{panics, server};
 use crate::client_command::{self, is_of_a_rank};
-use crate::engine::{EngineError, catch_signals, stop_on_signals};
+use crate::engine_error::EngineError;
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::orphan::Guardian;
 use crate::remote::governor::boot_id;
+use crate::signals::{catch_signals, stop_on_signals};
 use rain_model::id::GovernorId;
-use rain_runtime::GovernorConfig;
 use rain_runtime::cluster::{GovernorEnd, run_governor};
 use rain_topology::{Topology, TopologyError, pin_current_thread};
 use rain_transport_mpi::{MpiError, World};
@@ -22,11 +23,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long the supervisor of a rank that has died may take to say how, before others say that it is gone and end the job.
-/// Longer than `STOP_TIME_MAX`: where all ranks were asked to end, nobody is left to say it.
-pub const OBITUARY_TIME: Duration = Duration::from_millis(700);
 
 /// Why a rank has ended.
 #[derive(Debug, thiserror::Error)]
@@ -257,13 +253,6 @@ fn govern(world: World, launch: &Launch, share: Share, stop: &Stop, reports: &mu
         }
         GovernorEnd::Broken => Err(RankError::Broken(panics::latest())),
     }
-}
-
-/// The settings of this rank's governor.
-pub fn governor_config(launch: &Launch, share: Share) -> GovernorConfig {
-    let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_default();
-    let config = local::governor(launch, share.cpus, work_dir);
-    GovernorConfig { prestart: config.prestart.min(share.prestart_max), ..config }
 }
 
 /// This host, as it calls itself.

@@ -14,6 +14,10 @@ pub const STOP_TIME_MAX: Duration = Duration::from_millis(400);
 /// may be removing their files.
 pub const ASKED_TIME_MIN: Duration = Duration::from_millis(900);
 
+/// How long the supervisor of a rank that has died may take to say how, before others say that it is gone and end the job.
+/// Longer than `STOP_TIME_MAX`: where all ranks were asked to end, nobody is left to say it.
+pub const OBITUARY_TIME: Duration = Duration::from_millis(700);
+
 /// A rank: which one, and so whether it is the server or a governor, is known only once MPI has begun.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RankRole {

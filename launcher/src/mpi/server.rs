@@ -1,11 +1,11 @@
 //! The rank that is the server: clients over TCP with TLS and through the Unix socket, governors through MPI.
 
 use super::cpus::Share;
-use super::rank::{OBITUARY_TIME, governor_config};
-use super::role::RankRole;
+use super::rank_governor::governor_config;
+use super::role::{OBITUARY_TIME, RankRole};
 use super::voice::Voice;
-use crate::engine::{EngineError, tell_end};
-use crate::launch::{Launch, Report, Reports};
+use crate::engine_error::EngineError;
+use crate::launch::{Launch, Report, Reports, tell_end};
 use crate::local::Stop;
 use crate::remote::access::TlsAccess;
 use crate::remote::engine::open_to_clients;

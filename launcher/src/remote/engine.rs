@@ -2,12 +2,14 @@
 
 use super::access::{AccessFiles, TlsAccess};
 use super::role::{GovernorRole, ServerRole};
-use crate::engine::{EngineError, catch_signals, place, stop_on_signals, tell_end};
-use crate::launch::{Launch, Report, Reports};
+use crate::cpu_groups::place;
+use crate::engine_error::EngineError;
+use crate::launch::{Launch, Report, Reports, tell_end};
 use crate::local::{self, RuntimeError, Stop};
 use crate::orphan::Guardian;
 use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
+use crate::signals::{catch_signals, stop_on_signals};
 use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
 use rain_runtime::questions::ContentRequests;
 use rain_topology::Topology;

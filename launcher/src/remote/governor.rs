@@ -1,8 +1,10 @@
 //! `rain governor`.
 
+use super::access;
 use super::args::GovernorArgs;
+use super::error::RemoteError;
+use super::ready_file::{clear_ready_file, write_ready_file};
 use super::role::{CpuCount, GovernorRole, Role};
-use super::{RemoteError, access, clear_ready_file, write_ready_file};
 use crate::address::{self, DEFAULT_LISTEN};
 use crate::end_time::EndPlan;
 use crate::governor_config;

@@ -2,8 +2,9 @@
 
 use super::access::AccessFiles;
 use super::args::{ServerArgs, ServingArgs};
+use super::error::RemoteError;
+use super::ready_file::{clear_ready_file, write_ready_file};
 use super::role::{Role, ServerRole};
-use super::{RemoteError, clear_ready_file, write_ready_file};
 use crate::address;
 use crate::end_time::EndPlan;
 use crate::http::HttpPlan;

@@ -2,10 +2,11 @@
 //! of a Slurm job.
 
 use super::access::AccessFiles;
+use super::error::RemoteError;
 use super::role::ServerRole;
 use super::srun;
-use super::ssh::{self, HostError};
-use super::{RemoteError, governor, hosts, server};
+use super::ssh;
+use super::{governor, hosts, server};
 use crate::cli::StartArgs;
 use crate::client::ServerConnection;
 use crate::end_time::EndPlan;
@@ -207,11 +208,4 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way:
 
 fn text(path: &Path) -> Result<String, RemoteError> {
     path.to_str().map(str::to_owned).ok_or_else(|| RemoteError::NotText(path.to_owned()))
-}
-
-/// One line for each host.
-pub fn shown(failed: &[HostError]) -> String {
-    let lines: Vec<String> =
-        failed.iter().map(|error| format!("  {}", error.to_string().replace('\n', "\n    "))).collect();
-    lines.join("\n")
 }

@@ -1,0 +1,54 @@
+//! Signals that ask an engine to stop.
+
+use crate::engine_error::EngineError;
+use crate::launch::Launch;
+use crate::local::Stop;
+use crate::orphan::Guardian;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Where the signal handler says that a signal came.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_signal(_: libc::c_int) {
+    let fd = SIGNAL_PIPE.load(Ordering::Relaxed);
+    // SAFETY: `write` may be called in a signal handler, the byte lives long enough, and a bad descriptor is an error.
+    unsafe { libc::write(fd, [0u8].as_ptr().cast(), 1) };
+}
+
+/// A handler rather than blocked signals: blocked they would stay in all programs that tasks run. What comes before
+/// somebody reads is kept in the pipe.
+pub fn catch_signals() -> Result<OwnedFd, EngineError> {
+    let (read_end, write_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    SIGNAL_PIPE.store(write_end.into_raw_fd(), Ordering::Relaxed);
+    let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // SAFETY: the handler makes one async-signal-safe call and touches nothing but an atomic.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(read_end)
+}
+
+/// Asks `stop` to stop at each signal that was caught.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn stop_on_signals(pipe: OwnedFd, stop: Stop, guardian: Guardian, launch: &Launch) -> io::Result<()> {
+    let launch = launch.clone();
+    let watch = move || {
+        let mut pipe = File::from(pipe);
+        while pipe.read_exact(&mut [0]).is_ok() {
+            let is_orphaned = guardian.is_gone();
+            tracing::info!("asked to stop by {}", if is_orphaned { "the supervisor's end" } else { "a signal" });
+            stop.request();
+            if is_orphaned {
+                guardian.end_in_time(&launch);
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(|_| ())
+}
