@@ -66,6 +66,7 @@ impl<D: Clone> Session<D> {
                 count += 1;
             }
         }
+        self.was_given_back |= count > 0;
         self.shares.take(id, count);
         if self.asked.is_empty() {
             self.lingering = Vec::new();

@@ -228,7 +228,12 @@ impl<D: Clone> Placer<'_, D> {
     /// Among the governors with room: one with a free cpu, then the one that holds most bytes of the task's largest inputs, then
     /// the least loaded one.
     fn choose(&self, batch: &Batch, taken: &Taken) -> Option<GovernorId> {
-        let window = self.window();
+        // Tasks that wait at a governor for one that it gave back count there: if it alone can run that, it takes it all the same.
+        let window = if self.session.was_given_back && self.governors.wide_enough(taken.cpus) == 1 {
+            u64::from(u32::MAX)
+        } else {
+            self.window()
+        };
         let largest = self.largest_inputs(batch.inputs(taken.task));
         let held = |id: GovernorId| -> u64 {
             let of_id = largest.iter().filter(|(_, mark)| self.session.holders.has(*mark, id));

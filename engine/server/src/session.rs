@@ -57,6 +57,8 @@ pub(super) struct Session<D> {
     pub(super) uncounted: bool,
     /// Its tasks are handed out when they are ready; else each batch as a whole, to the only governor there is.
     pub(super) spread: bool,
+    /// Governors have given tasks of it back.
+    pub(super) was_given_back: bool,
     pub(super) ready: Ready,
     /// Who waits for objects that are not finished.
     pub(super) edges: Edges,
@@ -107,6 +109,7 @@ impl<D: Clone> Session<D> {
             fresh: Vec::new(),
             uncounted: false,
             spread: false,
+            was_given_back: false,
             ready: Ready::default(),
             edges: Edges::default(),
             holders: Holders::default(),
