@@ -1,5 +1,6 @@
 //! The server's state machine, driven by events: exact messages, then nothing left.
 
+mod bounds;
 mod cluster;
 mod end_of_time;
 mod fetching;
