@@ -4,7 +4,7 @@ use crate::ranked::Ranked;
 use crate::sleep::Sleep;
 use crate::sync::{AtomicU32, Ordering};
 use crate::{Gang, ReadyTask};
-use crossbeam_utils::CachePadded;
+use crossbeam_utils::{Backoff, CachePadded};
 use deque::{Injector, Stealer, Worker};
 use std::sync::Arc;
 
@@ -97,9 +97,6 @@ mod deque {
 
 /// Sleeping workers are woken for ready tasks in groups of this size while more are being queued.
 const WAKE_EVERY: usize = 64;
-
-/// How often a worker that has found nothing looks for work, between turns of other threads, before it sleeps.
-const LOOKS_BEFORE_SLEEP: usize = if cfg!(loom) { 0 } else { 16 };
 
 /// Queued tasks that are looked at to find some of one session.
 const LOOKED_AT_MAX: usize = 1 << 16;
@@ -493,11 +490,12 @@ impl LocalQueue {
             self.is_searcher = true;
         }
         if self.is_searcher {
-            for _ in 0..LOOKS_BEFORE_SLEEP {
+            let backoff = Backoff::new();
+            while !cfg!(loom) && !backoff.is_completed() {
                 if pool.has_arrivals() || pool.is_shut_down() {
                     return;
                 }
-                std::thread::yield_now();
+                backoff.snooze();
             }
         }
         pool.sleep.sleep(self.index, self.is_searcher, || pool.has_work());
