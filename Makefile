@@ -49,7 +49,7 @@ test-mpi: build ## the transport over MPI and rain-engine, under mpirun; skipped
 
 .PHONY: test-loom
 test-loom: setup ## model checks of the lock-free parts; LOOM_MAX_PREEMPTIONS=N bounds them (without: every interleaving)
-	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom \
+	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --locked -p rain-pool --release --test loom --test loom_workers \
 		--target-dir target/loom
 
 .PHONY: test-cpp
