@@ -2,11 +2,11 @@
 
     python bench/large_submit.py [TASKS [GOVERNORS]]
 
-TASKS (default 5 million) no-ops in one submit, of which the second half read eight outputs of the first half each, to GOVERNORS
-(default 16) of one cpu each, all on this machine. It runs in a network namespace of its own, so that the counter of its loopback
-interface counts nothing else: bytes of both directions with the headers of TCP and IP, from the submit to the end of the last task.
-Wanted: at most 200 bytes a task in all, and no connection that was cut. It is not among the rows of `run.py`, because it needs
-`unshare` and takes minutes.
+TASKS (default 5 million) no-ops in one submit, of which the second half read eight outputs of the first half each, to
+GOVERNORS (default 16) of one cpu each, all on this machine. It runs in a network namespace of its own, so that the
+counter of its loopback interface counts nothing else: bytes of both directions with the headers of TCP and IP, from
+the submit to the end of the last task. Wanted: at most 200 bytes a task in all, and no connection that was cut. It is
+not among the rows of `run.py`, because it needs `unshare` and takes minutes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def measure(count: int, governors: int) -> None:
         cuts = len(re.findall("is back|was lost", log))
         print(
             f"{count:,} tasks on {governors} governors: submit {submitted:.1f} s, all {taken:.1f} s "
-            f"({1e6 * taken / count:.2f} µs a task), {carried / count:.1f} bytes on the wire a task, {cuts} connections cut"
+            f"({1e6 * taken / count:.2f} µs a task), {carried / count:.1f} bytes on the wire a task, "
+            f"{cuts} connections cut"
         )
 
 
