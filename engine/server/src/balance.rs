@@ -61,12 +61,11 @@ impl<D: Clone> Session<D> {
             if is_open {
                 self.tasks[task].unassign();
                 if self.tasks[task].is_ready() {
-                    self.push_ready(&batch, task);
+                    self.push_given_back(&batch, task);
                 }
                 count += 1;
             }
         }
-        self.was_given_back |= count > 0;
         self.shares.take(id, count);
         if self.asked.is_empty() {
             self.lingering = Vec::new();

@@ -160,11 +160,6 @@ impl Governors {
         self.by_cpus.range(cpus..).filter_map(|(_, loads)| loads.least())
     }
 
-    /// How many alive governors have so many cpus or more, counted up to two.
-    pub(super) fn wide_enough(&self, cpus: u32) -> usize {
-        self.by_cpus.range(cpus..).map(|(_, loads)| loads.places.len()).take(2).sum::<usize>().min(2)
-    }
-
     fn change(&mut self, id: GovernorId, change: impl FnOnce(&mut Governor)) {
         let Some(governor) = self.all.get_mut(&id) else { return };
         let free = governor.free();

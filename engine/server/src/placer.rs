@@ -114,8 +114,10 @@ impl<D: Clone> Placer<'_, D> {
     /// Hands a batch to the only governor. It knows itself what its tasks need, and is told to hold what is kept.
     fn place_whole(&mut self, fresh: Fresh<D>, id: GovernorId) {
         self.open_on(id);
-        let Fresh { batch, constants, keep } = fresh;
+        let Fresh { batch, constants, mut keep } = fresh;
         let session = &mut *self.session;
+        // Some may have been let go while the batch waited for its turn.
+        keep.retain(|object| session.is_kept(*object));
         for task in batch.tasks() {
             session.tasks[task].assign(id);
         }
@@ -228,12 +230,8 @@ impl<D: Clone> Placer<'_, D> {
     /// Among the governors with room: one with a free cpu, then the one that holds most bytes of the task's largest inputs, then
     /// the least loaded one.
     fn choose(&self, batch: &Batch, taken: &Taken) -> Option<GovernorId> {
-        // Tasks that wait at a governor for one that it gave back count there: if it alone can run that, it takes it all the same.
-        let window = if self.session.was_given_back && self.governors.wide_enough(taken.cpus) == 1 {
-            u64::from(u32::MAX)
-        } else {
-            self.window()
-        };
+        // Governors may be full of tasks that wait for one that was given back: so it finds room in any case.
+        let window = if taken.was_given_back() { u64::from(u32::MAX) } else { self.window() };
         let largest = self.largest_inputs(batch.inputs(taken.task));
         let held = |id: GovernorId| -> u64 {
             let of_id = largest.iter().filter(|(_, mark)| self.session.holders.has(*mark, id));

@@ -11,12 +11,24 @@ type Class = (Reverse<i32>, u32);
 /// A task, and when it was put there.
 type Entry = (u64, TaskIndex);
 
+/// Tasks that were put behind others have this number or a higher one, those that went before them lower ones.
+const FIRST: u64 = 1 << 63;
+
 /// Queues by priority and cpus. A task that was put there and is not ready any more stays until its turn: who takes it looks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ready {
     classes: BTreeMap<Class, VecDeque<Entry>>,
+    /// The number of the next task that is put behind the others.
     next: u64,
+    /// The number of the last task that was put before the others.
+    first: u64,
     len: usize,
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self { classes: BTreeMap::new(), next: FIRST, first: FIRST, len: 0 }
+    }
 }
 
 /// Where a task was taken from.
@@ -26,6 +38,13 @@ pub(super) struct Taken {
     pub(super) cpus: u32,
     class: Class,
     when: u64,
+}
+
+impl Taken {
+    /// Whether a governor has given it back.
+    pub(super) fn was_given_back(&self) -> bool {
+        self.when < FIRST
+    }
 }
 
 impl Ready {
@@ -41,6 +60,13 @@ impl Ready {
     pub(super) fn push(&mut self, task: TaskIndex, priority: i32, cpus: u32) {
         self.classes.entry((Reverse(priority), cpus)).or_default().push_back((self.next, task));
         self.next += 1;
+        self.len += 1;
+    }
+
+    /// Puts a task that was given back before all of its priority.
+    pub(super) fn push_given_back(&mut self, task: TaskIndex, priority: i32, cpus: u32) {
+        self.first -= 1;
+        self.classes.entry((Reverse(priority), cpus)).or_default().push_front((self.first, task));
         self.len += 1;
     }
 
@@ -104,6 +130,17 @@ mod tests {
         ready.put_back(taken);
         assert_eq!(pop_all(&mut ready, u32::MAX), [2, 5, 0, 1, 3, 4]);
         assert!(ready.is_empty() && ready.classes.is_empty());
+    }
+
+    #[test]
+    fn what_was_given_back_goes_first_of_its_priority() {
+        let mut ready = Ready::default();
+        (0..3).for_each(|task| ready.push(task, 0, 1));
+        ready.push_given_back(3, 0, 2);
+        ready.push_given_back(4, 0, 1);
+        ready.push(5, 1, 1);
+        let taken: Vec<_> = std::iter::from_fn(|| ready.pop(u32::MAX)).map(|t| (t.task, t.was_given_back())).collect();
+        assert_eq!(taken, [(5, false), (4, true), (3, true), (0, false), (1, false), (2, false)]);
     }
 
     #[test]

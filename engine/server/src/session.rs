@@ -57,8 +57,6 @@ pub(super) struct Session<D> {
     pub(super) uncounted: bool,
     /// Its tasks are handed out when they are ready; else each batch as a whole, to the only governor there is.
     pub(super) spread: bool,
-    /// Governors have given tasks of it back.
-    pub(super) was_given_back: bool,
     pub(super) ready: Ready,
     /// Who waits for objects that are not finished.
     pub(super) edges: Edges,
@@ -109,7 +107,6 @@ impl<D: Clone> Session<D> {
             fresh: Vec::new(),
             uncounted: false,
             spread: false,
-            was_given_back: false,
             ready: Ready::default(),
             edges: Edges::default(),
             holders: Holders::default(),
@@ -231,7 +228,9 @@ impl<D: Clone> Session<D> {
 
     /// The content of a kept constant that governors may not have yet.
     pub(super) fn constant(&self, object: ObjectIndex) -> Option<&D> {
-        self.constants.get(&object).filter(|_| self.is_kept(object))
+        let fresh = || self.fresh.iter().flat_map(|fresh| &fresh.constants).find(|(number, _)| *number == object);
+        let content = self.constants.get(&object).or_else(|| fresh().map(|(_, content)| content));
+        content.filter(|_| self.is_kept(object))
     }
 
     /// Whether there is something that no governor has been given and that one can be.
@@ -384,6 +383,12 @@ impl<D: Clone> Session<D> {
     pub(super) fn push_ready(&mut self, batch: &Batch, task: TaskIndex) {
         let priority = if self.has_priorities { self.priority_in(batch, task) } else { 0 };
         self.ready.push(task, priority, batch.kind(task).cpus);
+    }
+
+    /// Puts a task that is ready and was given back before others that wait for a governor.
+    pub(super) fn push_given_back(&mut self, batch: &Batch, task: TaskIndex) {
+        let priority = if self.has_priorities { self.priority_in(batch, task) } else { 0 };
+        self.ready.push_given_back(task, priority, batch.kind(task).cpus);
     }
 
     /// A batch of no tasks, for messages that only bring objects.

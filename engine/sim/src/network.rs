@@ -50,6 +50,12 @@ impl Network {
     /// Puts a message under way. Governors answer over the connection that they were asked on when they cannot make one.
     pub fn send(&mut self, from: End, to: End, message: Message<Data>, context: &mut Context) {
         if self.gone.contains(&to) || self.gone.contains(&from) {
+            // Whoever speaks to a governor that is gone cannot connect.
+            if let (End::Governor(governor), End::Governor(peer)) = (from, to)
+                && !self.gone.contains(&from)
+            {
+                context.after(UNREACHABLE_AFTER, Happening::PeerLost { governor, peer });
+            }
             return;
         }
         if let (End::Governor(governor), End::Governor(peer)) = (from, to)
