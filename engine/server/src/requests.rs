@@ -38,7 +38,7 @@ impl<D: Clone> Server<D> {
             }
             Command::Submit { session, submission } => {
                 let cpus_max = self.governors.cpus_max();
-                let added = self.usable_session(to.client, session)?.items_added(&submission);
+                let added = self.usable_session(to.client, session)?.items_added(&submission)?;
                 let sessions = &self.sessions;
                 self.budget.check(added, || {
                     let items = |all: bool| -> u64 {

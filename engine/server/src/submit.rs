@@ -34,8 +34,14 @@ fn refuse<T>(message: String) -> Result<T, RequestError> {
 impl<D: Clone> Session<D> {
     /// How many tasks and objects a submit adds. Of tasks whose kinds are listed one by one the objects are not counted: such a frame has
     /// bytes for each task.
-    pub(super) fn items_added(&self, submission: &Submission<D>) -> u64 {
+    ///
+    /// # Errors
+    /// When it has more tasks than one submit may have.
+    pub(super) fn items_added(&self, submission: &Submission<D>) -> Result<u64, RequestError> {
         let tasks = u64::from(submission.count);
+        if tasks > ITEMS_MAX {
+            return refuse(format!("{tasks} tasks are more than the {ITEMS_MAX} of one submit"));
+        }
         let outputs = match submission.kind {
             Column::Same(kind) => match kind.checked_sub(self.kinds.len()) {
                 Some(new) => submission.kinds.get(new as usize).map_or(0, |kind| kind.outputs.len()),
@@ -43,7 +49,7 @@ impl<D: Clone> Session<D> {
             },
             Column::Each(_) => 0,
         };
-        tasks.saturating_mul(outputs as u64 + 1).saturating_add(submission.constants.len() as u64)
+        Ok(tasks.saturating_mul(outputs as u64 + 1).saturating_add(submission.constants.len() as u64))
     }
 
     /// Takes a submit or refuses it whole. `cpus_max`: cpus of the largest governor, `None` while there is none; `check`
@@ -54,9 +60,6 @@ impl<D: Clone> Session<D> {
         cpus_max: Option<u32>,
         check: CheckTask,
     ) -> Result<(), RequestError> {
-        if u64::from(submission.count) > ITEMS_MAX {
-            return refuse(format!("{} tasks are more than the {ITEMS_MAX} of one submit", submission.count));
-        }
         let first_task = self.tasks.len();
         if u64::from(first_task) + u64::from(submission.count) >= u64::from(UNPRODUCED) {
             return refuse("a session holds less than 2^32 tasks".to_owned());
