@@ -97,7 +97,7 @@ class BaseClient:
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        return self._call(self._connection.prepare("status", {}), deadline_after(timeout))
+        return self._request("status", {}, deadline_after(timeout))
 
     def restart(self) -> None:
         """Use fresh executor processes for all Python functions that are submitted from now on.
@@ -149,6 +149,9 @@ class BaseClient:
 
     def _start_request(self, operation: str, body: dict[str, Any], taker: Taker) -> None:
         self._connection.start_request(operation, body, taker)
+
+    def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]:
+        return self._call(self._connection.prepare(operation, body), deadline)
 
     def _call(self, request: Request, deadline: float | None) -> dict[str, Any]:
         """Send a request that is not about a session, and wait for the reply."""
