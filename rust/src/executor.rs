@@ -10,7 +10,6 @@ use crate::messages::{
 };
 use crate::output::Output;
 use crate::panics;
-use crate::trial::Trial;
 use crate::workspace::Workspace;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -83,11 +82,6 @@ impl Executor {
         let previous = self.tasks.insert(method.clone(), Box::new(function));
         assert!(previous.is_none(), "there is a task {method:?} already");
         self
-    }
-
-    /// Runs a task here and now, for tests.
-    pub fn trial<'a>(&'a mut self, method: &str) -> Trial<'a> {
-        Trial::new(self, method)
     }
 
     /// Connects to the governor that started this program and runs tasks until it closes the connection. Ends the

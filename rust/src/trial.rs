@@ -177,8 +177,15 @@ impl Drop for Scratch {
     }
 }
 
+impl Executor {
+    /// Runs a task here and now, for tests.
+    pub fn trial<'a>(&'a mut self, method: &str) -> Trial<'a> {
+        Trial::new(self, method)
+    }
+}
+
 impl<'a> Trial<'a> {
-    pub(crate) fn new(executor: &'a mut Executor, method: &str) -> Self {
+    fn new(executor: &'a mut Executor, method: &str) -> Self {
         let kind = Kind {
             task_type: format!("{}/{method}", executor.name()),
             cpus: 1,

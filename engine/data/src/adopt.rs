@@ -1,10 +1,11 @@
 //! Files and directories that tasks have made become objects, without a copy where nobody else can write to them any more.
 
 use crate::blob::BlobFile;
+use crate::entries::{is_executable, read_only_mode};
 use crate::object::Object;
 use crate::protect::{Origin, open_protected};
 use crate::store::{INLINE_BYTES_MAX, Store};
-use crate::tree::{DirTree, FileCopy, is_executable, read_only_mode, remove_tree};
+use crate::tree::{DirTree, FileCopy, remove_tree};
 use crate::writers;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};

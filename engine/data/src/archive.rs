@@ -1,9 +1,9 @@
 //! Tar archives of directories: how they travel.
 
 use crate::blob::BlobFile;
+use crate::entries::{is_executable, refuse, sorted_entries};
 use crate::paths::{PATH_BYTES_MAX, link_stays_inside, relative_path};
 use crate::stamp::changed;
-use crate::tree::{is_executable, refuse, sorted_entries};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};

@@ -4,6 +4,7 @@ use crate::spare::Spares;
 use crate::stamp::{Stamp, changed, missing};
 use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -82,6 +83,15 @@ impl BlobFile {
         self.compare(&file.metadata()?)
     }
 
+    /// The whole content.
+    pub(crate) fn read_all(&self) -> io::Result<Vec<u8>> {
+        let file = self.open()?;
+        let mut bytes = vec![0; usize::try_from(self.size).map_err(io::Error::other)?];
+        read_exact_at(&file, &mut bytes, 0)?;
+        self.check_open(&file)?;
+        Ok(bytes)
+    }
+
     /// Gives the file another name, on the same file system.
     pub(crate) fn add_name(&self, name: &Path) -> io::Result<()> {
         // Nobody compares while the new name is not noted.
@@ -93,6 +103,14 @@ impl BlobFile {
         *stamp = Stamp::of(&fs::symlink_metadata(&self.path)?);
         Ok(())
     }
+}
+
+/// Fills `into` with what is in the file from `offset` on; a file that has become shorter was changed.
+pub(crate) fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(into, offset).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => changed(),
+        _ => error,
+    })
 }
 
 impl Drop for BlobFile {

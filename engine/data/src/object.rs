@@ -1,28 +1,26 @@
 //! Data objects.
 
-use crate::copy;
-use crate::reader::{Reader, read_all};
-use crate::{BlobFile, DirTree, FileCopy, Rights, Store};
+use crate::blob::BlobFile;
+use crate::tree::DirTree;
 use rain_model::graph::DataType;
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// An immutable data object: content and what is known about it. Used as `Arc<Object>`.
 #[derive(Debug)]
 pub struct Object {
-    data: Data,
+    pub(crate) data: Data,
     content_type: Option<Box<str>>,
     user: Option<Box<str>>,
     /// Whether its file may be executed; always false for a directory.
     executable: bool,
 }
 
+/// Where the content is.
 #[derive(Debug)]
-enum Data {
+pub(crate) enum Data {
     Inline {
         bytes: Box<[u8]>,
         /// A file with the same content, made when a program needs one.
@@ -35,13 +33,13 @@ enum Data {
 
 /// What is known of content that cannot be had any more.
 #[derive(Debug)]
-struct Lost {
+pub(crate) struct Lost {
     data_type: DataType,
     why: String,
 }
 
 impl Lost {
-    fn error(&self) -> io::Error {
+    pub(crate) fn error(&self) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, self.why.clone())
     }
 }
@@ -144,23 +142,15 @@ impl Object {
     }
 
     /// The whole content, in memory; of a directory its tar archive, which is made at the first call. What may be large is better
-    /// read in pieces, see [`reader`](Self::reader).
+    /// read in pieces, see [`Reader`](crate::Reader).
     ///
     /// # Errors
     /// When it cannot be read, or was changed since it was made.
     pub fn contents(&self) -> io::Result<Cow<'_, [u8]>> {
         match self.blob_file()? {
-            Some(blob) => read_all(blob).map(Cow::Owned),
+            Some(blob) => blob.read_all().map(Cow::Owned),
             None => Ok(Cow::Borrowed(self.inline_bytes().unwrap_or_default())),
         }
-    }
-
-    /// Opens the content to be read in pieces; of a directory its tar archive.
-    ///
-    /// # Errors
-    /// As [`contents`](Self::contents).
-    pub fn reader(self: &Arc<Self>) -> io::Result<Reader> {
-        Reader::new(self)
     }
 
     /// The file whose content is that of the object, or of a directory's archive; none if the content is in memory.
@@ -183,19 +173,6 @@ impl Object {
             Data::Inline { file, .. } => file.get().map_or(Ok(()), |file| file.check()),
             Data::File(file) => file.check(),
             Data::Tree(tree) => tree.check(),
-            Data::Lost(lost) => Err(lost.error()),
-        }
-    }
-
-    /// The content's file, which is made in `store` for content in memory, open for reading.
-    ///
-    /// # Errors
-    /// When it cannot be opened, was changed since it was made, or is a directory.
-    pub fn open(&self, store: &Store) -> io::Result<File> {
-        match &self.data {
-            Data::Inline { .. } => self.materialised(store)?.open(),
-            Data::File(file) => file.open(),
-            Data::Tree(_) => Err(io::ErrorKind::IsADirectory.into()),
             Data::Lost(lost) => Err(lost.error()),
         }
     }
@@ -235,57 +212,6 @@ impl Object {
             Data::Tree(tree) => Some(tree.path()),
             Data::Lost(_) => None,
         }
-    }
-
-    /// The read-only file or directory with the content; one is made in `store` for content in memory.
-    pub fn path(&self, store: &Store) -> io::Result<&Path> {
-        match &self.data {
-            Data::Inline { .. } => Ok(self.materialised(store)?.path()),
-            Data::File(file) => Ok(file.path()),
-            Data::Tree(tree) => Ok(tree.path()),
-            Data::Lost(lost) => Err(lost.error()),
-        }
-    }
-
-    /// The file with content that is in memory, made at the first call.
-    fn materialised(&self, store: &Store) -> io::Result<&BlobFile> {
-        let Data::Inline { bytes, file } = &self.data else { return Err(io::ErrorKind::Unsupported.into()) };
-        if let Some(file) = file.get() {
-            return Ok(file);
-        }
-        let made = Box::new(store.create_blob_from(bytes, self.executable)?);
-        // Another thread may have been faster; then ours is dropped, which unlinks it.
-        Ok(file.get_or_init(|| made))
-    }
-
-    /// Puts the content at `to`, where nothing is: as files of their own that may be written, or, where it is in files,
-    /// as further names of these.
-    ///
-    /// # Errors
-    /// When it cannot be written, or the content was changed since it was made.
-    pub fn copy_out(&self, store: &Store, to: &Path, files: FileCopy) -> io::Result<()> {
-        let file = match &self.data {
-            Data::Inline { file, .. } => file.get().map(|file| &**file),
-            Data::File(file) => Some(&**file),
-            Data::Tree(tree) => {
-                tree.check()?;
-                return store.copy_tree_out(tree.path(), to, files);
-            }
-            Data::Lost(lost) => return Err(lost.error()),
-        };
-        if let (Some(file), FileCopy::Link) = (file, files) {
-            file.check()?;
-            if file.add_name(to).is_ok() {
-                return Ok(());
-            }
-        }
-        let mode = Rights::PRIVATE.file_mode(self.executable);
-        let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
-        let copied = match &self.data {
-            Data::Inline { bytes, .. } => target.write_all(bytes),
-            _ => self.open(store).and_then(|source| copy::append(&source, &target, 0).map(drop)),
-        };
-        copied.map_err(|error| store.explain(error))
     }
 
     /// The directory tree, if this is one.

@@ -1,8 +1,8 @@
 //! Directories that become objects: what is in them is checked, and made read-only.
 
 use crate::copy;
+use crate::entries::{inside, is_executable, read_only_mode, refuse, special_name};
 use crate::paths::link_stays_inside;
-use crate::tree::{inside, is_executable, read_only_mode, refuse, special_name};
 use crate::writers;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,11 +1,9 @@
 //! Reading the content of objects, which may be files: with calls that fail where a mapping would end the process.
 
-use crate::blob::BlobFile;
+use crate::blob::read_exact_at;
 use crate::object::Object;
-use crate::stamp::changed;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// The content of an object, to be read in pieces; of a directory it is its archive.
@@ -16,8 +14,18 @@ pub struct Reader {
     length: u64,
 }
 
+impl Object {
+    /// Opens the content to be read in pieces; of a directory its tar archive.
+    ///
+    /// # Errors
+    /// When it cannot be read, or was changed since it was made.
+    pub fn reader(self: &Arc<Self>) -> io::Result<Reader> {
+        Reader::new(self)
+    }
+}
+
 impl Reader {
-    pub(crate) fn new(object: &Arc<Object>) -> io::Result<Self> {
+    fn new(object: &Arc<Object>) -> io::Result<Self> {
         let (file, length) = match object.blob_file()? {
             Some(blob) => (Some(blob.open()?), blob.size()),
             None => (None, object.size()),
@@ -50,20 +58,4 @@ impl Reader {
             }
         }
     }
-}
-
-/// Reads the whole content of a file.
-pub(crate) fn read_all(blob: &BlobFile) -> io::Result<Vec<u8>> {
-    let file = blob.open()?;
-    let mut bytes = vec![0; usize::try_from(blob.size()).map_err(io::Error::other)?];
-    read_exact_at(&file, &mut bytes, 0)?;
-    blob.check_open(&file)?;
-    Ok(bytes)
-}
-
-fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
-    file.read_exact_at(into, offset).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => changed(),
-        _ => error,
-    })
 }

@@ -3,10 +3,12 @@
 use crate::archive;
 use crate::blob::BlobFile;
 use crate::copy;
+use crate::entries::{is_executable, read_only_mode};
+use crate::lack::explain_lack;
 use crate::object::Object;
 use crate::protect::Origin;
 use crate::spare::Spares;
-use crate::tree::{DirTree, FileCopy, Rights, copy_tree, is_executable, read_only_mode, remove_tree};
+use crate::tree::{DirTree, FileCopy, Rights, copy_tree, remove_tree};
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -187,19 +189,6 @@ impl Store {
     pub(crate) fn spares(&self) -> &Arc<Spares> {
         &self.directory.spares
     }
-}
-
-/// See [`Store::explain`]; doing it twice changes nothing.
-pub(crate) fn explain_lack(root: &Path, error: io::Error) -> io::Error {
-    // By kind, as errors that name an entry have no number any more.
-    let lacks = match error.kind() {
-        io::ErrorKind::StorageFull => "no space is left",
-        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
-        _ => return error,
-    };
-    let text =
-        format!("{lacks} in the working directory {}: free some, or start Rain with another --workdir", root.display());
-    io::Error::new(error.kind(), text)
 }
 
 impl Drop for Directory {

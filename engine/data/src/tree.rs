@@ -3,13 +3,13 @@
 use crate::archive;
 use crate::blob::BlobFile;
 use crate::copy;
+use crate::entries::{inside, is_executable, name_entry, refuse, special_name};
+use crate::lack::explain_lack;
 use crate::protect::{Origin, Root, Summary, check_link, protect};
 use crate::stamp::{changed, missing};
-use crate::store::explain_lack;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, FileType, Metadata, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -79,51 +79,6 @@ impl Drop for DirTree {
         // The whole store may be gone already.
         let _ = remove_tree(&self.path);
     }
-}
-
-/// An error that names the entry of a tree it is about.
-pub(crate) fn refuse(entry: &Path, why: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{:?} {why}", entry.display().to_string()))
-}
-
-fn name_entry(entry: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{:?}: {error}", entry.display().to_string()))
-}
-
-/// What an entry that is neither file, directory nor link is called.
-pub(crate) fn special_name(file_type: FileType) -> &'static str {
-    if file_type.is_fifo() {
-        "is a named pipe"
-    } else if file_type.is_socket() {
-        "is a socket"
-    } else {
-        "is a device"
-    }
-}
-
-pub(crate) fn inside<'a>(root: &Path, path: &'a Path) -> &'a Path {
-    path.strip_prefix(root).unwrap_or(path)
-}
-
-/// The entries of a directory by name, so that whatever is made from them is the same every time.
-pub(crate) fn sorted_entries(path: &Path) -> io::Result<Vec<(OsString, Metadata)>> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        entries.push((entry.file_name(), entry.metadata()?));
-    }
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(entries)
-}
-
-/// Whether the owner of a file may execute it: all that an object keeps of the rights of its files.
-pub(crate) fn is_executable(metadata: &Metadata) -> bool {
-    metadata.mode() & 0o100 != 0
-}
-
-/// The mode of files that are objects.
-pub(crate) fn read_only_mode(executable: bool) -> u32 {
-    if executable { 0o500 } else { 0o400 }
 }
 
 /// Removes a file or a whole directory, whatever rights its directories have.

@@ -144,3 +144,9 @@ pub(crate) fn data_type_name(data_type: rain_model::graph::DataType) -> &'static
         rain_model::graph::DataType::Directory => "directory",
     }
 }
+
+/// The one output of a task, with its declared content type.
+pub(crate) fn one_output(call: &TaskCall<'_>, object: Object) -> Outputs {
+    let content_type = call.kind().outputs.first().and_then(|output| output.content_type.as_deref());
+    Ok(vec![Arc::new(object.with_content_type(content_type))])
+}

@@ -1,6 +1,6 @@
 //! Linux's affinity calls, for any number of cpus.
 
-use crate::{CpuId, TopologyError};
+use crate::cpu::{CpuId, TopologyError};
 use std::io;
 
 /// Masks are grown up to this many cpus when the system says that they are too short.

@@ -1,7 +1,6 @@
 //! What hwloc knows about the cpus.
 
-use crate::Cpu;
-use crate::CpuId;
+use crate::cpu::{Cpu, CpuId};
 use hwlocality::Topology;
 use hwlocality::object::types::ObjectType;
 use hwlocality::topology::builder::{TopologyBuilder, TypeFilter};

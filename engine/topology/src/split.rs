@@ -1,6 +1,6 @@
 //! Giving cpus out to governors.
 
-use crate::{Cpu, CpuId, TopologyError};
+use crate::cpu::{Cpu, CpuId, TopologyError};
 use std::collections::BTreeMap;
 
 pub(crate) fn split(cpus: &[Cpu], counts: &[usize]) -> Result<Vec<Vec<CpuId>>, TopologyError> {

@@ -1,8 +1,8 @@
 //! Directories made, loaded and cut up.
 
-use super::one_output;
-use super::plan::{Slice, shown};
-use crate::call::{Outputs, TaskCall, pass_on};
+use super::config::shown;
+use super::plan::Slice;
+use crate::call::{Outputs, TaskCall, one_output, pass_on};
 use rain_data::FileCopy;
 use rain_model::graph::DataType;
 use std::fs;

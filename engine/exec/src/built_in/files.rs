@@ -1,8 +1,7 @@
 //! Blobs from and to files, and blobs put together.
 
-use super::one_output;
-use super::plan::shown;
-use crate::call::{Outputs, Stop, TaskCall};
+use super::config::shown;
+use crate::call::{Outputs, Stop, TaskCall, one_output};
 use crate::inputs::unreadable;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rain_data::{INLINE_BYTES_MAX, Object, export};

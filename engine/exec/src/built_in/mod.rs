@@ -1,5 +1,6 @@
 //! Tasks that a governor runs itself.
 
+mod config;
 mod directories;
 mod execute;
 mod files;
@@ -62,10 +63,4 @@ pub fn check_built_in(kind: &Kind, config: &[u8], inputs: usize) -> Result<(), S
 fn noop(call: &TaskCall<'_>) -> Outputs {
     let empty = |content_type: Option<&str>| Arc::new(Object::inline(Vec::new(), content_type));
     Ok(call.kind().outputs.iter().map(|output| empty(output.content_type.as_deref())).collect())
-}
-
-/// The one output of a task, with its declared content type.
-fn one_output(call: &TaskCall<'_>, object: Object) -> Outputs {
-    let content_type = call.kind().outputs.first().and_then(|output| output.content_type.as_deref());
-    Ok(vec![Arc::new(object.with_content_type(content_type))])
 }

@@ -1,11 +1,10 @@
 //! What a built-in task is to do, read from its kind and configuration, with every check that needs no input.
 
+use super::config::{checked_path, overlap, read_config};
 use super::execute::Program;
 use crate::call::data_type_name;
-use rain_data::relative_path;
 use rain_model::graph::{DataType, Kind};
 use serde::Deserialize;
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -116,16 +115,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Reads a configuration.
-pub(super) fn read_config<'a, T: Deserialize<'a>>(kind: &Kind, config: &'a [u8]) -> Result<T, String> {
-    rmp_serde::from_slice(config).map_err(|error| format!("{}: malformed configuration: {error}", kind.task_type))
-}
-
-/// A relative path of a configuration, clean.
-pub(super) fn checked_path(kind: &Kind, text: &str) -> Result<PathBuf, String> {
-    relative_path(text).map_err(|why| format!("{}: path {text:?} {why}", kind.task_type))
-}
-
 fn check_counts(kind: &Kind, inputs: usize, expected_inputs: Option<usize>, outputs: usize) -> Result<(), String> {
     if let Some(expected) = expected_inputs
         && inputs != expected
@@ -167,11 +156,6 @@ fn absolute_path<'a>(kind: &Kind, config: &'a [u8]) -> Result<&'a Path, String> 
     Ok(path)
 }
 
-/// How messages write a path: bytes that are not text are escaped.
-pub(super) fn shown(path: &Path) -> Cow<'_, str> {
-    path.to_str().map_or_else(|| format!("{path:?}").into(), Cow::from)
-}
-
 fn directory_paths(kind: &Kind, texts: &[&str], inputs: usize) -> Result<Vec<PathBuf>, String> {
     if texts.len() != inputs {
         let given = texts.len();
@@ -185,15 +169,4 @@ fn directory_paths(kind: &Kind, texts: &[&str], inputs: usize) -> Result<Vec<Pat
         return Err(format!("{}: {:?} and {:?} are in each other's way", kind.task_type, texts[a], texts[b]));
     }
     Ok(paths)
-}
-
-/// Two of the paths of which one is the other, or inside of it: the outer one first.
-pub(super) fn overlap<P: AsRef<Path>>(paths: &[P]) -> Option<(usize, usize)> {
-    if paths.len() < 2 {
-        return None;
-    }
-    let mut order: Vec<usize> = (0..paths.len()).collect();
-    // Paths compare by component, so what is inside of a path comes right behind it.
-    order.sort_by(|a, b| paths[*a].as_ref().cmp(paths[*b].as_ref()));
-    order.windows(2).find(|pair| paths[pair[1]].as_ref().starts_with(paths[pair[0]].as_ref())).map(|p| (p[0], p[1]))
 }

@@ -1,6 +1,6 @@
 //! What is to be executed, read from a task's configuration.
 
-use crate::built_in::plan::{checked_path, overlap, read_config};
+use crate::built_in::config::{checked_path, overlap, read_config};
 use crate::process::{Environment, c_string};
 use rain_model::graph::{DataType, Kind};
 use serde::Deserialize;
