@@ -181,6 +181,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "rain-data",
             "rain-exec",
             "rain-governor",
+            "rain-io",
             "rain-model",
             "rain-pool",
             "rain-protocol",

@@ -1,94 +1,73 @@
 //! A few threads for what would hold the server's thread up: archives of directories, files of constants, long frames.
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use rain_io::{IoThreads, THREADS_MAX};
 use rain_transport::Wake;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-
-/// Threads at the same time.
-const THREADS_MAX: usize = 4;
-
-type Job<T> = Box<dyn FnOnce() -> T + Send>;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs jobs on a bounded number of threads, which are started when they are needed, and hands out what comes of them.
 pub(super) struct Background<T> {
-    jobs: Sender<Job<T>>,
-    waiting: Receiver<Job<T>>,
-    results: Sender<T>,
+    threads: Option<IoThreads>,
+    /// Each job that waits or runs has a clone; none when this ends.
+    results: Option<Sender<T>>,
     done: Receiver<T>,
-    /// Jobs that wait or run.
-    unfinished: Arc<AtomicUsize>,
-    threads: Vec<JoinHandle<()>>,
+    /// Jobs that have not begun are not to be done any more.
+    is_over: Arc<AtomicBool>,
     wake: Wake,
 }
 
 impl<T: Send + 'static> Background<T> {
     /// Starts nothing yet; `wake` is called after each job.
     pub(super) fn new(wake: Wake) -> Self {
-        let (jobs, waiting) = unbounded();
         let (results, done) = unbounded();
-        Self { jobs, waiting, results, done, unfinished: Arc::default(), threads: Vec::new(), wake }
+        Self { threads: None, results: Some(results), done, is_over: Arc::default(), wake }
     }
 
     /// Has a job done; at once and here when the system gives no thread.
     pub(super) fn run(&mut self, job: impl FnOnce() -> T + Send + 'static) {
-        let unfinished = self.unfinished.fetch_add(1, Ordering::Relaxed) + 1;
-        if unfinished > self.threads.len() && self.threads.len() < THREADS_MAX {
-            match self.start_thread() {
-                Ok(thread) => self.threads.push(thread),
-                Err(error) if self.threads.is_empty() => {
-                    tracing::warn!("cannot start a thread: {error}");
-                    self.unfinished.fetch_sub(1, Ordering::Relaxed);
-                    // Both ends of the channels are here.
-                    let _ = self.results.send(job());
-                    (self.wake)();
-                    return;
-                }
-                Err(error) => tracing::debug!("cannot start one more thread: {error}"),
+        let Some(results) = self.results.clone() else { return };
+        let (is_over, wake) = (self.is_over.clone(), self.wake.clone());
+        let job = move || {
+            // Nobody hears of it when this ends.
+            if !is_over.load(Ordering::Relaxed) && results.send(job()).is_ok() {
+                wake();
             }
+        };
+        if self.threads.is_none() {
+            self.threads = IoThreads::start(THREADS_MAX)
+                .inspect_err(|error| tracing::warn!("cannot start a thread: {error}"))
+                .ok();
         }
-        let _ = self.jobs.send(Box::new(job));
+        match &self.threads {
+            Some(threads) => threads.run(job),
+            None => job(),
+        }
     }
 
     /// What came of a job.
     pub(super) fn take_done(&self) -> Option<T> {
         self.done.try_recv().ok()
     }
-
-    fn start_thread(&self) -> std::io::Result<JoinHandle<()>> {
-        let (waiting, results) = (self.waiting.clone(), self.results.clone());
-        let (unfinished, wake) = (self.unfinished.clone(), self.wake.clone());
-        std::thread::Builder::new().name("background".to_owned()).spawn(move || {
-            for job in waiting {
-                let result = job();
-                unfinished.fetch_sub(1, Ordering::Relaxed);
-                if results.send(result).is_err() {
-                    return;
-                }
-                wake();
-            }
-        })
-    }
 }
 
 impl<T> Drop for Background<T> {
     /// Drops the jobs that wait, and waits for those that run: they use the store.
     fn drop(&mut self) {
-        while self.waiting.try_recv().is_ok() {}
-        let (jobs, _) = unbounded();
-        self.jobs = jobs;
-        for thread in self.threads.drain(..) {
-            // A panic there has been reported by the panic hook.
-            let _ = thread.join();
-        }
+        self.is_over.store(true, Ordering::Relaxed);
+        self.threads = None;
+        self.results = None;
+        // It ends when the last job is gone.
+        self.done.iter().for_each(drop);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::sync::Barrier;
+    use std::thread;
 
     #[test]
     fn jobs_run_side_by_side_on_a_bounded_number_of_threads() {
@@ -100,18 +79,44 @@ mod tests {
             // They do not end unless so many run at once.
             background.run(move || {
                 barrier.wait();
-                number
+                (number, format!("{:?}", thread::current().id()))
             });
         }
-        let mut done: Vec<usize> = (0..THREADS_MAX * 25)
+        let done: Vec<(usize, String)> = (0..THREADS_MAX * 25)
             .map(|_| {
                 bell.recv().unwrap();
                 background.take_done().unwrap()
             })
             .collect();
-        done.sort_unstable();
-        assert_eq!(done, (0..THREADS_MAX * 25).collect::<Vec<_>>());
-        assert_eq!(background.threads.len(), THREADS_MAX);
+        let numbers: BTreeSet<usize> = done.iter().map(|(number, _)| *number).collect();
+        assert!(numbers.into_iter().eq(0..THREADS_MAX * 25));
+        let threads: BTreeSet<&String> = done.iter().map(|(_, thread)| thread).collect();
+        assert_eq!(threads.len(), THREADS_MAX);
         assert_eq!(background.take_done(), None);
+    }
+    #[test]
+    fn the_end_waits_for_what_runs_and_drops_what_waits() {
+        let mut background = Background::new(Arc::new(|| ()));
+        let (begun, begins) = unbounded();
+        let (go_on, wait) = unbounded::<()>();
+        let counted = Arc::new(());
+        for _ in 0..THREADS_MAX * 3 {
+            let (begun, wait, counted) = (begun.clone(), wait.clone(), counted.clone());
+            background.run(move || {
+                begun.send(()).unwrap();
+                wait.recv().unwrap();
+                counted
+            });
+        }
+        (0..THREADS_MAX).for_each(|_| begins.recv().unwrap());
+        let is_over = background.is_over.clone();
+        let ends = thread::spawn(move || drop(background));
+        while !is_over.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        assert!(!ends.is_finished());
+        (0..THREADS_MAX).for_each(|_| go_on.send(()).unwrap());
+        ends.join().unwrap();
+        assert_eq!((begins.try_iter().count(), Arc::strong_count(&counted)), (0, 1));
     }
 }
