@@ -51,31 +51,20 @@ impl Governor {
             Event::Peer { from, message } => self.peer_message(from, message, actions),
             Event::PeerLost { governor } => self.peer_lost(governor, actions),
             Event::Started { session, task, start } => {
-                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
-                    actions.push(to_server(FromGovernor::Started { session, task, start }));
-                }
+                self.report(session, FromGovernor::Started { session, task, start }, actions);
             }
             Event::Finished(finished) => {
-                let open = self.sessions.get(&SessionId(finished.session)).is_some_and(|session| !session.failed);
-                if open {
-                    actions.push(to_server(FromGovernor::Finished(finished)));
-                }
+                self.report(SessionId(finished.session), FromGovernor::Finished(finished), actions);
             }
             Event::Withheld { session, tasks } => {
-                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
-                    actions.push(to_server(FromGovernor::Withheld { session, tasks }));
-                }
+                self.report(session, FromGovernor::Withheld { session, tasks }, actions);
             }
             Event::TakenBack { session, tasks } => {
-                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
-                    actions.push(to_server(FromGovernor::GaveBack { session, tasks }));
-                }
+                self.report(session, FromGovernor::GaveBack { session, tasks }, actions);
             }
             Event::Lending { calls } => actions.push(to_server(FromGovernor::Lending { tasks: calls })),
             Event::CancelledWaiting { session, ticket, tasks } => {
-                if self.sessions.get(&session).is_some_and(|session| !session.failed) {
-                    actions.push(to_server(FromGovernor::CancelledWaiting { session, ticket, tasks }));
-                }
+                self.report(session, FromGovernor::CancelledWaiting { session, ticket, tasks }, actions);
             }
             Event::Retried { session, task, failed } => {
                 if self.sessions.contains_key(&session) {
@@ -86,11 +75,22 @@ impl Governor {
         }
     }
 
+    /// Tells the server something of a session, unless that is closed or has failed here.
+    fn report<D>(&self, session: SessionId, message: FromGovernor<D>, actions: &mut Vec<Action<D>>) {
+        if self.sessions.get(&session).is_some_and(|session| !session.failed) {
+            actions.push(to_server(message));
+        }
+    }
+
     fn server_message<D: Clone>(&mut self, message: ToGovernor<D>, actions: &mut Vec<Action<D>>) {
-        match message {
+        // What comes after the end of a session is of no interest.
+        if session_of(&message).is_some_and(|session| !self.sessions.contains_key(&session)) {
+            return;
+        }
+        let action = match message {
             ToGovernor::OpenSession(open) => {
                 self.sessions.insert(open.session, Session::default());
-                actions.push(Action::OpenSession(open));
+                Action::OpenSession(open)
             }
             ToGovernor::Run(mut run) => {
                 let Some(session) = self.sessions.get_mut(&run.session) else { return };
@@ -103,56 +103,26 @@ impl Governor {
                     let awaited = Awaited { holders, asked: 0, refusals: Vec::new(), askers: Vec::new() };
                     session.awaited.insert(input.object, awaited);
                 }
-                actions.push(Action::Link(run));
+                Action::Link(run)
             }
             ToGovernor::CloseSession(session) => {
-                if self.sessions.remove(&session).is_some() {
-                    actions.push(Action::CloseSession(session));
-                }
+                self.sessions.remove(&session);
+                Action::CloseSession(session)
             }
-            ToGovernor::CancelTasks { session, tasks } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::CancelTasks { session, tasks });
-                }
-            }
-            ToGovernor::Raise { session, tasks } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::Raise { session, tasks });
-                }
-            }
-            ToGovernor::DropConfigs { session, batches } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::DropConfigs { session, batches });
-                }
-            }
-            ToGovernor::Forget(forget) => {
-                if self.sessions.contains_key(&SessionId(forget.session)) {
-                    actions.push(Action::Forget(forget));
-                }
-            }
-            ToGovernor::CancelWaiting { session, ticket, tasks } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::CancelWaiting { session, ticket, tasks });
-                }
-            }
-            ToGovernor::GiveBack { session, count } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::TakeBack { session, count });
-                }
-            }
-            ToGovernor::Unpin { session, objects } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::Release { session, objects });
-                }
-            }
+            ToGovernor::CancelTasks { session, tasks } => Action::CancelTasks { session, tasks },
+            ToGovernor::Raise { session, tasks } => Action::Raise { session, tasks },
+            ToGovernor::DropConfigs { session, batches } => Action::DropConfigs { session, batches },
+            ToGovernor::Forget(forget) => Action::Forget(forget),
+            ToGovernor::CancelWaiting { session, ticket, tasks } => Action::CancelWaiting { session, ticket, tasks },
+            ToGovernor::GiveBack { session, count } => Action::TakeBack { session, count },
+            ToGovernor::Unpin { session, objects } => Action::Release { session, objects },
             ToGovernor::Fetch { session, object, ticket } => {
-                if self.sessions.contains_key(&session) {
-                    actions.push(Action::SendObject { session, object, to: Asker::Server { ticket } });
-                }
+                Action::SendObject { session, object, to: Asker::Server { ticket } }
             }
-            ToGovernor::EndOfWork { at } => actions.push(Action::EndOfWork { at }),
-            ToGovernor::Stop => actions.push(Action::Stop),
-        }
+            ToGovernor::EndOfWork { at } => Action::EndOfWork { at },
+            ToGovernor::Stop => Action::Stop,
+        };
+        actions.push(action);
     }
 
     fn peer_message<D: Clone>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
@@ -230,6 +200,23 @@ impl Governor {
             open.failed = true;
             actions.push(to_server(FromGovernor::Failed { session, task, failure }));
         }
+    }
+}
+
+/// The session that a message of the server is about, which the governor has to know; none for other messages.
+fn session_of<D>(message: &ToGovernor<D>) -> Option<SessionId> {
+    match message {
+        ToGovernor::OpenSession(_) | ToGovernor::EndOfWork { .. } | ToGovernor::Stop => None,
+        ToGovernor::Run(run) => Some(run.session),
+        ToGovernor::Forget(forget) => Some(SessionId(forget.session)),
+        ToGovernor::CloseSession(session)
+        | ToGovernor::CancelTasks { session, .. }
+        | ToGovernor::Raise { session, .. }
+        | ToGovernor::DropConfigs { session, .. }
+        | ToGovernor::CancelWaiting { session, .. }
+        | ToGovernor::GiveBack { session, .. }
+        | ToGovernor::Unpin { session, .. }
+        | ToGovernor::Fetch { session, .. } => Some(*session),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Sans I/O, and without threads and clocks of its own. `Reactor::handle` takes what happens to the governor: `Governor` decides
 //! whom to tell what, the reactor changes the graphs of sessions and the queues of ready tasks, and what is left for the driver
-//! comes out as effects. When a task runs is decided by workers, which take it out of the queues; `Session`, `Settling` and
-//! `Dialogue` say what they do with it. Graphs and queues are behind the traits `Graph` and `Queues`: `rain-pool` has those for
+//! comes out as effects. When a task runs is decided by workers, which take it out of the queues; `Session` and `Dialogue` say
+//! what they do with it. Graphs and queues are behind the traits `Graph` and `Queues`: `rain-pool` has those for
 //! threads, `plain` has others for simulations.
 
 mod dialogue;

@@ -379,16 +379,20 @@ impl<D: Clone> Session<D> {
         }
     }
 
-    /// Puts a task that is ready where it waits for a governor.
+    /// Puts a task that is ready behind others of its priority that wait for a governor.
     pub(super) fn push_ready(&mut self, batch: &Batch, task: TaskIndex) {
-        let priority = if self.has_priorities { self.priority_in(batch, task) } else { 0 };
+        let priority = self.priority_of_ready(batch, task);
         self.ready.push(task, priority, batch.kind(task).cpus);
     }
 
-    /// Puts a task that is ready and was given back before others that wait for a governor.
+    /// Puts a task that is ready and was given back before others of its priority that wait for a governor.
     pub(super) fn push_given_back(&mut self, batch: &Batch, task: TaskIndex) {
-        let priority = if self.has_priorities { self.priority_in(batch, task) } else { 0 };
+        let priority = self.priority_of_ready(batch, task);
         self.ready.push_given_back(task, priority, batch.kind(task).cpus);
+    }
+
+    fn priority_of_ready(&self, batch: &Batch, task: TaskIndex) -> i32 {
+        if self.has_priorities { self.priority_in(batch, task) } else { 0 }
     }
 
     /// A batch of no tasks, for messages that only bring objects.
