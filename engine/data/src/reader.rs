@@ -20,19 +20,15 @@ impl Object {
     /// # Errors
     /// When it cannot be read, or was changed since it was made.
     pub fn reader(self: &Arc<Self>) -> io::Result<Reader> {
-        Reader::new(self)
+        let (file, length) = match self.blob_file()? {
+            Some(blob) => (Some(blob.open()?), blob.size()),
+            None => (None, self.size()),
+        };
+        Ok(Reader { object: self.clone(), file, length })
     }
 }
 
 impl Reader {
-    fn new(object: &Arc<Object>) -> io::Result<Self> {
-        let (file, length) = match object.blob_file()? {
-            Some(blob) => (Some(blob.open()?), blob.size()),
-            None => (None, object.size()),
-        };
-        Ok(Self { object: object.clone(), file, length })
-    }
-
     /// Bytes.
     pub fn length(&self) -> u64 {
         self.length
