@@ -101,18 +101,7 @@ fn graph(tasks: u32, shape: Shape, chains: u32) -> Submission<Arc<Object>> {
         Shape::Independent => Vec::new(),
         _ => vec![OutputSpec { label: "output".into(), data_type: DataType::Blob, content_type: None }],
     };
-    let kind = Kind {
-        task_type: "buildin/noop".into(),
-        cpus: 1,
-        name: String::new(),
-        config: Vec::new(),
-        inputs: Vec::new(),
-        outputs,
-        retries: 0,
-        timeout: None,
-        priority: 0,
-        process: String::new(),
-    };
+    let kind = Kind { outputs, ..Kind::new("buildin/noop") };
     let constant = |object| rain_server::NewConstant {
         object,
         content_type: None,

@@ -78,16 +78,8 @@ impl Graph {
 
 fn kind() -> Kind {
     Kind {
-        task_type: "buildin/noop".into(),
-        cpus: 1,
-        name: String::new(),
-        config: Vec::new(),
-        inputs: Vec::new(),
         outputs: vec![OutputSpec { label: String::new(), data_type: DataType::Blob, content_type: None }],
-        retries: 0,
-        timeout: None,
-        priority: 0,
-        process: String::new(),
+        ..Kind::new("buildin/noop")
     }
 }
 

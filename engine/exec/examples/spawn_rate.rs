@@ -15,18 +15,7 @@ use std::time::Instant;
 fn batch(count: u32) -> Batch {
     // {"args": ["/bin/true"]}
     let config = b"\x81\xa4args\x91\xa9/bin/true".to_vec();
-    let kind = Kind {
-        task_type: "buildin/execute".into(),
-        cpus: 1,
-        name: String::new(),
-        config,
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        retries: 0,
-        timeout: None,
-        priority: 0,
-        process: String::new(),
-    };
+    let kind = Kind { config, ..Kind::new("buildin/execute") };
     Batch { count, kinds: Arc::new([BatchKind { number: 0, kind: Arc::new(kind) }]), ..Batch::empty(0) }
 }
 

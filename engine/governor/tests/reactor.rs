@@ -107,18 +107,7 @@ fn batch(first: u32, tasks: &[(&[u32], u32)], priority: i32) -> Arc<Batch> {
             data_type: rain_model::graph::DataType::Blob,
             content_type: None,
         };
-        let kind = Kind {
-            task_type: "x/y".to_owned(),
-            cpus: 1,
-            name: String::new(),
-            config: Vec::new(),
-            inputs: Vec::new(),
-            outputs: vec![output; outputs],
-            retries: 0,
-            timeout: None,
-            priority,
-            process: String::new(),
-        };
+        let kind = Kind { outputs: vec![output; outputs], priority, ..Kind::new("x/y") };
         BatchKind { number, kind: Arc::new(kind) }
     };
     let counts: Vec<u32> = tasks.iter().map(|(inputs, _)| inputs.len() as u32).collect();

@@ -108,18 +108,7 @@ impl Governor {
 }
 
 fn kind(task_type: &str) -> Kind {
-    Kind {
-        task_type: task_type.to_owned(),
-        cpus: 1,
-        name: String::new(),
-        config: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        retries: 0,
-        timeout: None,
-        priority: 0,
-        process: String::new(),
-    }
+    Kind::new(task_type)
 }
 
 fn program(command: &str) -> Kind {

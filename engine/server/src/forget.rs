@@ -135,18 +135,7 @@ mod tests {
             let session = SessionId(1);
             for task in 0..8_000u32 {
                 let output = OutputSpec { label: String::new(), data_type: DataType::Blob, content_type: None };
-                let kind = Kind {
-                    task_type: "buildin/noop".into(),
-                    cpus: 1,
-                    name: String::new(),
-                    config: vec![0; 100],
-                    inputs: Vec::new(),
-                    outputs: vec![output],
-                    retries: 0,
-                    timeout: None,
-                    priority: 0,
-                    process: String::new(),
-                };
+                let kind = Kind { config: vec![0; 100], outputs: vec![output], ..Kind::new("buildin/noop") };
                 let data = NewConstant { object: 2 * task, content_type: Some("text".into()), size: 5, data: 0 };
                 let submission = Submission {
                     kinds: vec![kind],

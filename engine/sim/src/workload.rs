@@ -55,17 +55,13 @@ fn draw_kind(random: &mut Random, draws: &Draws) -> Kind {
     let output = |n| OutputSpec { label: format!("o{n}"), data_type: DataType::Blob, content_type: None };
     let outputs = [0, 1, 1, 1, 2][random.below(5) as usize];
     Kind {
-        task_type: task_type.to_owned(),
         cpus: if random.chance(150) { random.between(1, u64::from(draws.cpus)) as u32 } else { 1 },
-        name: String::new(),
-        config: Vec::new(),
-        inputs: Vec::new(),
         outputs: (0..outputs).map(output).collect(),
         retries: if random.chance(500) { random.between(1, 4) as u32 } else { 0 },
         timeout: (task_type != "buildin/noop" && random.chance(120))
             .then(|| Duration::from_millis(random.between(50, 2000))),
         priority: if random.chance(200) { random.between(0, 4) as i32 - 2 } else { 0 },
-        process: String::new(),
+        ..Kind::new(task_type)
     }
 }
 

@@ -216,18 +216,7 @@ fn messages_of_executors() {
     append_forget(&mut frames, &[1, 2]);
     append_lent(&mut frames, 3);
     assert!(decode_from_executor(&frames[4..]).is_err());
-    let kind = rain_model::graph::Kind {
-        task_type: "py/call".into(),
-        cpus: 1,
-        name: String::new(),
-        config: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        retries: 0,
-        timeout: None,
-        priority: 0,
-        process: String::new(),
-    };
+    let kind = rain_model::graph::Kind::new("py/call");
     let mut define = Vec::new();
     append_define(&mut define, 1, &kind);
     assert!(decode_from_executor(&define[4..]).is_err());

@@ -109,18 +109,7 @@ mod tests {
 
     /// Tasks 100 to 199, each of which reads the object of its own number.
     fn batch() -> Arc<Batch> {
-        let kind = Kind {
-            task_type: "kind".to_owned(),
-            cpus: 1,
-            name: String::new(),
-            config: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            retries: 0,
-            timeout: None,
-            priority: 0,
-            process: String::new(),
-        };
+        let kind = Kind::new("kind");
         let kinds = [BatchKind { number: 4, kind: Arc::new(kind) }].into();
         let inputs: Vec<u32> = (100..200).collect();
         let input_offsets = Offsets::Every(1);

@@ -223,18 +223,7 @@ mod tests {
 
     fn kind(number: u32) -> BatchKind {
         let output = OutputSpec { label: String::new(), data_type: DataType::Blob, content_type: None };
-        let kind = Kind {
-            task_type: format!("buildin/{number}"),
-            cpus: 1,
-            name: String::new(),
-            config: Vec::new(),
-            inputs: Vec::new(),
-            outputs: vec![output; number as usize % 2],
-            retries: 0,
-            timeout: None,
-            priority: 0,
-            process: String::new(),
-        };
+        let kind = Kind { outputs: vec![output; number as usize % 2], ..Kind::new(format!("buildin/{number}")) };
         BatchKind { number, kind: Arc::new(kind) }
     }
 

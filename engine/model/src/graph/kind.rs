@@ -64,6 +64,22 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// A kind of one cpu, without inputs, outputs, name and configuration, which is not run again.
+    pub fn new(task_type: impl Into<String>) -> Self {
+        Self {
+            task_type: task_type.into(),
+            cpus: 1,
+            name: String::new(),
+            config: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            retries: 0,
+            timeout: None,
+            priority: 0,
+            process: String::new(),
+        }
+    }
+
     /// The part of the task type before the slash.
     pub fn executor(&self) -> &str {
         self.task_type.split_once('/').map_or("", |(executor, _)| executor)

@@ -172,18 +172,7 @@ pub fn cases(short: u32) -> u32 {
 /// A kind with this number of outputs.
 pub fn kind(cpus: u32, outputs: usize) -> Kind {
     let output = |n| OutputSpec { label: format!("o{n}"), data_type: DataType::Blob, content_type: None };
-    Kind {
-        task_type: "buildin/noop".into(),
-        cpus,
-        name: String::new(),
-        config: Vec::new(),
-        inputs: Vec::new(),
-        outputs: (0..outputs).map(output).collect(),
-        retries: 0,
-        timeout: None,
-        priority: 0,
-        process: String::new(),
-    }
+    Kind { cpus, outputs: (0..outputs).map(output).collect(), ..Kind::new("buildin/noop") }
 }
 
 /// A submit of tasks given by their inputs and their single output (`NONE`: no output), and constants.

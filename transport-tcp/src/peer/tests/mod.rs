@@ -309,18 +309,7 @@ fn batch(first: u32, kinds: &[BatchKind]) -> Arc<Batch> {
 }
 
 fn kind(number: u32, name: &str) -> BatchKind {
-    let kind = Kind {
-        task_type: name.to_owned(),
-        cpus: 1,
-        name: String::new(),
-        config: vec![1; 1000],
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        retries: 0,
-        timeout: None,
-        priority: 0,
-        process: String::new(),
-    };
+    let kind = Kind { config: vec![1; 1000], ..Kind::new(name) };
     BatchKind { number, kind: Arc::new(kind) }
 }
 
