@@ -6,6 +6,13 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use rain_pool::{Gang, GangCall, LocalQueue, Pool, ReadyTask, Sleep};
 
+/// Checks of every interleaving with at most so many preemptions.
+fn bounded(preemptions: usize) -> loom::model::Builder {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder
+}
+
 /// A queue with relaxed visibility, so that only the sleep protocol can order it.
 #[test]
 fn no_wake_up_is_lost() {
@@ -46,10 +53,8 @@ fn take_one(number: usize, stays_awake: bool, sleep: &Sleep, work: &AtomicUsize)
 }
 
 fn two_pieces_wake_two(stays_awake: bool) {
-    let mut model = loom::model::Builder::new();
     // The models with a worker that stays awake have many more steps.
-    model.preemption_bound = Some(if stays_awake { 2 } else { 3 });
-    model.check(move || {
+    bounded(if stays_awake { 2 } else { 3 }).check(move || {
         let sleep = Arc::new(Sleep::new(2));
         let work = Arc::new(AtomicUsize::new(0));
         let workers: Vec<_> = (0..2)
@@ -71,9 +76,7 @@ fn two_pieces_wake_two(stays_awake: bool) {
 /// A worker that was called while it fell asleep falls asleep again before whoever called it has rung.
 #[test]
 fn a_late_ring_counts_once() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(5);
-    model.check(|| {
+    bounded(5).check(|| {
         let sleep = Arc::new(Sleep::new(1));
         let work = Arc::new(AtomicUsize::new(0));
         let worker = {
@@ -106,9 +109,7 @@ fn a_worker_that_stays_awake_wakes_the_other_one() {
 /// A worker that is woken but has something else to do lets another one do the work.
 #[test]
 fn a_searcher_that_gives_up_wakes_another_one() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    bounded(3).check(|| {
         let sleep = Arc::new(Sleep::new(2));
         let work = Arc::new(AtomicUsize::new(0));
         let worker = {
@@ -151,9 +152,7 @@ fn shutting_down_wakes_a_worker_that_falls_asleep() {
 
 #[test]
 fn a_gang_has_one_leader_and_lets_everybody_go() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    bounded(3).check(|| {
         let gang = Arc::new(Gang::new(2));
         let task = ReadyTask::new(1, 2);
         gang.push(task, 2);
@@ -178,9 +177,7 @@ fn a_gang_has_one_leader_and_lets_everybody_go() {
 
 #[test]
 fn a_wide_task_that_is_withdrawn_keeps_nobody() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    bounded(3).check(|| {
         let gang = Arc::new(Gang::new(2));
         let (gone, next) = (ReadyTask::new(1, 2), ReadyTask::new(3, 4));
         gang.push(gone, 2);
@@ -242,8 +239,7 @@ fn work(mut queue: LocalQueue, mut run: impl FnMut(&LocalQueue, ReadyTask)) {
 }
 
 fn check_pool(model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
+    let mut builder = bounded(2);
     builder.max_branches = 10_000;
     builder.check(model);
 }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from executor_driver import Driver
 from fake_server import FakeServer
 
 
@@ -17,3 +18,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServ
     fake = FakeServer(runtime)
     yield fake
     fake.close()
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    """An executor in a process of its own, of which the test is the governor."""
+    driver = Driver(tmp_path)
+    yield driver
+    driver.close()
