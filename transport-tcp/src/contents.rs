@@ -156,8 +156,7 @@ impl Connection {
         while !range.is_empty() || !is_begun {
             let piece = range.start..range.end.min(range.start + PIECE_BYTES);
             range.start = piece.end;
-            self.piece.resize(piece.len(), 0);
-            match content.read_at(piece.start as u64, &mut self.piece) {
+            match content.read_piece(piece.start as u64..piece.end as u64, &mut self.piece) {
                 // The client asks the server then, which can tell it why.
                 Err(error) if is_begun => return Err(error),
                 Err(error) => {

@@ -1,7 +1,7 @@
 //! Objects as content that is read where it is.
 
 use rain_data::{Object, Reader};
-use rain_transport::clients::Content;
+use rain_transport::content::Content;
 use std::io;
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! How a server reaches its clients: what a front has to do, whatever its connections are.
 
 use crate::Wake;
+use crate::content::Content;
 use rain_model::graph::DataType;
 use rain_model::id::ClientId;
 use rain_protocol::client::{Fetch, HelloReply, Request, RequestError};
@@ -8,18 +9,6 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Content that is read in pieces, from where it is.
-pub trait Content: Send + Sync {
-    /// Bytes.
-    fn length(&self) -> u64;
-
-    /// Fills `into` with content from `offset` on.
-    ///
-    /// # Errors
-    /// When there is not so much, or it cannot be read: files may have been changed.
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
-}
 
 /// A whole frame on its way to a client.
 pub struct ReplyFrame {

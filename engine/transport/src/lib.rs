@@ -3,6 +3,7 @@
 
 pub mod clients;
 mod conformance;
+pub mod content;
 mod in_process;
 
 pub use conformance::{Bell, CONFORMANCE_GOVERNORS, check_endpoint, check_transport};

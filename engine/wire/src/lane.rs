@@ -5,13 +5,14 @@
 
 pub use crate::lane_in::LaneIn;
 use crate::message::{ContentHead, MessageError, Told, held_bytes, map_contents};
-use crate::payload::{Body, Outgoing, Payload, Source};
+use crate::payload::{Body, Outgoing, Payload};
 use crate::read_ahead::{Read, ReadAhead};
 use crate::slices::Slices;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_io::IoThreads;
 use rain_protocol::peer::{Message, ToGovernor};
 use rain_transport::Wake;
+use rain_transport::content::Content;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
 use std::io;
@@ -45,7 +46,7 @@ enum State {
     Ready(Box<Prepared>),
     Encoded {
         head: Vec<u8>,
-        bodies: Vec<Arc<dyn Source>>,
+        bodies: Vec<Arc<dyn Content>>,
     },
 }
 
@@ -410,7 +411,7 @@ fn prepare<D: Payload>(message: Message<u32>, contents: Vec<D>, neighbour: Optio
     Ok((message, outgoing))
 }
 
-fn content_head(outgoing: Outgoing, bodies: &mut Vec<Arc<dyn Source>>) -> ContentHead {
+fn content_head(outgoing: Outgoing, bodies: &mut Vec<Arc<dyn Content>>) -> ContentHead {
     let about = ByteBuf::from(outgoing.about);
     match outgoing.body {
         Body::Small(bytes) => ContentHead { about, length: bytes.len() as u64, small: Some(ByteBuf::from(bytes)) },

@@ -2,10 +2,10 @@
 
 use rain_data::{INLINE_BYTES_MAX, Object, Reader, Store};
 use rain_model::graph::DataType;
+use rain_transport::content::Content;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,28 +54,7 @@ pub struct Outgoing {
 /// The bytes of content.
 pub enum Body {
     Small(Vec<u8>),
-    Large(Arc<dyn Source>),
-}
-
-/// Large content that is there for as long as it is being sent.
-pub trait Source: Send + Sync {
-    /// Bytes.
-    fn length(&self) -> u64;
-
-    /// Fills `into` with content from `offset` on.
-    ///
-    /// # Errors
-    /// When there is not so much, or it cannot be read: files of objects may have been changed.
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
-
-    /// Makes `into` hold a piece of the content.
-    ///
-    /// # Errors
-    /// As [`read_at`](Self::read_at).
-    fn read_piece(&self, range: Range<usize>, into: &mut Vec<u8>) -> io::Result<()> {
-        into.resize(range.len(), 0);
-        self.read_at(range.start as u64, into)
-    }
+    Large(Arc<dyn Content>),
 }
 
 /// Content that is being received.
@@ -143,7 +122,7 @@ fn hand_over(object: &Object, store: &Path) -> Option<HandedOver> {
 }
 
 /// The content of an object, whose file is open only while it is read.
-pub struct ObjectSource {
+struct ObjectSource {
     object: Arc<Object>,
     length: u64,
     reader: Mutex<Option<Reader>>,
@@ -154,13 +133,13 @@ impl ObjectSource {
     ///
     /// # Errors
     /// When it cannot be read, or was changed since it was made.
-    pub fn new(object: Arc<Object>) -> io::Result<Self> {
+    fn new(object: Arc<Object>) -> io::Result<Self> {
         let length = object.reader()?.length();
         Ok(Self { object, length, reader: Mutex::new(None) })
     }
 }
 
-impl Source for ObjectSource {
+impl Content for ObjectSource {
     fn length(&self) -> u64 {
         self.length
     }
@@ -354,7 +333,7 @@ mod tests {
             Body::Small(bytes) => bytes.clone(),
             Body::Large(source) => {
                 let mut bytes = Vec::new();
-                source.read_piece(0..source.length() as usize, &mut bytes).unwrap();
+                source.read_piece(0..source.length(), &mut bytes).unwrap();
                 bytes
             }
         }

@@ -1,7 +1,8 @@
 //! Plain bytes as content, for tests of transports.
 
-use crate::payload::{Body, Incoming, Outgoing, Payload, Source};
+use crate::payload::{Body, Incoming, Outgoing, Payload};
 use rain_data::INLINE_BYTES_MAX;
+use rain_transport::content::Content;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ fn unreadable() -> io::Error {
     io::Error::other("this test cannot be read")
 }
 
-impl Source for Owned {
+impl Content for Owned {
     fn length(&self) -> u64 {
         self.0.len() as u64
     }

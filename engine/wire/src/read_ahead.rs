@@ -1,9 +1,9 @@
 //! The contents of one message, read by an I/O thread a few pieces before they are written.
 
-use crate::payload::Source;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rain_io::{IoQueue, IoThreads};
 use rain_transport::Wake;
+use rain_transport::content::Content;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl ReadAhead {
     }
 
     /// Has the next pieces of these contents read.
-    pub(crate) fn go_on(&mut self, bodies: &[Arc<dyn Source>]) {
+    pub(crate) fn go_on(&mut self, bodies: &[Arc<dyn Content>]) {
         while self.pieces.len() < PIECES_AHEAD
             && let Some(source) = bodies.get(self.body)
         {
@@ -67,7 +67,10 @@ impl ReadAhead {
             let (source, mut memory) = (source.clone(), self.free.pop().unwrap_or_default());
             let (wake, wanted) = (self.wake.clone(), self.wants_piece.clone());
             self.queue.run(move || {
-                let bytes = source.read_piece(range, &mut memory).map(|()| memory).map_err(|error| error.to_string());
+                let bytes = source
+                    .read_piece(range.start as u64..range.end as u64, &mut memory)
+                    .map(|()| memory)
+                    .map_err(|error| error.to_string());
                 // An error means that it is not wanted any more.
                 let _ = done.send(bytes);
                 if wanted.swap(false, Ordering::SeqCst) {

@@ -2,8 +2,9 @@
 
 use rain_io::IoThreads;
 use rain_protocol::peer::{FromGovernor, Message};
+use rain_transport::content::Content;
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
-use rain_wire::payload::{Body, Incoming, Outgoing, Payload, Source};
+use rain_wire::payload::{Body, Incoming, Outgoing, Payload};
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -33,7 +34,7 @@ impl Disk {
 #[derive(Clone)]
 struct OnDisk(Disk, Vec<u8>);
 
-impl Source for OnDisk {
+impl Content for OnDisk {
     fn length(&self) -> u64 {
         self.1.len() as u64
     }

@@ -1,7 +1,8 @@
 //! Frames on their way out of one connection.
 
 use super::socket::Socket;
-use rain_transport::clients::{Content, ReplyFrame, Rest};
+use rain_transport::clients::{ReplyFrame, Rest};
+use rain_transport::content::Content;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -111,8 +112,7 @@ impl Outbox {
         let Some(Piece::Content(content, range)) = self.pieces.get_mut(at) else { return Ok(()) };
         let count = CONTENT_PIECE_BYTES.min(range.end - range.start);
         let mut bytes = std::mem::take(&mut self.spare);
-        bytes.resize(count as usize, 0);
-        content.read_at(range.start, &mut bytes)?;
+        content.read_piece(range.start..range.start + count, &mut bytes)?;
         range.start += count;
         if range.is_empty() {
             self.pieces.remove(at);

@@ -75,7 +75,8 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     pub(crate) fn new(parts: ServerParts<C, T>) -> Self {
         let ServerParts { clients, transport, store, facts, stop } = parts;
         let mut machine = Server::new().with_check(rain_exec::check_built_in);
-        machine.set_items_max(memory::usable_bytes() / ITEMS_PART / ITEM_BYTES);
+        let usable = memory::usable_bytes();
+        machine.set_items_max(usable / ITEMS_PART / ITEM_BYTES);
         Self {
             machine,
             background: Background::new(clients.wake()),
@@ -91,7 +92,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             seen: 0,
             cpus: 0,
             brings_contents: false,
-            upload_bytes_max: memory::usable_bytes() / UPLOAD_PART,
+            upload_bytes_max: usable / UPLOAD_PART,
             end: EndOfTime::default(),
             results: None,
             status_requests: StatusRequests::default(),

@@ -1,7 +1,8 @@
 //! Clients that are sent much, and read little.
 
 use super::*;
-use rain_transport::clients::{Content, Rest};
+use rain_transport::clients::Rest;
+use rain_transport::content::Content;
 
 #[test]
 fn a_client_that_does_not_read_is_not_read_from() {
