@@ -16,11 +16,11 @@ pub enum Report {
         directory: PathBuf,
         listen: SocketAddr,
     },
-    /// It is this rank.
+    /// The engine is the rank of this number.
     Rank(u32),
     /// Files that it has mapped, and leaves when it is killed.
     SharedMemory(Vec<PathBuf>),
-    /// It has said what there is to say about its end, or it is not the one to say it.
+    /// The engine has said what there is to say about its end, or another rank does.
     Spoken,
     /// Something the user should know.
     Note(String),
@@ -32,7 +32,7 @@ pub enum Report {
         governors: usize,
         cpus: usize,
     },
-    /// It will not.
+    /// The engine will not get ready, for this reason.
     Failed(String),
 }
 

@@ -59,9 +59,9 @@ pub enum DialogueAction<O> {
 pub enum Next {
     /// The executor has calls: wait until it says something, or until this time.
     Wait { until: Option<Duration> },
-    /// It has none, and can be used for other tasks.
+    /// The executor has no calls, and can be used for other tasks.
     Free,
-    /// It has none, and must not be used again.
+    /// The executor has no calls, and must not be used again.
     UsedUp,
 }
 

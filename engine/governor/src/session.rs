@@ -140,7 +140,7 @@ impl<G: Graph> Session<G> {
         }
     }
 
-    /// The same for those of the tasks that have not begun; returns these, and what is not linked here.
+    /// Cancels those of the tasks that have not begun; returns these, and those that are not linked here.
     pub fn cancel_waiting(&self, mut tasks: Vec<u32>) -> Vec<u32> {
         tasks.retain(|task| !matches!(self.cancel_task(*task, true), Cancelled::Begun | Cancelled::Over));
         tasks

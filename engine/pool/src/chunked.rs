@@ -98,7 +98,7 @@ mod imp {
             &chunk.elements[index as usize % CHUNK]
         }
 
-        /// The same for an element that is taken into use.
+        /// The element with this number, which counts as in use from now on; its chunk is made if it is not there.
         #[inline]
         pub(crate) fn take(&self, index: u32) -> &T {
             let chunk = self.chunk(index >> CHUNK_BITS).unwrap_or_else(|| self.add(index >> CHUNK_BITS));

@@ -159,7 +159,7 @@ where
 
 /// Not all workers could be started.
 struct Unstarted {
-    /// Those that were.
+    /// The workers that run.
     workers: Vec<JoinHandle<()>>,
     error: std::io::Error,
 }

@@ -15,12 +15,12 @@ struct StopState {
 }
 
 impl Stop {
-    /// Nothing is asked yet.
+    /// A stop that nobody has requested yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The server is to stop.
+    /// Asks the server to stop.
     pub fn request(&self) {
         self.0.requested.store(true, Ordering::SeqCst);
         if let Some(wake) = &*self.0.wake.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -28,7 +28,7 @@ impl Stop {
         }
     }
 
-    /// Whether it was asked.
+    /// Whether the server was asked to stop.
     pub fn is_requested(&self) -> bool {
         self.0.requested.load(Ordering::SeqCst)
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(super) struct Fair {
     order: BTreeSet<(u64, SessionId)>,
-    /// Those of `order`.
+    /// The cpu time of each session that `order` has.
     had: BTreeMap<SessionId, u64>,
     /// What the latest one that got something had had before: who comes begins there, so that nobody can save up time.
     served: u64,

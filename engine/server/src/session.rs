@@ -38,7 +38,7 @@ pub(super) struct Session<D> {
     pub(super) has_priorities: bool,
     /// Priorities of tasks that are not over and were raised for those that need what they make.
     pub(super) raised: BTreeMap<TaskIndex, i32>,
-    /// Those of them that governors have not been told.
+    /// Raised tasks whose governors have not been told.
     pub(super) to_raise: Vec<(TaskIndex, i32)>,
     /// Inputs of all tasks there have been.
     pub(super) inputs: u64,
@@ -74,8 +74,8 @@ pub(super) struct Session<D> {
     pub(super) lingering: Vec<Arc<Batch>>,
     /// Governors that were asked to give tasks back and have not answered.
     pub(super) asked: BTreeSet<GovernorId>,
-    /// Those that have answered. What one gave may have come back to it, as it alone has cpus enough, so that asking at once
-    /// would never end; something may be different when a task has finished or a governor has come.
+    /// Governors that have answered, and are not asked again until a task has finished or a governor has come: what one gave may have
+    /// come back to it, as it alone has cpus enough, so that asking at once would never end.
     pub(super) answered: BTreeSet<GovernorId>,
     /// Governors that know this session, and how many of its tasks they have.
     pub(super) shares: Shares,

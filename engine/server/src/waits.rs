@@ -16,7 +16,7 @@ pub(super) enum Item {
 pub(super) struct ClientFetch {
     pub(super) to: ReplyTo,
     pub(super) object: u32,
-    /// It would rather hear who has it.
+    /// The client would rather hear which governors have the object.
     pub(super) direct: bool,
 }
 

@@ -23,9 +23,9 @@ pub enum End {
 pub enum Said {
     Finished,
     Failed,
-    /// It has ended, and with it its calls.
+    /// The executor has ended, and with it its calls.
     Died,
-    /// It gives all calls back; `used_up`: it will not take any more.
+    /// The executor gives all calls back; `used_up`: it will not take any more.
     Returned {
         used_up: bool,
     },
@@ -39,7 +39,7 @@ pub enum Fault {
         governor: u32,
         lasts: Time,
     },
-    /// That between two governors.
+    /// The connection between two governors is cut.
     PeerCut {
         governors: (u32, u32),
         lasts: Time,

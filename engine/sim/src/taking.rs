@@ -27,7 +27,7 @@ pub fn leave(node: &mut Node, worker: usize, task: ReadyTask, context: &mut Cont
     node.wake(1, context);
 }
 
-/// The same with what a worker would have run next.
+/// Queues what a worker would have run next, for others to take.
 pub fn leave_next(node: &mut Node, worker: usize, context: &mut Context) {
     if let Some(next) = node.workers[worker].next.take() {
         leave(node, worker, next, context);

@@ -50,7 +50,7 @@ pub enum FrontEvent {
     /// A client finished its handshake.
     Connected {
         client: ClientId,
-        /// It is on this machine, of the same user, and can open paths that the server names.
+        /// The client is on this machine, of the same user, and can open paths that the server names.
         local: bool,
         /// Interpreter for the client's Python tasks.
         python: Option<String>,

@@ -64,11 +64,11 @@ pub(super) struct Connection {
     pub(super) outbox: Outbox,
     /// There may be something to read.
     pub(super) readable: bool,
-    /// It stands in the line of those that are to be read.
+    /// Whether the connection stands in the line of those that are to be read.
     pub(super) scheduled: bool,
-    /// It stands in the line of those that are to be written to.
+    /// Whether the connection stands in the line of those that are to be written to.
     pub(super) dirty: bool,
-    /// It is not to be read for now.
+    /// Whether the connection is not to be read for now.
     pub(super) held: bool,
     /// What is left of its turn to be read.
     turn: ReadTurn,

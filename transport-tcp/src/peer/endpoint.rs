@@ -58,7 +58,7 @@ pub(super) struct Endpoint<D: Payload> {
     pub(super) requests: Receiver<Request<D>>,
     pub(super) events: Sender<TransportEvent<D>>,
     pub(super) shared: Arc<Shared>,
-    /// They read content, and store it at this place.
+    /// The threads that read content, and store it at `place`.
     pub(super) io: IoThreads,
     pub(super) place: D::Place,
     pub(super) clients: Option<ClientDoor>,

@@ -50,11 +50,11 @@ pub(super) enum Happened<D> {
 
 /// Why a link has no connection any more.
 pub(super) enum Broken {
-    /// It was closed or failed; the peer may come back.
+    /// The connection was closed or failed; the peer may come back.
     Cut(String),
     /// Nothing came on it; the peer may come back.
     Silent(String),
-    /// It will not.
+    /// The peer is lost: it will not come back.
     Over(String),
 }
 
@@ -121,7 +121,7 @@ pub(super) struct Link<D: Payload> {
     pub(super) connection: Option<Connection>,
     /// The other side was asked to connect to this one.
     pub(super) summoned: bool,
-    /// It carries what another link to the same peer should have.
+    /// Whether messages of an earlier link to the same peer go through this one.
     pub(super) has_taken_over: bool,
     /// Where to connect to, if this end does.
     pub(super) addresses: Vec<SocketAddr>,

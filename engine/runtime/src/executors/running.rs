@@ -13,7 +13,7 @@ pub(crate) struct Running {
     pub(crate) process: ExecutorProcess,
     /// The session whose call it had last.
     session: Option<u32>,
-    /// It has answered a call.
+    /// Whether the process has answered a call.
     pub(crate) has_answered: bool,
     /// The cpus that it is bound to, if that is known.
     cpus: Vec<CpuId>,

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) const UNANSWERED_MAX: usize = 1 << 20;
 
 pub(super) struct Client {
-    /// It may be answered with paths.
+    /// Whether the client may be answered with paths of files.
     pub(super) local: bool,
     pub(super) sessions: BTreeSet<u32>,
     /// Fetches that are not answered.

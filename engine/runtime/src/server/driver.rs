@@ -43,7 +43,7 @@ pub(crate) struct ServerDriver<C, T> {
     transport: T,
     store: Arc<Store>,
     clients: HashMap<ClientId, Client>,
-    /// Whose session it is.
+    /// The client of each session.
     sessions: HashMap<u32, ClientId>,
     /// Clients with questions to governors that wait for their turn.
     bringing: BTreeSet<ClientId>,
@@ -126,7 +126,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         Ok(())
     }
 
-    /// Answers these, too.
+    /// Has the server answer what other threads of this process ask.
     pub(crate) fn answer(&mut self, status: StatusRequests, contents: ContentRequests, wake: Wake) {
         status.set_wake(wake.clone());
         contents.set_wake(wake);
@@ -134,7 +134,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         self.content_requests = contents;
     }
 
-    /// It is over when a governor is lost.
+    /// Has the server end when a governor is lost.
     pub(crate) fn end_with_governors(&mut self) {
         self.ends_with_governors = true;
     }
