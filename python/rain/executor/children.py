@@ -20,6 +20,8 @@ _TASK_VARIABLE = b"RAIN_TASK="
 _PAUSE = 0.0005
 # How long to wait for their end, seconds; one may hang in the system.
 _PATIENCE = 5.0
+# How long it may take to execute a program that has begun to be, seconds.
+_EXECUTION_TIME_MAX = 2.0
 
 
 def adopt_orphans() -> bool:
@@ -153,12 +155,32 @@ def _lives_on(pid: int) -> bool:
     status = _status(pid)
     if status is None or status[2] == os.getsid(0):
         return False
-    try:
-        with open(f"/proc/{pid}/environ", "rb", 0) as file:
-            variables = file.read()
-    except OSError:
-        return False
-    return not any(variable.startswith(_TASK_VARIABLE) for variable in variables.split(b"\0"))
+    variables = _environment(pid)
+    return variables is not None and not any(entry.startswith(_TASK_VARIABLE) for entry in variables.split(b"\0"))
+
+
+def _environment(pid: int) -> bytes | None:
+    """The environment that a process's program was started with; None if it has ended, or this may not be read.
+
+    A process that executes another program just then shows nothing, or a part: it is looked at again.
+    """
+    end = time.monotonic() + _EXECUTION_TIME_MAX
+    while time.monotonic() < end:
+        try:
+            with open(f"/proc/{pid}/stat", "rb", 0) as file:
+                fields = file.read(4096).rpartition(b")")[2].split()
+            with open(f"/proc/{pid}/environ", "rb", 0) as file:
+                variables = file.readall()
+            # Numbered from 3 in proc(5): it starts and ends at fields 50 and 51, at 0 before it is there.
+            first, last = int(fields[50 - 3]), int(fields[51 - 3])
+        except (OSError, ValueError, IndexError):
+            return None
+        if fields[0] in (b"Z", b"X"):
+            return None
+        if last != 0 and len(variables) == last - first:
+            return variables
+        time.sleep(_PAUSE)
+    return None
 
 
 def _kill(pid: int, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -59,6 +60,20 @@ def test_what_a_task_has_started_ends_with_it(driver: Driver, command: str) -> N
     with pytest.raises(Returned, match=r"has left \d+ processes") as caught:
         driver.finish()
     assert caught.value.calls == []
+
+
+def test_programs_that_execute_others_all_the_time_end(driver: Driver, tmp_path: Path) -> None:
+    # The system shows no environment while a program is being executed.
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\nexec "$0"\n')
+    program.chmod(0o755)
+    pids = driver.call(start, f'for i in {{1..60}}; do setsid {program} & echo -n "$! "; done; echo; exit')[0][0]
+    alive = [pid for pid in map(int, pids.split()) if is_alive(pid)]
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert len(pids.split()) == 60 and not alive
+    with pytest.raises(Returned, match=r"has left \d+ processes"):
+        driver.finish()
 
 
 def test_many_generations_end(driver: Driver) -> None:
