@@ -14,6 +14,12 @@ pub enum Event<D> {
     PeerLost {
         governor: GovernorId,
     },
+    /// `Action::SendObject` has not found what this governor may be about to hear of.
+    NotFound {
+        session: SessionId,
+        object: ObjectIndex,
+        asker: GovernorId,
+    },
     /// A worker has begun a task that may take long.
     Started {
         session: SessionId,
@@ -59,8 +65,13 @@ pub enum Event<D> {
 /// Who wants the content of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    Server { ticket: u64 },
+    Server {
+        ticket: u64,
+    },
+    /// Told with `Event::NotFound` when it is not there.
     Governor(GovernorId),
+    /// A governor that is refused when it is not there.
+    LateGovernor(GovernorId),
 }
 
 /// Who is spoken to.

@@ -22,8 +22,8 @@ struct Awaited {
     asked: usize,
     /// What those said who could not give it.
     refusals: Vec<String>,
-    /// Governors that have asked for it here meanwhile.
-    askers: Vec<GovernorId>,
+    /// Who has asked for it here meanwhile.
+    askers: Vec<Asker>,
 }
 
 impl Awaited {
@@ -36,6 +36,17 @@ impl Awaited {
 #[derive(Debug, Default)]
 pub struct Governor {
     sessions: BTreeMap<SessionId, Session>,
+    /// What was asked for and is not known, by the ticket of the server's answer after which it never will be.
+    early: BTreeMap<u64, Early>,
+    next_ticket: u64,
+}
+
+/// A peer's question that may have come before the server's message about the object.
+#[derive(Debug)]
+struct Early {
+    asker: GovernorId,
+    session: SessionId,
+    object: ObjectIndex,
 }
 
 impl Governor {
@@ -50,6 +61,7 @@ impl Governor {
             Event::Server(message) => self.server_message(message, actions),
             Event::Peer { from, message } => self.peer_message(from, message, actions),
             Event::PeerLost { governor } => self.peer_lost(governor, actions),
+            Event::NotFound { session, object, asker } => self.catch_up(Early { asker, session, object }, actions),
             Event::Started { session, task, start } => {
                 self.report(session, FromGovernor::Started { session, task, start }, actions);
             }
@@ -117,9 +129,15 @@ impl Governor {
             ToGovernor::GiveBack { session, count } => Action::TakeBack { session, count },
             ToGovernor::Unpin { session, objects } => Action::Release { session, objects },
             ToGovernor::Fetch { session, object, ticket } => {
-                Action::SendObject { session, object, to: Asker::Server { ticket } }
+                return self.wanted(session, object, Asker::Server { ticket }, actions);
             }
             ToGovernor::EndOfWork { at } => Action::EndOfWork { at },
+            ToGovernor::CaughtUp { ticket } => {
+                if let Some(Early { asker, session, object }) = self.early.remove(&ticket) {
+                    self.wanted(session, object, Asker::LateGovernor(asker), actions);
+                }
+                return;
+            }
             ToGovernor::Stop => Action::Stop,
         };
         actions.push(action);
@@ -127,24 +145,15 @@ impl Governor {
 
     fn peer_message<D: Clone>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
         match message {
-            BetweenGovernors::Want { session, object } => match self.sessions.get_mut(&session) {
-                Some(open) => match open.awaited.get_mut(&object) {
-                    Some(awaited) => awaited.askers.push(from),
-                    None => actions.push(Action::SendObject { session, object, to: Asker::Governor(from) }),
-                },
-                // Closed; or the asker has heard of this governor's copy sooner than it itself.
-                None => {
-                    let content = Err("it does not know the session".to_owned());
-                    actions.push(to_governor(from, BetweenGovernors::Object { session, object, content }));
-                }
-            },
+            BetweenGovernors::Want { session, object } => {
+                self.wanted(session, object, Asker::Governor(from), actions);
+            }
             BetweenGovernors::Object { session, object, content } => match content {
                 Ok(content) => {
                     let Some(open) = self.sessions.get_mut(&session) else { return };
                     let Some(awaited) = open.awaited.remove(&object) else { return };
                     for asker in awaited.askers {
-                        let content = Ok(content.clone());
-                        actions.push(to_governor(asker, BetweenGovernors::Object { session, object, content }));
+                        actions.push(answer(asker, session, object, Ok(content.clone())));
                     }
                     actions.push(Action::Supply { session, object, content });
                 }
@@ -153,7 +162,29 @@ impl Governor {
         }
     }
 
+    /// Somebody wants an object, which may be on its way to this governor.
+    fn wanted<D>(&mut self, session: SessionId, object: ObjectIndex, to: Asker, actions: &mut Vec<Action<D>>) {
+        match (self.sessions.get_mut(&session), to) {
+            (Some(open), _) => match open.awaited.get_mut(&object) {
+                Some(awaited) => awaited.askers.push(to),
+                None => actions.push(Action::SendObject { session, object, to }),
+            },
+            (None, Asker::Governor(asker)) => self.catch_up(Early { asker, session, object }, actions),
+            (None, _) => actions.push(answer(to, session, object, Err("it does not know the session".to_owned()))),
+        }
+    }
+
+    /// Puts a question off until all has come that the server had to say: the asker may have heard sooner than this governor of
+    /// what this one is to have. What the server sends comes in order.
+    fn catch_up<D>(&mut self, early: Early, actions: &mut Vec<Action<D>>) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.early.insert(ticket, early);
+        actions.push(to_server(FromGovernor::CatchUp { ticket }));
+    }
+
     fn peer_lost<D>(&mut self, governor: GovernorId, actions: &mut Vec<Action<D>>) {
+        self.early.retain(|_, early| early.asker != governor);
         let lost: Vec<(SessionId, ObjectIndex)> = self
             .sessions
             .iter()
@@ -184,8 +215,7 @@ impl Governor {
         }
         let Some(awaited) = open.awaited.remove(&object) else { return };
         for asker in awaited.askers {
-            let content = Err("it could not get it itself".to_owned());
-            actions.push(to_governor(asker, BetweenGovernors::Object { session, object, content }));
+            actions.push(answer(asker, session, object, Err("it could not get it itself".to_owned())));
         }
         // The claim of who would have brought it.
         actions.push(Action::Release { session, objects: vec![object] });
@@ -206,7 +236,9 @@ impl Governor {
 /// The session that a message of the server is about, which the governor has to know; none for other messages.
 fn session_of<D>(message: &ToGovernor<D>) -> Option<SessionId> {
     match message {
-        ToGovernor::OpenSession(_) | ToGovernor::EndOfWork { .. } | ToGovernor::Stop => None,
+        ToGovernor::OpenSession(_) | ToGovernor::EndOfWork { .. } | ToGovernor::CaughtUp { .. } | ToGovernor::Stop => {
+            None
+        }
         ToGovernor::Run(run) => Some(run.session),
         ToGovernor::Forget(forget) => Some(SessionId(forget.session)),
         ToGovernor::CloseSession(session)
@@ -217,6 +249,16 @@ fn session_of<D>(message: &ToGovernor<D>) -> Option<SessionId> {
         | ToGovernor::GiveBack { session, .. }
         | ToGovernor::Unpin { session, .. }
         | ToGovernor::Fetch { session, .. } => Some(*session),
+    }
+}
+
+/// What an asker is told.
+pub(crate) fn answer<D>(to: Asker, session: SessionId, object: ObjectIndex, content: Result<D, String>) -> Action<D> {
+    match to {
+        Asker::Server { ticket } => to_server(FromGovernor::Fetched { ticket, content }),
+        Asker::Governor(id) | Asker::LateGovernor(id) => {
+            to_governor(id, BetweenGovernors::Object { session, object, content })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::end_of_work::EndOfWork;
 use crate::event::{Action, Asker, Event, To};
-use crate::governor::Governor;
+use crate::governor::{Governor, answer};
 use crate::graph::Graph;
 use crate::link::{link, queue_ready};
 use crate::queues::Queues;
@@ -11,7 +11,7 @@ use crate::session::{Leave, Session};
 use crate::sessions::Sessions;
 use rain_model::id::{ObjectIndex, SessionId, TaskIndex};
 use rain_pool::ReadyTask;
-use rain_protocol::peer::{BetweenGovernors, Failure, FromGovernor, Message};
+use rain_protocol::peer::{Failure, Message};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +153,18 @@ impl<G: Graph, Q: Queues> Reactor<G, Q> {
                 self.answers.push_back(Event::TakenBack { session, tasks: tasks.unwrap_or_default() });
             }
             Action::CloseSession(session) => self.close(session, effects),
-            Action::SendObject { session, object, to } => effects.push(self.send_object(session, object, to)),
+            Action::SendObject { session, object, to } => {
+                let content = self.sessions.get(session.0).and_then(|session| session.graph.share(object));
+                match (content, to) {
+                    (None, Asker::Governor(asker)) => {
+                        self.answers.push_back(Event::NotFound { session, object, asker });
+                    }
+                    (content, to) => {
+                        let content = content.ok_or_else(|| "it is not there any more".to_owned());
+                        self.carry_out(now, answer(to, session, object, content), effects);
+                    }
+                }
+            }
             Action::Stop => effects.push(Effect::Stop),
         }
     }
@@ -198,20 +209,5 @@ impl<G: Graph, Q: Queues> Reactor<G, Q> {
         let taken = self.queues.take_back(session.number, count as usize, is_wanted);
         taken.iter().for_each(|task| session.unlink(*task));
         taken
-    }
-
-    fn send_object(&self, session: SessionId, object: ObjectIndex, to: Asker) -> Effect<G::Content> {
-        let content = self.sessions.get(session.0).and_then(|session| session.graph.share(object));
-        let content = content.ok_or_else(|| "it is not there any more".to_owned());
-        match to {
-            Asker::Server { ticket } => {
-                let message = Message::FromGovernor(FromGovernor::Fetched { ticket, content });
-                Effect::Send { to: To::Server, message }
-            }
-            Asker::Governor(id) => {
-                let message = Message::BetweenGovernors(BetweenGovernors::Object { session, object, content });
-                Effect::Send { to: To::Governor(id), message }
-            }
-        }
     }
 }

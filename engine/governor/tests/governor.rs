@@ -75,6 +75,7 @@ fn describe(action: Action<Content>) -> String {
         Action::CloseSession(session) => format!("close {}", session.0),
         Action::SendObject { object, to: Asker::Server { ticket }, .. } => format!("send {object} for ticket {ticket}"),
         Action::SendObject { object, to: Asker::Governor(to), .. } => format!("send {object} to {}", to.0),
+        Action::SendObject { object, to: Asker::LateGovernor(to), .. } => format!("send {object} or not to {}", to.0),
         Action::EndOfWork { at } => format!("end of work {at}"),
         Action::Stop => "stop".to_owned(),
     }
@@ -240,7 +241,57 @@ fn nothing_is_done_for_a_session_that_is_closed_or_unknown() {
     h.handle(finished(&[1]));
     h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
     h.handle(Event::Failed { session: SESSION, task: 0, failure: Failure::default() });
-    let content = Err("it does not know the session".to_owned());
-    let answer: BetweenGovernors<Content> = BetweenGovernors::Object { session: SESSION, object: 1, content };
-    assert_eq!(h.texts(), [format!("to 2: {answer:?}")]);
+    assert_eq!(h.texts(), ["tell CatchUp { ticket: 0 }"]);
+    h.server(ToGovernor::CaughtUp { ticket: 0 });
+    assert_eq!(h.texts(), [refusal(2, 1, "it does not know the session")]);
+    // Tickets are used once.
+    h.server(ToGovernor::CaughtUp { ticket: 0 });
+    assert!(h.texts().is_empty());
+}
+
+fn refusal(to: u32, object: u32, why: &str) -> String {
+    let answer = BetweenGovernors::Object::<Content> { session: SESSION, object, content: Err(why.to_owned()) };
+    format!("to {to}: {answer:?}")
+}
+
+#[test]
+fn who_asks_sooner_than_the_server_has_told_of_an_object_gets_it() {
+    let mut h = Harness { governor: Governor::new(), actions: Vec::new() };
+    for (asker, object) in [(1, 4), (2, 5), (7, 4)] {
+        h.peer(asker, BetweenGovernors::Want { session: SESSION, object });
+    }
+    let catch_up = |ticket: u64| format!("tell CatchUp {{ ticket: {ticket} }}");
+    assert_eq!(h.texts(), [0, 1, 2].map(catch_up));
+    h.handle(Event::PeerLost { governor: GovernorId(7) });
+    h.server(ToGovernor::OpenSession(OpenSession { session: SESSION, python: None }));
+    h.server(run(SESSION, &[(4, &[3])]));
+    h.texts();
+    h.server(ToGovernor::CaughtUp { ticket: 0 });
+    h.server(ToGovernor::CaughtUp { ticket: 1 });
+    h.server(ToGovernor::CaughtUp { ticket: 2 });
+    // One is on its way here, another one should be there; a lost peer is told nothing.
+    assert_eq!(h.texts(), ["send 5 or not to 2"]);
+    h.peer(3, BetweenGovernors::Object { session: SESSION, object: 4, content: Ok(44) });
+    let found = BetweenGovernors::Object { session: SESSION, object: 4, content: Ok(44) };
+    assert_eq!(h.texts(), [format!("to 1: {found:?}"), "supply 4 = 44".to_owned()]);
+    // In a session that is known.
+    h.handle(Event::NotFound { session: SESSION, object: 9, asker: GovernorId(2) });
+    assert_eq!(h.texts(), [catch_up(3)]);
+    h.server(ToGovernor::CaughtUp { ticket: 3 });
+    assert_eq!(h.texts(), ["send 9 or not to 2"]);
+}
+
+#[test]
+fn the_server_gets_what_is_on_its_way_here_when_it_has_come() {
+    let mut h = Harness::new();
+    h.server(run(SESSION, &[(4, &[1]), (5, &[1])]));
+    h.server(ToGovernor::Fetch { session: SESSION, object: 4, ticket: 6 });
+    h.server(ToGovernor::Fetch { session: SESSION, object: 5, ticket: 7 });
+    h.texts();
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 4, content: Ok(44) });
+    h.peer(1, BetweenGovernors::Object { session: SESSION, object: 5, content: Err("gone".into()) });
+    let fetched = |ticket, content| format!("tell {:?}", FromGovernor::<Content>::Fetched { ticket, content });
+    let texts = h.texts();
+    assert_eq!(texts[..2], [fetched(6, Ok(44)), "supply 4 = 44".to_owned()]);
+    assert_eq!(texts[2], fetched(7, Err("it could not get it itself".into())));
 }

@@ -57,6 +57,10 @@ pub enum ToGovernor<D> {
     EndOfWork {
         at: f64,
     },
+    /// The answer to `FromGovernor::CatchUp`.
+    CaughtUp {
+        ticket: u64,
+    },
     /// End.
     Stop,
 }
@@ -176,6 +180,10 @@ pub enum FromGovernor<D> {
     Fetched {
         ticket: u64,
         content: Result<D, String>,
+    },
+    /// To be answered at once: with the answer, everything has come that the server had sent before it read this.
+    CatchUp {
+        ticket: u64,
     },
     /// So many of its tasks wait for other tasks now, and need no cpu meanwhile.
     Lending {

@@ -256,6 +256,10 @@ impl<D: Clone> Server<D> {
                 self.cancelled_waiting(id, session, ticket, tasks, effects);
             }
             FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, effects),
+            FromGovernor::CatchUp { ticket } => {
+                effects.send(id, ToGovernor::CaughtUp { ticket });
+                return;
+            }
             FromGovernor::Lending { tasks } => self.governors.set_lending(id, u64::from(tasks)),
             FromGovernor::Fetched { ticket, content } => {
                 if let Some(fetch) = self.fetches.remove(&ticket) {

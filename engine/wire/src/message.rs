@@ -225,6 +225,7 @@ pub fn map_contents<A, B>(
             ToGovernor::Forget(forget) => ToGovernor::Forget(forget),
             ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
             ToGovernor::EndOfWork { at } => ToGovernor::EndOfWork { at },
+            ToGovernor::CaughtUp { ticket } => ToGovernor::CaughtUp { ticket },
             ToGovernor::Stop => ToGovernor::Stop,
         }),
         Message::FromGovernor(message) => Message::FromGovernor(match message {
@@ -237,6 +238,7 @@ pub fn map_contents<A, B>(
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },
             FromGovernor::GaveBack { session, tasks } => FromGovernor::GaveBack { session, tasks },
+            FromGovernor::CatchUp { ticket } => FromGovernor::CatchUp { ticket },
             FromGovernor::Lending { tasks } => FromGovernor::Lending { tasks },
             FromGovernor::CancelledWaiting { session, ticket, tasks } => {
                 FromGovernor::CancelledWaiting { session, ticket, tasks }

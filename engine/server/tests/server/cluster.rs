@@ -248,7 +248,7 @@ impl World {
                 node.cancel(tasks.clone());
                 self.handle(number, Event::CancelledWaiting { session, ticket, tasks }, draw);
             }
-            Action::SendObject { session, object, to: Asker::Governor(to) } => {
+            Action::SendObject { session, object, to: Asker::Governor(to) | Asker::LateGovernor(to) } => {
                 let is_maker = self.made.get(&object) == Some(&number);
                 let fails = self.unreliable && !is_maker && draw.is_multiple_of(3);
                 let content = if node.there.contains(&object) && !fails {

@@ -160,6 +160,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::GiveBack { count, .. } => format!("give back {count}"),
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
         ToGovernor::EndOfWork { at } => format!("end of work {at}"),
+        ToGovernor::CaughtUp { ticket } => format!("caught up {ticket}"),
         ToGovernor::Stop => "stop".to_owned(),
     }
 }
