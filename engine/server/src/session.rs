@@ -331,6 +331,10 @@ impl<D: Clone> Session<D> {
 
     /// Takes back the keep of objects that are kept.
     pub(super) fn stop_keeping(&mut self, objects: BTreeSet<ObjectIndex>, effects: &mut Effects<D>) {
+        // Tasks that no governor has been told of may read them.
+        if !self.fresh.is_empty() {
+            self.count_all();
+        }
         let mut unneeded = Vec::new();
         for object in objects {
             if let Some(record) = self.objects.get_mut(object) {

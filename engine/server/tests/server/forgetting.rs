@@ -314,3 +314,38 @@ fn a_status_lists_so_many_sessions_and_counts_all() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn what_tasks_read_that_have_not_had_their_turn_stays_when_it_is_unkept_or_forgotten() {
+    for by_forgetting in [false, true] {
+        let mut h = Harness::new(&[1, 1]);
+        let session = h.new_session();
+        h.done(Command::Submit { session, submission: submission(&[(&[0], NONE)], &[0], &[0]) });
+        assert_eq!(h.take_message_texts(), ["0: open 1", "0: run [0] constants [0] remote [] pins [0]"]);
+        // So many sessions wait for room that this one is not looked at.
+        for _ in 0..20 {
+            let other = h.new_session();
+            h.done(Command::Submit { session: other, submission: submission(&[(&[][..], NONE); 100], &[], &[]) });
+        }
+        h.done(Command::Submit { session, submission: submission(&[(&[0], NONE)], &[], &[]) });
+        h.take_messages();
+        if by_forgetting {
+            let command = Command::Forget { session, tasks: vec![], constants: vec![0], kinds: vec![] };
+            assert_eq!(forgotten(&mut h, command), [0]);
+        } else {
+            h.done(Command::Unkeep { session, objects: vec![0] });
+        }
+        let told = h.take_message_texts();
+        assert!(!told.iter().any(|text| text.contains("unpin")), "{told:?}");
+        h.finish(0, session, &[0], &[]);
+        let mut texts = h.take_message_texts();
+        for other in 2..22 {
+            h.done(Command::CloseSession { session: SessionId(other) });
+            texts.extend(h.take_message_texts());
+        }
+        assert!(texts.contains(&"1: run [1] constants [0] remote [] pins [0]".to_owned()), "{texts:?}");
+        assert!(!texts.iter().any(|text| text.contains("unpin")), "{texts:?}");
+        h.finish(1, session, &[1], &[]);
+        assert_eq!(h.take_message_texts(), ["0: unpin [0]", "1: unpin [0]"]);
+    }
+}
