@@ -8,7 +8,7 @@ use super::effects::Effects;
 use super::governors::Governors;
 use super::holders::{HolderMark, Holders};
 use super::progress::Wanted;
-use super::ready::Taken;
+use super::ready::{Limits, Taken};
 use super::session::{Fresh, Session};
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, ObjectIndex, SessionId, TaskIndex};
@@ -93,7 +93,7 @@ impl<D: Clone> Placer<'_, D> {
         }
         self.raise_placed();
         self.place_unread_constants();
-        self.place_ready()
+        self.place_ready(Limits::NONE)
     }
 
     fn open_on(&mut self, id: GovernorId) {
@@ -190,20 +190,23 @@ impl<D: Clone> Placer<'_, D> {
         self.effects.send(id, ToGovernor::Run(run));
     }
 
-    fn place_ready(&mut self) -> Turn {
-        let mut cpus_limit = u32::MAX;
+    /// Hands out tasks that were given back. Governors may be full of tasks that wait for them.
+    pub(super) fn place_given_back(&mut self) {
+        self.place_ready(Limits::GIVEN_BACK);
+    }
+
+    fn place_ready(&mut self, mut limits: Limits) -> Turn {
         let mut left = TURN_TASKS_MAX;
         loop {
             if left == 0 {
                 return if self.session.ready.is_empty() { Turn::Empty } else { Turn::More };
             }
-            let Some(taken) = self.session.ready.pop(cpus_limit) else {
+            let Some(taken) = self.session.ready.pop(&limits) else {
                 return if self.session.ready.is_empty() { Turn::Empty } else { Turn::Blocked };
             };
             let Some(batch) = self.batch_of_ready(taken.task) else { continue };
             let Some(id) = self.choose(&batch, &taken) else {
-                // Tasks that ask for as many cpus or more find no governor either.
-                cpus_limit = taken.cpus;
+                limits.lower(&taken);
                 self.session.ready.put_back(taken);
                 continue;
             };

@@ -65,6 +65,8 @@ pub struct Server<D> {
     fair: Fair,
     /// Sessions of which some governor has more tasks than cpus.
     uneven: BTreeSet<SessionId>,
+    /// Sessions with ready tasks that a governor has given back.
+    given_back: BTreeSet<SessionId>,
     /// The session of `uneven` that was asked last.
     last_asked: SessionId,
     /// There is more to be handed out, and room for it.
@@ -96,6 +98,7 @@ impl<D: Clone> Server<D> {
             fetches: BTreeMap::new(),
             fair: Fair::default(),
             uneven: BTreeSet::new(),
+            given_back: BTreeSet::new(),
             last_asked: SessionId(0),
             has_more: false,
             end_of_work: None,
@@ -216,6 +219,7 @@ impl<D: Clone> Server<D> {
         }
         self.fair.remove(session.id);
         self.uneven.remove(&session.id);
+        self.given_back.remove(&session.id);
     }
 
     fn governor_message(&mut self, id: GovernorId, message: FromGovernor<D>, effects: &mut Effects<D>) {
@@ -249,6 +253,9 @@ impl<D: Clone> Server<D> {
             FromGovernor::GaveBack { session: session_id, tasks } => {
                 let Some(session) = self.usable(session_id) else { return };
                 let count = session.take_back(id, &tasks, effects);
+                if session.ready.has_given_back() {
+                    self.given_back.insert(session_id);
+                }
                 self.governors.take(id, count);
                 self.note(session_id);
             }
@@ -401,6 +408,18 @@ impl<D: Clone> Server<D> {
         }
         for (id, had) in blocked {
             self.fair.put_back(id, had);
+        }
+        // Also of sessions that had no turn.
+        for id in std::mem::take(&mut self.given_back) {
+            let Some(session) = self.sessions.get_mut(&id).filter(|session| session.failure.is_none()) else {
+                continue;
+            };
+            let governors = &mut self.governors;
+            Placer { session, governors, round: &mut round, effects }.place_given_back();
+            if session.ready.has_given_back() {
+                self.given_back.insert(id);
+            }
+            self.note_excess(id);
         }
         round.send(effects);
     }
