@@ -229,7 +229,7 @@ fn the_engine_reads_what_executors_send() {
                         engine::CallOutput(source, content_type, user)
                     })
                     .collect(),
-                info: engine::CallInfo { debug, user },
+                info: engine::CallInfo { debug, user, output: None },
             },
             FromExecutor::Fail(call, Failure { message, debug, user }) => {
                 engine::FromExecutor::Fail { call, failure: engine::CallFailure { message, debug, user, output: None } }
@@ -242,7 +242,7 @@ fn the_engine_reads_what_executors_send() {
 /// Messages that the tasklib never sends.
 fn messages_of_other_executors() -> Vec<(&'static str, engine::FromExecutor)> {
     let reason = Some("module helper has changed".to_owned());
-    let output = Some((10, 70_000));
+    let output = Some(engine::Written([(10, 70_000), (0, 3)]));
     let failure = engine::CallFailure { message: "no".into(), debug: None, user: None, output };
     vec![
         ("return", engine::FromExecutor::Return { calls: vec![3, 70_000], reason: None }),

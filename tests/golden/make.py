@@ -93,7 +93,7 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         "fail-output",
         "executor",
         "an error, and where the output of its call is",
-        ["fail", 3, {"message": "no", "output": [10, 70000]}],
+        ["fail", 3, {"message": "no", "output": [[10, 70000], [0, 3]]}],
     ),
     (
         "return-last",

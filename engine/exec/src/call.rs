@@ -4,7 +4,7 @@ use crate::Interrupt;
 use rain_data::{Object, Store, is_subtype};
 use rain_model::graph::{Batch, Kind, OutputSpec};
 use rain_model::id::{GovernorId, TaskId};
-use rain_protocol::executor::CallInfo;
+use rain_protocol::peer::TaskOutput;
 use std::io;
 use std::sync::Arc;
 
@@ -50,12 +50,30 @@ pub struct TaskFailure {
     pub debug: Option<String>,
     /// `info.user`, JSON text.
     pub user: Option<String>,
+    pub output: TaskOutput,
+}
+
+/// What a finished task has left beside its outputs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskNotes {
+    /// Debug messages of the task.
+    pub debug: Option<String>,
+    /// `info.user`, JSON text.
+    pub user: Option<String>,
+    pub output: TaskOutput,
+}
+
+impl TaskNotes {
+    /// It has left nothing.
+    pub fn is_empty(&self) -> bool {
+        self.debug.is_none() && self.user.is_none() && self.output.is_empty()
+    }
 }
 
 /// How a task ended.
 #[derive(Debug)]
 pub enum TaskOutcome {
-    Finished { outputs: Vec<Arc<Object>>, info: CallInfo },
+    Finished { outputs: Vec<Arc<Object>>, notes: TaskNotes },
     Failed(TaskFailure),
     Cancelled,
 }
@@ -85,7 +103,7 @@ impl From<io::Error> for Stop {
 impl From<Outputs> for TaskOutcome {
     fn from(outputs: Outputs) -> Self {
         match outputs {
-            Ok(outputs) => TaskOutcome::Finished { outputs, info: CallInfo::default() },
+            Ok(outputs) => TaskOutcome::Finished { outputs, notes: TaskNotes::default() },
             Err(Stop::Failed(message)) => TaskOutcome::Failed(TaskFailure { message, ..TaskFailure::default() }),
             Err(Stop::Cancelled) => TaskOutcome::Cancelled,
         }

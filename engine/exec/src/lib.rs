@@ -11,7 +11,7 @@ mod interrupt;
 mod process;
 
 pub use built_in::{check_built_in, may_block, run_built_in};
-pub use call::{TaskCall, TaskFailure, TaskOutcome};
+pub use call::{TaskCall, TaskFailure, TaskNotes, TaskOutcome};
 pub use executor::{ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, python_spec};
 pub use interrupt::Interrupt;
 pub use process::{LeftOut, keep_capabilities, leave_out_variables, set_reaper};

@@ -341,8 +341,8 @@ fn a_program_that_does_not_find_a_file_or_leaves_some_is_told_of_its_directory()
     assert!(!shell("echo other >&2; false").fails(&[], &[]).contains("directory"));
     let fixture = Fixture::new();
     let debug = |config: Execute<'_>, inputs: &[Arc<Object>], outputs: &[OutputSpec]| {
-        let TaskOutcome::Finished { info, .. } = config.run(&fixture, inputs, outputs) else { panic!("it failed") };
-        info.debug
+        let TaskOutcome::Finished { notes, .. } = config.run(&fixture, inputs, outputs) else { panic!("it failed") };
+        notes.debug
     };
     let said = debug(shell("touch b a; mkdir d; touch d/x"), &[], &[]).unwrap();
     assert!(said.ends_with(": \"a\", \"b\", \"d\""), "{said}");
@@ -361,4 +361,42 @@ fn absolute_links_into_an_output_directory_become_relative() {
     let outputs = finished(config.run(&fixture, &[], &[directory()]));
     let shown = shell("cat d/b d/s/c; readlink d/b d/s/c d/dangling").link("d").stdout_of(&fixture, &outputs);
     assert_eq!(shown, "42\n42\na\n../a\nno\n");
+}
+
+#[test]
+fn what_a_program_writes_and_is_no_output_is_kept() {
+    let fixture = Fixture::new();
+    let run = |config: Execute<'_>, outputs: &[OutputSpec]| match config.run(&fixture, &[], outputs) {
+        TaskOutcome::Finished { notes, .. } => [notes.output.stdout, notes.output.stderr],
+        TaskOutcome::Failed(failure) => [failure.output.stdout, failure.output.stderr],
+        TaskOutcome::Cancelled => panic!("cancelled"),
+    };
+    assert_eq!(run(shell("echo one; echo two >&2; echo three"), &[]), ["one\nthree\n", "two\n"]);
+    assert_eq!(run(shell("echo one; echo two >&2; exit 3"), &[]), ["one\n", "two\n"]);
+    assert_eq!(run(shell("echo one; echo two >&2").stdout(), &[blob()]), ["", "two\n"]);
+    assert_eq!(run(shell("true"), &[]), ["", ""]);
+    let [stdout, stderr] = run(shell("seq 1000000; seq 1000000 >&2"), &[]);
+    for written in [stdout, stderr] {
+        assert!(written.starts_with("...") && written.ends_with("\n999999\n1000000\n"));
+        assert_eq!(written.len(), (64 << 10) + 3);
+    }
+}
+
+#[test]
+fn what_lives_on_writes_into_no_later_tasks_output() {
+    let fixture = Fixture::new();
+    let ready = fixture.outside("ready");
+    nix::unistd::mkfifo(&ready, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let ready = ready.display();
+    // It ends when nobody reads what it writes.
+    let survivor = "for i in $(seq 5000); do echo strange; echo strange >&2; sleep 0.001; done";
+    let command = format!("env -u RAIN_TASK setsid bash -c 'echo >{ready}; {survivor}' & read -r _ <{ready}");
+    let run = |command: &str| match shell(command).run(&fixture, &[], &[]) {
+        TaskOutcome::Finished { notes, .. } => [notes.output.stdout, notes.output.stderr],
+        other => panic!("{other:?}"),
+    };
+    run(&command);
+    for _ in 0..20 {
+        assert_eq!(run("sleep 0.005; echo own"), ["own\n", ""]);
+    }
 }

@@ -6,7 +6,9 @@ use fixture::{
     Fixture, assert_dies, assert_says, blob, bytes_of, directory, failed, finished, kind, one_task, output, text,
 };
 use rain_data::{INLINE_BYTES_MAX, Object};
-use rain_exec::{ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, TaskOutcome, python_spec};
+use rain_exec::{
+    ExecutorError, ExecutorEvent, ExecutorFault, ExecutorProcess, ExecutorSpec, TaskFailure, TaskOutcome, python_spec,
+};
 use rain_model::graph::{DataType, OutputSpec};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -161,9 +163,9 @@ fn inputs_are_passed_on_as_they_are() {
     let inputs = [text(""), large.clone()];
     let plain = Pass { input: 1, content_type: None, user: None };
     match talk.run("pass", &plain, &inputs, &[blob()]) {
-        TaskOutcome::Finished { outputs, info } => {
+        TaskOutcome::Finished { outputs, notes } => {
             assert!(Arc::ptr_eq(&outputs[0], &large));
-            assert_eq!((info.debug.as_deref(), info.user.as_deref()), (Some("said"), Some("{}")));
+            assert_eq!((notes.debug.as_deref(), notes.user.as_deref()), (Some("said"), Some("{}")));
         }
         other => panic!("{other:?}"),
     }
@@ -368,7 +370,7 @@ fn a_chatty_executor_does_not_fill_the_store() {
         assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0, "nothing of it is in a file");
     }
     // It does not say where its calls begin, so it is all that was written for this session.
-    assert_says(&talk.error("exit").log, &["...", "xxx", "last words"]);
+    assert_says(&talk.error("exit").to_string(), &["...", "xxx", "last words"]);
 }
 
 #[test]
@@ -376,7 +378,7 @@ fn output_is_taken_while_a_call_writes() {
     let mut talk = Talk::new();
     let bytes = 64 << 20;
     finished(talk.run("chatty", &bytes, &[], &[]));
-    assert_says(&talk.error("exit").log, &["...xxx", "last words"]);
+    assert_says(&talk.error("exit").to_string(), &["...xxx", "last words"]);
 }
 
 #[test]
@@ -388,15 +390,18 @@ fn errors_hold_the_output_of_their_own_call() {
         talk.executor.wait(&talk.fixture.interrupt, Some(LONG), &mut events).unwrap();
     }
     assert!(events.iter().map(answered).eq(calls));
-    let messages: Vec<String> = events
+    let failures: Vec<TaskFailure> = events
         .into_iter()
         .map(|event| match event {
-            ExecutorEvent::Answered { outcome, .. } => failed(outcome).message,
+            ExecutorEvent::Answered { outcome, .. } => failed(outcome),
             other => panic!("not answered: {other:?}"),
         })
         .collect();
+    let messages: Vec<&str> = failures.iter().map(|failure| &*failure.message).collect();
+    let outputs = failures.iter().map(|failure| (&*failure.output.stdout, &*failure.output.stderr));
+    assert!(outputs.eq([("first\n", "first!"), ("", ""), ("third\n", "third!")]));
     let end = "it failed\n\nThe end of its output:\n";
-    assert_eq!(messages, [format!("{end}first"), "it failed".to_owned(), format!("{end}third")]);
+    assert_eq!(messages, [&*format!("{end}first\nfirst!"), "it failed", &*format!("{end}third\nthird!")]);
     finished(talk.run("chatty", &10, &[], &[]));
     talk.executor.begin_session();
     let error = talk.error("exit").to_string();

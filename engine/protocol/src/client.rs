@@ -49,6 +49,7 @@ pub enum Request {
     Cancel(Cancel),
     Forget(Forget),
     Info(Items),
+    Outputs(TasksOf),
     Status,
     Stop,
 }
@@ -179,6 +180,13 @@ pub struct Items {
     pub tasks: ByteBuf,
     #[serde(default)]
     pub objects: ByteBuf,
+}
+
+/// Tasks of a session; the column is little-endian `u32`s.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TasksOf {
+    pub session: u32,
+    pub tasks: ByteBuf,
 }
 
 /// A watch of a session.
@@ -383,6 +391,7 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "cancel" => Request::Cancel(body(&mut seq)?),
                     "forget" => Request::Forget(body(&mut seq)?),
                     "info" => Request::Info(body(&mut seq)?),
+                    "outputs" => Request::Outputs(body(&mut seq)?),
                     "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
                     "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,
                     other => return Err(de::Error::custom(format!("unknown op {}", quoted(other)))),

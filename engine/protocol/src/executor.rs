@@ -65,7 +65,13 @@ pub struct CallInfo {
     /// `info.user`, JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Written>,
 }
+
+/// Where a call's standard output and error begin and end in all that its process has written, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written(pub [(u64, u64); 2]);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallFailure {
@@ -74,9 +80,8 @@ pub struct CallFailure {
     pub debug: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Where the call's output begins and ends in all that its process has written, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<(u64, u64)>,
+    pub output: Option<Written>,
 }
 
 /// Where an executor finds the content of an input.

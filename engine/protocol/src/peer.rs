@@ -219,12 +219,35 @@ pub struct ObjectReport {
     pub size: u32,
 }
 
-/// Debug messages and the user's attributes of a finished task.
+/// What a task keeps of each of standard output and error, bytes: the last ones.
+pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
+
+/// What a task has written: the end of it, which begins with "..." when there was more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskOutput {
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl TaskOutput {
+    /// Nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.stdout.is_empty() && self.stderr.is_empty()
+    }
+
+    /// How much it is.
+    pub fn bytes(&self) -> usize {
+        self.stdout.len() + self.stderr.len()
+    }
+}
+
+/// Debug messages, the user's attributes and the output of a finished task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDetails {
     pub task: TaskIndex,
     pub debug: Option<String>,
     pub user: Option<String>,
+    pub output: TaskOutput,
 }
 
 /// Attributes that differ from what the object's producer declared.
@@ -242,6 +265,8 @@ pub struct Failure {
     pub message: String,
     pub debug: Option<String>,
     pub user: Option<String>,
+    /// What the last attempt has written.
+    pub output: TaskOutput,
     /// When it ran; an attempt that never began has none.
     pub times: Option<TaskTimes>,
 }

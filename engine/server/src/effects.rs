@@ -4,7 +4,7 @@ use super::event::RequestId;
 use super::status::Status;
 use rain_model::id::{ClientId, GovernorId, SessionId, TaskIndex};
 use rain_protocol::client::{ObjectInfo, RequestError, TaskInfo};
-use rain_protocol::peer::{Message, ToGovernor};
+use rain_protocol::peer::{Message, TaskOutput, ToGovernor};
 use std::sync::Arc;
 
 /// What the driver is to do.
@@ -58,6 +58,11 @@ pub enum Reply<D> {
     Infos {
         tasks: Vec<TaskInfo>,
         objects: Vec<ObjectInfo>,
+    },
+    /// What tasks have written, of so many of those that were asked for.
+    Outputs {
+        outputs: Vec<(TaskIndex, TaskOutput)>,
+        count: u32,
     },
     Status(Status),
     /// The same for all that fail for the same reason.

@@ -128,5 +128,10 @@ pub enum Command<D> {
         tasks: Vec<u32>,
         objects: Vec<u32>,
     },
+    /// What tasks have written; also in a session that has failed.
+    Outputs {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
     Status,
 }

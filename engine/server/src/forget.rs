@@ -91,6 +91,7 @@ impl<D: Clone> Session<D> {
 
     fn forget_task(&mut self, task: TaskIndex) {
         self.task_details.remove(&task);
+        self.outputs.forget(task);
         self.tasks[task].state = TaskState::Forgotten;
         self.tasks.forget(task);
     }

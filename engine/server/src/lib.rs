@@ -15,6 +15,7 @@ mod forget;
 mod governors;
 mod holders;
 mod info;
+mod outputs;
 mod placer;
 mod priority;
 mod progress;

@@ -5,7 +5,7 @@ use super::records::TaskState;
 use super::session::Session;
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, ObjectIndex, TaskIndex};
-use rain_protocol::peer::{Finished, ToGovernor};
+use rain_protocol::peer::{Finished, TaskDetails, TaskOutput, ToGovernor};
 use std::sync::Arc;
 
 /// Configurations of a batch that take less memory, bytes, are not worth a message to governors: they go with their batch.
@@ -53,7 +53,14 @@ impl<D: Clone> Session<D> {
         }
         for details in &finished.details {
             if self.task_is_finished(details.task) && self.is_known(details.task) {
-                self.task_details.insert(details.task, details.clone());
+                if !details.output.is_empty() {
+                    self.outputs.add(details.task, details.output.clone());
+                }
+                if details.debug.is_some() || details.user.is_some() {
+                    let output = TaskOutput::default();
+                    let (task, debug, user) = (details.task, details.debug.clone(), details.user.clone());
+                    self.task_details.insert(task, TaskDetails { task, debug, user, output });
+                }
             }
         }
         for details in &finished.object_details {

@@ -326,6 +326,7 @@ impl<D: Clone> Server<D> {
         effects: &mut Effects<D>,
     ) {
         if let Some(session) = self.usable(id) {
+            session.outputs.add(task, failure.output.clone());
             let error = session.failed_error(governor, task, failure);
             self.fail_session(id, error, effects);
         }

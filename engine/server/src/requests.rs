@@ -109,6 +109,14 @@ impl<D: Clone> Server<D> {
                 let (tasks, objects) = session.infos(&tasks, &objects);
                 effects.reply(to, Reply::Infos { tasks, objects });
             }
+            Command::Outputs { session, tasks } => {
+                let session = self.owned_session(to.client, session)?;
+                if session.failure.is_none() {
+                    session.check_items(&tasks, &[])?;
+                }
+                let (outputs, count) = session.outputs.answer(&tasks);
+                effects.reply(to, Reply::Outputs { outputs, count });
+            }
             Command::Status => effects.reply(to, Reply::Status(self.status())),
         }
         Ok(())

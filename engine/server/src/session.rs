@@ -3,6 +3,7 @@
 use super::edges::Edges;
 use super::effects::Effects;
 use super::holders::Holders;
+use super::outputs::Outputs;
 use super::ready::Ready;
 use super::records::{BatchNote, ObjectRecord, TaskRecord, TaskState};
 use super::shares::Shares;
@@ -46,6 +47,8 @@ pub(super) struct Session<D> {
     pub(super) constant_types: BTreeMap<ObjectIndex, String>,
     pub(super) task_details: BTreeMap<TaskIndex, TaskDetails>,
     pub(super) object_details: BTreeMap<ObjectIndex, ObjectDetails>,
+    /// What its tasks have written. It stays when the session fails.
+    pub(super) outputs: Outputs,
     pub(super) unfinished: u64,
     /// Tasks were cancelled because there was no time left for them.
     pub(super) out_of_time: bool,
@@ -100,6 +103,7 @@ impl<D: Clone> Session<D> {
             constant_types: BTreeMap::new(),
             task_details: BTreeMap::new(),
             object_details: BTreeMap::new(),
+            outputs: Outputs::default(),
             unfinished: 0,
             out_of_time: false,
             closing: false,

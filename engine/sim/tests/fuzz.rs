@@ -153,7 +153,7 @@ fn request(random: &mut Random) -> Vec<u8> {
     let session = random.between(1, 3) as u32;
     let items = client::Items { session, tasks: numbers(random, 12), objects: numbers(random, 12) };
     let watch = client::WatchRef { session, watch: random.below(3) as u32 };
-    match random.below(17) {
+    match random.below(18) {
         0..4 => frame("submit", 1, &submit(random)),
         4 => frame("new_session", 1, &client::NewSession { name: "s".repeat(random.below(2000) as usize) }),
         5 => frame("close_session", 1, &client::SessionRef { session }),
@@ -162,6 +162,7 @@ fn request(random: &mut Random) -> Vec<u8> {
         13 => frame("watch", 1, &items),
         14 => frame("watch_next", 1, &watch),
         15 => frame("unwatch", 1, &watch),
+        16 => frame("outputs", 1, &client::TasksOf { session, tasks: items.tasks }),
         8 => frame("wait_all", 1, &client::SessionRef { session }),
         9 => frame("info", 1, &items),
         10 => frame("unkeep", 1, &client::Unkeep { session, objects: items.objects }),
@@ -374,6 +375,7 @@ fn command(request: Request) -> Option<Command<u64>> {
         Request::Info(items) => {
             Command::Info { session: id(items.session), tasks: column(&items.tasks)?, objects: column(&items.objects)? }
         }
+        Request::Outputs(of) => Command::Outputs { session: id(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
         Request::Hello(_) | Request::Upload(_) | Request::Stop => return None,
     })

@@ -231,7 +231,7 @@ class Executor:
         """
         _, call_id, kind_id, ids, config, inputs, extra = message
         process = self._process
-        start = 0 if process is None else process.begin_task()
+        start = (0, 0) if process is None else process.begin_task()
         began = time.time_ns()
         call = None
         reason = None
@@ -247,9 +247,13 @@ class Executor:
             left = self._left()
             if left:
                 call.tell_of_left(left)
-            answer = ("done", call_id, outputs, call.info())
+            info = call.info()
             if process is not None:
                 reason = process.end_task(began, self._position == len(self._data))
+                written = process.written(start)
+                if written is not None:
+                    info["output"] = written
+            answer = ("done", call_id, outputs, info)
         except NotHere:
             raise
         # Whatever a task does, SystemExit too, is its own failure and not the executor's.
@@ -260,9 +264,9 @@ class Executor:
             failure = self._failure(call, error)
             if process is not None:
                 reason = process.end_task(began, True)
-                end = process.written()
-                if end > start:
-                    failure["output"] = (start, end)
+                written = process.written(start)
+                if written is not None:
+                    failure["output"] = written
             answer = ("fail", call_id, failure)
             _clear_frames(error)
         if call is not None:

@@ -8,7 +8,7 @@ import sys
 import time
 
 from . import children
-from .log import Log, open_log
+from .log import Log, Positions, open_log
 from .modules import Modules
 from .state import ProcessState, Unfit
 from .streams import Use
@@ -35,7 +35,7 @@ class OwnProcess:
         self._modules = sys.modules
         self._use = Use(lambda: None)
         # How much was written before the current task, and whether nothing can have been written since it was counted.
-        self._position = 0
+        self._positions: Positions = (0, 0)
         self._is_quiet = False
         # Whether a task has taken long enough to start a process since it was last looked for some.
         self._was_long = False
@@ -114,22 +114,26 @@ class OwnProcess:
             return f"it has run tasks of {self._cpus} cpus"
         return self.modules.use_path(path)
 
-    def begin_task(self) -> int:
+    def begin_task(self) -> Positions:
         """A task begins; returns how much was written before it, bytes."""
         # Quick tasks write nothing that Python does not know of: they start no program.
         if self._is_quiet and not self._use.seen:
-            return self._position
+            return self._positions
         log = self.log
         if log is None:
-            return 0
+            return self._positions
         self._use.seen = False
         self._is_quiet = True
-        self._position = log.begin()
-        return self._position
+        self._positions = log.begin()
+        return self._positions
 
-    def written(self) -> int:
-        """How much was written so far, bytes."""
-        return 0 if self.log is None else self.log.position()
+    def written(self, start: Positions) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """After :meth:`end_task`: where the task's standard output and error begin and end; None if it wrote nothing."""
+        log = self.log
+        if log is None or (self._is_quiet and not self._use.seen):
+            return None
+        end = log.positions()
+        return None if start == end else ((start[0], end[0]), (start[1], end[1]))
 
     def end_task(self, began: int, is_last: bool) -> str | None:
         """A task has ended.

@@ -45,13 +45,20 @@ class Returned(Exception):
         self.reason = reason
 
 
-class Output:
-    """What an executor writes, taken from a pipe as a governor takes it."""
+class Page:
+    """The page that an executor shares with its governor."""
 
     def __init__(self) -> None:
-        self.page_fd = os.memfd_create("page")
-        os.ftruncate(self.page_fd, 4096)
-        self._numbers = memoryview(mmap.mmap(self.page_fd, 4096)).cast("Q")
+        self.fd = os.memfd_create("page")
+        os.ftruncate(self.fd, 4096)
+        self.numbers = memoryview(mmap.mmap(self.fd, 4096)).cast("Q")
+
+
+class Output:
+    """What an executor writes to standard output or error, taken from a pipe as a governor takes it."""
+
+    def __init__(self, numbers: memoryview) -> None:
+        self._numbers = numbers
         self._pipe, self.write_fd = os.pipe()
         self._bytes = b""
         self._changed = threading.Condition()
@@ -60,7 +67,6 @@ class Output:
     def started(self) -> None:
         """The executor has its ends."""
         os.close(self.write_fd)
-        os.close(self.page_fd)
         self._thread.start()
 
     def _take(self) -> None:
@@ -99,25 +105,29 @@ class Driver:
     def __init__(self, directory: Path, env: dict[str, str] | None = None) -> None:
         self.directory = directory / "executor"
         self.directory.mkdir(parents=True)
-        self.output = Output()
+        page = Page()
+        self.output = Output(page.numbers)
+        self.errors = Output(page.numbers[3:])
         self.socket, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rain.executor"],
             stdin=theirs,
-            stderr=self.output.write_fd,
+            stderr=self.errors.write_fd,
             stdout=self.output.write_fd,
-            pass_fds=[self.output.page_fd],
+            pass_fds=[page.fd],
             env={
                 **os.environ,
                 "RAIN_EXECUTOR_DIR": str(self.directory),
-                "RAIN_EXECUTOR_LOG": str(self.output.page_fd),
+                "RAIN_EXECUTOR_LOG": str(page.fd),
                 "RAIN_TASK": "py",
                 **(env or {}),
             },
             cwd=directory,
         )
         theirs.close()
+        os.close(page.fd)
         self.output.started()
+        self.errors.started()
         self.socket.settimeout(20)
         self.stream = self.socket.makefile("rb")
         self.session = Session(NoClient(), 5, "")  # type: ignore[arg-type]
@@ -133,7 +143,7 @@ class Driver:
 
     def receive(self) -> Any:
         head = self.stream.read(4)
-        assert len(head) == 4, self.output.text()
+        assert len(head) == 4, self.errors.text()
         return msgspec.msgpack.decode(self.stream.read(int.from_bytes(head, "little")))
 
     def start(
@@ -188,7 +198,8 @@ class Driver:
         self.socket.close()
         status = self.process.wait(20)
         self.output.close()
-        assert status == 0, self.output.text()
+        self.errors.close()
+        assert status == 0, self.errors.text()
 
     def forget(self, session_id: int) -> None:
         """A session is over."""

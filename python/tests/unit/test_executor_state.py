@@ -243,8 +243,9 @@ def test_the_next_task_has_its_streams(driver: Driver, how: str) -> None:
     driver.call(spoil, how)
     with pytest.raises(Failed, match="ValueError: real reason") as caught:
         driver.call(fail)
-    start, end = caught.value.failure["output"]
-    assert driver.output.text(start, end) == "own words\nand errors"
+    places = caught.value.failure["output"]
+    written = [stream.text(*place) for stream, place in zip((driver.output, driver.errors), places)]
+    assert written == ["own words\n", "and errors"]
 
 
 def test_the_output_of_a_call_is_its_own(driver: Driver) -> None:
@@ -263,20 +264,22 @@ def test_the_output_of_a_call_is_its_own(driver: Driver) -> None:
         driver.start(write, word, True)
         driver.start(write, "nothing of this", False)
     driver.start(program, "four")
-    failures = []
+    answers: list[Any] = []
     for number in range(2 * len(words) + 1):
         if number % 2 == 0:
             with pytest.raises(Failed) as caught:
                 driver.finish()
-            failures.append(caught.value.failure)
+            answers.append(caught.value.failure)
         else:
-            driver.finish()
-    ranges = [failure.get("output") for failure in failures]
-    assert ranges[2] is None
-    shown = [driver.output.text(0, given[1])[given[0] : given[1]] for given in ranges if given]
-    assert shown == ["one", "two", "three", "four\n"]
+            answers.append(driver.finish()[1])
+    ranges = [answer.get("output") for answer in answers]
+    # A call that has not failed has an output, too.
+    assert ranges[4] is None and ranges[1] is not None
+    shown = [driver.output.text(0, end)[start:end] for (start, end), _ in filter(None, ranges)]
+    other = "nothing of this"
+    assert shown == ["one", other, "two", other, other, "three", other, "four\n"]
     # Where the last call began, for the governor, had the process died in it.
-    assert driver.output.begun == failures[-1]["output"][0]
+    assert driver.output.begun == answers[-1]["output"][0][0]
 
 
 def test_much_output_stops_nobody(driver: Driver) -> None:
@@ -287,7 +290,7 @@ def test_much_output_stops_nobody(driver: Driver) -> None:
 
     with pytest.raises(Failed) as caught:
         driver.call(write)
-    start, end = caught.value.failure["output"]
+    (start, end), _ = caught.value.failure["output"]
     assert end - start == (1 << 10) * ((16 << 10) + 1)
 
 
@@ -354,7 +357,8 @@ def test_a_crash_shows_where_it_was(driver: Driver) -> None:
     driver.stream.close()
     driver.socket.close()
     driver.output.close()
-    assert "crash_in_here" in driver.output.text()
+    driver.errors.close()
+    assert "crash_in_here" in driver.errors.text()
     # So that the fixture has one that it can close.
     driver.__init__(driver.directory.parent / "another")  # type: ignore[misc]
 

@@ -1,11 +1,11 @@
 //! What an executor answered, made into objects.
 
-use crate::call::{TaskFailure, TaskOutcome, checked_content_type, pass_on};
+use crate::call::{TaskFailure, TaskNotes, TaskOutcome, checked_content_type, pass_on};
 use crate::inputs::check_after;
 use crate::process::rights_hint;
 use rain_data::{Object, Store};
 use rain_model::graph::{DataType, Kind, OutputSpec};
-use rain_protocol::executor::{CallFailure, CallInfo, CallOutput, OutputSource};
+use rain_protocol::executor::{CallOutput, OutputSource};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,18 +43,21 @@ pub(super) struct Places<'a> {
 
 impl InFlight {
     /// The outcome of a call that was answered with `outputs`. Wrong outputs are the task's failure, not the executor's.
-    pub(super) fn finish(self, outputs: Vec<CallOutput>, info: CallInfo, places: &Places<'_>) -> TaskOutcome {
-        let wrong_info = check_user(info.user.as_deref(), "info.user of the task");
+    pub(super) fn finish(self, outputs: Vec<CallOutput>, notes: TaskNotes, places: &Places<'_>) -> TaskOutcome {
+        let wrong_info = check_user(notes.user.as_deref(), "info.user of the task");
         let checked = wrong_info.and_then(|()| check_after(&self.inputs));
         match checked.and_then(|()| self.objects(outputs, places)) {
-            Ok(outputs) => TaskOutcome::Finished { outputs, info },
-            Err(message) => self.fail(CallFailure { message, debug: info.debug, user: info.user, output: None }),
+            Ok(outputs) => TaskOutcome::Finished { outputs, notes },
+            Err(message) => {
+                let TaskNotes { debug, user, output } = notes;
+                self.fail(TaskFailure { message, debug, user, output })
+            }
         }
     }
 
     /// The outcome of a call that has failed.
-    pub(super) fn fail(self, failure: CallFailure) -> TaskOutcome {
-        let CallFailure { mut message, debug, mut user, .. } = failure;
+    pub(super) fn fail(self, failure: TaskFailure) -> TaskOutcome {
+        let TaskFailure { mut message, debug, mut user, output } = failure;
         if let Err(wrong) = check_user(user.as_deref(), "info.user of the task") {
             user = None;
             if wrong != message {
@@ -69,7 +72,7 @@ impl InFlight {
                 }
             }
         }
-        TaskOutcome::Failed(TaskFailure { message, debug, user })
+        TaskOutcome::Failed(TaskFailure { message, debug, user, output })
     }
 
     fn objects(&self, outputs: Vec<CallOutput>, places: &Places<'_>) -> Result<Vec<Arc<Object>>, String> {

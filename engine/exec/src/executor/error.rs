@@ -12,7 +12,7 @@ pub struct ExecutorError {
     pub fault: ExecutorFault,
     /// How its process ended, if it did so by itself.
     pub ending: Option<String>,
-    /// The end of what it wrote to its standard output and error.
+    /// The end of what the call that it was at wrote.
     pub log: String,
 }
 

@@ -48,7 +48,7 @@ pub(super) fn launch(
         args: &args,
         environment: &environment,
         directory: home.as_fd(),
-        descriptors: &[theirs.as_fd(), output.as_fd(), output.as_fd(), page.as_fd()],
+        descriptors: &[theirs.as_fd(), output[0].as_fd(), output[1].as_fd(), page.as_fd()],
     }
     .start()
     .map_err(|error| cannot_start(spec, format_args!("{}: {error}", program.to_string_lossy())))?;

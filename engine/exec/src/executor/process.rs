@@ -2,10 +2,10 @@
 
 use super::answer::{ExecutorEvent, InFlight, Places};
 use super::launch::{Launched, cannot_start, launch};
-use super::log::Log;
+use super::log::{Log, shown};
 use super::{ExecutorError, ExecutorFault, ExecutorSpec};
 use crate::Interrupt;
-use crate::call::{TaskCall, TaskFailure};
+use crate::call::{TaskCall, TaskFailure, TaskNotes};
 use crate::inputs::check_before;
 use crate::process::{Child, Ending};
 use nix::errno::Errno;
@@ -13,10 +13,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use rain_data::{INLINE_BYTES_MAX, ScratchDir, Store};
 use rain_protocol::executor::{
-    CallExtra, CallFailure, CallInput, FromExecutor, InputSource, append_call, append_define, append_forget,
-    append_lent, decode_from_executor,
+    CallExtra, CallFailure, CallInfo, CallInput, FromExecutor, InputSource, Written, append_call, append_define,
+    append_forget, append_lent, decode_from_executor,
 };
 use rain_protocol::msgpack::{FRAME_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_HELLO, FrameBuffer, PROTOCOL_VERSION};
+use rain_protocol::peer::TaskOutput;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::RangeInclusive;
@@ -38,8 +39,8 @@ struct Polled {
     /// The process has ended.
     ended: bool,
     interrupted: bool,
-    /// Something was written to standard output or error.
-    written: bool,
+    /// Something was written to standard output, and to error.
+    written: [bool; 2],
 }
 
 /// A running executor. Dropping it kills it with everything it has started, and removes its directory.
@@ -249,8 +250,10 @@ impl ExecutorProcess {
         loop {
             self.flush()?;
             let Polled { readable, ended, interrupted, written } = self.poll(interrupt, end)?;
-            if written {
-                self.log.take(&mut self.receive_buffer);
+            for pipe in [0, 1] {
+                if written[pipe] {
+                    self.log.take(pipe, &mut self.receive_buffer);
+                }
             }
             if readable || ended {
                 let open = self.receive(events)?;
@@ -288,11 +291,13 @@ impl ExecutorProcess {
         };
         let mut wanted = PollFlags::POLLIN;
         wanted.set(PollFlags::POLLOUT, self.sent < self.outgoing.len());
+        let [stdout, stderr] = self.log.pipes();
         let mut fds = [
             PollFd::new(self.socket.as_fd(), wanted),
             PollFd::new(self.child.pidfd(), PollFlags::POLLIN),
             PollFd::new(interrupt.fd(), PollFlags::POLLIN),
-            PollFd::new(self.log.pipe(), PollFlags::POLLIN),
+            PollFd::new(stdout, PollFlags::POLLIN),
+            PollFd::new(stderr, PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -303,7 +308,7 @@ impl ExecutorProcess {
             readable: events[0].intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR),
             ended: !events[1].is_empty(),
             interrupted: !events[2].is_empty(),
-            written: events[3].contains(PollFlags::POLLIN),
+            written: [events[3], events[4]].map(|events| events.contains(PollFlags::POLLIN)),
         })
     }
 
@@ -355,12 +360,20 @@ impl ExecutorProcess {
             _ if !self.registered => return Err(ExecutorFault::NotRegisteredFirst),
             FromExecutor::Done { call, outputs, info } => {
                 let in_flight = self.take_call(call)?;
+                let CallInfo { debug, user, output } = info;
+                let notes = TaskNotes { debug, user, output: self.output(output) };
                 let places = Places { store: &self.store, directory: self.directory.path() };
-                events.push(ExecutorEvent::Answered { call, outcome: in_flight.finish(outputs, info, &places) });
+                events.push(ExecutorEvent::Answered { call, outcome: in_flight.finish(outputs, notes, &places) });
             }
             FromExecutor::Fail { call, failure } => {
                 let in_flight = self.take_call(call)?;
-                let failure = self.with_output(failure);
+                let CallFailure { mut message, debug, user, output } = failure;
+                let output = self.output(output);
+                let written = shown(&output);
+                if !written.is_empty() {
+                    message = format!("{message}\n\nThe end of its output:\n{written}");
+                }
+                let failure = TaskFailure { message, debug, user, output };
                 events.push(ExecutorEvent::Answered { call, outcome: in_flight.fail(failure) });
             }
             FromExecutor::Return { calls, reason } => {
@@ -397,15 +410,9 @@ impl ExecutorProcess {
         if self.first_in_flight() == Some(call) { Ok(()) } else { Err(ExecutorFault::UnknownCall(call)) }
     }
 
-    /// The failure with the end of what its call has written, if the executor says where that is.
-    fn with_output(&mut self, mut failure: CallFailure) -> CallFailure {
-        if let Some((start, end)) = failure.output {
-            let written = self.log.between(start, end);
-            if !written.is_empty() {
-                failure.message = format!("{}\n\nThe end of its output:\n{written}", failure.message);
-            }
-        }
-        failure
+    /// What a call has written, if its executor says where that is.
+    fn output(&mut self, written: Option<Written>) -> TaskOutput {
+        written.map(|written| self.log.output(written)).unwrap_or_default()
     }
 
     /// Tells the executor to end by itself, by closing its connection.
@@ -443,7 +450,7 @@ impl ExecutorProcess {
             name: self.name.clone(),
             fault,
             ending: (ended_itself && ending != Ending::Unknown).then(|| ending.to_string()),
-            log: self.log.last_words(),
+            log: shown(&self.log.last_words()),
         };
         self.broken = Some(error.clone());
         error

@@ -80,6 +80,11 @@ impl Child {
         reap(self.pid)
     }
 
+    /// After `finish`: nothing was started, by whomever, since the child was, so that nothing of it can live on.
+    pub(crate) fn was_alone(&self) -> bool {
+        self.tree.is_root_only()
+    }
+
     /// Kills everything that the child has started, but not the child itself.
     pub(crate) fn end_started(&mut self) {
         if !self.reaped {

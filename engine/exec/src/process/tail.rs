@@ -28,13 +28,15 @@ impl Tail {
         self.bytes.drain(..excess);
     }
 
-    /// The end of the stream as text, beginning with "..." if something was before it.
-    pub(crate) fn into_text(mut self) -> String {
-        self.cut_front();
+    /// The end of the stream as text, at most so many bytes of it, beginning with "..." if something was before it.
+    pub(crate) fn text(&self, bytes_max: usize) -> String {
+        let first = self.bytes.len().saturating_sub(bytes_max.min(self.kept_bytes));
+        let is_cut = self.cut || first > 0;
+        let bytes = &self.bytes[first..];
         // A character that was cut in two would become a replacement character.
-        let broken = self.bytes.iter().take(3).take_while(|byte| self.cut && **byte & 0xc0 == 0x80).count();
-        let text = String::from_utf8_lossy(&self.bytes[broken..]);
-        format!("{}{}", if self.cut { "..." } else { "" }, text.trim_end())
+        let broken = bytes.iter().take(3).take_while(|byte| is_cut && **byte & 0xc0 == 0x80).count();
+        let text = String::from_utf8_lossy(&bytes[broken..]);
+        if is_cut { format!("...{text}") } else { text.into_owned() }
     }
 }
 
@@ -45,12 +47,13 @@ mod tests {
     #[test]
     fn only_the_end_is_kept() {
         let mut tail = Tail::new(4);
-        assert_eq!(Tail::new(4).into_text(), "");
+        assert_eq!(tail.text(10), "");
         tail.push(b"abcd");
+        assert_eq!([tail.text(10), tail.text(2)], ["abcd", "...cd"]);
         tail.push("äbcdef\n".as_bytes());
-        assert_eq!(tail.into_text(), "...def");
+        assert_eq!([tail.text(10), tail.text(2)], ["...def\n", "...f\n"]);
         let mut tail = Tail::new(2);
         tail.push("xäb".as_bytes());
-        assert_eq!(tail.into_text(), "...b");
+        assert_eq!(tail.text(10), "...b");
     }
 }

@@ -227,6 +227,11 @@ impl Tree {
         }
     }
 
+    /// Nothing was started since the root, when all that it had started was ended last.
+    pub(super) fn is_root_only(&self) -> bool {
+        self.clean.pid == self.root && self.clean.looks == 0
+    }
+
     /// Stops all processes of the tree but the root, until there are no more of them; also how far pids were looked at.
     fn stop(&self, deadline: Instant) -> (BTreeMap<i32, Process>, Mark) {
         let mut stopped: BTreeMap<i32, Process> = BTreeMap::new();

@@ -4,7 +4,7 @@ use super::background::Background;
 use super::bringing::Question;
 use super::client::{Client, UNANSWERED_MAX};
 use super::parts::{Done, ServerParts};
-use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, SomeReply, StatusReply};
+use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, OutputsReply, SomeReply, StatusReply};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
 use super::turn::Turn;
 use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
@@ -554,6 +554,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                 ok_frame(id, &Empty {})
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
+            Reply::Outputs { outputs, count } => ok_frame(id, &OutputsReply::new(outputs, count)),
             Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),
             Reply::Error(error) => error_frame(id, &error),
             Reply::Object { info, content } => match fetch {

@@ -4,8 +4,10 @@ use crate::content::ObjectContent;
 use crate::facts::ProcessFacts;
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
 use rain_model::graph::DataType;
+use rain_model::id::TaskIndex;
 use rain_protocol::client::{Fetch, ObjectInfo, RequestError, TaskInfo, content_head, error_frame, ok_frame, too_long};
 use rain_protocol::msgpack::FRAME_BYTES_MAX;
+use rain_protocol::peer::TaskOutput;
 use rain_server::{RequestId, Status};
 use rain_transport::clients::{ReplyFrame, Rest};
 use rain_transport::content::Content;
@@ -37,6 +39,19 @@ pub(super) struct SomeReply<'a> {
 pub(super) struct InfoReply {
     pub(super) tasks: Vec<TaskInfo>,
     pub(super) objects: Vec<ObjectInfo>,
+}
+
+/// What tasks have written, `[[task, stdout, stderr]]`, of so many of those that were asked for.
+#[derive(Serialize)]
+pub(super) struct OutputsReply {
+    outputs: Vec<(TaskIndex, String, String)>,
+    count: u32,
+}
+
+impl OutputsReply {
+    pub(super) fn new(outputs: Vec<(TaskIndex, TaskOutput)>, count: u32) -> Self {
+        Self { outputs: outputs.into_iter().map(|(task, of)| (task, of.stdout, of.stderr)).collect(), count }
+    }
 }
 
 /// Where a client can fetch the content that it wants, beside the server: from governors, `[[IP address or nil, port]]`.

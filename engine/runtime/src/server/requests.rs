@@ -112,6 +112,7 @@ pub(super) fn plain_command(request: Request) -> Result<Command<Arc<Object>>, Re
             tasks: column(&items.tasks)?,
             objects: column(&items.objects)?,
         },
+        Request::Outputs(of) => Command::Outputs { session: SessionId(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
         Request::Hello(_) => return Err(RequestError::protocol("a second hello")),
         Request::Submit(_) | Request::Upload(_) | Request::Fetch(_) | Request::Stop => {

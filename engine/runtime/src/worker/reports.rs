@@ -4,8 +4,8 @@ use super::shared::Report;
 use crate::bell::Bell;
 use crossbeam_channel::Sender;
 use rain_data::Object;
+use rain_exec::TaskNotes;
 use rain_protocol::cut::cut_owned;
-use rain_protocol::executor::CallInfo;
 use rain_protocol::peer::{Failure, Finished, ObjectDetails, ObjectReport, TaskDetails, TaskReport, TaskTimes};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,10 +53,11 @@ impl Reports {
         }
     }
 
-    pub(super) fn details(&mut self, session: u32, task: u32, info: CallInfo) {
+    pub(super) fn details(&mut self, session: u32, task: u32, notes: TaskNotes) {
         self.switch_to(session);
-        let debug = info.debug.map(|debug| cut_owned(debug, TEXT_BYTES_MAX));
-        self.finished.details.push(TaskDetails { task, debug, user: info.user });
+        let TaskNotes { debug, user, output } = notes;
+        let debug = debug.map(|debug| cut_owned(debug, TEXT_BYTES_MAX));
+        self.finished.details.push(TaskDetails { task, debug, user, output });
     }
 
     /// A task that has finished now.

@@ -37,11 +37,11 @@ pub(super) struct Settling<'a> {
 impl Settling<'_> {
     pub(super) fn take_outcome(&mut self, session: &Arc<Session>, batch: &Arc<Batch>, task: u32, outcome: TaskOutcome) {
         match outcome {
-            TaskOutcome::Finished { outputs, info } => {
+            TaskOutcome::Finished { outputs, notes } => {
                 let objects = batch.outputs(task);
                 if outputs.len() != objects.len() {
                     let message = format!("{} outputs were made instead of {}", outputs.len(), objects.len());
-                    let failure = TaskFailure { message, debug: info.debug, user: None };
+                    let failure = TaskFailure { message, debug: notes.debug, user: None, output: notes.output };
                     return self.fail(session, batch, task, failure);
                 }
                 for (index, (object, value)) in objects.zip(outputs).enumerate() {
@@ -49,8 +49,8 @@ impl Settling<'_> {
                     self.reports.object(session.number, object, &value, declared);
                     self.supply(session, object, value);
                 }
-                if info.debug.is_some() || info.user.is_some() {
-                    self.reports.details(session.number, task, info);
+                if !notes.is_empty() {
+                    self.reports.details(session.number, task, notes);
                 }
                 self.finish(session, batch, task);
             }
@@ -101,8 +101,8 @@ impl Settling<'_> {
             }
             return self.reports.retried(session.number, task, failed);
         }
-        let TaskFailure { message, debug, user } = failure;
-        let failure = Failure { message, debug, user, times: Some(self.clock.times().0) };
+        let TaskFailure { message, debug, user, output } = failure;
+        let failure = Failure { message, debug, user, output, times: Some(self.clock.times().0) };
         self.reports.failed(session.number, task, failure);
     }
 

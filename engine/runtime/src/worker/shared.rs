@@ -76,7 +76,7 @@ impl WorkerShared {
 
 /// A failure that is only a sentence.
 pub(super) fn plain_failure(message: String) -> TaskFailure {
-    TaskFailure { message, debug: None, user: None }
+    TaskFailure { message, ..TaskFailure::default() }
 }
 
 /// The number of a task's kind among those of all sessions.

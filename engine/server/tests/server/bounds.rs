@@ -3,7 +3,7 @@
 use crate::{Harness, submission};
 use rain_model::graph::Column;
 use rain_model::id::NONE;
-use rain_protocol::peer::{FromGovernor, TaskDetails};
+use rain_protocol::peer::{FromGovernor, TaskDetails, TaskOutput};
 use rain_server::{Command, Reply};
 
 #[test]
@@ -51,7 +51,9 @@ fn info_of_many_or_long_items_comes_in_parts() {
     assert_eq!((tasks.len(), objects.len()), (ITEMS as usize, 0));
 
     // Long texts: at least one item, and no more than fit.
-    let details = (0..4).map(|task| TaskDetails { task, debug: Some("x".repeat(3 << 20)), user: None }).collect();
+    let details = (0..4)
+        .map(|task| TaskDetails { task, debug: Some("x".repeat(3 << 20)), user: None, output: TaskOutput::default() })
+        .collect();
     let tasks = (0..4).map(|task| rain_protocol::peer::TaskReport { task, duration: 0.25, start: 12.0 }).collect();
     let finished = rain_protocol::peer::Finished { session: session.0, tasks, details, ..Default::default() };
     h.governor(0, FromGovernor::Finished(finished));

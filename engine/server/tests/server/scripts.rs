@@ -3,7 +3,9 @@
 use crate::{CLIENT, Harness, kind, submission};
 use rain_model::id::NONE;
 use rain_protocol::client::ErrorKind;
-use rain_protocol::peer::{Failure, FromGovernor, ObjectDetails, TaskDetails, ToGovernor};
+use rain_protocol::peer::{
+    Failure, Finished, FromGovernor, ObjectDetails, TaskDetails, TaskOutput, TaskReport, ToGovernor,
+};
 use rain_server::{Command, Event, Reply};
 
 #[test]
@@ -207,7 +209,12 @@ fn info_tells_what_governors_reported() {
         session: session.0,
         tasks: vec![rain_protocol::peer::TaskReport { task: 0, duration: 0.25, start: 12.0 }],
         objects: vec![rain_protocol::peer::ObjectReport { object: 0, size: 9 }],
-        details: vec![TaskDetails { task: 0, debug: Some("hi".into()), user: Some("{}".into()) }],
+        details: vec![TaskDetails {
+            task: 0,
+            debug: Some("hi".into()),
+            user: Some("{}".into()),
+            output: TaskOutput::default(),
+        }],
         object_details: vec![ObjectDetails { object: 0, size: 9, content_type: Some("text".into()), user: None }],
     };
     h.governor(0, FromGovernor::Finished(finished));
@@ -520,4 +527,30 @@ fn a_long_task_is_seen_to_run() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_tasks_have_written_is_told_also_when_their_session_has_failed() {
+    let mut h = Harness::new(&[2]);
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], NONE), (&[], NONE), (&[], NONE)], &[], &[]) });
+    let output = |text: &str| TaskOutput { stdout: text.to_owned(), stderr: format!("{text}!") };
+    let details = vec![TaskDetails { task: 1, output: output("one"), ..TaskDetails::default() }];
+    let tasks =
+        vec![TaskReport { task: 1, duration: 0.0, start: 0.0 }, TaskReport { task: 0, duration: 0.0, start: 0.0 }];
+    h.governor(0, FromGovernor::Finished(Finished { session: session.0, tasks, details, ..Finished::default() }));
+    let told = |h: &mut Harness, tasks: &[u32]| {
+        let request = h.request(Command::Outputs { session, tasks: tasks.to_vec() });
+        match h.take_reply(request) {
+            Some(Reply::Outputs { outputs, count }) => (outputs, count),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told(&mut h, &[0, 1, 2]), (vec![(1, output("one"))], 3));
+    assert!(h.refused(Command::Outputs { session, tasks: vec![3] }).contains("task 3 does not exist"));
+    let failure = Failure { message: "no".to_owned(), output: output("two"), ..Failure::default() };
+    h.governor(0, FromGovernor::Failed { session, task: 2, failure });
+    assert_eq!(told(&mut h, &[2, 0, 1]), (vec![(2, output("two")), (1, output("one"))], 3));
+    h.done(Command::CloseSession { session });
+    h.refused(Command::Outputs { session, tasks: vec![1] });
 }

@@ -7,7 +7,7 @@ mod sandbox;
 
 pub(super) use program::Program;
 
-use crate::call::{Stop, TaskCall, TaskOutcome};
+use crate::call::{Stop, TaskCall, TaskFailure, TaskNotes, TaskOutcome};
 use crate::inputs::{check_after, unreadable};
 use crate::process::{Child, Ending, Launch, LookupError, Tail, dev_null, find_program, forget_program, rights_hint};
 use limits::{Script, why_too_long};
@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rain_data::{NewFile, Object};
 use rain_model::graph::DataType;
-use rain_protocol::executor::CallInfo;
+use rain_protocol::peer::{OUTPUT_BYTES_MAX, TaskOutput};
 use sandbox::Sandbox;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -35,16 +35,33 @@ const BUSY_TIME_MAX: Duration = Duration::from_secs(2);
 const HINT_NOT_FOUND: &str = "it ran in a directory of its own, where nothing is but its inputs: give it files as inputs, or \
                               by their absolute paths on the governor's machine";
 
+/// What a program has written, but for a standard output that is an output of its task.
+struct Said {
+    stdout: Tail,
+    stderr: Tail,
+}
+
 /// Runs a program.
 pub(super) fn execute(call: &TaskCall<'_>, program: &Program<'_>) -> TaskOutcome {
-    match run(call, program) {
-        Ok((outputs, debug)) => TaskOutcome::Finished { outputs, info: CallInfo { debug, ..CallInfo::default() } },
-        Err(stop) => Err(stop).into(),
+    let mut said = Said { stdout: Tail::new(OUTPUT_BYTES_MAX), stderr: Tail::new(OUTPUT_BYTES_MAX) };
+    let result = run(call, program, &mut said);
+    let [stdout, stderr] = [said.stdout, said.stderr].map(|tail| tail.text(OUTPUT_BYTES_MAX));
+    let output = TaskOutput { stdout, stderr };
+    match result {
+        Ok((outputs, debug)) => {
+            TaskOutcome::Finished { outputs, notes: TaskNotes { debug, output, ..TaskNotes::default() } }
+        }
+        Err(Stop::Failed(message)) => TaskOutcome::Failed(TaskFailure { message, output, ..TaskFailure::default() }),
+        Err(Stop::Cancelled) => TaskOutcome::Cancelled,
     }
 }
 
 /// The outputs of a program, and what is to be said of files that it has left.
-fn run(call: &TaskCall<'_>, program: &Program<'_>) -> Result<(Vec<Arc<Object>>, Option<String>), Stop> {
+fn run(
+    call: &TaskCall<'_>,
+    program: &Program<'_>,
+    said: &mut Said,
+) -> Result<(Vec<Arc<Object>>, Option<String>), Stop> {
     let sandbox = Sandbox::take(call.store).map_err(|error| format!("cannot prepare a directory: {error}"))?;
     sandbox.map_inputs(call, program)?;
     let stdin = open_stdin(call, program)?;
@@ -55,18 +72,20 @@ fn run(call: &TaskCall<'_>, program: &Program<'_>) -> Result<(Vec<Arc<Object>>, 
     let script = Script::of(program, call.store)?;
     let args = script.as_ref().map_or(&program.args, |script| &script.args);
     let mut child = start(program, args, &sandbox, stdin.as_ref(), stdout.as_mut())?;
-    let mut stderr = Tail::new(STDERR_BYTES_MAX);
-    wait(call, &child, &sandbox, &mut stderr)?;
+    let waited = wait(call, &child, &sandbox, said);
     let ending = child.finish();
-    sandbox.read_stderr(&mut stderr);
+    sandbox.stdout.read(&mut said.stdout);
+    sandbox.stderr.read(&mut said.stderr);
+    waited?;
     let unchanged = check_after(call.inputs);
     if ending != Ending::Exited(0) {
-        let (name, stderr) = (program.shown(), stderr.into_text());
+        let (name, stderr) = (program.shown(), said.stderr.text(STDERR_BYTES_MAX));
+        let stderr = stderr.trim_end();
         let message = if stderr.is_empty() {
             format!("program {name} {ending} and wrote nothing to its standard error")
         } else {
             let not_found = stderr.contains("No such file or directory").then_some(HINT_NOT_FOUND);
-            let hint = not_found.or_else(|| rights_hint(&stderr)).map(|hint| format!("\n({hint})")).unwrap_or_default();
+            let hint = not_found.or_else(|| rights_hint(stderr)).map(|hint| format!("\n({hint})")).unwrap_or_default();
             format!("program {name} {ending}; its standard error:\n{stderr}{hint}")
         };
         let changed = unchanged.err().map(|why| format!("\n({why})")).unwrap_or_default();
@@ -74,7 +93,7 @@ fn run(call: &TaskCall<'_>, program: &Program<'_>) -> Result<(Vec<Arc<Object>>, 
     }
     unchanged?;
     let outputs = outputs::collect(call, program, &sandbox, stdout)?;
-    let left = sandbox.give_back(program);
+    let left = sandbox.give_back(program, child.was_alone());
     Ok((outputs, left))
 }
 
@@ -98,7 +117,7 @@ fn start(
     let null = dev_null().map_err(|error| wrong(&format_args!("/dev/null: {error}")))?;
     let stdout = stdout.map(|file| &*file.file());
     let standard: [BorrowedFd<'_>; 3] =
-        [stdin.map_or(null, AsFd::as_fd), stdout.map_or(null, AsFd::as_fd), sandbox.stderr()];
+        [stdin.map_or(null, AsFd::as_fd), stdout.map_or(sandbox.stdout.writer(), AsFd::as_fd), sandbox.stderr.writer()];
     let name = OsStr::from_bytes(program.args[0].as_bytes());
     let added_path = program.environment.added_path();
     let mut again = true;
@@ -140,25 +159,28 @@ fn start(
 }
 
 /// Waits for the child's end. It is killed, with all that it has started, by dropping it.
-fn wait(call: &TaskCall<'_>, child: &Child, sandbox: &Sandbox, stderr: &mut Tail) -> Result<(), Stop> {
+fn wait(call: &TaskCall<'_>, child: &Child, sandbox: &Sandbox, said: &mut Said) -> Result<(), Stop> {
     let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
     loop {
-        let mut fds =
-            [child.pidfd(), call.interrupt.fd(), sandbox.stderr_end()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds = [child.pidfd(), call.interrupt.fd(), sandbox.stdout.reader(), sandbox.stderr.reader()]
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => {}
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(io::Error::from(errno).into()),
         }
-        let [ended, interrupted, said] = fds.each_ref().map(ready);
+        let [ended, interrupted, stdout, stderr] = fds.each_ref().map(ready);
         if ended {
             return Ok(());
         }
         if interrupted && call.interrupted() {
             return Err(Stop::Cancelled);
         }
-        if said {
-            sandbox.read_stderr(stderr);
+        if stdout {
+            sandbox.stdout.read(&mut said.stdout);
+        }
+        if stderr {
+            sandbox.stderr.read(&mut said.stderr);
         }
     }
 }

@@ -24,16 +24,60 @@ thread_local! {
     static IDLE: RefCell<Option<Sandbox>> = const { RefCell::new(None) };
 }
 
-/// An empty directory, and a pipe for standard error. Both are kept for the thread's next program when this one left
+/// An empty directory, and pipes for standard output and error. They are kept for the thread's next program when this one left
 /// nothing behind, as most short ones do.
 #[derive(Debug)]
 pub(super) struct Sandbox {
     scratch: ScratchDir,
     directory: File,
+    pub(super) stdout: Pipe,
+    pub(super) stderr: Pipe,
+}
+
+/// A pipe into which a program writes.
+#[derive(Debug)]
+pub(super) struct Pipe {
     /// Does not block.
-    stderr_end: OwnedFd,
+    reader: OwnedFd,
     /// Stays open here, so that the end of a child is seen once, by its pidfd, and not before by a hang-up.
-    stderr: OwnedFd,
+    writer: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self { reader, writer })
+    }
+
+    /// Where the program writes.
+    pub(super) fn writer(&self) -> BorrowedFd<'_> {
+        self.writer.as_fd()
+    }
+
+    /// Readable when something was written.
+    pub(super) fn reader(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// Reads what was written.
+    pub(super) fn read(&self, tail: &mut Tail) {
+        let mut buffer = [0; 4096];
+        // A survivor that writes without end must not keep us here; a pipe holds 64 KiB.
+        for _ in 0..32 {
+            match read(&self.reader, &mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    tail.push(&buffer[..length]);
+                    if length < buffer.len() {
+                        return;
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
 }
 
 impl Sandbox {
@@ -46,14 +90,12 @@ impl Sandbox {
         }
         let scratch = store.scratch_dir()?;
         let directory = File::open(scratch.path())?;
-        let (stderr_end, stderr) = pipe2(OFlag::O_CLOEXEC)?;
-        nix::fcntl::fcntl(&stderr_end, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Self { scratch, directory, stderr_end, stderr })
+        Ok(Self { scratch, directory, stdout: Pipe::new()?, stderr: Pipe::new()? })
     }
 
     /// Keeps the sandbox for the next program, or removes it with what is in it. If nothing of that could become an output,
-    /// returns a line about it.
-    pub(super) fn give_back(self, program: &Program<'_>) -> Option<String> {
+    /// returns a line about it. `was_alone`: the program has started nothing that may still write into the pipes.
+    pub(super) fn give_back(mut self, program: &Program<'_>, was_alone: bool) -> Option<String> {
         // What was not asked for is rare; then a fresh directory is as good.
         if !program.is_without_files() {
             for number in &program.input_order {
@@ -65,6 +107,10 @@ impl Sandbox {
             }
         }
         if self.is_empty() {
+            if !was_alone {
+                let (Ok(stdout), Ok(stderr)) = (Pipe::new(), Pipe::new()) else { return None };
+                (self.stdout, self.stderr) = (stdout, stderr);
+            }
             // A thread that is ending has no place for it any more.
             let _ = IDLE.try_with(|idle| idle.replace(Some(self)));
             return None;
@@ -96,35 +142,6 @@ impl Sandbox {
     /// The open directory.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
-    }
-
-    /// Where the program writes its standard error.
-    pub(super) fn stderr(&self) -> BorrowedFd<'_> {
-        self.stderr.as_fd()
-    }
-
-    /// Readable when there is standard error to read.
-    pub(super) fn stderr_end(&self) -> BorrowedFd<'_> {
-        self.stderr_end.as_fd()
-    }
-
-    /// Reads what the program has written to its standard error.
-    pub(super) fn read_stderr(&self, stderr: &mut Tail) {
-        let mut buffer = [0; 4096];
-        // A survivor that writes without end must not keep us here; a pipe holds 64 KiB.
-        for _ in 0..32 {
-            match read(&self.stderr_end, &mut buffer) {
-                Ok(0) => return,
-                Ok(length) => {
-                    stderr.push(&buffer[..length]);
-                    if length < buffer.len() {
-                        return;
-                    }
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => return,
-            }
-        }
     }
 
     /// Whether there is a file at `program`, as the program's process sees it.
