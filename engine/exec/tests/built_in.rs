@@ -239,6 +239,25 @@ fn directories_are_made_of_blobs_and_directories() {
 }
 
 #[test]
+fn make_directory_puts_objects_into_what_a_base_has() {
+    let fixture = Fixture::new();
+    let base = fixture.tree(&[("a/f", "1"), ("b", "2")]);
+    let make = |paths: &[&str], inputs: &[Arc<Object>]| {
+        fixture.outputs("buildin/make_directory", &Paths { paths }, inputs, &[directory()]).remove(0)
+    };
+    let made = make(&["a/g", "./", "c"], &[text("3"), base.clone(), base.clone()]);
+    let root = made.file_path().unwrap();
+    for (path, content) in [("a/f", "1"), ("a/g", "3"), ("b", "2"), ("c/a/f", "1"), ("c/b", "2")] {
+        assert_eq!(fs::read_to_string(root.join(path)).unwrap(), content, "{path}");
+    }
+    assert_eq!(fs::read_dir(base.file_path().unwrap()).unwrap().count(), 2);
+    assert_eq!(make(&["."], std::slice::from_ref(&base)).size(), base.size());
+    let paths = Paths { paths: &[".", "a/f"] };
+    let message = fixture.failure("buildin/make_directory", &paths, &[base, text("x")], &[directory()]);
+    assert_says(&message, &["a/f is in the directory already"]);
+}
+
+#[test]
 fn make_directory_refuses_bad_paths() {
     let fixture = Fixture::new();
     let make = |paths: &[&str]| {
@@ -248,7 +267,8 @@ fn make_directory_refuses_bad_paths() {
     assert_says(&make(&["/etc/x"]), &["/etc/x", "is absolute"]);
     assert_says(&make(&["a/../../x"]), &["a/../../x", "'..'"]);
     assert_says(&make(&[""]), &["is empty"]);
-    assert_says(&make(&["."]), &["the directory itself"]);
+    assert_says(&make(&["."]), &["the directory itself is a blob"]);
+    assert_says(&make(&[".", "./"]), &["two objects are to be the directory itself"]);
     assert_says(&make(&["a", "b", "./a"]), &["\"a\" and \"./a\""]);
     assert_says(&make(&["a-b", "a/b", "a"]), &["\"a\" and \"a/b\""]);
     let message = fixture.failure("buildin/make_directory", &Paths { paths: &["a"] }, &[], &[directory()]);

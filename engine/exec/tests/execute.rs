@@ -110,7 +110,7 @@ fn inputs_are_links_or_copies() {
     let config = shell(command).link("in/a").write("b").write("c").link("./d/").write("e");
     assert_eq!(
         config.stdout_of(&fixture, &inputs),
-        "linked link\ncopiedmore\n65537\nin tree \nin treenew\n400\n500\n400\n"
+        "linked link\ncopiedmore\n65537\nin tree \nin treenew\n400\n700\n400\n"
     );
     assert_eq!(bytes_of(&inputs[1]), b"copied");
     assert_eq!(fs::read(inputs[3].file_path().unwrap().join("f")).unwrap(), b"in tree");
@@ -206,6 +206,23 @@ fn inputs_inside_of_an_output_directory_become_part_of_it() {
     let root = outputs[0].file_path().unwrap();
     assert_eq!(fs::read(root.join("blob")).unwrap().len(), INLINE_BYTES_MAX + 1);
     assert_eq!(fs::read(root.join("tree/f")).unwrap(), b"t");
+}
+
+#[test]
+fn directories_are_mapped_as_directories_and_outputs_may_be_taken_from_them() {
+    let fixture = Fixture::new();
+    let large = "x".repeat(INLINE_BYTES_MAX + 1);
+    let tree = fixture.tree(&[("f", large.as_str()), ("a/g", "t")]);
+    let inputs = [tree.clone()];
+    let config = shell("find d -type f | sort; touch d/a/new").link("d").stdout().out("d/f").out("d/a");
+    let outputs = finished(config.run(&fixture, &inputs, &[blob(), blob(), directory()]));
+    assert_eq!(bytes_of(&outputs[0]), b"d/a/g\nd/f\n");
+    assert_eq!(bytes_of(&outputs[1]), large.as_bytes());
+    assert!(outputs[2].file_path().unwrap().join("new").exists());
+    // The input has what it had.
+    let root = tree.file_path().unwrap();
+    assert_eq!(fs::read_to_string(root.join("f")).unwrap(), large);
+    assert_eq!(fs::read_dir(root.join("a")).unwrap().count(), 1);
 }
 
 #[test]

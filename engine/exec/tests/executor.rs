@@ -275,6 +275,15 @@ fn waiting_ends_with_the_interrupt_or_the_timeout() {
 }
 
 #[test]
+fn a_program_that_is_no_executor_is_told_by_what_it_wrote() {
+    let fixture = Fixture::new();
+    let command = ["sh", "-c", "echo to output; echo to error >&2; exit 3"].map(Into::into).to_vec();
+    let mut other = ExecutorProcess::start(&ExecutorSpec { command, ..spec(&[]) }, &fixture.store, None).unwrap();
+    let message = other.wait_registered(&fixture.interrupt, &|| false).unwrap_err().to_string();
+    assert_says(&message, &["status 3 before it registered", "its stdout and stderr", "to output\nto error"]);
+}
+
+#[test]
 fn registration_is_waited_for_until_cancelled() {
     let fixture = Fixture::new();
     let mut executor = ExecutorProcess::start(&spec(&["silent"]), &fixture.store, None).unwrap();

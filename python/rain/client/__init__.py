@@ -21,6 +21,7 @@ from ..common.errors import (
     RainWarning,
     SessionException,
     TaskException,
+    UsageError,
 )
 from . import tasks
 from .client import Client
@@ -29,7 +30,7 @@ from .execute import Program
 from .kind import TaskOptions
 from .output import Input, InputDir, Output, OutputDir
 from .remote import Remote, remote
-from .session import Session
+from .session import Session, get_active_session
 from .stored import StoredResult, load_results
 from .task import Task
 from .waiting import as_completed
@@ -62,9 +63,11 @@ __all__ = [
     "TaskException",
     "TaskFuture",
     "TaskOptions",
+    "UsageError",
     "as_completed",
     "blob",
     "directory",
+    "get_active_session",
     "load_results",
     "pickled",
     "remote",

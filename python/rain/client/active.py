@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 from contextvars import ContextVar
 
-from ..common.errors import RainException
+from ..common.errors import RainException, UsageError
+from ..common.given import named
 from .forking import watch_forks
 from .graph import Graph
 
@@ -50,6 +51,28 @@ class _Fork:
 
 _fork = _Fork()
 watch_forks(_fork)
+
+
+def session_for(session: Graph | None) -> Graph:
+    """The session that was given, or else the active one.
+
+    Raises:
+        RainException: What was given is no session, or none is active.
+    """
+    if session is None:
+        return active_session()
+    if not isinstance(session, Graph):
+        raise UsageError(f"session= is a session, not {named(session)}")
+    session._check_open()
+    return session
+
+
+def is_active(session: Graph) -> bool:
+    """Whether new tasks and objects would go to a session here."""
+    try:
+        return active_session() is session
+    except RainException:
+        return False
 
 
 def active_session() -> Graph:

@@ -8,10 +8,12 @@ import socket
 import stat
 from typing import Any, Callable, NamedTuple
 
-from ..common.errors import ConnectionLost, RainException
+from ..common.errors import ConnectionLost, RainException, UsageError
+from ..common.given import named, whole_number
 from .tcp import connect_tcp
 from .tls import Carrier, Credentials, connect_tls
 
+DEFAULT_PORT = 7210
 CONNECT_SECONDS = 10.0
 _ACCESS_BYTES_MAX = 1 << 20
 _LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", ""))
@@ -34,13 +36,42 @@ def access_path(port: int) -> str:
 
 def server_of_environment() -> tuple[str, int] | None:
     """Host and port of the server that RAIN_SERVER names, which `rain-engine --run` sets; None where it is not set."""
-    named = os.environ.get("RAIN_SERVER")
-    if not named:
+    given = os.environ.get("RAIN_SERVER")
+    if not given:
         return None
-    host, _, port = named.rpartition(":")
+    host, _, port = given.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise RainException(f"RAIN_SERVER={named} is not HOST:PORT")
+        raise RainException(f"RAIN_SERVER={given} is not HOST:PORT")
     return host, int(port)
+
+
+def server_address(address: Any, port: Any) -> tuple[str, int]:
+    """Host and port of a server from what a user gave: HOST, or HOST:PORT in one; the port also as text.
+
+    Raises:
+        UsageError: It is no address.
+    """
+    host = "localhost" if address is None else address
+    if not isinstance(host, str):
+        raise UsageError(f"Not the address of a server: {host!r}; Client(HOST, PORT) takes a text as the host")
+    scheme, found, _ = host.partition("://")
+    if found:
+        raise UsageError(f"Not the address of a server: {host!r}; it is HOST or HOST:PORT, without {scheme}://")
+    if host.startswith("["):
+        # An IPv6 address is written so where a port follows.
+        host, _, rest = host[1:].partition("]")
+        own = rest[1:] if rest.startswith(":") else None
+    else:
+        host, own = host.split(":") if host.count(":") == 1 else (host, None)
+    if own and port is not None and own != str(port):
+        raise UsageError(f"Not the address of a server: {address!r} has another port than {port!r}")
+    given = own or (DEFAULT_PORT if port is None else port)
+    number = int(given) if isinstance(given, str) and given.strip().isdecimal() else whole_number(given, 1, 65535)
+    if number is None or not 0 < number < 65536:
+        raise UsageError(
+            f"Not the address of a server: {address!r}, {port!r}; a port is a number up to 65535, not {named(given)}"
+        )
+    return host, number
 
 
 class Reached(NamedTuple):
@@ -87,9 +118,7 @@ def connect(host: str, port: int, access_file: str | None = None) -> Reached:
         plain, carrier = connect_tls(tcp, credentials, f"{host}:{port}")
         return Reached(plain, None, f"{host}:{port}", credentials, carrier)
     if access is None:
-        return Reached(
-            tcp, None, f"{host}:{port} (asked without an access file: see access= of Client, and RAIN_ACCESS)"
-        )
+        return Reached(tcp, None, f"{host}:{port} (asked without an access file: {_where_looked(access_file)})")
     return Reached(tcp, access.get("token"), f"{host}:{port}")
 
 
@@ -148,10 +177,24 @@ def _check_private(path: str, status: os.stat_result, is_right: Callable[[int], 
         )
 
 
+def _where_looked(path: str) -> str:
+    return (
+        f"there is no {path}; a server started with another RAIN_RUNTIME_DIR, XDG_RUNTIME_DIR or user has its file "
+        "elsewhere, to be named by access= of Client or RAIN_ACCESS"
+    )
+
+
 def _refused(host: str, port: int, error: OSError, access: dict[str, Any] | None, path: str) -> str:
     reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error))
     message = f"No Rain server at {host}:{port}: {reason}."
+    if not _is_local(host):
+        return (
+            f"{message} On that machine, 'rain status' tells where its server listens; one for other machines is "
+            f"started there with: rain server --listen {port} (see docs/cluster.md)"
+        )
     if access is not None:
         message += f" ({path} was left by process {access.get('pid')}.)"
-    option = "" if port == 7210 else f" --listen {port}"
+    else:
+        message += f" (There is no {path}.)"
+    option = "" if port == DEFAULT_PORT else f" --listen {port}"
     return f"{message} Start one with: rain start --simple{option}"

@@ -42,9 +42,8 @@ def pickle_arguments(
     def found(item: Any) -> tuple[int, int]:
         number = numbers.get(id(item))
         if number is None:
-            check_input(session, item)
             number = numbers[id(item)] = len(inputs)
-            inputs[number] = item
+            inputs[number] = check_input(session, item)
         return number, parameter
 
     # Not before it is needed: it takes longer than all the rest of this package.

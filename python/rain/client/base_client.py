@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from typing import Any, TypeVar
 
-from ..common.errors import ConnectionLost, PickleException, RainException
-from . import private
+from ..common.errors import ConnectionLost, PickleException, RainException, UsageError
+from ..common.given import named, whole_number
+from . import private, waiting
 from .active import set_default
-from .address import access_path, server_of_environment
+from .address import access_path, server_address, server_of_environment
 from .connection import Connection, Request, RequestError, Taker, deadline_after
-from .kind import check_name, whole_number
+from .kind import check_name
 from .session import Session
-
-DEFAULT_PORT = 7210
 
 AnyClient = TypeVar("AnyClient", bound="BaseClient")
 
@@ -25,33 +25,30 @@ class BaseClient:
     def __init__(
         self,
         address: str | None = None,
-        port: int | None = None,
+        port: int | str | None = None,
         *,
         cpus: int | None = None,
         access: str | None = None,
     ) -> None:
         self._private: private.PrivateServer | None = None
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         # Another one for each restart(), so that executor processes of before are not used again.
         self._generation = ""
         if cpus is not None:
             number = whole_number(cpus, 1, sys.maxsize)
             if number is None:
-                raise RainException(f"A server works with at least one cpu, a whole number: cpus={cpus!r}")
+                raise UsageError(f"A server works with at least one cpu, a whole number: cpus= is not {named(cpus)}")
             cpus = number
-        named = server_of_environment() if address is None and port is None else None
-        if named is not None:
-            address, port = named
+        chosen = server_of_environment() if address is None and port is None else None
+        if chosen is not None:
+            address, port = chosen
         if address is None and port is None:
             self._connection = self._connect_private(cpus)
             return
         if cpus is not None:
-            where = " (RAIN_SERVER names one here)" if named is not None else ""
-            raise RainException(f"cpus= is for a private server, without an address{where}; others have theirs already")
-        address = "localhost" if address is None else address
-        port = DEFAULT_PORT if port is None else port
-        if not isinstance(address, str) or not isinstance(port, int) or not 0 < port < 65536:
-            raise RainException(f"Not the address of a server: {address!r}, {port!r}")
-        self._connection = Connection(address, port, access)
+            where = " (RAIN_SERVER names one here)" if chosen is not None else ""
+            raise UsageError(f"cpus= is for a private server, without an address{where}; others have theirs already")
+        self._connection = Connection(*server_address(address, port), access)
 
     @property
     def local(self) -> bool:
@@ -71,12 +68,13 @@ class BaseClient:
             default: Use this session for tasks and objects made when no session is active.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
-        name = check_name(name)
+        name = check_name(name, "session")
         request = self._connection.prepare("new_session", {"name": name})
         request.forsaken = self._close_unused
         try:
             reply = self._call(request, deadline_after(timeout))
             session = Session(self, reply["session"], name)
+            self._sessions.add(session)
             if default:
                 set_default(session)
             return session
@@ -98,6 +96,33 @@ class BaseClient:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
         return self._request("status", {}, deadline_after(timeout))
+
+    def get_server_info(self, timeout: float | None = None) -> dict[str, Any]:
+        """What each governor has, of the sessions of this client.
+
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Returns:
+            ``{"governors": [{"governor_id", "tasks", "objects", "objects_to_delete", "resources"}]}``: ``tasks`` are
+            the ids of those that run there, ``objects`` of those that were made there and are not dropped,
+            ``resources`` is ``{"cpus": number}``. Objects are dropped at once, so ``objects_to_delete`` is empty.
+        """
+        deadline = deadline_after(timeout)
+        governors = {
+            governor["id"]: {
+                "governor_id": governor["id"],
+                "tasks": [],
+                "objects": [],
+                "objects_to_delete": [],
+                "resources": {"cpus": governor["cpus"]},
+            }
+            for governor in self._request("status", {}, deadline)["governors"]
+        }
+        for session in list(self._sessions):
+            if not (session.closed or session._failed):
+                waiting.locate(session, governors, deadline)
+        return {"governors": list(governors.values())}
 
     def restart(self) -> None:
         """Use fresh executor processes for all Python functions that are submitted from now on.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from copy import deepcopy
 from typing import Any
 
 from ..common.attributes import ObjectInfo, ObjectSpec, read_user
 from ..common.content_type import check_content_type, encode_value, text_encoding
 from ..common.data_instance import DataInstance
-from ..common.errors import RainException
+from ..common.errors import RainException, UsageError
 from ..common.ids import ID, DataType
 from . import waiting
 from .active import active_session
 from .connection import deadline_after
+from .contents import REMEMBERED_BYTES
 from .drawing import attributes_html
 from .graph import Graph, ObjectItem
 from .kind import OutputSpec
@@ -78,7 +80,7 @@ class DataObject(ObjectItem):
     def _constant(content: bytes, label: str, data_type: DataType, content_type: str | None) -> DataObject:
         session = active_session()
         if not isinstance(label, str):
-            raise RainException(f"A label is a string, not {type(label).__name__}: {label!r}")
+            raise UsageError(f"A label is a string, not {type(label).__name__}: {label!r}")
         constant = DataObject(session, label, data_type, content_type, content=content)
         session._constants.append(constant)
         return constant
@@ -144,8 +146,23 @@ class DataObject(ObjectItem):
 
     @property
     def state(self) -> str | None:
-        """``"unfinished"``, ``"finished"`` or ``"removed"``, as of the last :meth:`update`."""
+        """``"unfinished"``, ``"finished"`` or ``"removed"``, as of the last :meth:`update`; None before the submit.
+
+        What a wait or a fetch has told of the object, or of the task that makes it, counts as well.
+        """
+        if self._oid < 0:
+            return None
+        if self._state in (None, "unfinished"):
+            is_made = self._task is None or self._task.state == "finished"
+            return "finished" if is_made else "unfinished"
         return self._state
+
+    def _set_state(self, state: str) -> None:
+        """The client has been told something of the object, without the rest of its info."""
+        self._state = state
+        task = self._task
+        if state in ("finished", "removed") and task is not None and task.state in ("waiting", "running"):
+            task._set_state("finished")
 
     def is_kept(self) -> bool:
         """Whether the object is to be kept until it is freed."""
@@ -213,7 +230,7 @@ class DataObject(ObjectItem):
 
     def _set_info(self, info: dict[str, Any]) -> None:
         user, fault = read_user(info.get("user"))
-        self._state = info.get("state", "")
+        self._set_state(info.get("state", ""))
         self._info = ObjectInfo(
             error=info.get("error") or "",
             size=info.get("size"),
@@ -223,6 +240,28 @@ class DataObject(ObjectItem):
         )
         if self._state != "unfinished":
             self._info.freeze()
+
+
+def sent_again(session: Graph, item: Any) -> DataObject:
+    """A constant with the same content as one that was submitted and is not kept, for the next submit.
+
+    Raises:
+        UsageError: The client does not have the content: it comes from a task, or it was used too long ago.
+    """
+    entry = session._contents.find(item)
+    if entry is None:
+        why = "call keep() before the submit of what is needed in a later one"
+        if getattr(item, "_task", item) is None:
+            why = f"the client remembers the last {REMEMBERED_BYTES >> 20} MiB of constants; {why}"
+        raise UsageError(f"{item!r} was submitted before and is not kept, so it cannot be an input any more: {why}")
+    if entry.batch is not session._batch:
+        again = DataObject(session, item._label, item._data_type, item._content_type, content=entry.content)
+        session._constants.append(again)
+        if item._spec is not None and item._spec.user:
+            again.spec.user.update(deepcopy(item._spec.user))
+        entry.again, entry.batch = again, session._batch
+    found: DataObject = entry.again
+    return found
 
 
 def blob(
@@ -243,18 +282,18 @@ def blob(
     encode = check_content_type(encode)
     if encode is not None:
         if content_type not in (None, encode):
-            raise RainException(f"A value encoded as {encode!r} cannot have the content type {content_type!r}")
+            raise UsageError(f"A value encoded as {encode!r} cannot have the content type {content_type!r}")
         return DataObject._constant(encode_value(value, encode), label, DataType.BLOB, encode)
     if isinstance(value, str):
         content_type = content_type or "text"
         try:
             data = value.encode(text_encoding(content_type))
         except UnicodeEncodeError as error:
-            raise RainException(f"The text cannot be encoded as {content_type!r}: {error}") from None
+            raise UsageError(f"The text cannot be encoded as {content_type!r}: {error}") from None
     elif isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
     else:
-        raise RainException(
+        raise UsageError(
             f"blob() takes bytes or str, not {type(value).__name__}; for other values give encode=, or use pickled()"
         )
     return DataObject._constant(data, label, DataType.BLOB, content_type)
@@ -272,11 +311,11 @@ def directory(path: str | os.PathLike[str], label: str = "const") -> DataObject:
     try:
         path = os.fspath(path)
     except TypeError:
-        raise RainException(f"directory() takes a path, not {type(path).__name__}: {path!r}") from None
+        raise UsageError(f"directory() takes a path, not {type(path).__name__}: {path!r}") from None
     if not os.path.isdir(path):
-        raise RainException(f"{path!r} is not a directory")
+        raise UsageError(f"{path!r} is not a directory")
     try:
         data = pack_directory(path)
     except OSError as error:
-        raise RainException(f"Directory {path!r} cannot be read: {error}") from None
+        raise UsageError(f"Directory {path!r} cannot be read: {error}") from None
     return DataObject._constant(data, label, DataType.DIRECTORY, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -68,6 +69,17 @@ class Picture:
             shown = f' [label="{_escape(label)}", fontsize=9]' if label else ""
             lines.append(f"  n{start} -> n{end}{shown};")
         return "\n".join([*lines, "}"])
+
+    def __str__(self) -> str:
+        return self.dot()
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph into a file: as SVG if its name ends so, else in the language of graphviz."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.svg() if os.fspath(path).endswith(".svg") else self.dot() + "\n")
 
     def svg(self) -> str:
         """The graph as a picture, drawn by graphviz if its program ``dot`` is there."""

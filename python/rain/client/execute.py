@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Union, cast
 import msgspec
 
 from ..common.content_type import is_subtype
-from ..common.errors import RainException
+from ..common.errors import UsageError
+from ..common.given import named
 from ..common.ids import DataType
-from .active import active_session
+from .active import session_for
 from .data import DataObject
 from .graph import Graph
 from .kind import Kind, OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
-from .output import Input, Output
+from .output import CALL_OPTIONS, Input, Output, changed_output, changed_outputs
 from .paths import check_disjoint, check_relative, is_utf8
 from .task import Task, TaskInput, as_inputs, as_outputs
 
@@ -27,8 +28,12 @@ TASK_TYPE = "buildin/execute"
 
 Argument = Union[str, Input, Output, DataObject, Task]
 Arguments = Union[str, Iterable[Argument]]
-InputPath = Union[Input, DataObject, Task]
+# A label stands for an input with it, in a Program.
+InputPath = Union[str, Input, DataObject, Task]
 OutputPath = Union[str, Output]
+
+# So many changed kinds are remembered.
+_CHANGED_KINDS = 1000
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -79,15 +84,15 @@ class Invocation:
                 try:
                     parts = shlex.split(args)
                 except ValueError as error:
-                    raise RainException(f"The command {args!r} cannot be parsed: {error}") from None
+                    raise UsageError(f"The command {args!r} cannot be parsed: {error}") from None
         else:
             parts = [self._argument(arg, shell) for arg in _listed(args, "args")]
         if not parts or not parts[0]:
-            raise RainException(f"Execute needs a program to run: {args!r}")
+            raise UsageError(f"Execute needs a program to run: {args!r}")
         if any("\0" in part for part in parts):
-            raise RainException(f"An argument of a program cannot contain a zero byte: {parts!r}")
+            raise UsageError(f"An argument of a program cannot contain a zero byte: {parts!r}")
         if not all(map(is_utf8, parts)):
-            raise RainException(f"An argument of a program is not text that can be encoded: {parts!r}")
+            raise UsageError(f"An argument of a program is not text that can be encoded: {parts!r}")
         return [" ".join(parts)] if shell else parts
 
     def _argument(self, arg: Argument, shell: bool) -> str:
@@ -98,7 +103,7 @@ class Invocation:
         elif isinstance(arg, Output):
             path = self._add_output(arg)
         else:
-            raise RainException(
+            raise UsageError(
                 f"An argument of a program is a str, a data object, Input or Output, not {type(arg).__name__}: {arg!r}"
             )
         return shlex.quote(path) if shell else path
@@ -114,7 +119,7 @@ class Invocation:
     def _add_stdin(self, item: InputPath) -> int:
         given = _as_input(item, "stdin")
         if given.data_type is not DataType.BLOB:
-            raise RainException("A directory cannot be the standard input of a program")
+            raise UsageError("A directory cannot be the standard input of a program")
         self.inputs.append(given)
         self._places.append(None)
         return len(self.inputs) - 1
@@ -122,9 +127,9 @@ class Invocation:
     def _add_output(self, output: Output) -> str:
         path = output.label if output.path is None else output.path
         if path is None:
-            raise RainException("An output of a program needs a label or a path")
+            raise UsageError("An output of a program needs a label or a path")
         if output.encode:
-            raise RainException(f"The outputs of programs cannot be encoded: {output!r}")
+            raise UsageError(f"The outputs of programs cannot be encoded: {output!r}")
         check_relative(path, "an output")
         self._outputs.append(output)
         self._output_places.append({"path": path})
@@ -138,11 +143,11 @@ class Invocation:
         elif isinstance(stdout, Output):
             output = stdout
         else:
-            raise RainException(f"stdout is True, a label or an Output, not {stdout!r}")
+            raise UsageError(f"stdout is True, a label or an Output, not {stdout!r}")
         if output.path is not None:
-            raise RainException(f"The standard output of a program has no path: {output!r}")
+            raise UsageError(f"The standard output of a program has no path: {output!r}")
         if output.data_type is not DataType.BLOB:
-            raise RainException("The standard output of a program cannot be a directory")
+            raise UsageError("The standard output of a program cannot be a directory")
         self._outputs.append(output)
         self._output_places.append({"stdout": True})
 
@@ -150,7 +155,7 @@ class Invocation:
         labels = [given.label for given in self.inputs if given.label is not None]
         for label in labels:
             if labels.count(label) > 1:
-                raise RainException(f"Label {label!r} is used for two inputs")
+                raise UsageError(f"Label {label!r} is used for two inputs")
         check_disjoint([place["path"] for place in self._places if place is not None], "the inputs of a program")
         check_disjoint([p["path"] for p in self._output_places if "path" in p], "the outputs of a program")
 
@@ -169,6 +174,7 @@ class Execute(Task):
         cpus: How many cpus the program needs.
         name: A name for people.
         env: What to add to the environment of the program.
+        session: The session that the task goes to (default: the active one).
         output_files, outputs_paths: The same as `output_paths`, as the user's guide writes it in places.
         options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
@@ -188,11 +194,12 @@ class Execute(Task):
         *,
         name: str | None = None,
         env: Mapping[str, str] | None = None,
+        session: Graph | None = None,
         output_files: Iterable[OutputPath] = (),
         outputs_paths: Iterable[OutputPath] = (),
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = active_session()
+        session = session_for(session)
         paths = [*as_outputs(output_paths), *as_outputs(output_files), *as_outputs(outputs_paths)]
         call = Invocation(args, stdout, stdin, input_paths, paths, shell, env)
         objects = [_object_of(given) for given in call.inputs]
@@ -217,8 +224,8 @@ class _Run(Task):
 class Program:
     """A pattern of :class:`~rain.client.tasks.Execute`, for a program that is called often.
 
-    The arguments are those of Execute, but where a data object could be there is an Input with a label instead. The
-    data objects are given as keyword arguments when the program is called::
+    The arguments are those of Execute, but where a data object could be there is an Input with a label instead, or just
+    the label. The data objects are given as keyword arguments when the program is called::
 
         grep = Program(["grep", "rain", Input("data")], stdout=True)
         task = grep(data=blob("rain and sun"))
@@ -228,8 +235,8 @@ class Program:
         self,
         args: Arguments,
         stdout: None | bool | str | Output = None,
-        stdin: Input | None = None,
-        input_paths: Iterable[Input] = (),
+        stdin: str | Input | None = None,
+        input_paths: Iterable[str | Input] = (),
         output_paths: Iterable[OutputPath] = (),
         shell: bool = False,
         cpus: int = 1,
@@ -244,9 +251,12 @@ class Program:
         call = Invocation(args, stdout, stdin, input_paths, paths, shell, env)
         for given in call.inputs:
             if given.dataobj is not None:
-                raise RainException("A Program is not bound to a session; use Input with a label, not a data object")
+                raise UsageError(
+                    f"A Program is not bound to a session: it has Input(LABEL) where the data object goes that a call "
+                    f"gives as LABEL=object, not {named(given.dataobj)}"
+                )
             if given.label is None:
-                raise RainException("An Input of a Program needs a label")
+                raise UsageError(f"An Input of a Program needs a label, by which a call gives the object: {given!r}")
         self._inputs = {given.label or "": given for given in call.inputs}
         self._kind = Kind(
             TASK_TYPE,
@@ -257,19 +267,63 @@ class Program:
             input_labels=tuple(self._inputs),
             limits=check_options(options),
         )
+        # What calls that change something of the definition have, by what they change.
+        self._changed: dict[Any, Kind] = {}
 
-    def __call__(self, **inputs: TaskInput) -> Task:
-        """Make a task in the active session that runs the program; data objects are given by the labels of inputs."""
+    def __call__(self, *args: Any, **inputs: Any) -> Task:
+        """Make a task that runs the program; data objects are given by the labels of inputs.
+
+        Where no input has this label, a call can also give ``name=``; ``session=`` (default: the active one); and
+        ``output=``, or ``outputs=`` with something for each output: a label or an Output that changes label and content
+        type, or None.
+
+        Raises:
+            UsageError: An input is missing, or not one of the program, or is not what the program asks for.
+        """
+        if args:
+            labels = ", ".join(f"{label}=" for label in self._inputs)
+            raise UsageError(f"{self!r} takes its inputs by label ({labels or 'it has none'}), not {named(args[0])}")
+        options = {}
         if inputs.keys() != self._inputs.keys():
+            for option in CALL_OPTIONS:
+                if option in inputs and option not in self._inputs:
+                    options[option] = inputs.pop(option)
             missing = [label for label in self._inputs if label not in inputs]
             unknown = [label for label in inputs if label not in self._inputs]
-            problem = f"no input labelled {unknown[0]!r}" if unknown else f"input {missing[0]!r} is missing"
-            raise RainException(f"{self!r}: {problem}")
-        session = active_session()
+            if unknown or missing:
+                problem = f"no input labelled {unknown[0]!r}" if unknown else f"input {missing[0]!r} is missing"
+                raise UsageError(f"{self!r}: {problem}")
+        session = session_for(options.pop("session", None))
+        kind = self._kind_with(**options) if options else self._kind
         ordered = as_inputs(session, [inputs[label] for label in self._inputs])
         for given, item in zip(self._inputs.values(), ordered):
             check_object(given, item)
-        return _Run(session, self._kind, ordered)
+        return _Run(session, kind, ordered)
+
+    def _kind_with(self, name: str | None = None, output: Any = None, outputs: Any = None) -> Kind:
+        """The kind of tasks with what a call changes of the definition."""
+        kind = self._kind
+        labels = [spec.label for spec in kind.outputs]
+        changes = changed_outputs(kind.n_outputs, output, outputs, repr(self), labels)
+        for change in changes:
+            if isinstance(change, Output) and change.encode:
+                raise UsageError(f"The outputs of programs cannot be encoded: {change!r}")
+        specs = check_labels([changed_output(spec, change) for spec, change in zip(kind.outputs, changes)])
+        key = (check_name(name), specs)
+        changed = self._changed.get(key)
+        if changed is None:
+            if len(self._changed) >= _CHANGED_KINDS:
+                self._changed.clear()
+            changed = self._changed[key] = Kind(
+                TASK_TYPE,
+                specs,
+                cpus=kind.cpus,
+                name=check_name(name) or kind.name,
+                config=kind.config,
+                input_labels=kind.input_labels,
+                limits=kind.limits,
+            )
+        return changed
 
     def __repr__(self) -> str:
         args = msgspec.msgpack.decode(self._kind.config)["args"]
@@ -280,9 +334,9 @@ def check_object(given: Input, item: Any) -> None:
     """Check an object against the data type and the content type that an Input asks for."""
     if given.data_type is not item._data_type:
         wanted = "InputDir, not Input" if item._data_type is DataType.DIRECTORY else "Input, not InputDir"
-        raise RainException(f"A {item._data_type.name.lower()} needs {wanted} for {given!r}: {item!r}")
+        raise UsageError(f"A {item._data_type.name.lower()} needs {wanted} for {given!r}: {item!r}")
     if given.content_type and item._content_type and not is_subtype(item._content_type, given.content_type):
-        raise RainException(
+        raise UsageError(
             f"{given!r} asks for content type {given.content_type!r}, but {item!r} has {item._content_type!r}"
         )
 
@@ -290,17 +344,19 @@ def check_object(given: Input, item: Any) -> None:
 def _as_input(item: Any, where: str) -> Input:
     if isinstance(item, Input):
         return item
+    if isinstance(item, str):
+        return Input(item)
     if isinstance(item, (DataObject, Task)):
         given = Input(dataobj=item)
         if isinstance(item, DataObject) or item._kind.n_outputs == 1:
             given.data_type = item._data_type
         return given
-    raise RainException(f"{where}: a data object or an Input is needed, not {type(item).__name__}: {item!r}")
+    raise UsageError(f"{where}: a data object, an Input or (in a Program) its label is needed, not {named(item)}")
 
 
 def _object_of(given: Input) -> TaskInput:
     if given.dataobj is None:
-        raise RainException(f"{given!r} has no data object; give it as dataobj=")
+        raise UsageError(f"{given!r} has no data object; give it as dataobj=, or use a Program, whose calls give it")
     return cast("TaskInput", given.dataobj)
 
 
@@ -309,19 +365,19 @@ def check_environment(env: Mapping[str, str] | None) -> dict[str, str]:
     try:
         variables = dict(env or {})
     except (TypeError, ValueError):
-        raise RainException(f"env= is a dictionary of strings, not {env!r}") from None
+        raise UsageError(f"env= is a dictionary of strings, not {env!r}") from None
     for key, value in variables.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key or "=" in key or "\0" in key + value:
-            raise RainException(f"Not a variable of the environment: {key!r}={value!r}")
+            raise UsageError(f"Not a variable of the environment: {key!r}={value!r}")
         if not is_utf8(key + value):
-            raise RainException(f"Not a variable of the environment: {key!r}={value!r}")
+            raise UsageError(f"Not a variable of the environment: {key!r}={value!r}")
     return variables
 
 
 def _listed(items: Any, what: str) -> list[Any]:
     if isinstance(items, (str, DataObject, Task, Input, Output)):
-        raise RainException(f"{what} is a list, not a single {type(items).__name__}: {items!r}")
+        raise UsageError(f"{what} is a list, not a single {type(items).__name__}: {items!r}")
     try:
         return list(items)
     except TypeError:
-        raise RainException(f"{what} is a list, not {type(items).__name__}: {items!r}") from None
+        raise UsageError(f"{what} is a list, not {type(items).__name__}: {items!r}") from None

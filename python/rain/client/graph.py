@@ -15,6 +15,7 @@ from ..common.columns import to_column
 from ..common.errors import CancelledException, RainException, SessionException, TaskException
 from ..common.ids import DataType
 from .connection import Connection, Request, RequestError
+from .contents import Contents
 from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
 from .locking import Mutex
 
@@ -38,6 +39,17 @@ class TaskItem:
 
     def describe(self) -> str:
         """The task in words."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> str | None:
+        """What the task is doing, as far as the client was told."""
+        raise NotImplementedError
+
+    def _set_state(self, state: str) -> None:
+        raise NotImplementedError
+
+    def _set_info(self, info: dict[str, Any]) -> None:
         raise NotImplementedError
 
 
@@ -68,6 +80,14 @@ class ObjectItem:
     @property
     def info(self) -> ObjectInfo:
         """What is known of the content."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> str | None:
+        """Whether the object is made, as far as the client was told."""
+        raise NotImplementedError
+
+    def _set_state(self, state: str) -> None:
         raise NotImplementedError
 
     def _set_info(self, info: dict[str, Any]) -> None:
@@ -117,6 +137,11 @@ class Graph:
         self._constants: list[Any] = []
         self._kept: list[Any] = []
         self._specified: list[Any] = []
+        # Constants that were submitted and are not kept; and objects whose spec.user is set, with that as JSON.
+        self._contents = Contents()
+        self._object_users: dict[Any, str] = {}
+        # Tasks whose ids are below this are over, as far as it is known here.
+        self._finished_tasks = 0
         # Whether calls of executors are among its tasks; and those whose results tasks refer to that are not submitted.
         self._has_calls = False
         self._referred: set[Any] = set()
@@ -244,6 +269,8 @@ class Graph:
                 text = f"{named[0].upper()}{named[1:]} failed:\n{message}"
             if debug:
                 text = f"{text.rstrip()}\n\nDebug:\n{debug}"
+            if task is not None:
+                task._set_info({"state": "failed", "error": message, "debug": debug})
             return TaskException(text, task, message, debug)
         if task is not None:
             message = f"{message} ({task.describe()})"

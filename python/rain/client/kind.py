@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from ..common import lending
 from ..common.content_type import check_content_type
-from ..common.errors import RainException
+from ..common.errors import UsageError
+from ..common.given import finite_number, whole_number
 from ..common.ids import DataType
 
 
@@ -104,61 +103,58 @@ def check_cpus(cpus: Any) -> int:
     """Check the number of cpus a task asks for."""
     number = whole_number(cpus, 1, 0xFFFF_FFFF)
     if number is None:
-        raise RainException(f"A task runs on at least one cpu, a whole number: cpus={cpus!r}")
+        raise UsageError(f"A task runs on at least one cpu, a whole number: cpus={cpus!r}")
     return number
 
 
-def check_options(options: Mapping[str, Any]) -> Limits:
-    """Check the options that all kinds of tasks have."""
+def check_options(options: Mapping[str, Any], own: Iterable[str] = ("cpus", "name", "session")) -> Limits:
+    """Check the options that all kinds of tasks have.
+
+    Args:
+        options: Those that were given.
+        own: What else could have been given there, for the message where something is not known.
+
+    Raises:
+        UsageError: One of them is not known, or has a value that it cannot have.
+    """
     if not options:
         return NO_LIMITS
-    unknown = [name for name in options if name not in Limits._fields]
-    if unknown:
-        raise RainException(f"There is no option {unknown[0]!r}; there are {', '.join(Limits._fields)}")
+    for name in options:
+        if name not in Limits._fields:
+            raise unknown_option(name, (*own, *Limits._fields))
     limits = Limits(**options)
     retries = whole_number(limits.retries, 0, 0xFFFF_FFFF)
     if retries is None:
-        raise RainException(f"A task is run again a whole number of times: retries={limits.retries!r}")
+        raise UsageError(f"A task is run again a whole number of times: retries={limits.retries!r}")
     priority = whole_number(limits.priority, -(1 << 31), (1 << 31) - 1)
     if priority is None:
-        raise RainException(f"The priority of a task is a whole number of 32 bits: priority={limits.priority!r}")
+        raise UsageError(f"The priority of a task is a whole number of 32 bits: priority={limits.priority!r}")
     timeout = limits.timeout
     if timeout is not None:
         seconds = finite_number(timeout)
         if seconds is None or seconds <= 0:
-            raise RainException(f"A timeout is a number of seconds, more than 0, or None: timeout={timeout!r}")
+            raise UsageError(f"A timeout is a number of seconds, more than 0, or None: timeout={timeout!r}")
         timeout = seconds
     return Limits(retries, timeout, priority)
 
 
-def whole_number(value: Any, least: int, most: int) -> int | None:
-    """A whole number of any type, NumPy's too, as an int; None if it is none, or out of range."""
-    if isinstance(value, bool):
-        return None
-    try:
-        number = operator.index(value)
-    except TypeError:
-        return None
-    return number if least <= number <= most else None
+def unknown_option(name: str, known: Sequence[str]) -> UsageError:
+    """The error for an option that is not there: which one was meant, and which there are."""
+    from difflib import get_close_matches
+
+    # As other packages call it.
+    others = {"num_cpus": "cpus", "ncpus": "cpus", "max_workers": "cpus", "max_retries": "retries"}
+    near = [others[name]] if others.get(name) in known else get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+    return UsageError(f"There is no option {name!r}; {hint} {', '.join(known)}")
 
 
-def finite_number(value: Any) -> float | None:
-    """A number of any type, NumPy's too, as a float; None if it is none, or not finite."""
-    if isinstance(value, (bool, str, bytes, bytearray)):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def check_name(name: Any) -> str:
-    """Check the name of a task; None is no name."""
+def check_name(name: Any, what: str = "task") -> str:
+    """Check the name of a task or of a session; None is no name."""
     if name is None:
         return ""
     if not isinstance(name, str):
-        raise RainException(f"The name of a task is a string: name={name!r}")
+        raise UsageError(f"The name of a {what} is a string: name={name!r}")
     return name
 
 
@@ -168,6 +164,6 @@ def check_labels(outputs: Sequence[OutputSpec]) -> tuple[OutputSpec, ...]:
     for output in outputs:
         check_content_type(output.content_type)
         if output.label and output.label in used:
-            raise RainException(f"Label {output.label!r} is used for two outputs")
+            raise UsageError(f"Label {output.label!r} is used for two outputs")
         used.add(output.label)
     return tuple(outputs)

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..common.errors import RainException
+from ..common.errors import UsageError
 
 
-def check_relative(given: Any, what: str) -> str:
-    """Check a path that must stay in a directory of Rain's; there, names are UTF-8."""
+def check_relative(given: Any, what: str, *, itself: bool = False) -> str:
+    """Check a path that must stay in a directory of Rain's; there, names are UTF-8.
+
+    Args:
+        given: The path.
+        what: What it is the path of, for messages.
+        itself: Whether it may be that directory itself: "" or ".".
+    """
+    if itself and isinstance(given, (str, os.PathLike)) and os.fspath(given) in ("", ".", "./"):
+        return "."
     _check_utf8(given, what)
     path = _as_string(given, what)
     if os.path.isabs(path):
-        raise RainException(f"The path of {what} must be relative: {path!r}")
+        raise UsageError(f"The path of {what} must be relative: {path!r}")
     if ".." in path.split("/"):
-        raise RainException(f"The path of {what} must not leave its directory: {path!r}")
+        raise UsageError(f"The path of {what} must not leave its directory: {path!r}")
     if os.path.normpath(path) == ".":
-        raise RainException(f"The path of {what} does not name anything: {path!r}")
+        raise UsageError(f"The path of {what} does not name anything: {path!r}")
     return path
 
 
@@ -35,9 +43,9 @@ def check_absolute(given: Any, what: str) -> str | bytes:
     except UnicodeDecodeError:
         text = os.fsdecode(path)
         if b"\0" in path:
-            raise RainException(f"The path of {what} is not usable: {given!r}") from None
+            raise UsageError(f"The path of {what} is not usable: {given!r}") from None
     if not os.path.isabs(text):
-        raise RainException(
+        raise UsageError(
             f"The path of {what} must be absolute: {text!r}: governors work elsewhere, each task in an empty directory;"
             " give an absolute path of theirs, or send what the client has as blob(...) or directory(...)"
         )
@@ -49,13 +57,13 @@ def check_disjoint(paths: list[str], what: str) -> None:
     used: set[str] = set()
     for path in map(os.path.normpath, paths):
         if path in used:
-            raise RainException(f"Path {path!r} is used twice in {what}")
+            raise UsageError(f"Path {path!r} is used twice in {what}")
         used.add(path)
     for path in used:
         parent = os.path.dirname(path)
         while parent:
             if parent in used:
-                raise RainException(f"Path {path!r} lies below {parent!r} in {what}")
+                raise UsageError(f"Path {path!r} lies below {parent!r} in {what}")
             parent = os.path.dirname(parent)
 
 
@@ -64,7 +72,7 @@ def _check_utf8(given: Any, what: str) -> None:
         name = os.fsencode(given)
         name.decode()
     except UnicodeError:
-        raise RainException(
+        raise UsageError(
             f"The path of {what} is not UTF-8: {given!r}. In a task's directory only such names can be given; put what "
             "has another one into a directory that is passed as a whole, and rename it in the task"
         ) from None
@@ -77,9 +85,9 @@ def _as_string(path: Any, what: str) -> str:
     try:
         path = os.fspath(path)
     except TypeError:
-        raise RainException(f"The path of {what} is a string, not {type(path).__name__}: {path!r}") from None
+        raise UsageError(f"The path of {what} is a string, not {type(path).__name__}: {path!r}") from None
     if not isinstance(path, str) or not path or "\0" in path or not is_utf8(path):
-        raise RainException(f"The path of {what} is not usable: {path!r}")
+        raise UsageError(f"The path of {what} is not usable: {path!r}")
     return path
 
 

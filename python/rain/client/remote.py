@@ -12,9 +12,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Callable, cast, overload
 
 from ..common.content_type import check_content_type
-from ..common.errors import RainException, RainWarning
+from ..common.errors import RainException, RainWarning, UsageError
+from ..common.given import named
 from ..common.ids import DataType
-from .active import active_session
+from .active import active_session, session_for
 from .arguments import PLAIN_TYPES, pickle_arguments
 from .capture import Capture
 from .data import DataObject
@@ -22,7 +23,7 @@ from .execute import check_environment, check_object
 from .function_table import Sent, Template
 from .graph import Graph
 from .kind import OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
-from .output import Input, Output
+from .output import CALL_OPTIONS, Input, Output, changed_output, changed_outputs
 from .task import OutputDefinition, Task, as_outputs, output_specs
 from .task_function import TaskFunction, make_call
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # An annotation that sets something for Rain.
 _SETTING = re.compile(r"\b(?:Input|Output)(?:Dir)?\s*\(")
+# So many changes of one function that calls have made are remembered.
+_CHANGED_FUNCTIONS = 1000
 # A larger function is pickled once for each submit, not for each call, where it can change unseen.
 PICKLED_FOR_EACH_CALL = 256 << 10
 
@@ -66,7 +69,13 @@ class Remote(TaskFunction):
         **options: Unpack[TaskOptions],
     ) -> None:
         if not isinstance(function, FunctionType):
-            raise RainException(f"remote() takes a Python function, not {type(function).__name__}: {function!r}")
+            raise UsageError(
+                f"remote() takes a Python function, not {named(function)}; others can be called in one, or with "
+                " session.map() and client.executor()"
+            )
+        for is_wrong, what in _NOT_REMOTE:
+            if is_wrong(function):
+                raise UsageError(f"{function.__name__}() is {what}, and cannot be remote: {_place_of(function)}")
         self._function = function
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -74,7 +83,7 @@ class Remote(TaskFunction):
         self.__wrapped__ = function
         name = check_name(name) or function.__name__
         cpus = check_cpus(cpus)
-        limits = check_options(options)
+        limits = check_options(options, _OWN_OPTIONS)
         env = check_environment(env)
         self._signature = inspect.signature(function)
         parameters = self._check_parameters()
@@ -107,9 +116,26 @@ class Remote(TaskFunction):
             special=self._send_defaults or keyword_only or any(self._settings),
         )
         self._captured: Capture | None = None
+        # Options of calls that are no parameters; the same function with what calls have changed of it; and of
+        # such a one, the function as it was defined.
+        self._options = frozenset(CALL_OPTIONS).difference(parameter.name for parameter in parameters)
+        self._changed: dict[Any, Remote] = {}
+        self._origin: Remote | None = None
+        self._encode = encode
 
     def __call__(self, *args: Any, **kwargs: Any) -> Task:
-        """Make a task in the active session that calls the function with these arguments."""
+        """Make a task in the active session that calls the function with these arguments.
+
+        Where the function has no parameter of this name, a call can also give ``name=``; ``session=`` (default: the
+        active one); and ``output=``, or ``outputs=`` with something for each output: None, or a label or an Output,
+        which change label, content type and encoding.
+
+        Raises:
+            UsageError: The arguments are not those of the function, or not what it asks for.
+            PickleException: The function or an argument cannot be pickled.
+        """
+        if kwargs and not self._options.isdisjoint(kwargs) and not _is_context(args):
+            return self._call_with_options(args, kwargs)
         try:
             session = active_session()
         except RainException:
@@ -128,10 +154,49 @@ class Remote(TaskFunction):
             sent = self._send(session)
         return self._call_with(session, sent, args, kwargs)
 
+    def _call_with_options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        """A call that changes something of the definition."""
+        options = {name: kwargs.pop(name) for name in CALL_OPTIONS if name in self._options and name in kwargs}
+        session = session_for(options.pop("session", None))
+        changed = self._with(**options) if options else self
+        return changed._call_with(session, changed._now(session), args, kwargs)
+
+    def _with(self, name: str | None = None, output: Any = None, outputs: Any = None) -> Remote:
+        """The same function with another name and other outputs."""
+        template = self._template
+        labels = [spec.label for spec in template.outputs]
+        changes = changed_outputs(len(labels), output, outputs, f"{self.__name__}()", labels)
+        specs = check_labels([changed_output(spec, change) for spec, change in zip(template.outputs, changes)])
+        encode = [
+            (change.encode if isinstance(change, Output) else None) or given
+            for given, change in zip(self._encode, changes)
+        ]
+        for spec, wanted in zip(specs, encode):
+            if wanted and spec.content_type != wanted:
+                raise UsageError(
+                    f"Output {spec.label!r} of {self.__name__}() is encoded as {wanted!r}, so its content type cannot "
+                    f"be {spec.content_type!r}; give Output(encode=...) to change both"
+                )
+        key = (check_name(name), specs, tuple(encode))
+        changed = self._changed.get(key)
+        if changed is None:
+            if len(self._changed) >= _CHANGED_FUNCTIONS:
+                self._changed.clear()
+            changed = object.__new__(Remote)
+            changed.__dict__.update(self.__dict__)
+            options = {**template.options, "encode": encode if any(encode) else None}
+            name = check_name(name) or template.name
+            changed._template = Template.make(options, specs, template.cpus, name, template.limits)
+            changed._encode = encode
+            changed._sent = None
+            changed._origin = self
+            self._changed[key] = changed
+        return changed
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self
-        raise RainException(f"{self.__qualname__}() is a method; only plain functions can be remote")
+        raise UsageError(f"{self.__qualname__}() is a method; only plain functions can be remote")
 
     def __repr__(self) -> str:
         return f"<Remote {self.__module__}.{self.__qualname__}>"
@@ -141,9 +206,9 @@ class Remote(TaskFunction):
         name = self._function.__name__
         parameters = list(self._signature.parameters.values())
         if not parameters or parameters[0].kind not in (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL):
-            raise RainException(f"Remote function {name}() needs a first parameter for the context (ctx)")
+            raise UsageError(f"Remote function {name}() needs a first parameter for the context (ctx)")
         if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-            raise RainException(f"Remote function {name}() needs a named first parameter for the context (ctx)")
+            raise UsageError(f"Remote function {name}() needs a named first parameter for the context (ctx)")
         self._call_signature = self._signature.replace(
             parameters=parameters[1:], return_annotation=inspect.Signature.empty
         )
@@ -157,18 +222,25 @@ class Remote(TaskFunction):
         try:
             settings = dict(inputs or {})
         except (TypeError, ValueError):
-            raise RainException(f"inputs= of {name}() is a dictionary, not {inputs!r}") from None
+            raise UsageError(
+                f"inputs= of {name}() is a dictionary, not {inputs!r}: it has an Input for the names of parameters"
+            ) from None
         self._settings: list[Input | None] = []
         for parameter in parameters:
             hint = _evaluate(parameter.annotation, self._function)
             setting = settings.pop(parameter.name, None) or (hint if isinstance(hint, Input) else None)
+            if isinstance(setting, str):
+                setting = Input(setting)
             if setting is not None and not isinstance(setting, Input):
-                raise RainException(f"inputs= of {name}() takes instances of Input, not {setting!r}")
+                raise UsageError(
+                    f"inputs= of {name}(): for {parameter.name!r}, an Input is needed, not {named(setting)}"
+                )
             if setting is not None and setting.dataobj is not None:
-                raise RainException(f"An Input of a remote function has no data object: {setting!r}")
+                raise UsageError(f"An Input of a remote function has no data object: {setting!r}")
             self._settings.append(setting)
         if settings:
-            raise RainException(f"{name}() has no parameter named {next(iter(settings))!r}")
+            known = ", ".join(parameter.name for parameter in parameters) or "none but the context"
+            raise UsageError(f"{name}() has no parameter named {next(iter(settings))!r} for inputs=; it has: {known}")
         self._numbers = {parameter.name: number for number, parameter in enumerate(parameters)}
         return [
             None if setting is None else [setting.load, setting.content_type, setting.data_type.wire]
@@ -205,6 +277,8 @@ class Remote(TaskFunction):
         return specs, encode
 
     def _watch(self, capture: Capture, session: Graph) -> Callable[[], bool] | None:
+        if self._origin is not None:
+            return self._origin._watch(capture, session)
         # Without a reference to the session, which this function may outlive.
         return partial(self._differs, capture, session._taken_once) if capture.can_change else None
 
@@ -226,10 +300,14 @@ class Remote(TaskFunction):
             )
 
     def _capture(self) -> Capture:
+        if self._origin is not None:
+            return self._origin._capture()
         captured = self._captured
         return captured if captured is not None and captured.is_of(self) else self._capture_again()
 
     def _capture_again(self) -> Capture:
+        if self._origin is not None:
+            return self._origin._capture_again()
         self._captured = Capture(self, self.__name__, not self._send_defaults)
         return self._captured
 
@@ -240,7 +318,7 @@ class Remote(TaskFunction):
         try:
             bound = self._call_signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise RainException(f"{self.__name__}() cannot be called like this: {error}") from None
+            raise UsageError(f"{self.__name__}() cannot be called like this: {error}{self._hint(args)}") from None
         if self._send_defaults:
             bound.apply_defaults()
         numbers: list[int] = []
@@ -262,6 +340,17 @@ class Remote(TaskFunction):
         )
         return make_call(session, sent, inputs, config)
 
+    def _hint(self, args: tuple[Any, ...]) -> str:
+        """What may be wrong with a definition whose calls have too many arguments."""
+        first = next(iter(self._signature.parameters))
+        shown = f"{self.__name__}{self._call_signature}"
+        if len(args) == len(self._call_signature.parameters) + 1 and first not in ("ctx", "context", "_ctx", "_"):
+            return (
+                f"; a call is {shown}, as the first parameter of a remote function gets the context: "
+                f"def {self.__name__}(ctx, {first}, ...)"
+            )
+        return f"; a call is {shown}"
+
     def _check_static(self, number: int, value: Any) -> None:
         setting = self._settings[number]
         if setting is None:
@@ -276,6 +365,19 @@ class Remote(TaskFunction):
         for item in values:
             if isinstance(item, DataObject) or (isinstance(item, Task) and item._kind.n_outputs == 1):
                 check_object(setting, item)
+
+
+# What a task cannot do anything with.
+_NOT_REMOTE = (
+    (inspect.iscoroutinefunction, "a coroutine; call asyncio.run() in a plain function"),
+    (inspect.isasyncgenfunction, "an asynchronous generator; call asyncio.run() in a plain function"),
+    (inspect.isgeneratorfunction, "a generator; return a value, or a list of them with Output(encode='pickle')"),
+)
+_OWN_OPTIONS = ("auto_load", "auto_encode", "inputs", "outputs", "cpus", "name", "env")
+
+
+def _place_of(function: FunctionType) -> str:
+    return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
 
 
 def function_options(
@@ -350,6 +452,6 @@ def _evaluate(annotation: Any, function: FunctionType) -> Any:
         # Many annotations are for type checkers only.
         if _SETTING.search(annotation) is None:
             return annotation
-        raise RainException(
+        raise UsageError(
             f"The annotation {annotation!r} of {function.__name__}() cannot be evaluated: {error}"
         ) from None

@@ -10,7 +10,8 @@ from typing import Any, Callable, Union
 
 from ..common.data_instance import DataInstance
 from ..common.errors import PickleException, RainException
-from . import active, waiting
+from . import active as bindings
+from . import waiting
 from .connection import RequestError, deadline_after
 from .data import DataObject
 from .drawing import Picture, session_html
@@ -23,6 +24,17 @@ from .task import Task
 from .task_function import TaskFunction
 
 Item = Union[Task, DataObject]
+
+
+def get_active_session() -> Session:
+    """The session that new tasks and objects go to.
+
+    Raises:
+        RainException: There is none.
+    """
+    found = bindings.active_session()
+    assert isinstance(found, Session)
+    return found
 
 
 class Session(Submitting):
@@ -50,6 +62,29 @@ class Session(Submitting):
         constants = sum(not isinstance(constant, HiddenObject) for constant in self._constants)
         outputs: int = sum(task._kind.n_outputs for task in self._new_tasks)
         return constants + outputs
+
+    @property
+    def active(self) -> bool:
+        """Whether the session is the active one, to which new tasks and objects go."""
+        return not self._closed and bindings.is_active(self)
+
+    def set_as_default(self) -> None:
+        """Use this session for tasks and objects that are made where no session is active."""
+        self._check_open()
+        bindings.set_default(self)
+
+    def keep_all(self) -> None:
+        """Keep all objects that are not submitted: constants, and outputs of tasks."""
+        self._check_open()
+        for constant in self._constants:
+            if not isinstance(constant, HiddenObject):
+                constant.keep()
+        for task in self._new_tasks:
+            task.keep_outputs()
+
+    def make_graph(self) -> Picture:
+        """The graph of the session as a picture: ``svg()``, ``dot()``, and shown as it is in notebooks."""
+        return Picture(self)
 
     def submit(self) -> None:
         """Send what was added since the last submit to the server, where it starts to run.
@@ -126,7 +161,7 @@ class Session(Submitting):
         self._check_open()
         if progress:
             waiting.watch(self, list(self._submitted.values()), deadline)
-        self._request("wait_all", {}, deadline)
+        waiting.wait_all(self, deadline)
 
     def as_completed(
         self, items: Iterable[Item] | None = None, progress: bool = False, timeout: float | None = None
@@ -213,14 +248,15 @@ class Session(Submitting):
         request = connection.prepare("close_session", {"session": self.session_id})
         try:
             self._closed = True
-            active.forget(self)
+            bindings.forget(self)
+            self._contents.clear()
             connection.call(request)
         except (RainException, RequestError):
             # Whatever went wrong, the session is gone with the connection.
             return
         except BaseException:
             self._closed = True
-            active.forget(self)
+            bindings.forget(self)
             if not request.sent:
                 connection.post("close_session", {"session": self.session_id})
             raise
@@ -229,42 +265,42 @@ class Session(Submitting):
     def bind_only(self) -> Iterator[Session]:
         """Make the session the active one for a ``with`` block, and do not close it afterwards."""
         self._check_open()
-        binding = active.Binding(self)
+        binding = bindings.Binding(self)
         try:
             try:
-                active.bind(binding)
+                bindings.bind(binding)
                 yield self
-                active.unbind(binding)
+                bindings.unbind(binding)
             except BaseException:
-                active.unbind(binding)
+                bindings.unbind(binding)
                 raise
         except BaseException:
             # Here after an interrupt in the lines above.
-            active.unbind(binding)
+            bindings.unbind(binding)
             raise
 
     def __enter__(self) -> Session:
         self._check_open()
-        binding = active.Binding(self)
+        binding = bindings.Binding(self)
         try:
-            active.bind(binding)
+            bindings.bind(binding)
             return self
         except BaseException:
-            active.unbind(binding)
+            bindings.unbind(binding)
             raise
 
     def __exit__(self, *exception: object) -> None:
         binding = None
         try:
-            binding = active.last_binding(self)
+            binding = bindings.last_binding(self)
             self._leave(binding)
         except BaseException:
-            self._leave(binding or active.last_binding(self))
+            self._leave(binding or bindings.last_binding(self))
             raise
 
-    def _leave(self, binding: active.Binding | None) -> None:
+    def _leave(self, binding: bindings.Binding | None) -> None:
         if binding is not None:
-            active.unbind(binding)
+            bindings.unbind(binding)
         self.close()
 
     def __del__(self) -> None:

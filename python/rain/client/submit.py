@@ -9,10 +9,11 @@ from typing import Any, Callable, TypeVar
 import msgspec
 
 from ..common.columns import to_column
-from ..common.errors import RainException
+from ..common.errors import RainException, UsageError
 from .connection import Request
 from .data import DataObject
 from .frames import MAX_FRAME
+from .function_table import TASK_TYPE, HiddenObject
 from .graph import Graph
 from .kind import Kind
 from .task import Task
@@ -72,6 +73,8 @@ class Batch:
         self._inputs = [task._inputs for task in tasks]
         self._input_counts = list(map(len, self._inputs))
         self._configs = [task._config for task in tasks]
+        if session._object_users:
+            self._configs = [_with_users(task, session._object_users) for task in tasks]
         self._distinct: dict[bytes | None, int] = dict.fromkeys(self._configs, 0)
         self._has_default = self._distinct.pop(None, None) is not None
         self._new_kinds: dict[Kind, int] = {}
@@ -132,6 +135,8 @@ class Batch:
             count = len(pending)
             pending[:count] = [item for item in pending[:count] if item._oid < 0]
         for constant in self.constants:
+            if not (constant._kept or isinstance(constant, HiddenObject)):
+                session._contents.add(constant, constant._content or b"")
             constant._content = None
 
     def _encode(self) -> dict[str, Any]:
@@ -194,7 +199,7 @@ class Batch:
 def batches(session: Graph) -> Iterator[Batch]:
     """What is not submitted, in as many parts as it takes; each is made when the one before was submitted."""
     tasks, constants = list(session._new_tasks), list(session._constants)
-    users = _user_texts(session._specified) if session._specified else []
+    users = _user_texts(session) if session._specified else []
     whole = Batch(session, tasks, constants, users)
     if whole.size <= PART_BYTES:
         yield whole
@@ -306,16 +311,37 @@ class _Cut:
         return part
 
 
-def _user_texts(specified: Iterable[Any]) -> UserTexts:
+def _user_texts(session: Graph) -> UserTexts:
+    """Those of tasks; those of objects are noted in the session, for all tasks that read them."""
     texts = []
-    for item in specified:
+    for item in session._specified:
         spec = getattr(item, "_spec", None)
-        if isinstance(item, Task) and spec is not None and spec.user:
-            try:
-                texts.append((item, msgspec.json.encode(spec.user).decode()))
-            except (TypeError, ValueError) as error:
-                raise RainException(f"spec.user of {item.describe()} is not JSON-serializable: {error}") from None
+        if spec is None or not spec.user:
+            continue
+        try:
+            text = msgspec.json.encode(spec.user).decode()
+        except (TypeError, ValueError) as error:
+            named = item.describe() if isinstance(item, Task) else repr(item)
+            raise UsageError(f"spec.user of {named} is not JSON-serializable: {error}") from None
+        if isinstance(item, Task):
+            texts.append((item, text))
+        else:
+            session._object_users[item] = text
     return texts
+
+
+def _with_users(task: Task, users: dict[Any, str]) -> bytes | None:
+    """The configuration of a task, for a function with what ``spec.user`` of its inputs has."""
+    if task._kind.task_type != TASK_TYPE:
+        return task._config
+    found = {}
+    for number, item in enumerate(task._shown_inputs):
+        if isinstance(item, Task):
+            outputs = getattr(item, "_outputs", None)
+            item = outputs[0] if outputs else item
+        if item in users:
+            found[number] = users[item]
+    return msgspec.msgpack.encode({"args": task._config, "users": found}) if found else task._config
 
 
 def _of_all_generations(kinds: dict[Kind, int]) -> dict[Kind, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Union
@@ -13,17 +13,18 @@ import msgspec
 
 from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput, read_user
 from ..common.data_instance import DataInstance
-from ..common.errors import RainException
+from ..common.errors import RainException, UsageError
+from ..common.given import whole_number
 from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
 from . import waiting
-from .active import active_session
+from .active import session_for
 from .connection import deadline_after
-from .data import DataObject
+from .data import DataObject, sent_again
 from .drawing import attributes_html
 from .graph import Graph, TaskItem
-from .kind import Kind, OutputSpec, TaskOptions, check_labels, whole_number
-from .output import Output
+from .kind import Kind, OutputSpec, TaskOptions, check_labels
+from .output import Input, Output
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -47,11 +48,15 @@ class Task(TaskItem):
                 super().__init__(inputs=(obj,), outputs=1)
 
     Args:
-        inputs: Data objects, or tasks with one output; a labelled list labels the inputs.
+        inputs: Data objects, or tasks with one output; a labelled list or a dictionary labels the inputs, and so does
+            an :class:`~rain.client.Input` with a label and ``dataobj=``.
         outputs: A number of blobs, or labels, or instances of :class:`~rain.client.Output`.
         config: What the executor gets as configuration; anything that MessagePack can hold.
         cpus: How many cpus the task needs.
         name: A name for people; "/" separates groups.
+        session: The session that the task goes to (default: the active one).
+        task_type: The task type (default: that of the class).
+        user_spec: What ``spec.user`` has.
         options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
@@ -89,16 +94,19 @@ class Task(TaskItem):
         config: Any = None,
         cpus: int = 1,
         name: str | None = None,
+        session: Graph | None = None,
+        task_type: str | None = None,
+        user_spec: Mapping[str, Any] | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        if "/" not in self.TASK_TYPE:
-            raise RainException(
-                f"{type(self).__name__}.TASK_TYPE is not of the form EXECUTOR/METHOD: {self.TASK_TYPE!r}"
-            )
-        session = active_session()
-        labels: Iterable[str | None] = inputs.labels if isinstance(inputs, LabeledList) else ()
+        task_type = self.TASK_TYPE if task_type is None else task_type
+        if not isinstance(task_type, str) or "/" not in task_type:
+            what = "task_type=" if task_type != self.TASK_TYPE else "TASK_TYPE"
+            raise UsageError(f"{what} of {type(self).__name__} is not of the form EXECUTOR/METHOD: {task_type!r}")
+        session = session_for(session)
+        objects, labels = _labelled_inputs(inputs)
         kind = session._kind(
-            self.TASK_TYPE,
+            task_type,
             output_specs(outputs),
             cpus=cpus,
             name=name,
@@ -108,8 +116,10 @@ class Task(TaskItem):
         try:
             encoded = None if config is None else msgspec.msgpack.encode(config)
         except (TypeError, ValueError, OverflowError) as error:
-            raise RainException(f"The configuration of {type(self).__name__} cannot be encoded: {error}") from None
-        self._place(session, kind, as_inputs(session, inputs), encoded)
+            raise UsageError(f"The configuration of {type(self).__name__} cannot be encoded: {error}") from None
+        self._place(session, kind, as_inputs(session, objects), encoded)
+        if user_spec:
+            self.spec.user.update(user_spec)
 
     def _place(
         self, session: Graph, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None, depth: int = 2
@@ -207,9 +217,19 @@ class Task(TaskItem):
     def state(self) -> str | None:
         """What the task is doing, as of the last :meth:`update`.
 
-        One of ``"waiting"``, ``"running"``, ``"finished"``, ``"failed"`` and ``"cancelled"``.
+        One of ``"waiting"``, ``"running"``, ``"finished"``, ``"failed"`` and ``"cancelled"``; None before the submit.
+        What a wait, a fetch, a cancel or an error has told of the task counts as well.
         """
-        return getattr(self, "_state", None)
+        if self._oid < 0:
+            return None
+        state = getattr(self, "_state", "waiting")
+        if self._id < self._session._finished_tasks and state in ("waiting", "running"):
+            return "finished"
+        return state
+
+    def _set_state(self, state: str) -> None:
+        """The client has been told something of the task, without the rest of its info."""
+        self._state = state
 
     def keep_outputs(self) -> None:
         """Keep all outputs when they are made."""
@@ -324,37 +344,49 @@ class Task(TaskItem):
             self._info.freeze()
 
 
+def _labelled_inputs(inputs: Any) -> tuple[Any, tuple[str | None, ...]]:
+    """Inputs in one of the forms that a task takes, as objects and their labels."""
+    if isinstance(inputs, Mapping):
+        return list(inputs.values()), tuple(inputs)
+    if isinstance(inputs, LabeledList):
+        return inputs, inputs.labels
+    if isinstance(inputs, (list, tuple)) and any(isinstance(item, Input) for item in inputs):
+        given = [item if isinstance(item, Input) else Input(dataobj=item) for item in inputs]
+        for item in given:
+            if item.dataobj is None:
+                raise UsageError(f"{item!r} has no data object; give it as dataobj=")
+        return [item.dataobj for item in given], tuple(item.label for item in given)
+    return inputs, ()
+
+
 def as_inputs(session: Graph, items: Iterable[TaskInput]) -> tuple[TaskInput, ...]:
     """Check that things can be inputs of a task in a session."""
     if isinstance(items, (Task, DataObject)):
-        raise RainException(f"A list of data objects is needed, not a single {type(items).__name__}: {items!r}")
+        raise UsageError(f"A list of data objects is needed, not a single {type(items).__name__}: {items!r}")
     try:
         inputs = tuple(items)
     except TypeError:
-        raise RainException(f"A list of data objects is needed, not {type(items).__name__}: {items!r}") from None
-    for item in inputs:
-        check_input(session, item)
-    return inputs
+        raise UsageError(f"A list of data objects is needed, not {type(items).__name__}: {items!r}") from None
+    return tuple([check_input(session, item) for item in inputs])
 
 
-def check_input(session: Graph, item: Any) -> None:
-    """Check that a thing can be an input of a task in a session."""
+def check_input(session: Graph, item: Any) -> Any:
+    """Check that a thing can be an input of a task in a session; returns what stands for it as one."""
     if isinstance(item, Task):
         if item._kind.n_outputs != 1:
-            raise RainException(
+            raise UsageError(
                 f"An input has to be one object, but {item.describe()} has {item._kind.n_outputs} outputs; use .outputs"
             )
         kept = item._oid < 0 or item.outputs[0]._kept
     elif isinstance(item, DataObject):
         kept = item._oid < 0 or item._kept
     else:
-        raise RainException(f"A data object or a task is needed as an input, not {type(item).__name__}: {item!r}")
+        raise UsageError(f"A data object or a task is needed as an input, not {type(item).__name__}: {item!r}")
     if item._session is not session:
-        raise RainException(
+        raise UsageError(
             f"{item!r} belongs to another session ({item._session!r}), not to the active one ({session!r})"
         )
-    if not kept:
-        raise RainException(f"{item!r} was submitted before and is not kept, so it cannot be an input any more")
+    return item if kept else sent_again(session, item)
 
 
 def as_object(item: TaskInput) -> DataObject:
@@ -367,7 +399,7 @@ def output_specs(outputs: OutputDefinition) -> tuple[OutputSpec, ...]:
     count = whole_number(outputs, -sys.maxsize, sys.maxsize)
     if count is not None:
         if count < 0:
-            raise RainException(f"A task cannot have {count} outputs")
+            raise UsageError(f"A task cannot have {count} outputs")
         return (OutputSpec("output"),) if count == 1 else (OutputSpec(),) * count
     return check_labels([output.spec() for output in as_outputs(outputs)])
 
@@ -379,10 +411,10 @@ def as_outputs(outputs: Any) -> list[Output]:
     try:
         listed: Sequence[Any] = list(outputs)
     except TypeError:
-        raise RainException(f"Outputs are a number, labels or instances of Output, not {outputs!r}") from None
+        raise UsageError(f"Outputs are a number, labels or instances of Output, not {outputs!r}") from None
     for output in listed:
         if not isinstance(output, (str, Output)):
-            raise RainException(f"An output is a label or an Output, not {type(output).__name__}: {output!r}")
+            raise UsageError(f"An output is a label or an Output, not {type(output).__name__}: {output!r}")
     return [Output(output) if isinstance(output, str) else output for output in listed]
 
 

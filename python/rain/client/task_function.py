@@ -105,9 +105,8 @@ class TaskFunction(Sendable):
             if type(arg) in PLAIN_TYPES:
                 values.append(arg)
             elif isinstance(arg, (DataObject, Task)):
-                check_input(session, arg)
                 positions.append(len(values))
-                inputs.append(arg)
+                inputs.append(check_input(session, arg))
                 values.append(None)
             else:
                 return self._call_generally(session, sent, args, kwargs)

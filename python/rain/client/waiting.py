@@ -35,6 +35,22 @@ def wait(graph: Graph, items: Any, deadline: float | None, progress: bool = Fals
         watch(graph, listed, deadline)
     # Also after watching: only this tells of tasks that were cancelled.
     about_known(listed, lambda known: graph._request("wait", graph._columns(known, "wait for"), deadline))
+    _are_finished(listed)
+
+
+def _are_finished(items: list[Any]) -> None:
+    """What the client has been told of some tasks and objects; those that were cancelled stay so."""
+    for item in items:
+        if item.state != "cancelled":
+            item._set_state("finished")
+
+
+def wait_all(graph: Graph, deadline: float | None) -> None:
+    """Wait until every submitted task is finished."""
+    graph._check_open()
+    submitted = graph._submitted_tasks
+    graph._request("wait_all", {}, deadline)
+    graph._finished_tasks = max(graph._finished_tasks, submitted)
 
 
 def wait_some(graph: Graph, listed: list[Any], deadline: float | None) -> list[Any]:
@@ -54,7 +70,9 @@ def wait_some(graph: Graph, listed: list[Any], deadline: float | None) -> list[A
                 continue
             raise
         tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
-        return [item for item in listed if (item._id in tasks if isinstance(item, TaskItem) else item._oid in objects)]
+        over = [item for item in listed if (item._id in tasks if isinstance(item, TaskItem) else item._oid in objects)]
+        _are_finished(over)
+        return over
 
 
 def watch(graph: Graph, items: list[Any], deadline: float | None) -> None:
@@ -131,7 +149,10 @@ def cancel(graph: Graph, tasks: Any | None) -> list[Any]:
     )
     # Calls of an executor may be forgotten meanwhile.
     found = map(graph._submitted.get, from_column(reply["tasks"]) if reply else ())
-    return [task for task in found if task is not None]
+    cancelled = [task for task in found if task is not None]
+    for task in cancelled:
+        task._set_state("cancelled")
+    return cancelled
 
 
 def fetch(graph: Graph, dataobj: ObjectItem, deadline: float | None) -> DataInstance:
@@ -172,7 +193,7 @@ def _set_freed(dataobjs: Iterable[Any]) -> None:
         dataobj._kept = False
 
 
-def update(graph: Graph, items: Any) -> None:
+def update(graph: Graph, items: Any, deadline: float | None = None) -> None:
     """Get the current information on tasks and objects from the server, in parts."""
     listed = as_items(items, "update")
     for item in listed:
@@ -180,12 +201,32 @@ def update(graph: Graph, items: Any) -> None:
     for start in range(0, len(listed), _ITEMS_OF_UPDATE):
         left = listed[start : start + _ITEMS_OF_UPDATE]
         while left:
-            left = _update_some(graph, left)
+            left = _update_some(graph, left, deadline)
 
 
-def _update_some(graph: Graph, items: list[Any]) -> list[Any]:
+def locate(graph: Graph, governors: dict[int, dict[str, Any]], deadline: float | None) -> None:
+    """Add the tasks that run and the objects that are there to what governors have, by their ids.
+
+    An object is where the task runs or ran that makes it; a constant, where the first task ran that reads it.
+    """
+    tasks = [task for task in list(graph._submitted.values()) if not is_forgotten(task)]
+    outputs = [output for task in tasks for output in task.outputs]
+    constants = {item: task for task in reversed(tasks) for item in task.inputs if item.task is None}
+    update(graph, [*tasks, *outputs, *constants], deadline)
+    for task in tasks:
+        if task.state == "running" and task.info.governor in governors:
+            governors[task.info.governor]["tasks"].append(task.id)
+    for item in (*constants, *outputs):
+        governor = (item.task or constants[item]).info.governor
+        if governor is None and len(governors) == 1:
+            governor = next(iter(governors))
+        if item._state == "finished" and governor in governors:
+            governors[governor]["objects"].append(item.id)
+
+
+def _update_some(graph: Graph, items: list[Any], deadline: float | None) -> list[Any]:
     """Get the information on as many items as the server tells of at once; those that are left."""
-    reply = graph._request("info", graph._columns(items, "update"))
+    reply = graph._request("info", graph._columns(items, "update"), deadline)
     tasks = {info["id"]: info for info in reply["tasks"]}
     objects = {info["id"]: info for info in reply["objects"]}
     left = []
@@ -203,6 +244,7 @@ def _update_some(graph: Graph, items: list[Any]) -> list[Any]:
 async def wait_async(graph: Graph, items: list[Any]) -> None:
     """Wait until all of some tasks and objects are finished, without blocking the event loop."""
     await _answer(graph, "wait", graph._columns(items, "wait for"))
+    _are_finished(items)
 
 
 async def fetch_async(graph: Graph, dataobj: ObjectItem) -> DataInstance:

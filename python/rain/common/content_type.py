@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import RainException
+from .errors import RainException, UsageError
 
 _PLAIN = frozenset(("pickle", "cloudpickle", "json", "cbor", "arrow", "text"))
 
@@ -28,7 +28,7 @@ def check_content_type(name: str | None) -> str | None:
     if name is None or name == "":
         return None
     if not isinstance(name, str):
-        raise RainException(f"A content type is a string, not {type(name).__name__}: {name!r}")
+        raise UsageError(f"A content type is a string, not {type(name).__name__}: {name!r}")
     if name in _PLAIN:
         return name
     if name.startswith("text-"):
@@ -36,7 +36,7 @@ def check_content_type(name: str | None) -> str | None:
         return name
     if name.startswith(("mime/", "user/")) and len(name) > 5:
         return name
-    raise RainException(
+    raise UsageError(
         f"Unknown content type {name!r}; known are {', '.join(sorted(_PLAIN))}, "
         "text-<ENCODING>, mime/<MIME>, user/<TYPE>"
     )
@@ -52,7 +52,7 @@ def merge_content_types(static: str | None, dynamic: str | None) -> str | None:
     if not dynamic:
         return static or None
     if not is_subtype(dynamic, static):
-        raise RainException(f"Content type {dynamic!r} is not a sub-type of {static!r}")
+        raise UsageError(f"Content type {dynamic!r} is not a sub-type of {static!r}")
     return dynamic
 
 
@@ -66,7 +66,7 @@ def text_encoding(name: str | None) -> str:
         "".encode(name[5:])
         return codecs.lookup(name[5:]).name
     except (LookupError, ValueError):
-        raise RainException(f"Unknown text encoding in content type {name!r}") from None
+        raise UsageError(f"Unknown text encoding in content type {name!r}") from None
 
 
 def encode_value(value: Any, name: str) -> bytes:
@@ -112,7 +112,7 @@ def _encode(value: Any, name: str) -> bytes:
         return encode_arrow(_optional("pyarrow", "arrow"), value)
     if name == "text" or name.startswith("text-"):
         if not isinstance(value, str):
-            raise RainException(f"Only a str can be encoded as {name!r}, not {type(value).__name__}")
+            raise UsageError(f"Only a str can be encoded as {name!r}, not {type(value).__name__}")
         return value.encode(text_encoding(name))
     raise RainException(f"Rain does not know how to encode values as {name!r}")
 

@@ -27,6 +27,7 @@ class DataInstance:
         "_info",
         "_size",
         "_spec",
+        "_spec_user_json",
         "_user_json",
         "content_type",
         "data_type",
@@ -46,6 +47,7 @@ class DataInstance:
         spec: ObjectSpec | None = None,
         info: ObjectInfo | None = None,
         user_json: str | None = None,
+        spec_user_json: str | None = None,
     ) -> None:
         self._data = data
         self._file = file
@@ -54,6 +56,7 @@ class DataInstance:
         self._spec = spec
         self._info = info
         self._user_json = user_json
+        self._spec_user_json = spec_user_json
         self.content_type = content_type
         self.data_type = data_type
         self.id = id
@@ -62,7 +65,8 @@ class DataInstance:
     def spec(self) -> ObjectSpec:
         """The specification of the object."""
         if self._spec is None:
-            self._spec = ObjectSpec(self.id, None, self.content_type, self.data_type)
+            user, _ = read_user(self._spec_user_json)
+            self._spec = ObjectSpec(self.id, None, self.content_type, self.data_type, user)
         return self._spec
 
     @property

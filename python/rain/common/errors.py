@@ -10,6 +10,10 @@ class RainException(Exception):
     """Base of all errors that Rain raises."""
 
 
+class UsageError(RainException, TypeError, ValueError):
+    """An argument, an option or a value is not what can be taken; nothing was sent to the server for it."""
+
+
 class RainWarning(Warning):
     """Something works, but most likely not in the way that was meant."""
 

@@ -77,6 +77,7 @@ class Call:
         "passed_on",
         "session_id",
         "task_id",
+        "users",
         "workdir",
     )
 
@@ -100,6 +101,8 @@ class Call:
         self.instances: list[DataInstance | None] | None = None
         # Inputs under other content types, and their numbers.
         self.passed_on: tuple[tuple[DataInstance, int], ...] = ()
+        # What the client has put into spec.user of inputs, by their numbers, as JSON.
+        self.users: dict[int, str] | None = None
         self.inline_bytes = 0
         self.context = Context(self)
 
@@ -146,9 +149,11 @@ class Call:
         """Load the function, and return the arguments, where one of them has come in a way of its own.
 
         The configuration is a map then: ``args`` and ``function`` are bytes, or the number of the input that has them.
-        These inputs come after those that the user has given.
+        These inputs come after those that the user has given. ``users`` has the ``spec.user`` of inputs as JSON.
         """
         options = _decode(config)
+        if "users" in options:
+            self.users = options["users"]
         given = self.inputs
         numbers = [item for item in (options.get("args"), options.get("function")) if type(item) is int]
         if numbers:
@@ -247,6 +252,7 @@ class Call:
                 size=size,
                 id=ID(self.session_id, object_id),
                 user_json=user,
+                spec_user_json=self.users.get(number) if self.users else None,
             )
             self.instances[number] = instance
         return instance

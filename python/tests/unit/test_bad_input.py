@@ -42,7 +42,7 @@ json_only = remote(inputs={"rest": Input(content_type="json")})(lambda ctx, *res
 # Each gets the active session; an untyped mess on purpose.
 CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "host": (lambda s: Client(3), "Not the address of a server: 3"),  # type: ignore[arg-type]
-    "port": (lambda s: Client("localhost", "7210"), "Not the address"),  # type: ignore[arg-type]
+    "port": (lambda s: Client("localhost", "72x"), "Not the address"),  # type: ignore[arg-type]
     "host name": (lambda s: Client("no such..host", 7000), "Not the name of a host: 'no such..host'"),
     "session name": (lambda s: s.client.new_session(name=3), "name of a task is a string|name=3"),
     "wait for a number": (lambda s: s.wait(3), "a list of tasks and data objects is needed, not int"),

@@ -23,9 +23,22 @@ pub(super) fn load_dir(call: &TaskCall<'_>, path: &Path) -> Outputs {
 
 /// Puts objects together in a directory.
 pub(super) fn make_directory(call: &TaskCall<'_>, paths: &[PathBuf]) -> Outputs {
+    let inputs = || paths.iter().zip(call.inputs);
+    let base = inputs().find(|(path, _)| path.as_os_str().is_empty()).map(|(_, input)| input);
+    if base.is_some_and(|input| input.data_type() != DataType::Directory) {
+        return Err("buildin/make_directory: what is to be the directory itself is a blob".to_owned().into());
+    }
     let object = call.store.build_dir(|root| {
-        for (path, input) in paths.iter().zip(call.inputs) {
+        if let Some(base) = base {
+            fs::remove_dir(root)?;
+            base.copy_out(call.store, root, FileCopy::Link)?;
+        }
+        for (path, input) in inputs().filter(|(path, _)| !path.as_os_str().is_empty()) {
             let target = root.join(path);
+            if base.is_some() && fs::symlink_metadata(&target).is_ok() {
+                let text = format!("{} is in the directory already that the others are put into", shown(path));
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
             if let Some(parent) = target.parent() {
                 fs::create_dir_all(parent)?;
             }

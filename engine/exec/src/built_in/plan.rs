@@ -19,7 +19,7 @@ pub(super) enum Plan<'a> {
     LoadDir(&'a Path),
     Store(&'a Path),
     Sleep(Duration),
-    /// A clean relative path for each input.
+    /// A clean relative path for each input; that of a directory whose entries the new one is to have is empty.
     MakeDirectory(Vec<PathBuf>),
     SliceDirectory(Slice<'a>),
     Execute(Box<Program<'a>>),
@@ -162,11 +162,16 @@ fn directory_paths(kind: &Kind, texts: &[&str], inputs: usize) -> Result<Vec<Pat
         return Err(format!("{}: {given} paths were given for {inputs} inputs", kind.task_type));
     }
     let paths = texts.iter().map(|text| checked_path(kind, text)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(place) = paths.iter().position(|path| path.as_os_str().is_empty()) {
-        return Err(format!("{}: path {:?} is the directory itself", kind.task_type, texts[place]));
+    let is_base = |path: &PathBuf| path.as_os_str().is_empty();
+    if paths.iter().filter(|path| is_base(path)).count() > 1 {
+        return Err(format!("{}: two objects are to be the directory itself", kind.task_type));
     }
-    if let Some((a, b)) = overlap(&paths) {
-        return Err(format!("{}: {:?} and {:?} are in each other's way", kind.task_type, texts[a], texts[b]));
+    // Everything else lies in the base.
+    let places: Vec<usize> = (0..paths.len()).filter(|place| !is_base(&paths[*place])).collect();
+    let inside: Vec<&Path> = places.iter().map(|place| paths[*place].as_path()).collect();
+    if let Some((a, b)) = overlap(&inside) {
+        let (a, b) = (texts[places[a]], texts[places[b]]);
+        return Err(format!("{}: {a:?} and {b:?} are in each other's way", kind.task_type));
     }
     Ok(paths)
 }

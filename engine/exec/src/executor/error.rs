@@ -14,6 +14,8 @@ pub struct ExecutorError {
     pub ending: Option<String>,
     /// The end of what the call that it was at wrote.
     pub log: String,
+    /// Whether it had registered, so that it is an executor at all.
+    pub registered: bool,
 }
 
 /// What an executor did wrong.
@@ -47,11 +49,21 @@ impl fmt::Display for ExecutorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "executor {:?} ", self.name)?;
         match (&self.fault, &self.ending) {
-            (ExecutorFault::Ended, Some(ending)) => f.write_str(ending)?,
+            (ExecutorFault::Ended, Some(ending)) => {
+                f.write_str(ending)?;
+                if !self.registered {
+                    f.write_str(" before it registered")?;
+                }
+            }
             (fault, None) => fault.fmt(f)?,
             (fault, Some(ending)) => write!(f, "{fault}, and {ending}")?,
         }
-        if self.log.is_empty() { Ok(()) } else { write!(f, "; the end of its output:\n{}", self.log) }
+        match (self.registered, self.log.is_empty()) {
+            (_, true) => Ok(()),
+            (true, false) => write!(f, "; the end of its output:\n{}", self.log),
+            // What starts no executor is often another program than was meant, which does not say where it writes.
+            (false, false) => write!(f, "; the end of its stdout and stderr (one stream of both):\n{}", self.log),
+        }
     }
 }
 

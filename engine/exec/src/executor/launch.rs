@@ -78,5 +78,6 @@ pub(super) fn cannot_start(spec: &ExecutorSpec, why: impl std::fmt::Display) -> 
         fault: ExecutorFault::Start(why.to_string()),
         ending: None,
         log: String::new(),
+        registered: false,
     }
 }

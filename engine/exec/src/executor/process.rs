@@ -451,6 +451,7 @@ impl ExecutorProcess {
             fault,
             ending: (ended_itself && ending != Ending::Unknown).then(|| ending.to_string()),
             log: shown(&self.log.last_words()),
+            registered: self.registered,
         };
         self.broken = Some(error.clone());
         error

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Whence, lseek, pipe2, read};
 use rain_data::{FileCopy, Object, ScratchDir, Store};
+use rain_model::graph::DataType;
 use std::cell::RefCell;
 use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
@@ -187,10 +188,14 @@ impl Sandbox {
         {
             fs::create_dir_all(parent)?;
         }
-        if !mapping.write {
-            return symlink(object.path(store)?, &target);
+        if mapping.write {
+            return object.copy_out(store, &target, FileCopy::Copy);
         }
-        object.copy_out(store, &target, FileCopy::Copy)
+        match object.data_type() {
+            DataType::Blob => symlink(object.path(store)?, &target),
+            // A real directory, so that `find`, `tar` and `cp -r` see into it; its files are further names of the object's.
+            DataType::Directory => object.copy_out(store, &target, FileCopy::Link),
+        }
     }
 }
 
