@@ -68,6 +68,7 @@ class BaseClient:
             default: Use this session for tasks and objects made when no session is active.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         name = check_name(name, "session")
         request = self._connection.prepare("new_session", {"name": name})
         request.forsaken = self._close_unused
@@ -95,6 +96,7 @@ class BaseClient:
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         return self._request("status", {}, deadline_after(timeout))
 
     def get_server_info(self, timeout: float | None = None) -> dict[str, Any]:
@@ -176,10 +178,12 @@ class BaseClient:
         self._connection.start_request(operation, body, taker)
 
     def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]:
+        __tracebackhide__ = True
         return self._call(self._connection.prepare(operation, body), deadline)
 
     def _call(self, request: Request, deadline: float | None) -> dict[str, Any]:
         """Send a request that is not about a session, and wait for the reply."""
+        __tracebackhide__ = True
         try:
             return self._connection.call(request, deadline)
         except RequestError as error:

@@ -179,6 +179,7 @@ class DataObject(ObjectItem):
 
     def unkeep(self) -> None:
         """Free the object; tasks that were submitted still get it."""
+        __tracebackhide__ = True
         if not self._kept:
             raise RainException(f"{self!r} is not kept")
         if self._oid < 0:
@@ -192,6 +193,7 @@ class DataObject(ObjectItem):
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         waiting.wait(self._session, [self], deadline_after(timeout))
 
     def fetch(self, timeout: float | None = None) -> DataInstance:
@@ -200,14 +202,17 @@ class DataObject(ObjectItem):
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         return waiting.fetch(self._session, self, deadline_after(timeout))
 
     def __await__(self) -> Generator[Any, None, DataInstance]:
         """In asyncio: fetch the object without blocking the event loop; the result is its content."""
+        __tracebackhide__ = True
         return waiting.fetch_async(self._session, self).__await__()
 
     def update(self) -> None:
         """Get the current :attr:`info` from the server."""
+        __tracebackhide__ = True
         waiting.update(self._session, [self])
 
     def __repr__(self) -> str:

@@ -330,14 +330,14 @@ class Program:
         return f"<Program {' '.join(args)!r} with inputs {', '.join(map(repr, self._inputs)) or 'none'}>"
 
 
-def check_object(given: Input, item: Any) -> None:
-    """Check an object against the data type and the content type that an Input asks for."""
+def check_object(given: Input, item: Any, where: str = "") -> None:
+    """Check an object against what an Input asks for; `where` names it in messages."""
     if given.data_type is not item._data_type:
         wanted = "InputDir, not Input" if item._data_type is DataType.DIRECTORY else "Input, not InputDir"
-        raise UsageError(f"A {item._data_type.name.lower()} needs {wanted} for {given!r}: {item!r}")
+        raise UsageError(f"{where}A {item._data_type.name.lower()} needs {wanted} for {given!r}: {item!r}")
     if given.content_type and item._content_type and not is_subtype(item._content_type, given.content_type):
         raise UsageError(
-            f"{given!r} asks for content type {given.content_type!r}, but {item!r} has {item._content_type!r}"
+            f"{where}{given!r} asks for content type {given.content_type!r}, but {item!r} has {item._content_type!r}"
         )
 
 

@@ -25,6 +25,7 @@ def check_known(item: Any) -> None:
 
 def about_known(items: list[Any], request: Callable[[list[Any]], dict[str, Any]]) -> dict[str, Any] | None:
     """Make a request about those of some tasks and objects that are not forgotten; None if there are none."""
+    __tracebackhide__ = True
     while True:
         known = [item for item in items if not is_forgotten(item)]
         if items and not known:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import pickle
 import time
 import weakref
 from collections import deque
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import msgspec
 
+from ..common import cause
 from ..common.errors import CancelledException, PickleException, RainException, SessionException
 from ..executor.plain import Chunk, Failure, failure_of, result_of
 from .base_client import BaseClient
@@ -406,15 +406,7 @@ def _take_first(futures: deque[TaskFuture[T]], deadline: float | None) -> T:
 
 def _rebuilt(failure: Failure, task: Task | None) -> BaseException:
     """The exception that a call has raised."""
-    error: BaseException | None = None
-    if failure.pickled is not None:
-        try:
-            loaded, args = pickle.loads(failure.pickled)
-            # Its constructor may have made other ones of those that it was given.
-            loaded.args = args
-            error = loaded if isinstance(loaded, BaseException) else None
-        except BaseException:
-            error = None
+    error = cause.load(failure.pickled)
     if error is None:
         error = RemoteException(failure.name, failure.text)
     call = f"\n\nThe call is {task.describe()}" if task is not None else ""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Callable, Union
 
+from ..common import cause
 from ..common.attributes import ObjectInfo, ObjectSpec
 from ..common.columns import to_column
 from ..common.errors import CancelledException, RainException, SessionException, TaskException
@@ -19,7 +20,7 @@ from .contents import Contents
 from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_options
 from .locking import Mutex
 
-_PLACE = re.compile(r"^task \d+\b.* failed on (governor \d+)$", re.DOTALL)
+_PLACE = re.compile(r"^task \d+\b.* failed on governor (\d+)$", re.DOTALL)
 
 
 class TaskItem:
@@ -207,14 +208,17 @@ class Graph:
         self._connection.post("forget", {"session": self.session_id, "tasks": b"", "objects": column})
 
     def _request(self, operation: str, body: dict[str, Any], deadline: float | None = None) -> dict[str, Any]:
+        __tracebackhide__ = True
         self._check_open()
         return self._call(self._connection.prepare(operation, {"session": self.session_id, **body}), deadline)
 
     def _call(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
+        __tracebackhide__ = True
         try:
             return self._connection.call(request, deadline)
         except RequestError as error:
-            raise self._exception(error.error) from None
+            made = self._exception(error.error)
+            raise made from made.__cause__
 
     def _start_request(
         self, operation: str, body: dict[str, Any], taker: Callable[[dict[str, Any], RainException | None], None]
@@ -258,20 +262,26 @@ class Graph:
         if error.get("kind") in ("task", "session"):
             self._failed = True
         if error.get("kind") == "task":
-            debug = error.get("debug") or ""
+            debug, pickled = cause.split(error.get("debug") or "")
             named = task.describe() if task is not None else f"task {number}"
             # The server names the task too, but not where it was made.
             where, found, rest = message.partition(": ")
             place = _PLACE.search(where)
-            if found and place is not None:
-                text = f"{named[0].upper()}{named[1:]} failed on {place.group(1)}:\n{rest}"
-            else:
-                text = f"{named[0].upper()}{named[1:]} failed:\n{message}"
+            tried = task._kind.limits.retries if task is not None else 0
+            failed = f"failed {tried + 1} times (retries={tried}), the last time" if tried else "failed"
+            governor = int(place.group(1)) if found and place is not None else None
+            what = message if governor is None else rest
+            on = "" if governor is None else f" on governor {governor}"
+            text = f"{named[0].upper()}{named[1:]} {failed}{on}:\n{what}"
             if debug:
                 text = f"{text.rstrip()}\n\nDebug:\n{debug}"
             if task is not None:
-                task._set_info({"state": "failed", "error": message, "debug": debug})
-            return TaskException(text, task, message, debug)
+                task._set_info({"state": "failed", "error": message, "debug": debug, "governor": governor})
+            origin = cause.load(pickled) or cause.shown(what)
+            return TaskException(text, task, message, debug, governor=governor, cause=origin)
+        if task is not None and error.get("kind") == "cancelled":
+            named = task.describe()
+            return CancelledException(f"{named[0].upper()}{named[1:]} was cancelled")
         if task is not None:
             message = f"{message} ({task.describe()})"
         if error.get("kind") == "cancelled":
@@ -279,6 +289,7 @@ class Graph:
         return SessionException(message) if error.get("kind") == "session" else RainException(message)
 
     def _columns(self, items: Iterable[Any], action: str) -> dict[str, bytes]:
+        __tracebackhide__ = True
         listed = as_items(items, action)
         self._check_items(listed, action)
         tasks = [item._id for item in listed if isinstance(item, TaskItem)]
@@ -286,6 +297,7 @@ class Graph:
         return {"tasks": to_column(tasks), "objects": to_column(objects)}
 
     def _check_items(self, items: Iterable[Any], action: str) -> None:
+        __tracebackhide__ = True
         self._check_open()
         for item in items:
             if not isinstance(item, (TaskItem, ObjectItem)):
@@ -293,9 +305,10 @@ class Graph:
             if item._session is not self:
                 raise RainException(f"Cannot {action} {item!r}: it belongs to {item._session!r}, not to {self!r}")
             if item._oid < 0:
-                raise RainException(f"Cannot {action} {item!r}: it is not submitted")
+                raise RainException(f"Cannot {action} {item!r}: it is not submitted; call session.submit() first")
 
     def _check_open(self) -> None:
+        __tracebackhide__ = True
         if self._closed:
             self._connection.check_process()
             raise SessionException(f"{self!r} cannot be used any more")
@@ -306,6 +319,7 @@ class Graph:
 
     def _locked(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function while no other thread submits or takes back something."""
+        __tracebackhide__ = True
         # In a forked child, a thread that is not there may have had the lock.
         self._connection.check_open()
         self._submitting.run(function, *args)

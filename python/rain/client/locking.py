@@ -28,6 +28,7 @@ class Mutex(_thread.RLock):  # type: ignore[misc]
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function with the lock."""
+        __tracebackhide__ = True
         outer = self._is_owned()
         try:
             with self:

@@ -75,7 +75,9 @@ class Remote(TaskFunction):
             )
         for is_wrong, what in _NOT_REMOTE:
             if is_wrong(function):
-                raise UsageError(f"{function.__name__}() is {what}, and cannot be remote: {_place_of(function)}")
+                raise UsageError(
+                    f"A remote function cannot be {what[0]}: {function.__name__}() at {_place_of(function)}; {what[1]}"
+                )
         self._function = function
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -87,6 +89,8 @@ class Remote(TaskFunction):
         env = check_environment(env)
         self._signature = inspect.signature(function)
         parameters = self._check_parameters()
+        # What callers see: the context is not given by them.
+        self.__signature__ = self._call_signature
         settings = self._read_settings(parameters, inputs)
         specs, encode = self._read_outputs(outputs, check_content_type(auto_encode))
         template = Template.make(
@@ -364,14 +368,14 @@ class Remote(TaskFunction):
             values = [value]
         for item in values:
             if isinstance(item, DataObject) or (isinstance(item, Task) and item._kind.n_outputs == 1):
-                check_object(setting, item)
+                check_object(setting, item, f"Argument {list(self._numbers)[number]!r} of {self.__name__}(): ")
 
 
 # What a task cannot do anything with.
 _NOT_REMOTE = (
-    (inspect.iscoroutinefunction, "a coroutine; call asyncio.run() in a plain function"),
-    (inspect.isasyncgenfunction, "an asynchronous generator; call asyncio.run() in a plain function"),
-    (inspect.isgeneratorfunction, "a generator; return a value, or a list of them with Output(encode='pickle')"),
+    (inspect.iscoroutinefunction, ("a coroutine", "call asyncio.run() in a plain function")),
+    (inspect.isasyncgenfunction, ("an asynchronous generator", "call asyncio.run() in a plain function")),
+    (inspect.isgeneratorfunction, ("a generator", "return a value, or a list with Output(encode='pickle')")),
 )
 _OWN_OPTIONS = ("auto_load", "auto_encode", "inputs", "outputs", "cpus", "name", "env")
 
@@ -438,6 +442,8 @@ def remote(
     """
     if function is not None:
         return Remote(function, **options)
+    # Here, where the options are written, and not first where the function is.
+    check_options({name: value for name, value in options.items() if name not in _OWN_OPTIONS}, _OWN_OPTIONS)
     return lambda decorated: Remote(decorated, **options)
 
 

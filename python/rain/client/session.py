@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable, Union
 
 from ..common.data_instance import DataInstance
-from ..common.errors import PickleException, RainException
+from ..common.errors import PickleException, RainException, RainWarning
 from . import active as bindings
 from . import waiting
 from .connection import RequestError, deadline_after
@@ -93,9 +93,11 @@ class Session(Submitting):
         than some 32 MiB goes in several submits; if one of these is refused or interrupted, those before it are
         submitted, and the rest is still there.
         """
+        __tracebackhide__ = True
         self._submit_all()
 
     def _submit_all(self, calls: int = 0, refused: Callable[[RainException], None] | None = None) -> None:
+        __tracebackhide__ = True
         self._check_open()
         while self._taken_once:
             remote, captured = self._taken_once.popitem()
@@ -139,6 +141,7 @@ class Session(Submitting):
             progress: Show a progress bar (needs the package tqdm).
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         waiting.wait(self, items, deadline_after(timeout), progress)
 
     def wait_some(self, items: Iterable[Item], timeout: float | None = None) -> list[Item]:
@@ -148,6 +151,7 @@ class Session(Submitting):
             items: The tasks and objects.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         return waiting.wait_some(self, as_items(items, "wait for"), deadline_after(timeout))
 
     def wait_all(self, progress: bool = False, timeout: float | None = None) -> None:
@@ -157,6 +161,7 @@ class Session(Submitting):
             progress: Show a progress bar (needs the package tqdm).
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         deadline = deadline_after(timeout)
         self._check_open()
         if progress:
@@ -173,6 +178,7 @@ class Session(Submitting):
             progress: Show a progress bar (needs the package tqdm).
             timeout: Seconds from now on for all of them, after which :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         self._check_open()
         chosen: list[Item] = list(self._submitted.values()) if items is None else as_items(items, "wait for")
         self._check_items(chosen, "wait for")
@@ -191,6 +197,7 @@ class Session(Submitting):
         Returns:
             The tasks that were cancelled; those that had finished before are not among them.
         """
+        __tracebackhide__ = True
         return waiting.cancel(self, tasks)
 
     def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
@@ -206,6 +213,7 @@ class Session(Submitting):
         Returns:
             The tasks, which are not submitted.
         """
+        __tracebackhide__ = True
         if isinstance(function, Remote):
             if options:
                 raise RainException(
@@ -230,14 +238,17 @@ class Session(Submitting):
             dataobj: The object.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         return waiting.fetch(self, dataobj, deadline_after(timeout))
 
     def unkeep(self, dataobjs: Iterable[DataObject]) -> None:
         """Free objects that are kept and submitted."""
+        __tracebackhide__ = True
         waiting.unkeep(self, dataobjs)
 
     def update(self, items: Iterable[Item]) -> None:
         """Get the current ``info`` of tasks and objects from the server."""
+        __tracebackhide__ = True
         waiting.update(self, items)
 
     def close(self) -> None:
@@ -292,11 +303,28 @@ class Session(Submitting):
     def __exit__(self, *exception: object) -> None:
         binding = None
         try:
+            # Looked at first: what is closed has no tasks any more that could be submitted.
+            forgotten = "" if any(exception) or self._closed else self._not_submitted()
             binding = bindings.last_binding(self)
             self._leave(binding)
         except BaseException:
             self._leave(binding or bindings.last_binding(self))
             raise
+        if forgotten:
+            warnings.warn(forgotten, RainWarning, stacklevel=2)
+
+    def _not_submitted(self) -> str:
+        """What a block has made in vain, in words; empty if there is nothing."""
+        tasks = self._new_tasks
+        if not tasks:
+            return ""
+        first = tasks[0].describe()
+        what = f"{first} was" if len(tasks) == 1 else f"{len(tasks)} tasks were"
+        more = "" if len(tasks) == 1 else f" (the first: {first})"
+        return (
+            f"{what} never submitted, so nothing of it has run{more}: call session.submit() before the end of the "
+            "block, or session.discard()"
+        )
 
     def _leave(self, binding: bindings.Binding | None) -> None:
         if binding is not None:

@@ -33,6 +33,7 @@ class Submitting(Graph):
         anything can be wrong with them. The request goes with the next one that is started; if it is refused all the
         same, `refused` is called, perhaps more than once.
         """
+        __tracebackhide__ = True
         if self._unsettled is not None:
             self._settle_interrupted()
         for batch in batches(self):
@@ -53,6 +54,7 @@ class Submitting(Graph):
 
     def _carry_out(self, batch: Batch, refused: Callable[[RainException], None] | None = None) -> None:
         """Submit a batch, or nothing of it."""
+        __tracebackhide__ = True
         try:
             try:
                 # From here on it has numbers, about which it is decided whether they count.
@@ -73,6 +75,7 @@ class Submitting(Graph):
             raise
 
     def _send_batch(self, batch: Batch, refused: Callable[[RainException], None] | None) -> None:
+        __tracebackhide__ = True
         body = batch.encode()
         for object_id, content in batch.uploads:
             for piece in upload_pieces(object_id, content):
@@ -114,6 +117,7 @@ class Submitting(Graph):
 
     def _settle_interrupted(self, timeout: float | None = None) -> None:
         """Wait for the reply to the last submit, if it is on its way, and settle it."""
+        __tracebackhide__ = True
         batch = self._unsettled
         if batch is not None and batch.request is not None and batch.request.sent:
             with contextlib.suppress(RainException, RequestError):
@@ -121,11 +125,13 @@ class Submitting(Graph):
         self._settle()
 
     def _check_settled(self) -> None:
+        __tracebackhide__ = True
         if self._interrupted:
             self._locked(self._settle_later)
 
     def _settle_later(self) -> None:
         """Before anything else is done with the session: settle a submit that was interrupted."""
+        __tracebackhide__ = True
         batch = self._unsettled
         if not self._interrupted or batch is None:
             return

@@ -247,6 +247,7 @@ class Task(TaskItem):
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         deadline = deadline_after(timeout)
         return [waiting.fetch(self._session, output, deadline) for output in self.outputs]
 
@@ -256,18 +257,22 @@ class Task(TaskItem):
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
         """
+        __tracebackhide__ = True
         waiting.wait(self._session, [self], deadline_after(timeout))
 
     def update(self) -> None:
         """Get the current :attr:`info` from the server."""
+        __tracebackhide__ = True
         waiting.update(self._session, [self])
 
     def cancel(self) -> bool:
         """Stop the task, and what needs its outputs; the session goes on. False if it has finished before."""
+        __tracebackhide__ = True
         return self in waiting.cancel(self._session, [self])
 
     def __await__(self) -> Generator[Any, None, Task]:
         """In asyncio: wait until the task is finished; the task itself is the result."""
+        __tracebackhide__ = True
         yield from waiting.wait_async(self._session, [self]).__await__()
         return self
 

@@ -30,11 +30,17 @@ _ITEMS_OF_UPDATE = 16_384
 
 def wait(graph: Graph, items: Any, deadline: float | None, progress: bool = False) -> None:
     """Wait until all of some tasks and objects are finished, with a progress bar if that is wanted."""
+    __tracebackhide__ = True
     listed = as_items(items, "wait for")
     if progress:
         watch(graph, listed, deadline)
+
+    def ask(known: list[Any]) -> dict[str, Any]:
+        __tracebackhide__ = True
+        return graph._request("wait", graph._columns(known, "wait for"), deadline)
+
     # Also after watching: only this tells of tasks that were cancelled.
-    about_known(listed, lambda known: graph._request("wait", graph._columns(known, "wait for"), deadline))
+    about_known(listed, ask)
     _are_finished(listed)
 
 
@@ -47,6 +53,7 @@ def _are_finished(items: list[Any]) -> None:
 
 def wait_all(graph: Graph, deadline: float | None) -> None:
     """Wait until every submitted task is finished."""
+    __tracebackhide__ = True
     graph._check_open()
     submitted = graph._submitted_tasks
     graph._request("wait_all", {}, deadline)
@@ -55,6 +62,7 @@ def wait_all(graph: Graph, deadline: float | None) -> None:
 
 def wait_some(graph: Graph, listed: list[Any], deadline: float | None) -> list[Any]:
     """Wait until at least one of some tasks and objects is finished; returns those that are, in the given order."""
+    __tracebackhide__ = True
     if not listed:
         return []
     columns = graph._columns(listed, "wait for")
@@ -77,6 +85,7 @@ def wait_some(graph: Graph, listed: list[Any], deadline: float | None) -> list[A
 
 def watch(graph: Graph, items: list[Any], deadline: float | None) -> None:
     """Wait until all of some tasks and objects are finished, with a progress bar."""
+    __tracebackhide__ = True
     graph._check_items(items, "wait for")
     for _ in completed(graph, items, True, deadline):
         pass
@@ -90,6 +99,7 @@ def as_completed(items: Iterable[AnyItem], progress: bool = False, timeout: floa
         progress: Show a progress bar (needs the package tqdm).
         timeout: Seconds from now on for all of them, after which :class:`~rain.client.RainTimeout` is raised.
     """
+    __tracebackhide__ = True
     deadline = deadline_after(timeout)
     listed = as_items(items, "wait for")
     if not listed:
@@ -104,6 +114,7 @@ def as_completed(items: Iterable[AnyItem], progress: bool = False, timeout: floa
 
 def completed(graph: Graph, listed: list[Any], progress: bool, deadline: float | None) -> Iterator[Any]:
     """As :func:`as_completed`, for items that were checked."""
+    __tracebackhide__ = True
     with progress_bar(len(listed), progress) as bar:
         while listed:
             # All that finished meanwhile come at once, so that rounds are few when items are many.
@@ -136,6 +147,7 @@ def progress_bar(total: int, wanted: bool) -> Any:
 
 def cancel(graph: Graph, tasks: Any | None) -> list[Any]:
     """Stop tasks, by default all that are submitted, and what needs them; returns those that were cancelled."""
+    __tracebackhide__ = True
     graph._check_open()
     listed = list(graph._submitted.values()) if tasks is None else as_items(tasks, "cancel")
     for item in listed:
@@ -144,9 +156,12 @@ def cancel(graph: Graph, tasks: Any | None) -> list[Any]:
     graph._check_items(listed, "cancel")
     if not listed:
         return []
-    reply = about_known(
-        listed, lambda known: graph._request("cancel", {"tasks": graph._columns(known, "cancel")["tasks"]})
-    )
+
+    def ask(known: list[Any]) -> dict[str, Any]:
+        __tracebackhide__ = True
+        return graph._request("cancel", {"tasks": graph._columns(known, "cancel")["tasks"]})
+
+    reply = about_known(listed, ask)
     # Calls of an executor may be forgotten meanwhile.
     found = map(graph._submitted.get, from_column(reply["tasks"]) if reply else ())
     cancelled = [task for task in found if task is not None]
@@ -157,6 +172,7 @@ def cancel(graph: Graph, tasks: Any | None) -> list[Any]:
 
 def fetch(graph: Graph, dataobj: ObjectItem, deadline: float | None) -> DataInstance:
     """The content of an object that is kept; waits until it is finished."""
+    __tracebackhide__ = True
     graph._check_items([dataobj], "fetch")
     fetching = Fetching(dataobj, graph._connection)
     while True:
@@ -167,6 +183,7 @@ def fetch(graph: Graph, dataobj: ObjectItem, deadline: float | None) -> DataInst
 
 def unkeep(graph: Graph, dataobjs: Any) -> None:
     """Free objects that are kept and submitted."""
+    __tracebackhide__ = True
     listed = as_items(dataobjs, "unkeep")
     graph._check_items(listed, "unkeep")
     for dataobj in listed:
@@ -195,6 +212,7 @@ def _set_freed(dataobjs: Iterable[Any]) -> None:
 
 def update(graph: Graph, items: Any, deadline: float | None = None) -> None:
     """Get the current information on tasks and objects from the server, in parts."""
+    __tracebackhide__ = True
     listed = as_items(items, "update")
     for item in listed:
         check_known(item)
@@ -226,6 +244,7 @@ def locate(graph: Graph, governors: dict[int, dict[str, Any]], deadline: float |
 
 def _update_some(graph: Graph, items: list[Any], deadline: float | None) -> list[Any]:
     """Get the information on as many items as the server tells of at once; those that are left."""
+    __tracebackhide__ = True
     reply = graph._request("info", graph._columns(items, "update"), deadline)
     tasks = {info["id"]: info for info in reply["tasks"]}
     objects = {info["id"]: info for info in reply["objects"]}
@@ -243,12 +262,14 @@ def _update_some(graph: Graph, items: list[Any], deadline: float | None) -> list
 
 async def wait_async(graph: Graph, items: list[Any]) -> None:
     """Wait until all of some tasks and objects are finished, without blocking the event loop."""
+    __tracebackhide__ = True
     await _answer(graph, "wait", graph._columns(items, "wait for"))
     _are_finished(items)
 
 
 async def fetch_async(graph: Graph, dataobj: ObjectItem) -> DataInstance:
     """The content of an object, without blocking the event loop."""
+    __tracebackhide__ = True
     graph._check_items([dataobj], "fetch")
     fetching = Fetching(dataobj, graph._connection)
     while True:
@@ -265,6 +286,7 @@ async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
 
 
 async def _answer(graph: Graph, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    __tracebackhide__ = True
     import asyncio
 
     loop = asyncio.get_running_loop()

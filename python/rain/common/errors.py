@@ -29,13 +29,27 @@ class TaskException(SessionException):
         task: The task that failed (:class:`rain.client.Task`), if it is known.
         error: The error as it came from where the task ran, with the remote traceback.
         debug: The debug messages of the task.
+        governor: The number of the governor where it ran, if it is known.
+        cause: The exception that a function has raised, where it can be made again here; it is the ``__cause__``, too.
     """
 
-    def __init__(self, message: str, task: Any | None = None, error: str = "", debug: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        task: Any | None = None,
+        error: str = "",
+        debug: str = "",
+        *,
+        governor: int | None = None,
+        cause: BaseException | None = None,
+    ) -> None:
         super().__init__(message)
         self.task = task
         self.error = error
         self.debug = debug
+        self.governor = governor
+        self.cause = cause
+        self.__cause__ = cause
 
 
 class RainTimeout(RainException, TimeoutError):

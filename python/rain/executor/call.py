@@ -301,13 +301,15 @@ class Call:
             if sorted(map(str, result)) != sorted(labels):
                 raise RainException(
                     f"{function.name}() returned a dictionary with {sorted(map(str, result))}, "
-                    f"but its outputs are labelled {labels}"
+                    f"but its outputs are labelled {labels}{_hint(count, result)}"
                 )
             return [result[label] for label in labels]
         if not isinstance(result, (tuple, list)):
-            raise RainException(f"{function.name}() returned {_kind_of(result)}, but it has {count} outputs")
+            raise RainException(f"{function.name}() returned {_kind_of(result)}, but it has {_count(count)}")
         if len(result) != count:
-            raise RainException(f"{function.name}() returned {len(result)} values, but it has {count} outputs")
+            raise RainException(
+                f"{function.name}() returned {len(result)} values, but it has {_count(count)}{_hint(count, result)}"
+            )
         if isinstance(result, LabeledList) and all(result.labels):
             return self._results(dict(result.items()))
         return list(result)
@@ -341,6 +343,7 @@ class Call:
         else:
             raise RainException(
                 f"{what}: {_kind_of(value)} was returned; return bytes, str, a DataInstance, or use Output(encode=...)"
+                ", as in @remote(outputs=Output(encode='pickle'))"
             )
         return self._source(data), dynamic, user
 
@@ -428,6 +431,17 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
 
 def _kind_of(value: Any) -> str:
     return "nothing" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _count(outputs: int) -> str:
+    return "1 output" if outputs == 1 else f"{outputs} outputs"
+
+
+def _hint(outputs: int, result: Any) -> str:
+    """How a collection is returned as one value."""
+    if outputs != 1:
+        return ""
+    return f"; to return the {type(result).__name__} as one value, use @remote(outputs=Output(encode='pickle'))"
 
 
 def _to_json(value: Any, what: str) -> str:

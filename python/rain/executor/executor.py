@@ -14,11 +14,12 @@ from typing import Any, Callable, NoReturn
 
 import msgspec.msgpack
 
-from ..common import lending
+from ..common import cause, lending
 from ..common.errors import RainException
 from .call import Call, InputFiles
 from .error_text import describe_error, first_part, traceback_module, users_traceback
 from .functions import Function
+from .plain import pickle_of
 from .process import OwnProcess
 from .workdir import Workdir
 
@@ -314,6 +315,8 @@ class Executor:
             except Exception as info_error:
                 failure["message"] += f"\n{info_error}"
             call.drop_staged([])
+            if users_traceback(error.__traceback__) is not None and not cause.is_shown(error):
+                failure["debug"] = cause.with_pickle(failure.get("debug", ""), pickle_of(error))
         failure["message"] = first_part(failure["message"])
         # Names of files and the like can have what UTF-8 cannot.
         return {name: text.encode(errors="backslashreplace").decode() for name, text in failure.items()}

@@ -86,11 +86,15 @@ def failure_of(error: BaseException) -> Failure:
         traceback = describe_error(error)
     except BaseException:
         traceback = f"{name}: {text}"
+    return Failure(name, text, traceback, pickle_of(error))
+
+
+def pickle_of(error: BaseException) -> bytes | None:
+    """The pickle of an exception and its ``args``; None if they cannot be pickled."""
     try:
-        pickled = dump((error, error.args), name)
+        return dump((error, error.args), type(error).__name__)
     except BaseException:
-        pickled = None
-    return Failure(name, text, traceback, pickled)
+        return None
 
 
 class Chunk:
