@@ -71,7 +71,7 @@ class Remote(TaskFunction):
         if not isinstance(function, FunctionType):
             raise UsageError(
                 f"remote() takes a Python function, not {named(function)}; others can be called in one, or with "
-                " session.map() and client.executor()"
+                "session.map() and client.executor()"
             )
         for is_wrong, what in _NOT_REMOTE:
             if is_wrong(function):
