@@ -29,7 +29,7 @@ from .data import DataObject, blob, directory, pickled
 from .execute import Program
 from .kind import TaskOptions
 from .output import Input, InputDir, Output, OutputDir
-from .remote import Remote, remote
+from .remote import Remote, RemoteFunction, remote
 from .session import Session, get_active_session
 from .stored import StoredResult, load_results
 from .task import Task
@@ -56,6 +56,7 @@ __all__ = [
     "RainWarning",
     "Remote",
     "RemoteException",
+    "RemoteFunction",
     "Session",
     "SessionException",
     "StoredResult",

@@ -146,6 +146,13 @@ class BaseClient:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    async def __aenter__(self: AnyClient) -> AnyClient:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        # A private server ends with its last client.
+        await waiting.in_thread(self.close)
+
     def __reduce__(self) -> Any:
         raise PickleException("A client cannot be sent to a task; make one there: Client(host, port)")
 

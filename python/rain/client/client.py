@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .base_client import BaseClient
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .futures import Executor
+    from .kind import CallOptions
 
 
 class Client(BaseClient):
@@ -25,7 +28,7 @@ class Client(BaseClient):
         access: The access file of a server on another machine (default: the one that RAIN_ACCESS names).
     """
 
-    def executor(self, **options: Any) -> Executor:
+    def executor(self, **options: Unpack[CallOptions]) -> Executor:
         """A :class:`concurrent.futures.Executor` over a new session of this client.
 
         Args:

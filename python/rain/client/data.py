@@ -17,11 +17,38 @@ from .active import active_session
 from .connection import deadline_after
 from .contents import REMEMBERED_BYTES
 from .drawing import attributes_html
-from .graph import Graph, ObjectItem
+from .graph import Anything, Graph, ObjectItem
 from .kind import OutputSpec
 
 
-class DataObject(ObjectItem):
+class Kept:
+    """Whether something is kept: as a value, and as the result of a call of it."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, kept: bool) -> None:
+        self._kept = kept
+
+    def __bool__(self) -> bool:
+        return self._kept
+
+    def __call__(self) -> bool:
+        return self._kept
+
+    def __eq__(self, other: object) -> bool:
+        return self._kept == bool(other) if isinstance(other, (bool, Kept)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._kept)
+
+    def __repr__(self) -> str:
+        return repr(self._kept)
+
+
+_KEPT, _NOT_KEPT = Kept(True), Kept(False)
+
+
+class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of Any)
     """A data object in the graph of a session: an output of a task or a constant."""
 
     __slots__ = (
@@ -164,9 +191,10 @@ class DataObject(ObjectItem):
         if state in ("finished", "removed") and task is not None and task.state in ("waiting", "running"):
             task._set_state("finished")
 
-    def is_kept(self) -> bool:
-        """Whether the object is to be kept until it is freed."""
-        return self._kept
+    @property
+    def is_kept(self) -> Kept:
+        """Whether the object is to be kept until it is freed; it can be written with ``()`` or without."""
+        return _KEPT if self._kept else _NOT_KEPT
 
     def keep(self) -> None:
         """Keep the object when it is made, until :meth:`unkeep` or the end of the session. Only before the submit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import shutil
@@ -14,6 +15,10 @@ from .graph import Graph
 
 # A picture of more says nothing.
 LARGEST = 400
+# More tasks than this that differ in nothing but their number are one node.
+FOLDED = 8
+# A notebook shows pictures of larger graphs where folding makes them small.
+_LARGEST_FOLDED = 20_000
 
 _COLOURS = {
     None: "#dbe7f5",
@@ -28,30 +33,82 @@ _GAP_X, _GAP_Y = 24, 46
 _MARGIN = 12
 
 
+class _Folded:
+    """Which tasks and constants are one node in a picture: many of the same name and state that read the same."""
+
+    def __init__(self, tasks: list[Any]) -> None:
+        signatures: dict[tuple[Any, ...], int] = {}
+        self._of: dict[int, int] = {}
+        self._counts: dict[int, int] = {}
+
+        def add(item: Any, *signature: Any) -> int:
+            number = signatures.setdefault(signature, len(signatures))
+            self._of[id(item)] = number
+            self._counts[number] = self._counts.get(number, 0) + 1
+            return number
+
+        for task in tasks:
+            read = set()
+            for item in task._shown_inputs:
+                maker = _maker(item)
+                known = self._of.get(id(maker))
+                if known is None:
+                    known = -1 if _is_task(maker) else add(maker, "const", maker._label)
+                read.add((known, _label(item)))
+            add(task, _title(task), task._kind.task_type, task.state, tuple(sorted(read)))
+        self.has_folded = any(count > FOLDED for count in self._counts.values())
+
+    def node(self, item: Any) -> object:
+        """What stands for a task or constant: itself, or all that are folded with it."""
+        number = self._of.get(id(item), -1)
+        return ("folded", number) if self._counts.get(number, 0) > FOLDED else id(item)
+
+    def title(self, item: Any, title: str) -> str:
+        """The title of the node, with how many there are."""
+        count = self._counts.get(self._of.get(id(item), -1), 0)
+        return f"{title} ×{count}" if count > FOLDED else title
+
+
 class Picture:
     """The graph of a session: tasks and constants as nodes, data objects as the arrows between them."""
 
-    def __init__(self, session: Graph) -> None:
+    def __init__(self, session: Graph, most: int = LARGEST) -> None:
         self.names: list[str] = []
         self.colours: list[str] = []
         self.round: list[bool] = []
         # From, to, label.
         self.arrows: list[tuple[int, int, str]] = []
-        numbers: dict[int, int] = {}
         tasks = session._tasks
-        if len(tasks) > LARGEST:
-            raise RainException(f"A graph of {len(tasks)} tasks is too large for a picture (at most {LARGEST})")
+        if len(tasks) > most:
+            raise RainException(f"A graph of {len(tasks)} tasks is too large for a picture (at most {most})")
+        folded = _Folded(tasks)
+        numbers: dict[object, int] = {}
+        arrows: dict[tuple[int, int, str], None] = {}
         for task in tasks:
             for item in task._shown_inputs:
-                if item is not _maker(item) or id(item) in numbers:
-                    continue
-                if not _is_task(item):
-                    numbers[id(item)] = self._add(item._label or "const", "#ffffff", False)
-            number = numbers[id(task)] = self._add(_title(task), _COLOURS.get(task.state, "#ffffff"), True)
+                if item is _maker(item) and not _is_task(item) and folded.node(item) not in numbers:
+                    name = folded.title(item, item._label or "const")
+                    numbers[folded.node(item)] = self._add(name, "#ffffff", False)
+            node = folded.node(task)
+            if node not in numbers:
+                name = folded.title(task, _title(task))
+                numbers[node] = self._add(name, _COLOURS.get(task.state, "#ffffff"), True)
             for item in task._shown_inputs:
-                maker = _maker(item)
-                if id(maker) in numbers:
-                    self.arrows.append((numbers[id(maker)], number, _label(item)))
+                maker = folded.node(_maker(item))
+                if maker in numbers:
+                    arrows[numbers[maker], numbers[node], _label(item)] = None
+        if len(self.names) > LARGEST:
+            raise RainException(f"A graph of {len(tasks)} tasks is too large for a picture (at most {most})")
+        # Two that read the same object twice have it twice; what is folded has each arrow once.
+        self.arrows = list(arrows) if folded.has_folded else self._all_arrows(tasks, numbers, folded)
+
+    def _all_arrows(self, tasks: list[Any], numbers: dict[object, int], folded: _Folded) -> list[tuple[int, int, str]]:
+        return [
+            (numbers[folded.node(_maker(item))], numbers[folded.node(task)], _label(item))
+            for task in tasks
+            for item in task._shown_inputs
+            if folded.node(_maker(item)) in numbers
+        ]
 
     def _add(self, name: str, colour: str, is_task: bool) -> int:
         self.names.append(name)
@@ -162,11 +219,17 @@ def session_html(session: Graph) -> str:
     name = f" “{html.escape(session.name)}”" if session.name else ""
     tasks = session._tasks
     state = "closed" if session.closed else f"{len(tasks)} tasks, {len(session._new_tasks)} not submitted"
+    failed = next((task for task in tasks if task.state == "failed"), None)
+    if failed is not None:
+        state += f"; failed: {html.escape(failed.describe())}"
     head = f"<p><b>Session {session.session_id}</b>{name}: {state}</p>"
     if not tasks:
         return head
     if len(tasks) > LARGEST:
-        return head + tasks_html(tasks[:20]) + f"<p>… and {len(tasks) - 20} more tasks</p>"
+        picture = ""
+        with contextlib.suppress(RainException):
+            picture = Picture(session, _LARGEST_FOLDED).svg()
+        return head + picture + tasks_html(tasks[:20]) + f"<p>… and {len(tasks) - 20} more tasks</p>"
     return head + Picture(session).svg() + tasks_html(tasks)
 
 

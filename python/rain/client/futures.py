@@ -20,14 +20,16 @@ from .base_client import BaseClient
 from .calls import Calls, Coming
 from .deferred import Deferred
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
-from .graph import Graph
+from .graph import Anything, Graph
 from .kind import TaskOptions
 from .plain import PlainOptions, name_of
 from .session import Session
 from .task import Task
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import ParamSpec, Unpack
+
+    P = ParamSpec("P")
 
 
 __all__ = [
@@ -45,7 +47,7 @@ T = TypeVar("T")
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class TaskFuture(concurrent.futures.Future[T], Deferred):
+class TaskFuture(concurrent.futures.Future[T], Deferred, Anything):  # type: ignore[misc] # (a subclass of Any)
     """The result of a call that :meth:`Executor.submit` has sent.
 
     It is a :class:`concurrent.futures.Future`: the result is fetched once and stays here. As an argument of another
@@ -207,7 +209,7 @@ class Executor(concurrent.futures.Executor):
             raise
         weakref.finalize(self, self._calls.shut_down).atexit = False
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[T]:
         """Call a function on Rain; returns a future at once.
 
         What cannot be pickled is an outcome of the call, as all else that goes wrong with it.

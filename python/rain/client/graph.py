@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ..common import cause
 from ..common.attributes import ObjectInfo, ObjectSpec
@@ -21,6 +21,13 @@ from .kind import NO_LIMITS, Kind, OutputSpec, check_cpus, check_name, check_opt
 from .locking import Mutex
 
 _PLACE = re.compile(r"^task \d+\b.* failed on governor (\d+)$", re.DOTALL)
+
+
+if TYPE_CHECKING:
+    # A task or an object may be given for any parameter of a remote function, which gets what is in it.
+    Anything = Any
+else:
+    Anything = object
 
 
 class TaskItem:

@@ -37,6 +37,20 @@ class TaskOptions(TypedDict, total=False):
     priority: int
 
 
+class CallOptions(TaskOptions, total=False):
+    """Options of calls of functions that are not remote.
+
+    Attributes:
+        cpus: How many cpus a call needs.
+        name: A name for people (default: that of the function).
+        env: Variables of the environment that are set during a call.
+    """
+
+    cpus: int
+    name: str | None
+    env: Mapping[str, str] | None
+
+
 class Limits(NamedTuple):
     """Options of a task, checked."""
 

@@ -28,7 +28,11 @@ from .task import OutputDefinition, Task, as_outputs, output_specs
 from .task_function import TaskFunction, make_call
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Generic
+
+    from typing_extensions import Concatenate, ParamSpec, Unpack
+
+    P = ParamSpec("P")
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -411,8 +415,37 @@ def _is_context(args: tuple[Any, ...]) -> bool:
     return isinstance(args[0], Context)
 
 
+if TYPE_CHECKING:
+
+    class RemoteFunction(Remote, Generic[P]):
+        """A remote function whose calls are checked: its parameters are those after the context.
+
+        Tasks and data objects may be given for any parameter. Options of a call are there with any arguments.
+        """
+
+        @overload
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Task: ...
+
+        @overload
+        def __call__(self, *args: Any, name: str, **kwargs: Any) -> Task: ...
+
+        @overload
+        def __call__(self, *args: Any, session: Graph, **kwargs: Any) -> Task: ...
+
+        @overload
+        def __call__(self, *args: Any, output: str | Output, **kwargs: Any) -> Task: ...
+
+        @overload
+        def __call__(self, *args: Any, outputs: Iterable[str | Output | None], **kwargs: Any) -> Task: ...
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Task:
+            """Make a task that calls the function."""
+else:
+    RemoteFunction = Remote
+
+
 @overload
-def remote(function: Callable[..., Any], /) -> Remote: ...
+def remote(function: Callable[Concatenate[Any, P], Any], /) -> RemoteFunction[P]: ...
 
 
 @overload
@@ -426,12 +459,10 @@ def remote(
     name: str | None = None,
     env: Mapping[str, str] | None = None,
     **options: Unpack[TaskOptions],
-) -> Callable[[Callable[..., Any]], Remote]: ...
+) -> Callable[[Callable[Concatenate[Any, P], Any]], RemoteFunction[P]]: ...
 
 
-def remote(
-    function: Callable[..., Any] | None = None, /, **options: Any
-) -> Remote | Callable[[Callable[..., Any]], Remote]:
+def remote(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Turn a function into one that makes tasks: ``@remote`` or ``@remote(...)`` with the options of :class:`Remote`.
 
     The function is called in an executor, with the context first::

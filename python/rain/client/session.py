@@ -6,10 +6,11 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union, overload
 
 from ..common.data_instance import DataInstance
 from ..common.errors import PickleException, RainException, RainWarning
+from ..common.ids import DataType
 from . import active as bindings
 from . import waiting
 from .connection import RequestError, deadline_after
@@ -20,10 +21,18 @@ from .graph import as_items
 from .plain import PlainFunction, PlainOptions
 from .remote import Remote
 from .submitting import Submitting
-from .task import Task
+from .task import Task, as_object
 from .task_function import TaskFunction
+from .waiting import Completed
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .kind import CallOptions
 
 Item = Union[Task, DataObject]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def get_active_session() -> Session:
@@ -62,6 +71,11 @@ class Session(Submitting):
         constants = sum(not isinstance(constant, HiddenObject) for constant in self._constants)
         outputs: int = sum(task._kind.n_outputs for task in self._new_tasks)
         return constants + outputs
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All tasks of the session, in the order in which they were made: those that are submitted first."""
+        return self._tasks
 
     @property
     def active(self) -> bool:
@@ -170,8 +184,8 @@ class Session(Submitting):
 
     def as_completed(
         self, items: Iterable[Item] | None = None, progress: bool = False, timeout: float | None = None
-    ) -> Iterator[Item]:
-        """Go through tasks and objects in the order in which they are finished.
+    ) -> Completed[Item]:
+        """Go through tasks and objects in the order in which they are finished, with ``for`` or ``async for``.
 
         Args:
             items: The tasks and objects (default: all tasks that are submitted).
@@ -182,8 +196,7 @@ class Session(Submitting):
         self._check_open()
         chosen: list[Item] = list(self._submitted.values()) if items is None else as_items(items, "wait for")
         self._check_items(chosen, "wait for")
-        found: Iterator[Any] = waiting.as_completed(chosen, progress, timeout)
-        return found
+        return Completed(chosen, progress, timeout)
 
     def cancel(self, tasks: Iterable[Task] | None = None) -> list[Task]:
         """Stop tasks, and all tasks that need what these would have made; the session goes on.
@@ -200,13 +213,46 @@ class Session(Submitting):
         __tracebackhide__ = True
         return waiting.cancel(self, tasks)
 
-    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> list[Task]:
+    @overload
+    def map(
+        self, function: Callable[[A], Any], first: Iterable[A], /, *, keep: bool = ..., **options: Unpack[CallOptions]
+    ) -> list[Task]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[[A, B], Any],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *,
+        keep: bool = ...,
+        **options: Unpack[CallOptions],
+    ) -> list[Task]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Any],
+        first: Iterable[Any],
+        second: Iterable[Any],
+        third: Iterable[Any],
+        /,
+        *more: Iterable[Any],
+        keep: bool = ...,
+        **options: Unpack[CallOptions],
+    ) -> list[Task]: ...
+
+    def map(
+        self, function: Callable[..., Any], /, *iterables: Iterable[Any], keep: bool = False, **options: Any
+    ) -> list[Task]:
         """Make a task for each item of an iterable; several iterables give a function as many arguments.
 
         Args:
             function: A remote function; or any other function, which gets values (of data objects: loaded ones) and no
                 context, and whose result is pickled.
             iterables: The arguments.
+            keep: Keep the outputs, so that they can be fetched.
             options: For functions that are not remote: ``cpus``, ``name``, ``env``, ``retries``, ``timeout`` and
                 ``priority``.
 
@@ -229,26 +275,89 @@ class Session(Submitting):
         except TypeError as error:
             raise RainException(f"map() goes through iterables: {error}") from None
         self._check_open()
-        return remote._calls_in(self, calls)
+        tasks = remote._calls_in(self, calls)
+        if keep:
+            for task in tasks:
+                task.keep_outputs()
+        return tasks
 
-    def fetch(self, dataobj: DataObject, timeout: float | None = None) -> DataInstance:
-        """The content of an object that is kept; waits until it is finished.
+    @overload
+    def fetch(self, dataobj: Item, timeout: float | None = None) -> DataInstance: ...
+
+    @overload
+    def fetch(self, dataobj: Iterable[Item], timeout: float | None = None) -> list[DataInstance]: ...
+
+    def fetch(self, dataobj: Item | Iterable[Item], timeout: float | None = None) -> DataInstance | list[DataInstance]:
+        """The content of an object that is kept, or of several at once; waits until they are finished.
 
         Args:
-            dataobj: The object.
+            dataobj: The object, or a task with one output; or a list of them, which are asked for together.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: An object is not kept, or not submitted.
+            TaskException: A task of the session has failed.
+            CancelledException: A task that makes one of the objects was cancelled.
         """
         __tracebackhide__ = True
-        return waiting.fetch(self, dataobj, deadline_after(timeout))
+        deadline = deadline_after(timeout)
+        if isinstance(dataobj, (Task, DataObject)):
+            return waiting.fetch(self, as_object(dataobj), deadline)
+        found = [as_object(item) if isinstance(item, Task) else item for item in as_items(dataobj, "fetch")]
+        return waiting.fetch_all(self, found, deadline)
+
+    def gather(self, items: Iterable[Item], timeout: float | None = None) -> list[Any]:
+        """The values of objects or of the outputs of tasks; submits and keeps what is not submitted.
+
+        Args:
+            items: Objects, and tasks; of one that has not one output, there is a list of values.
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Returns:
+            Values in the order of the items: loaded where their content type says how, else bytes; directories as
+            :class:`~rain.common.DataInstance`. What was not kept before is freed.
+
+        Raises:
+            RainException: An object was submitted before and is not kept.
+            TaskException: A task of the session has failed.
+            CancelledException: A task that makes one of the objects was cancelled.
+        """
+        __tracebackhide__ = True
+        deadline = deadline_after(timeout)
+        listed = as_items(items, "gather")
+        objects = [list(item.outputs) if isinstance(item, Task) else [item] for item in listed]
+        wanted = list(dict.fromkeys(item for group in objects for item in group))
+        added = [item for item in wanted if isinstance(item, DataObject) and item._oid < 0 and not item._kept]
+        for item in added:
+            item.keep()
+        if any(item._oid < 0 for item in wanted):
+            self.submit()
+        values = dict(zip(wanted, map(_value_of, waiting.fetch_all(self, wanted, deadline))))
+        if added:
+            self.unkeep(added)
+        return [
+            [values[part] for part in group] if isinstance(item, Task) and len(group) != 1 else values[group[0]]
+            for item, group in zip(listed, objects)
+        ]
 
     def unkeep(self, dataobjs: Iterable[DataObject]) -> None:
         """Free objects that are kept and submitted."""
         __tracebackhide__ = True
         waiting.unkeep(self, dataobjs)
 
-    def update(self, items: Iterable[Item]) -> None:
-        """Get the current ``info`` of tasks and objects from the server."""
+    def update(self, items: Iterable[Item] | None = None) -> None:
+        """Get the current ``info`` of tasks and objects from the server.
+
+        Args:
+            items: The tasks and objects (default: all tasks that are submitted).
+
+        Raises:
+            TaskException: A task of the session has failed.
+        """
         __tracebackhide__ = True
+        if items is None:
+            self._check_open()
+            items = list(self._submitted.values())
         waiting.update(self, items)
 
     def close(self) -> None:
@@ -326,6 +435,19 @@ class Session(Submitting):
             "block, or session.discard()"
         )
 
+    async def __aenter__(self) -> Session:
+        return self.__enter__()
+
+    async def __aexit__(self, *exception: object) -> None:
+        forgotten = "" if any(exception) or self._closed else self._not_submitted()
+        binding = bindings.last_binding(self)
+        if binding is not None:
+            bindings.unbind(binding)
+        # The server answers when what runs was stopped.
+        await waiting.in_thread(self.close)
+        if forgotten:
+            warnings.warn(forgotten, RainWarning, stacklevel=2)
+
     def _leave(self, binding: bindings.Binding | None) -> None:
         if binding is not None:
             bindings.unbind(binding)
@@ -376,3 +498,13 @@ class Session(Submitting):
             checked = PlainOptions.of(options)
             self._plain_options = (options, checked)
         return PlainFunction(function, checked)
+
+
+def _value_of(instance: DataInstance) -> Any:
+    """What :meth:`Session.gather` gives for a content."""
+    if instance.data_type is not DataType.BLOB:
+        return instance
+    content_type = instance.content_type
+    if not content_type or content_type.startswith(("mime/", "user/")):
+        return instance.get_bytes()
+    return instance.load()

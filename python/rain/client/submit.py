@@ -10,6 +10,7 @@ import msgspec
 
 from ..common.columns import to_column
 from ..common.errors import RainException, UsageError
+from ..common.given import plain_number
 from .connection import Request
 from .data import DataObject
 from .frames import MAX_FRAME
@@ -319,7 +320,7 @@ def _user_texts(session: Graph) -> UserTexts:
         if spec is None or not spec.user:
             continue
         try:
-            text = msgspec.json.encode(spec.user).decode()
+            text = msgspec.json.encode(spec.user, enc_hook=plain_number).decode()
         except (TypeError, ValueError) as error:
             named = item.describe() if isinstance(item, Task) else repr(item)
             raise UsageError(f"spec.user of {named} is not JSON-serializable: {error}") from None

@@ -14,7 +14,7 @@ import msgspec
 from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput, read_user
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException, UsageError
-from ..common.given import whole_number
+from ..common.given import plain_number, whole_number
 from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
 from . import waiting
@@ -22,7 +22,7 @@ from .active import session_for
 from .connection import deadline_after
 from .data import DataObject, sent_again
 from .drawing import attributes_html
-from .graph import Graph, TaskItem
+from .graph import Anything, Graph, TaskItem
 from .kind import Kind, OutputSpec, TaskOptions, check_labels
 from .output import Input, Output
 
@@ -36,7 +36,7 @@ TaskInput = Union["Task", DataObject]
 OutputDefinition = Union[int, str, Output, Iterable[Union[str, Output]]]
 
 
-class Task(TaskItem):
+class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
     """A task in the graph of a session.
 
     A class for the tasks of an own executor gives the task type and passes on inputs and outputs::
@@ -114,7 +114,7 @@ class Task(TaskItem):
             options=options,
         )
         try:
-            encoded = None if config is None else msgspec.msgpack.encode(config)
+            encoded = None if config is None else msgspec.msgpack.encode(config, enc_hook=plain_number)
         except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"The configuration of {type(self).__name__} cannot be encoded: {error}") from None
         self._place(session, kind, as_inputs(session, objects), encoded)
@@ -249,7 +249,7 @@ class Task(TaskItem):
         """
         __tracebackhide__ = True
         deadline = deadline_after(timeout)
-        return [waiting.fetch(self._session, output, deadline) for output in self.outputs]
+        return waiting.fetch_all(self._session, self.outputs, deadline)
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task is finished.
@@ -284,15 +284,10 @@ class Task(TaskItem):
 
     @property
     def origin(self) -> str:
-        """Where the task was made, as ``file:line``."""
-        import dis
+        """Where the task was made: ``file:line``, or in a notebook ``In [cell], line``."""
+        from .places import place
 
-        line = self._code.co_firstlineno
-        for offset, start in dis.findlinestarts(self._code):
-            if offset > self._instruction:
-                break
-            line = start or line
-        return f"{self._code.co_filename}:{line}"
+        return place(self._code, self._instruction)
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"
@@ -317,6 +312,9 @@ class Task(TaskItem):
         return self._kind.outputs[0].content_type
 
     def _readable_config(self) -> Any:
+        if self._kind.task_type.startswith("py/"):
+            # The function is in the kind; the arguments are pickled if they are not plain.
+            return _readable_arguments(self._config)
         config = self._kind.config if self._config is None else self._config
         if not config or not self._kind.task_type.startswith("buildin/"):
             return config or None
@@ -347,6 +345,18 @@ class Task(TaskItem):
         )
         if self._state in ("finished", "failed", "cancelled"):
             self._info.freeze()
+
+
+def _readable_arguments(config: bytes | None) -> Any:
+    """The configuration of a call of a function for people: its arguments, or how large their pickle is."""
+    if not config:
+        return {"args": []}
+    if config[0] >> 4 != 9:
+        return {"args": f"pickled, {len(config)} bytes"}
+    args, positions = msgspec.msgpack.decode(config)
+    for number, position in enumerate(positions):
+        args[position] = f"input {number}"
+    return {"args": args}
 
 
 def _labelled_inputs(inputs: Any) -> tuple[Any, tuple[str | None, ...]]:

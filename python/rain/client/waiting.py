@@ -5,18 +5,20 @@ Sessions, tasks and objects have methods for it, which come here with the sessio
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
-from ..common.errors import RainException, RainWarning
+from ..common.errors import RainException, RainTimeout, RainWarning
 from .connection import deadline_after
 from .fetching import Fetching
 from .forgotten import about_known, check_known, is_forgotten
 from .graph import Graph, Item, ObjectItem, TaskItem, as_items
+from .locking import Latch
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +28,8 @@ AnyItem = TypeVar("AnyItem", TaskItem, ObjectItem, Item)
 
 # Items whose info is asked for at once; the server tells of about so many.
 _ITEMS_OF_UPDATE = 16_384
+# Objects whose contents are on their way at the same time.
+_FETCHED_TOGETHER = 1_000
 
 
 def wait(graph: Graph, items: Any, deadline: float | None, progress: bool = False) -> None:
@@ -77,22 +81,86 @@ def wait_some(graph: Graph, listed: list[Any], deadline: float | None) -> list[A
             if any(map(is_forgotten, listed)):
                 continue
             raise
-        tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
-        over = [item for item in listed if (item._id in tasks if isinstance(item, TaskItem) else item._oid in objects)]
-        _are_finished(over)
+        return _told_of(reply, listed)
+
+
+def _told_of(reply: dict[str, Any], listed: list[Any]) -> list[Any]:
+    """The items that the reply to a `wait_some` says are over."""
+    tasks, objects = (set(from_column(reply[name])) for name in ("tasks", "objects"))
+    over = [item for item in listed if (item._id in tasks if isinstance(item, TaskItem) else item._oid in objects)]
+    _are_finished(over)
+    return over
+
+
+async def _wait_some_async(graph: Graph, listed: list[Any], deadline: float | None) -> list[Any]:
+    """As :func:`wait_some`, without blocking the event loop."""
+    import asyncio
+
+    __tracebackhide__ = True
+    over = [item for item in listed if is_forgotten(item)]
+    if over:
         return over
+    answer = _answer(graph, "wait_some", graph._columns(listed, "wait for"))
+    try:
+        return _told_of(await asyncio.wait_for(answer, seconds_left(deadline)), listed)
+    except asyncio.TimeoutError:
+        raise RainTimeout("Nothing more was finished in time") from None
+
+
+def seconds_left(deadline: float | None) -> float | None:
+    """The seconds until a deadline; None where there is none."""
+    return None if deadline is None else max(deadline - time.monotonic(), 0)
 
 
 def watch(graph: Graph, items: list[Any], deadline: float | None) -> None:
     """Wait until all of some tasks and objects are finished, with a progress bar."""
     __tracebackhide__ = True
     graph._check_items(items, "wait for")
-    for _ in completed(graph, items, True, deadline):
+    for _ in _completed(graph, items, True, deadline):
         pass
 
 
-def as_completed(items: Iterable[AnyItem], progress: bool = False, timeout: float | None = None) -> Iterator[AnyItem]:
-    """Go through tasks and objects in the order in which they are finished.
+async def _nothing() -> AsyncIterator[Any]:
+    nothing: tuple[Any, ...] = ()
+    for item in nothing:
+        yield item
+
+
+class Completed(Iterator[T], AsyncIterator[T]):
+    """Goes through tasks and objects in the order in which they are finished, with ``for`` or with ``async for``."""
+
+    def __init__(self, items: Iterable[Any], progress: bool, timeout: float | None) -> None:
+        __tracebackhide__ = True
+        deadline = deadline_after(timeout)
+        listed = as_items(items, "wait for")
+        self._plain: Iterator[Any] = iter(())
+        self._async: AsyncIterator[Any] = _nothing()
+        if not listed:
+            return
+        first = listed[0]
+        if not isinstance(first, (TaskItem, ObjectItem)):
+            raise RainException(f"Cannot wait for {first!r}: it is neither a task nor a data object")
+        graph = first._session
+        graph._check_items(listed, "wait for")
+        self._plain = _completed(graph, listed, progress, deadline)
+        self._async = _completed_async(graph, listed, progress, deadline)
+
+    def __next__(self) -> T:
+        __tracebackhide__ = True
+        found: T = next(self._plain)
+        return found
+
+    def __aiter__(self) -> Completed[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        __tracebackhide__ = True
+        found: T = await self._async.__anext__()
+        return found
+
+
+def as_completed(items: Iterable[AnyItem], progress: bool = False, timeout: float | None = None) -> Completed[AnyItem]:
+    """Go through tasks and objects in the order in which they are finished; also with ``async for``.
 
     Args:
         items: Tasks and objects of one session, submitted.
@@ -100,20 +168,10 @@ def as_completed(items: Iterable[AnyItem], progress: bool = False, timeout: floa
         timeout: Seconds from now on for all of them, after which :class:`~rain.client.RainTimeout` is raised.
     """
     __tracebackhide__ = True
-    deadline = deadline_after(timeout)
-    listed = as_items(items, "wait for")
-    if not listed:
-        return iter(())
-    first = listed[0]
-    if not isinstance(first, (TaskItem, ObjectItem)):
-        raise RainException(f"Cannot wait for {first!r}: it is neither a task nor a data object")
-    graph = first._session
-    graph._check_items(listed, "wait for")
-    return completed(graph, listed, progress, deadline)
+    return Completed(items, progress, timeout)
 
 
-def completed(graph: Graph, listed: list[Any], progress: bool, deadline: float | None) -> Iterator[Any]:
-    """As :func:`as_completed`, for items that were checked."""
+def _completed(graph: Graph, listed: list[Any], progress: bool, deadline: float | None) -> Iterator[Any]:
     __tracebackhide__ = True
     with progress_bar(len(listed), progress) as bar:
         while listed:
@@ -124,6 +182,21 @@ def completed(graph: Graph, listed: list[Any], progress: bool, deadline: float |
             if bar is not None:
                 bar.update(len(finished))
             yield from finished
+
+
+async def _completed_async(
+    graph: Graph, listed: list[Any], progress: bool, deadline: float | None
+) -> AsyncIterator[Any]:
+    __tracebackhide__ = True
+    with progress_bar(len(listed), progress) as bar:
+        while listed:
+            finished = await _wait_some_async(graph, listed, deadline)
+            done = set(map(id, finished))
+            listed = [item for item in listed if id(item) not in done]
+            if bar is not None:
+                bar.update(len(finished))
+            for item in finished:
+                yield item
 
 
 def progress_bar(total: int, wanted: bool) -> Any:
@@ -179,6 +252,56 @@ def fetch(graph: Graph, dataobj: ObjectItem, deadline: float | None) -> DataInst
         instance = fetching.take(graph._request("fetch", fetching.body, deadline), deadline)
         if instance is not None:
             return instance
+
+
+def fetch_all(graph: Graph, dataobjs: Sequence[ObjectItem], deadline: float | None) -> list[DataInstance]:
+    """The contents of objects that are kept, whose requests are sent together; waits until all are finished."""
+    __tracebackhide__ = True
+    graph._check_items(dataobjs, "fetch")
+    instances = []
+    for start in range(0, len(dataobjs), _FETCHED_TOGETHER):
+        fetchings = [Fetching(dataobj, graph._connection) for dataobj in dataobjs[start : start + _FETCHED_TOGETHER]]
+        for fetching, reply in zip(fetchings, _replies(graph, "fetch", [f.body for f in fetchings], deadline)):
+            instance = fetching.take(reply, deadline)
+            while instance is None:
+                instance = fetching.take(graph._request("fetch", fetching.body, deadline), deadline)
+            instances.append(instance)
+    return instances
+
+
+def _replies(
+    graph: Graph, operation: str, bodies: list[dict[str, Any]], deadline: float | None
+) -> Iterator[dict[str, Any]]:
+    """The replies to requests that are sent together, in their order, as they come."""
+    __tracebackhide__ = True
+    answers = [_Reply() for _ in bodies]
+    graph._start_requests(
+        operation,
+        [({"session": graph.session_id, **body}, answer.take) for body, answer in zip(bodies, answers)],
+    )
+    for answer in answers:
+        if not answer.there.wait(seconds_left(deadline)):
+            raise RainTimeout("The server has not answered in time")
+        if answer.error is not None:
+            raise answer.error from answer.error.__cause__
+        yield answer.body
+        answer.body = {}
+
+
+class _Reply:
+    """The reply to a request, which comes in another thread."""
+
+    __slots__ = ("body", "error", "there")
+
+    def __init__(self) -> None:
+        self.body: dict[str, Any] = {}
+        self.error: RainException | None = None
+        self.there = Latch()
+
+    def take(self, body: dict[str, Any], error: RainException | None) -> None:
+        """The reply has come."""
+        self.body, self.error = body, error
+        self.there.open()
 
 
 def unkeep(graph: Graph, dataobjs: Any) -> None:
@@ -274,12 +397,13 @@ async def fetch_async(graph: Graph, dataobj: ObjectItem) -> DataInstance:
     fetching = Fetching(dataobj, graph._connection)
     while True:
         reply = await _answer(graph, "fetch", fetching.body)
-        instance = await _in_thread(fetching.take, reply) if fetching.takes_long(reply) else fetching.take(reply)
+        instance = await in_thread(fetching.take, reply) if fetching.takes_long(reply) else fetching.take(reply)
         if instance is not None:
             return instance
 
 
-async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
+async def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """What a function returns that blocks, without blocking the event loop."""
     import asyncio
 
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)

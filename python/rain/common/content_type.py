@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import RainException, UsageError
+from .given import plain_number
 
 _PLAIN = frozenset(("pickle", "cloudpickle", "json", "cbor", "arrow", "text"))
 
@@ -103,7 +104,7 @@ def _encode(value: Any, name: str) -> bytes:
     if name == "json":
         import json
 
-        return json.dumps(value).encode()
+        return json.dumps(value, default=plain_number).encode()
     if name == "cbor":
         return bytes(_optional("cbor2", "cbor").dumps(value))
     if name == "arrow":

@@ -11,6 +11,9 @@ from .errors import RainException
 from .ids import ID, DataType
 from .mapped_file import MappedFile
 
+# How much of a content its representation shows.
+PREVIEW_BYTES = 40
+
 
 class DataInstance:
     """The content of a data object together with its attributes.
@@ -166,7 +169,19 @@ class DataInstance:
 
     def __repr__(self) -> str:
         kind = f" {self.content_type}" if self.content_type else ""
-        return f"<DataInstance {self.data_type.value}{kind}, {self.size} bytes>"
+        return f"<DataInstance {self.data_type.value}{kind}, {self.size} bytes{self._preview()}>"
+
+    def _preview(self) -> str:
+        """The beginning of the content, if it is at hand."""
+        try:
+            if self.data_type is not DataType.BLOB or not self.size:
+                return ""
+            begin = bytes(self.get_view()[:PREVIEW_BYTES])
+        except (OSError, RainException):
+            return ""
+        # A character may be cut in two.
+        shown = begin.decode(errors="ignore") if self.content_type in ("text", "json") else begin
+        return f": {shown!r}{'…' if self.size > len(begin) else ''}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.get_bytes(), self.content_type, self.data_type)

@@ -36,3 +36,20 @@ def finite_number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def plain_number(value: Any) -> Any:
+    """A number of another package's type, such as NumPy's, as one of Python's; for encoders that know no others.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    if str(getattr(value, "dtype", "")) == "bool":
+        return bool(value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        pass
+    if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__float__") or hasattr(value, "__len__"):
+        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    return float(value)

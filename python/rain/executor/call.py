@@ -14,6 +14,7 @@ import msgspec
 from ..common.content_type import encode_value, is_subtype, text_encoding
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException
+from ..common.given import plain_number
 from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
 from ..common.mapped_file import MappedFile
@@ -448,6 +449,6 @@ def _to_json(value: Any, what: str) -> str:
     if not isinstance(value, dict):
         raise RainException(f"{what} is a dictionary, not {_kind_of(value)}")
     try:
-        return msgspec.json.encode(value).decode()
+        return msgspec.json.encode(value, enc_hook=plain_number).decode()
     except (TypeError, ValueError) as error:
         raise RainException(f"{what} is not JSON-serializable: {error}") from None

@@ -11,7 +11,7 @@ PACKAGE = Path(rain.__file__).parent
 # Files of a layer import those of their own layer and of the layers before it, and no others.
 CLIENT_LAYERS = [
     # The connection to a server.
-    "locking forking tcp tls address interpreter frames direct connection contents private",
+    "locking forking tcp tls address interpreter frames direct connection contents private places",
     # What a graph consists of, and what is asked of the server about it.
     "kind graph active forgotten fetching waiting drawing data output task deferred",
     # Functions as tasks, and the tasks that every governor knows.

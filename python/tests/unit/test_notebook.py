@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
-from fake_server import FakeServer
+from fake_server import FakeServer, Refuse
 
 from rain.client import RainException, Session, blob, tasks
+from rain.common import DataInstance
 
 
 @pytest.fixture
@@ -63,3 +67,59 @@ def test_large_graphs(session: Session) -> None:
     assert "and 480 more tasks" in session._repr_html_()
     session.discard()
     assert "<svg" not in session._repr_html_()
+
+
+def test_wide_graphs_are_folded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    parts = [tasks.Concat([tasks.Sleep(blob(str(number)), 0.0, name="nap")], name="part") for number in range(20)]
+    few = [tasks.Noop(name="few") for _ in range(3)]
+    tasks.Concat([*parts, *few, parts[0]], name="all")
+    root = ElementTree.fromstring(session.svg())
+    names = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert sorted(filter(None, names)) == ["all", "const ×20", "few", "few", "few", "nap ×20", "part ×20"]
+    assert session.dot().count(" -> ") == 6
+    for _ in range(500):
+        tasks.Noop(name="more")
+    with pytest.raises(RainException, match="544 tasks is too large"):
+        session.svg()
+    assert "more ×500" in session._repr_html_()
+    for number in range(500):
+        tasks.Noop(name=f"other {number}")
+    assert "<svg" not in session._repr_html_()
+
+
+def test_states_and_failures_are_shown(session: Session, server: FakeServer) -> None:
+    first, second = tasks.Noop(name="first"), tasks.Noop(name="second")
+    session.submit()
+    first.wait()
+    assert "<td>finished</td>" in session._repr_html_() and "<td>waiting</td>" in session._repr_html_()
+
+    def fail(body: object) -> NoReturn:
+        raise Refuse("task", "task 1 failed on governor 0: no", task=1)
+
+    server.answers["wait_all"] = fail
+    with pytest.raises(RainException):
+        session.wait_all()
+    text = session._repr_html_()
+    assert "<td>failed</td>" in text and "failed: task 1 &#x27;second&#x27;" in text and second.info.error
+
+
+def test_places_in_notebooks(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = compile("\n\ntask = tasks.Noop()", "/tmp/ipykernel_1/2.py", "exec")
+    names: dict[str, Any] = {"tasks": tasks}
+    exec(code, names)
+    task = names["task"]
+    assert "made at /tmp/ipykernel_1/2.py:3" in repr(task)
+    shell = SimpleNamespace(compile=SimpleNamespace(_filename_map={"/tmp/ipykernel_1/2.py": 7}))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert "made at In [7], line 3" in repr(task)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    assert "made at /tmp/ipykernel_1/2.py:3" in repr(task)
+
+
+def test_previews() -> None:
+    assert repr(DataInstance(b"ab")) == "<DataInstance blob, 2 bytes: b'ab'>"
+    assert repr(DataInstance("ä".encode() * 30, content_type="text")) == (
+        f"<DataInstance blob text, 60 bytes: '{'ä' * 20}'…>"
+    )
+    assert repr(DataInstance(b"")) == "<DataInstance blob, 0 bytes>"
