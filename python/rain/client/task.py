@@ -382,7 +382,11 @@ def as_inputs(session: Graph, items: Iterable[TaskInput]) -> tuple[TaskInput, ..
         inputs = tuple(items)
     except TypeError:
         raise UsageError(f"A list of data objects is needed, not {type(items).__name__}: {items!r}") from None
-    return tuple([check_input(session, item) for item in inputs])
+    for item in inputs:
+        if check_input(session, item) is not item:
+            # Rare: a constant of an earlier submit.
+            return tuple([check_input(session, item) for item in inputs])
+    return inputs
 
 
 def check_input(session: Graph, item: Any) -> Any:

@@ -12,7 +12,7 @@ from ..common.content_type import check_content_type
 from ..common.errors import UsageError
 from ..common.given import finite_number, named
 from ..common.ids import DataType
-from .active import session_for
+from .active import active_session, session_for
 from .data import DataObject
 from .execute import Execute
 from .graph import Graph
@@ -79,7 +79,7 @@ class Noop(Task):
         session: Graph | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         if outputs == 1 and cpus == 1 and name is None and not options:
             kind = _PLAIN_NOOP
         else:
@@ -114,7 +114,7 @@ class Concat(Task):
         session: Graph | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         inputs = as_inputs(session, dataobjs)
         for item in inputs:
             _check_data_type(item, DataType.BLOB, "Concat")
@@ -152,7 +152,7 @@ class Load(Task):
         session: Graph | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         config = _encode({"path": check_absolute(path, "Load")})
         self._place(
             session,
@@ -187,7 +187,7 @@ class LoadDir(Task):
         session: Graph | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         config = _encode({"path": check_absolute(path, "LoadDir")})
         kind = _one_output(session, self.TASK_TYPE, DataType.DIRECTORY, None, output, cpus, name, options)
         self._place(session, kind, (), config)
@@ -218,7 +218,7 @@ class Store(Task):
         session: Graph | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         config = _encode({"path": check_absolute(path, "Store")})
         kind = session._kind(self.TASK_TYPE, (), cpus=cpus, name=name, options=options)
         self._place(session, kind, as_inputs(session, (dataobj,)), config)
@@ -251,7 +251,7 @@ class Sleep(Task):
         session: Graph | None = None,
         priority: int = 0,
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         inputs = as_inputs(session, (dataobj,))
         seconds = finite_number(timeout)
         if seconds is None or seconds < 0:
@@ -291,7 +291,7 @@ class MakeDirectory(Task):
         session: Graph | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         given: Any = paths_objects
         if isinstance(given, (Task, DataObject)):
             given = [(".", given)]
@@ -344,7 +344,7 @@ class SliceDirectory(Task):
         session: Graph | None = None,
         **options: Unpack[TaskOptions],
     ) -> None:
-        session = session_for(session)
+        session = active_session() if session is None else session_for(session)
         inputs = as_inputs(session, (dataobj,))
         _check_data_type(inputs[0], DataType.DIRECTORY, "SliceDirectory")
         path = check_relative(path, "SliceDirectory")
