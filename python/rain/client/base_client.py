@@ -67,6 +67,10 @@ class BaseClient:
             name: A name for people, as in the dashboard.
             default: Use this session for tasks and objects made when no session is active.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            ConnectionLost: The connection broke.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         name = check_name(name, "session")
@@ -95,6 +99,10 @@ class BaseClient:
 
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            ConnectionLost: The connection broke.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         return self._request("status", {}, deadline_after(timeout))
@@ -109,6 +117,10 @@ class BaseClient:
             ``{"governors": [{"governor_id", "tasks", "objects", "objects_to_delete", "resources"}]}``: ``tasks`` are
             the ids of those that run there, ``objects`` of those that were made there and are not dropped,
             ``resources`` is ``{"cpus": number}``. Objects are dropped at once, so ``objects_to_delete`` is empty.
+
+        Raises:
+            ConnectionLost: The connection broke.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         deadline = deadline_after(timeout)
         governors = {

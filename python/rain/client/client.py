@@ -26,6 +26,11 @@ class Client(BaseClient):
         port: The port where it listens; 7210 if only a host is given.
         cpus: For a private server: with how many cpus it works (default: all of this machine).
         access: The access file of a server on another machine (default: the one that RAIN_ACCESS names).
+
+    Raises:
+        ConnectionLost: There is no server at this address, or it does not answer.
+        UsageError: It is no address.
+        RainException: The access file cannot be used, or a private server cannot be started.
     """
 
     def executor(self, **options: Unpack[CallOptions]) -> Executor:

@@ -197,7 +197,11 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
         return _KEPT if self._kept else _NOT_KEPT
 
     def keep(self) -> None:
-        """Keep the object when it is made, until :meth:`unkeep` or the end of the session. Only before the submit."""
+        """Keep the object when it is made, until :meth:`unkeep` or the end of the session. Only before the submit.
+
+        Raises:
+            RainException: The object was submitted.
+        """
         if self._oid >= 0:
             raise RainException(f"keep() is possible only before the submit: {self!r}")
         if not self._kept:
@@ -206,7 +210,11 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
             self._kept = True
 
     def unkeep(self) -> None:
-        """Free the object; tasks that were submitted still get it."""
+        """Free the object; tasks that were submitted still get it.
+
+        Raises:
+            RainException: The object is not kept.
+        """
         __tracebackhide__ = True
         if not self._kept:
             raise RainException(f"{self!r} is not kept")
@@ -220,6 +228,12 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
 
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: The object is not submitted.
+            TaskException: A task of the session has failed.
+            CancelledException: It was cancelled, or a task that it needs.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         waiting.wait(self._session, [self], deadline_after(timeout))
@@ -229,6 +243,12 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
 
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: The object is not kept, or not submitted.
+            TaskException: A task of the session has failed.
+            CancelledException: It was cancelled, or a task that it needs.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         return waiting.fetch(self._session, self, deadline_after(timeout))
@@ -239,7 +259,12 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
         return waiting.fetch_async(self._session, self).__await__()
 
     def update(self) -> None:
-        """Get the current :attr:`info` from the server."""
+        """Get the current :attr:`info` from the server.
+
+        Raises:
+            RainException: The object is not submitted.
+            TaskException: A task of the session has failed.
+        """
         __tracebackhide__ = True
         waiting.update(self._session, [self])
 
@@ -310,6 +335,10 @@ def blob(
         label: The label of the object.
         content_type: What the bytes mean.
         encode: Serialize the value into this content type.
+
+    Raises:
+        UsageError: The value cannot be made into bytes in this way, or there is no such content type.
+        RainException: No session is active.
     """
     content_type = check_content_type(content_type)
     encode = check_content_type(encode)
@@ -333,12 +362,21 @@ def blob(
 
 
 def pickled(value: Any, label: str = "const") -> DataObject:
-    """Make a constant data object from any Python value: a short form of ``blob(value, encode="pickle")``."""
+    """Make a constant data object from any Python value: a short form of ``blob(value, encode="pickle")``.
+
+    Raises:
+        RainException: The value cannot be pickled, or no session is active.
+    """
     return blob(value, label, encode="pickle")
 
 
 def directory(path: str | os.PathLike[str], label: str = "const") -> DataObject:
-    """Make a constant data object from a directory of this machine, with all that is in it."""
+    """Make a constant data object from a directory of this machine, with all that is in it.
+
+    Raises:
+        UsageError: There is no such directory, or it cannot be read.
+        RainException: No session is active.
+    """
     from ..common.archive import pack_directory
 
     try:

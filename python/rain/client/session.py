@@ -106,6 +106,11 @@ class Session(Submitting):
         A submit that is refused changes nothing: its tasks and objects are still there, not submitted. A graph of more
         than some 32 MiB goes in several submits; if one of these is refused or interrupted, those before it are
         submitted, and the rest is still there.
+
+        Raises:
+            RainException: The server refuses it, or a value of ``spec.user`` is no JSON.
+            TaskException: A task of the session has failed.
+            ConnectionLost: The connection broke.
         """
         __tracebackhide__ = True
         self._submit_all()
@@ -154,6 +159,12 @@ class Session(Submitting):
             items: The tasks and objects.
             progress: Show a progress bar (needs the package tqdm).
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: An item is not submitted, or not one of the session.
+            TaskException: A task of the session has failed.
+            CancelledException: It was cancelled, or a task that it needs.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         waiting.wait(self, items, deadline_after(timeout), progress)
@@ -164,6 +175,11 @@ class Session(Submitting):
         Args:
             items: The tasks and objects.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: An item is not submitted, or not one of the session.
+            TaskException: A task of the session has failed.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         return waiting.wait_some(self, as_items(items, "wait for"), deadline_after(timeout))
@@ -174,6 +190,11 @@ class Session(Submitting):
         Args:
             progress: Show a progress bar (needs the package tqdm).
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            TaskException: A task of the session has failed.
+            SessionException: The session was closed.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         deadline = deadline_after(timeout)
@@ -191,6 +212,11 @@ class Session(Submitting):
             items: The tasks and objects (default: all tasks that are submitted).
             progress: Show a progress bar (needs the package tqdm).
             timeout: Seconds from now on for all of them, after which :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: An item is not submitted, or not one of the session.
+            TaskException: A task of the session has failed.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         self._check_open()
@@ -209,6 +235,10 @@ class Session(Submitting):
 
         Returns:
             The tasks that were cancelled; those that had finished before are not among them.
+
+        Raises:
+            RainException: One is not submitted, or not a task of the session.
+            TaskException: A task of the session has failed.
         """
         __tracebackhide__ = True
         return waiting.cancel(self, tasks)
@@ -258,6 +288,10 @@ class Session(Submitting):
 
         Returns:
             The tasks, which are not submitted.
+
+        Raises:
+            UsageError: An option is wrong, or the function cannot be called so.
+            PickleException: The function or an argument cannot be pickled.
         """
         __tracebackhide__ = True
         if isinstance(function, Remote):
@@ -341,7 +375,12 @@ class Session(Submitting):
         ]
 
     def unkeep(self, dataobjs: Iterable[DataObject]) -> None:
-        """Free objects that are kept and submitted."""
+        """Free objects that are kept and submitted.
+
+        Raises:
+            RainException: One is not kept, or not submitted.
+            TaskException: A task of the session has failed.
+        """
         __tracebackhide__ = True
         waiting.unkeep(self, dataobjs)
 

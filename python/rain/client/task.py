@@ -232,7 +232,11 @@ class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
         self._state = state
 
     def keep_outputs(self) -> None:
-        """Keep all outputs when they are made."""
+        """Keep all outputs when they are made.
+
+        Raises:
+            RainException: The task was submitted.
+        """
         for output in self.outputs:
             output.keep()
 
@@ -246,6 +250,12 @@ class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
 
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: An output is not kept, or the task is not submitted.
+            TaskException: A task of the session has failed.
+            CancelledException: It was cancelled, or a task that it needs.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         deadline = deadline_after(timeout)
@@ -256,17 +266,33 @@ class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
 
         Args:
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: The task is not submitted.
+            TaskException: A task of the session has failed.
+            CancelledException: It was cancelled, or a task that it needs.
+            RainTimeout: The timeout is over; what was waited for goes on.
         """
         __tracebackhide__ = True
         waiting.wait(self._session, [self], deadline_after(timeout))
 
     def update(self) -> None:
-        """Get the current :attr:`info` from the server."""
+        """Get the current :attr:`info` from the server.
+
+        Raises:
+            RainException: The task is not submitted.
+            TaskException: A task of the session has failed.
+        """
         __tracebackhide__ = True
         waiting.update(self._session, [self])
 
     def cancel(self) -> bool:
-        """Stop the task, and what needs its outputs; the session goes on. False if it has finished before."""
+        """Stop the task, and what needs its outputs; the session goes on. False if it has finished before.
+
+        Raises:
+            RainException: The task is not submitted.
+            TaskException: A task of the session has failed.
+        """
         __tracebackhide__ = True
         return self in waiting.cancel(self._session, [self])
 

@@ -37,6 +37,10 @@ _PICKLE = 0x80
 _decode = msgspec.msgpack.Decoder().decode
 
 
+class ToldError(RainException):
+    """The function has put an error into ``ctx.info`` or into the ``info`` of what it returns: the task has failed."""
+
+
 class InputFiles:
     """The large input that was used last: often the next task reads it too."""
 
@@ -125,6 +129,9 @@ class Call:
             return [(self._source(run_plain(self)), None, None)]
         args, kwargs = self.arguments()
         result = self.function.call(self.context, *args, **kwargs)
+        told = self.context._info
+        if told is not None and told.error:
+            raise ToldError(str(told.error))
         if self.function.simple and type(result) is bytes and len(result) <= INLINE_OUTPUT:
             return [(result, None, None)]
         taken = [self._output(value, number) for number, value in enumerate(self._results(result))]
@@ -198,8 +205,10 @@ class Call:
         """What the function left for the client beside its outputs."""
         context = self.context
         info = {}
-        if context._debug is not None:
-            text = "\n".join(context._debug)
+        # What was written, and what was put into `info` beside that.
+        told = context._info.debug if context._info is not None else ""
+        if context._debug is not None or told:
+            text = "\n".join([*(context._debug or ()), *([str(told).strip("\n")] if told else ())])
             if context._debug_left_out:
                 text += f"\n[{context._debug_left_out} more characters are left out]"
             info["debug"] = text.encode(errors="backslashreplace").decode()
@@ -326,8 +335,11 @@ class Call:
                 raise RainException(
                     f"{what} has content type {content_type!r}, but data of type {value.content_type!r} was returned"
                 )
-            if value._info is not None and value._info.user:
-                user = _to_json(value._info.user, f"info.user of {what}")
+            if value._info is not None:
+                if value._info.error:
+                    raise ToldError(f"{what}: {value._info.error}")
+                if value._info.user:
+                    user = _to_json(value._info.user, f"info.user of {what}")
             return self._instance_source(value), value.content_type or None, user
         if data_type is not DataType.BLOB:
             raise RainException(f"{what} is a directory, but {_kind_of(value)} was returned; use ctx.stage_directory()")

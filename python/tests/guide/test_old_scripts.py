@@ -373,3 +373,30 @@ def test_sizes_that_are_no_whole_numbers() -> None:
     assert Output(size_hint=0.5).size_hint == 0.5 and Input("a", size_hint=0).size_hint == 0
     with pytest.raises(UsageError, match="size_hint"):
         Output(size_hint=-0.5)
+
+
+@remote(outputs=["first", "second"])
+def telling(ctx: Any, how: str) -> Any:
+    ctx.debug("written")
+    ctx.info.debug += "told"
+    second = ctx.blob(b"2")
+    if how == "task":
+        ctx.info.error = "this went wrong"
+    if how == "object":
+        second.info.error = "that went wrong"
+    return b"1", second
+
+
+def test_errors_that_functions_put_into_info(client: Client) -> None:
+    for how, message in (("task", "this went wrong"), ("object", r"Output 'second' of telling\(\): that went wrong")):
+        with client.new_session() as session:
+            task = telling(how)
+            session.submit()
+            with pytest.raises(TaskException, match=f"failed on governor 0:\n{message}\n\nDebug:\nwritten\ntold$"):
+                task.wait()
+    with client.new_session() as session:
+        task = telling("fine")
+        session.submit()
+        task.wait()
+        task.update()
+        assert task.info.debug == "written\ntold" and not task.info.error
