@@ -287,10 +287,10 @@ class Graph:
             origin = cause.load(pickled) or cause.shown(what)
             return TaskException(text, task, message, debug, governor=governor, cause=origin)
         if task is not None and error.get("kind") == "cancelled":
-            # The server names the task in its way, and may say why.
-            why = message.partition(" was cancelled")[2]
+            # The server names the task in its way, and says what became of it.
+            _, _, what = message.partition(") ")
             named = task.describe()
-            return CancelledException(f"{named[0].upper()}{named[1:]} was cancelled{why}")
+            return CancelledException(f"{named[0].upper()}{named[1:]} {what or 'was cancelled'}")
         if task is not None:
             message = f"{message} ({task.describe()})"
         if error.get("kind") == "cancelled":
