@@ -288,7 +288,7 @@ class Graph:
             return TaskException(text, task, message, debug, governor=governor, cause=origin)
         if task is not None and error.get("kind") == "cancelled":
             # The server names the task in its way, and says what became of it.
-            _, _, what = message.partition(") ")
+            _, _, what = message.rpartition(") ")
             named = task.describe()
             return CancelledException(f"{named[0].upper()}{named[1:]} {what or 'was cancelled'}")
         if task is not None:
