@@ -300,6 +300,14 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
             self._info.freeze()
 
 
+class SentAgain(DataObject):
+    """A constant that stands for one of an earlier submit, which users see in its place."""
+
+    __slots__ = ("_origin",)
+
+    _origin: DataObject
+
+
 def sent_again(session: Graph, item: Any) -> DataObject:
     """A constant with the same content as one that was submitted and is not kept, for the next submit.
 
@@ -313,7 +321,8 @@ def sent_again(session: Graph, item: Any) -> DataObject:
             why = f"the client remembers the last {REMEMBERED_BYTES >> 20} MiB of constants; {why}"
         raise UsageError(f"{item!r} was submitted before and is not kept, so it cannot be an input any more: {why}")
     if entry.batch is not session._batch:
-        again = DataObject(session, item._label, item._data_type, item._content_type, content=entry.content)
+        again = SentAgain(session, item._label, item._data_type, item._content_type, content=entry.content)
+        again._origin = item
         session._constants.append(again)
         if item._spec is not None and item._spec.user:
             again.spec.user.update(deepcopy(item._spec.user))

@@ -14,7 +14,7 @@ from ..common.ids import DataType
 from . import active as bindings
 from . import waiting
 from .connection import RequestError, deadline_after
-from .data import DataObject
+from .data import DataObject, SentAgain
 from .drawing import Picture, session_html
 from .function_table import FunctionTable, HiddenObject
 from .graph import as_items
@@ -68,7 +68,7 @@ class Session(Submitting):
     @property
     def dataobj_count(self) -> int:
         """The number of data objects that are not submitted: constants and outputs of tasks."""
-        constants = sum(not isinstance(constant, HiddenObject) for constant in self._constants)
+        constants = sum(not isinstance(constant, (HiddenObject, SentAgain)) for constant in self._constants)
         outputs: int = sum(task._kind.n_outputs for task in self._new_tasks)
         return constants + outputs
 
@@ -91,7 +91,7 @@ class Session(Submitting):
         """Keep all objects that are not submitted: constants, and outputs of tasks."""
         self._check_open()
         for constant in self._constants:
-            if not isinstance(constant, HiddenObject):
+            if not isinstance(constant, (HiddenObject, SentAgain)):
                 constant.keep()
         for task in self._new_tasks:
             task.keep_outputs()

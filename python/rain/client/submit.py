@@ -12,7 +12,7 @@ from ..common.columns import to_column
 from ..common.errors import RainException, UsageError
 from ..common.given import plain_number
 from .connection import Request
-from .data import DataObject
+from .data import DataObject, SentAgain
 from .frames import MAX_FRAME
 from .function_table import TASK_TYPE, HiddenObject
 from .graph import Graph
@@ -136,7 +136,7 @@ class Batch:
             count = len(pending)
             pending[:count] = [item for item in pending[:count] if item._oid < 0]
         for constant in self.constants:
-            if not (constant._kept or isinstance(constant, HiddenObject)):
+            if not (constant._kept or isinstance(constant, (HiddenObject, SentAgain))):
                 session._contents.add(constant, constant._content or b"")
             constant._content = None
 

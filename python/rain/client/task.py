@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from copy import copy
 from datetime import datetime, timezone
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Union
@@ -14,13 +15,13 @@ import msgspec
 from ..common.attributes import TaskInfo, TaskSpec, TaskSpecInput, read_user
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException, UsageError
-from ..common.given import plain_number, whole_number
+from ..common.given import named, plain_number, whole_number
 from ..common.ids import ID, DataType
 from ..common.labeled_list import LabeledList
 from . import waiting
 from .active import session_for
 from .connection import deadline_after
-from .data import DataObject, sent_again
+from .data import DataObject, SentAgain, sent_again
 from .drawing import attributes_html
 from .graph import Anything, Graph, TaskItem
 from .kind import Kind, OutputSpec, TaskOptions, check_labels
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 TaskInput = Union["Task", DataObject]
-OutputDefinition = Union[int, str, Output, Iterable[Union[str, Output]]]
+OutputDefinition = Union[int, str, Output, Iterable[Union[str, Output]], Mapping[str, Union[Output, None]]]
 
 
 class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
@@ -436,6 +437,8 @@ def check_input(session: Graph, item: Any) -> Any:
 
 def as_object(item: TaskInput) -> DataObject:
     """The data object that is meant by an input."""
+    if isinstance(item, SentAgain):
+        return item._origin
     return item.output if isinstance(item, Task) else item
 
 
@@ -453,6 +456,8 @@ def as_outputs(outputs: Any) -> list[Output]:
     """Instances of Output for what may stand for them: labels, one or many."""
     if isinstance(outputs, (str, Output)):
         outputs = (outputs,)
+    if isinstance(outputs, Mapping):
+        outputs = [_with_label(label, output) for label, output in outputs.items()]
     try:
         listed: Sequence[Any] = list(outputs)
     except TypeError:
@@ -461,6 +466,17 @@ def as_outputs(outputs: Any) -> list[Output]:
         if not isinstance(output, (str, Output)):
             raise UsageError(f"An output is a label or an Output, not {type(output).__name__}: {output!r}")
     return [Output(output) if isinstance(output, str) else output for output in listed]
+
+
+def _with_label(label: Any, output: Any) -> Any:
+    """An output of a dictionary of outputs by label."""
+    if isinstance(output, Output) and output.label in (None, label):
+        labelled = copy(output)
+        labelled.label = label
+        return labelled
+    if output is None or output == label:
+        return label
+    raise UsageError(f"Output {label!r} is an Output without another label, or None, not {named(output)}")
 
 
 def _users_frame(frame: FrameType, task: Task) -> FrameType:

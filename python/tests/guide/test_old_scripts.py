@@ -185,6 +185,19 @@ def test_wrong_calls(session: Session, call: Any, message: str) -> None:
     assert isinstance(caught.value, TypeError) and isinstance(caught.value, RainException)
 
 
+def test_outputs_by_label(session: Session) -> None:
+    @remote(outputs={"a": Output(encode="json"), "b": None})
+    def labelled(ctx: Any) -> Any:
+        return {"b": b"2", "a": [1]}
+
+    task = labelled()
+    task.keep_outputs()
+    session.submit()
+    assert task.outputs["a"].fetch().load() == [1] and task.outputs["b"].fetch().get_bytes() == b"2"
+    with pytest.raises(UsageError, match="Output 'a' is an Output without another label"):
+        remote(outputs={"a": Output("b")})(lambda ctx: b"")  # type: ignore[dict-item]
+
+
 def test_calls_of_programs_change_single_outputs(session: Session) -> None:
     program = Program("tee side", stdin="in", stdout=True, output_paths=["side"], name="tee")
     task = program(**{"in": blob("x")}, name="other", outputs=[Output("moved", content_type="text"), None])
@@ -253,7 +266,7 @@ def test_constants_of_earlier_submits(session: Session) -> None:
     session.wait_all()
     # Twice in one submit is sent once.
     twice = tasks.Concat([constant, constant])
-    assert session.dataobj_count == 2
+    assert session.dataobj_count == 1 and twice.inputs[0] is twice.inputs[1] is constant
     nested = anything(a=[constant])
     for task in (twice, nested):
         task.output.keep()
