@@ -150,6 +150,8 @@ class Graph:
         self._object_users: dict[Any, str] = {}
         # Tasks whose ids are below this are over, as far as it is known here.
         self._finished_tasks = 0
+        # What tasks below this number have written was shown.
+        self._followed = 0
         # Whether calls of executors are among its tasks; and those whose results tasks refer to that are not submitted.
         self._has_calls = False
         self._referred: set[Any] = set()

@@ -24,6 +24,7 @@ from .submitting import Submitting
 from .task import Task, as_object
 from .task_function import TaskFunction
 from .waiting import Completed
+from .written import follow
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -184,11 +185,13 @@ class Session(Submitting):
         __tracebackhide__ = True
         return waiting.wait_some(self, as_items(items, "wait for"), deadline_after(timeout))
 
-    def wait_all(self, progress: bool = False, timeout: float | None = None) -> None:
+    def wait_all(self, progress: bool = False, timeout: float | None = None, output: bool = False) -> None:
         """Wait until every submitted task is finished.
 
         Args:
             progress: Show a progress bar (needs the package tqdm).
+            output: Write what each task has written to standard output and error to those of this process, when it
+                has ended; also what has ended before.
             timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
 
         Raises:
@@ -201,6 +204,8 @@ class Session(Submitting):
         self._check_open()
         if progress:
             waiting.watch(self, list(self._submitted.values()), deadline)
+        if output:
+            follow(self, deadline)
         waiting.wait_all(self, deadline)
 
     def as_completed(

@@ -26,6 +26,7 @@ from .drawing import attributes_html
 from .graph import Anything, Graph, TaskItem
 from .kind import Kind, OutputSpec, TaskOptions, check_labels
 from .output import Input, Output
+from .written import written_by
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -227,6 +228,23 @@ class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
         if self._id < self._session._finished_tasks and state in ("waiting", "running"):
             return "finished"
         return state
+
+    @property
+    def stdout(self) -> str:
+        """What the task has written to standard output, asked of the server: the last 64 KiB, "" until it has ended.
+
+        Programs and Python functions have one. A program whose standard output is an output of its task has it there.
+        A session keeps the latest 32 MiB of what its tasks have written.
+
+        Raises:
+            RainException: The task was not submitted.
+        """
+        return written_by(self).stdout
+
+    @property
+    def stderr(self) -> str:
+        """What the task has written to standard error, as :attr:`stdout`."""
+        return written_by(self).stderr
 
     def _set_state(self, state: str) -> None:
         """The client has been told something of the task, without the rest of its info."""

@@ -201,7 +201,7 @@ class Call:
         named = ", ".join(map(repr, sorted(names)[:NAMED_MAX]))
         self.context.debug(f"removed with the directory of the task, as they are no outputs of it: {named}{more}")
 
-    def info(self) -> dict[str, str]:
+    def info(self) -> dict[str, Any]:
         """What the function left for the client beside its outputs."""
         context = self.context
         info = {}

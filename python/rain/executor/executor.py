@@ -248,7 +248,7 @@ class Executor:
             left = self._left()
             if left:
                 call.tell_of_left(left)
-            info = call.info()
+            info: dict[str, Any] = call.info()
             if process is not None:
                 reason = process.end_task(began, self._position == len(self._data))
                 written = process.written(start)

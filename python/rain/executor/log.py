@@ -7,7 +7,6 @@ import fcntl
 import mmap
 import os
 import termios
-from typing import Tuple
 
 # The descriptor of a page that is shared with the governor, which counts in it.
 PAGE_VARIABLE = "RAIN_EXECUTOR_LOG"
@@ -20,7 +19,7 @@ _TAKEN, _BEGUN, _MOVING = range(3)
 _SLOTS = 3
 
 # How many bytes were written to standard output, and to standard error.
-Positions = Tuple[int, int]
+Positions = tuple[int, int]
 
 
 class Log:

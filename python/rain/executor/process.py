@@ -128,7 +128,7 @@ class OwnProcess:
         return self._positions
 
     def written(self, start: Positions) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """After :meth:`end_task`: where the task's standard output and error begin and end; None if it wrote nothing."""
+        """After :meth:`end_task`: where the task's standard output and error begin and end, if it wrote any."""
         log = self.log
         if log is None or (self._is_quiet and not self._use.seen):
             return None
