@@ -20,6 +20,11 @@ pub enum Event<D> {
         object: ObjectIndex,
         asker: GovernorId,
     },
+    /// What `Action::Link` was to have brought from elsewhere is here.
+    IsHere {
+        session: SessionId,
+        object: ObjectIndex,
+    },
     /// A worker has begun a task that may take long.
     Started {
         session: SessionId,

@@ -2,7 +2,7 @@
 
 use crate::event::{Action, Asker, Event, To};
 use rain_model::id::{GovernorId, ObjectIndex, SessionId};
-use rain_protocol::peer::{BetweenGovernors, Failure, FromGovernor, Message, ToGovernor};
+use rain_protocol::peer::{BetweenGovernors, Failure, FromGovernor, Message, Run, ToGovernor};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ struct Awaited {
     asked: usize,
     /// What those said who could not give it.
     refusals: Vec<String>,
+    /// The server's number for it.
+    transfer: u32,
     /// Who has asked for it here meanwhile.
     askers: Vec<Asker>,
 }
@@ -62,6 +64,7 @@ impl Governor {
             Event::Peer { from, message } => self.peer_message(from, message, actions),
             Event::PeerLost { governor } => self.peer_lost(governor, actions),
             Event::NotFound { session, object, asker } => self.catch_up(Early { asker, session, object }, actions),
+            Event::IsHere { session, object } => self.is_here(session, object, actions),
             Event::Started { session, task, start } => {
                 self.report(session, FromGovernor::Started { session, task, start }, actions);
             }
@@ -104,19 +107,8 @@ impl Governor {
                 self.sessions.insert(open.session, Session::default());
                 Action::OpenSession(open)
             }
-            ToGovernor::Run(mut run) => {
-                let Some(session) = self.sessions.get_mut(&run.session) else { return };
-                for input in &mut run.remote {
-                    let holders = std::mem::take(&mut input.holders);
-                    if let Some(holder) = holders.first() {
-                        let want = BetweenGovernors::Want { session: run.session, object: input.object };
-                        actions.push(to_governor(*holder, want));
-                    }
-                    let awaited = Awaited { holders, asked: 0, refusals: Vec::new(), askers: Vec::new() };
-                    session.awaited.insert(input.object, awaited);
-                }
-                Action::Link(run)
-            }
+            ToGovernor::Run(run) => return self.run(run, actions),
+            ToGovernor::StopAwaiting { session, objects } => return self.stop_awaiting(session, &objects, actions),
             ToGovernor::CloseSession(session) => {
                 self.sessions.remove(&session);
                 Action::CloseSession(session)
@@ -143,6 +135,59 @@ impl Governor {
         actions.push(action);
     }
 
+    fn run<D>(&mut self, mut run: Run<D>, actions: &mut Vec<Action<D>>) {
+        let id = run.session;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let mut replaced = Vec::new();
+        for input in &mut run.remote {
+            let holders = std::mem::take(&mut input.holders);
+            if let Some(holder) = holders.first() {
+                actions.push(to_governor(*holder, BetweenGovernors::Want { session: id, object: input.object }));
+            }
+            let (transfer, refusals) = (input.transfer, Vec::new());
+            let awaited = Awaited { holders, asked: 0, refusals, transfer, askers: Vec::new() };
+            if let Some(before) = session.awaited.insert(input.object, awaited) {
+                // Who had it was lost, and the server has heard of that first.
+                replaced.push(input.object);
+                if let Some(awaited) = session.awaited.get_mut(&input.object) {
+                    awaited.askers = before.askers;
+                }
+            }
+        }
+        actions.push(Action::Link(run));
+        if !replaced.is_empty() {
+            actions.push(Action::Release { session: id, objects: replaced });
+        }
+    }
+
+    /// Objects are made here: nobody brings them any more.
+    fn stop_awaiting<D>(&mut self, session: SessionId, objects: &[ObjectIndex], actions: &mut Vec<Action<D>>) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        for object in objects.iter().copied() {
+            let Some(awaited) = open.awaited.remove(&object) else { continue };
+            for asker in awaited.askers {
+                actions.push(answer(asker, session, object, Err("it is made again".to_owned())));
+            }
+            actions.push(Action::Release { session, objects: vec![object] });
+        }
+    }
+
+    /// An object that was asked for is here all the same.
+    fn is_here<D>(&mut self, session: SessionId, object: ObjectIndex, actions: &mut Vec<Action<D>>) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        let Some(awaited) = open.awaited.remove(&object) else { return };
+        for to in awaited.askers {
+            actions.push(Action::SendObject { session, object, to });
+        }
+        self.arrived(session, object, awaited.transfer, actions);
+    }
+
+    fn arrived<D>(&self, session: SessionId, object: ObjectIndex, transfer: u32, actions: &mut Vec<Action<D>>) {
+        if transfer != 0 {
+            self.report(session, FromGovernor::Arrived { session, object, transfer }, actions);
+        }
+    }
+
     fn peer_message<D: Clone>(&mut self, from: GovernorId, message: BetweenGovernors<D>, actions: &mut Vec<Action<D>>) {
         match message {
             BetweenGovernors::Want { session, object } => {
@@ -156,6 +201,7 @@ impl Governor {
                         actions.push(answer(asker, session, object, Ok(content.clone())));
                     }
                     actions.push(Action::Supply { session, object, content });
+                    self.arrived(session, object, awaited.transfer, actions);
                 }
                 Err(why) => self.ask_next(session, object, from, &why, actions),
             },
@@ -220,8 +266,8 @@ impl Governor {
         // The claim of who would have brought it.
         actions.push(Action::Release { session, objects: vec![object] });
         // Only the server knows whether that is a failure: it may have let all holders drop it.
-        let why = awaited.refusals.join("; ");
-        actions.push(to_server(FromGovernor::InputLost { session, object, why }));
+        let (transfer, why) = (awaited.transfer, awaited.refusals.join("; "));
+        actions.push(to_server(FromGovernor::InputLost { session, object, transfer, why }));
     }
 
     fn fail<D>(&mut self, session: SessionId, task: u32, failure: Failure, actions: &mut Vec<Action<D>>) {
@@ -243,6 +289,7 @@ fn session_of<D>(message: &ToGovernor<D>) -> Option<SessionId> {
         ToGovernor::Forget(forget) => Some(SessionId(forget.session)),
         ToGovernor::CloseSession(session)
         | ToGovernor::CancelTasks { session, .. }
+        | ToGovernor::StopAwaiting { session, .. }
         | ToGovernor::Raise { session, .. }
         | ToGovernor::DropConfigs { session, .. }
         | ToGovernor::CancelWaiting { session, .. }

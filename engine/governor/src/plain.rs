@@ -171,7 +171,7 @@ impl<D: Clone> Graph for PlainGraph<D> {
             }
         }
         let before = state.tasks.insert(task, Task { unmet, ..Task::default() });
-        assert!(before.is_none(), "task {task} is linked twice");
+        assert!(before.is_none_or(|before| before.is_over), "task {task} is linked twice");
         unmet == 0
     }
 
@@ -179,7 +179,11 @@ impl<D: Clone> Graph for PlainGraph<D> {
         let mut state = lock(&self.0);
         let slot = state.objects.get_mut(&object).filter(|slot| slot.claims > 0);
         let slot = slot.unwrap_or_else(|| panic!("nobody has a claim on object {object}"));
-        assert!(matches!(slot.content, Content::Awaited), "object {object} is supplied twice");
+        if matches!(slot.content, Content::There(_)) {
+            // Its producer was run again.
+            state.release(object);
+            return;
+        }
         slot.content = Content::There(content);
         let waiting = std::mem::take(&mut slot.waiting);
         let made_ready = state.count_down(waiting);

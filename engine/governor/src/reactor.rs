@@ -97,12 +97,17 @@ impl<G: Graph, Q: Queues> Reactor<G, Q> {
             Action::OpenSession(open) => self.sessions.insert(Arc::new(Session::new(&open, self.leave.clone()))),
             Action::Link(run) => {
                 let (session, task) = (run.session, run.batch.first);
-                if let Some(open) = self.sessions.get(session.0)
-                    && link(&open, &self.queues, run).is_err()
-                {
+                let Some(open) = self.sessions.get(session.0) else { return };
+                let awaited: Vec<ObjectIndex> = run.remote.iter().map(|input| input.object).collect();
+                if link(&open, &self.queues, run).is_err() {
                     let message = "its session has had more than four billion inputs; use another one".to_owned();
                     let failure = Failure { message, ..Failure::default() };
-                    self.answers.push_back(Event::Failed { session, task, failure });
+                    return self.answers.push_back(Event::Failed { session, task, failure });
+                }
+                // The server may have let go of what tasks here still read. It stays now that the server has a claim again.
+                for object in awaited.into_iter().filter(|object| open.graph.share(*object).is_some()) {
+                    self.answers.push_back(Event::IsHere { session, object });
+                    self.release(session, &[object], effects);
                 }
             }
             Action::Supply { session, object, content } => {

@@ -93,6 +93,7 @@ fn run(session: SessionId, remote: &[(u32, &[u32])]) -> ToGovernor<Content> {
             .map(|(object, holders)| RemoteInput {
                 object: *object,
                 holders: holders.iter().copied().map(GovernorId).collect(),
+                transfer: 0,
             })
             .collect(),
         pins: Vec::new(),

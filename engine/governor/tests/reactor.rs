@@ -250,7 +250,7 @@ fn only_tasks_that_nobody_has_begun_are_given_back() {
 fn what_comes_from_other_governors_is_there_for_all_who_wait() {
     let mut w = World::<PlainGraph<Content>>::new();
     w.open(1);
-    let remote = |object| RemoteInput { object, holders: vec![GovernorId(4)] };
+    let remote = |object| RemoteInput { object, holders: vec![GovernorId(4)], transfer: 0 };
     w.run(1, &batch(0, &[(&[10], NONE), (&[10, 11], NONE)], 0), TaskSet::All, |run| {
         run.remote = vec![remote(10), remote(11)];
     });

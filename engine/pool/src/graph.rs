@@ -1,7 +1,7 @@
 //! One session's tasks and objects on a governor: who waits for what, and who still needs what.
 
 use crate::chunked::{Chunked, ZeroInit};
-use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, UnsafeCell, fence, lock};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, UnsafeCell, fence, lock, pause};
 use std::ops::Range;
 
 /// The object was not claimed here.
@@ -159,19 +159,28 @@ impl<T: Handle> SessionGraph<T> {
     }
 
     fn claim_first(&self, object: u32, slot: &Slot<T>) {
-        // One that is gone was not needed here for a time; now its content is to come from elsewhere.
-        if slot.waiting.load(Ordering::Acquire) == UNUSED {
-            self.slots.start_using(object);
+        loop {
+            match slot.waiting.load(Ordering::Acquire) {
+                UNUSED => break self.slots.start_using(object),
+                // It was not needed here for a time; now its content is to come from elsewhere.
+                GONE => break,
+                // Who has given up the last claim is just about to say that it is gone.
+                _ => pause(),
+            }
         }
         slot.waiting.store(END, Ordering::Relaxed);
     }
 
     /// Links `task` to its `inputs`, on each of which it must have a claim; true: it is ready now, and the caller must
-    /// queue it. It may be linked before or after the producers of its inputs have run. `first_edge` is the number of its first
-    /// edge, of which it has as many as inputs; no other task has the same. The governor only.
+    /// queue it. It may be linked before or after the producers of its inputs have run, and again when it is over. `first_edge` is
+    /// the number of its first edge, of which it has as many as inputs; no other task has the same. The governor only.
     #[must_use]
     pub fn link(&self, task: u32, inputs: &[u32], first_edge: u32) -> bool {
         let node = self.tasks.take(task);
+        if node.unmet.load(Ordering::Relaxed) & LINKED != 0 {
+            // It has run here before, and was counted then.
+            self.tasks.stop_using(task);
+        }
         if inputs.is_empty() {
             // No list leads to it, and the queues carry the order on.
             node.unmet.store(LINKED, Ordering::Release);
@@ -210,9 +219,14 @@ impl<T: Handle> SessionGraph<T> {
     }
 
     /// Puts the value of `object` in place and gives up the producer's claim; `ready` is called with each task that
-    /// waited for nothing else. At most once an object, by its producer or by whoever brings it from elsewhere.
+    /// waited for nothing else. At most once at a time, by the object's producer or by whoever brings it from elsewhere; the value of
+    /// a producer that is run again is dropped when there still is one.
     pub fn supply(&self, object: u32, value: T, mut ready: impl FnMut(u32)) -> Released {
         let slot = self.slots.get(object);
+        if slot.waiting.load(Ordering::Relaxed) == CLOSED {
+            drop(value);
+            return self.release(object);
+        }
         slot.value.with_mut(|place| {
             // SAFETY: only the producer, which calls once, writes; readers come after the swap below.
             unsafe { *place = Some(value) }

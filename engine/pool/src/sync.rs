@@ -31,6 +31,14 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// Lets another thread do what it is in the middle of.
+pub(crate) fn pause() {
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(not(loom))]
+    std::thread::yield_now();
+}
+
 /// Locks, ignoring poison: the data behind our locks is valid between any two statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> impl std::ops::DerefMut<Target = T> + '_ {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -36,6 +36,11 @@ pub enum ToGovernor<D> {
         session: SessionId,
         objects: Vec<ObjectIndex>,
     },
+    /// Tasks that are run again make these objects here: they need not be brought from elsewhere, if they still are to be.
+    StopAwaiting {
+        session: SessionId,
+        objects: Vec<ObjectIndex>,
+    },
     /// These tasks, which are not over, have these priorities whatever those of their kinds: tasks that need them have them.
     Raise {
         session: SessionId,
@@ -111,6 +116,8 @@ pub struct RemoteInput {
     pub object: ObjectIndex,
     /// Who has it, or was told before to get it, in the order in which they are to be asked; not empty.
     pub holders: Vec<GovernorId>,
+    /// Number for what the receiver says of it; 0: the server need not hear when it has come.
+    pub transfer: u32,
 }
 
 /// Which tasks of a batch.
@@ -175,7 +182,14 @@ pub enum FromGovernor<D> {
     InputLost {
         session: SessionId,
         object: ObjectIndex,
+        transfer: u32,
         why: String,
+    },
+    /// An input of `Run::remote` is there.
+    Arrived {
+        session: SessionId,
+        object: ObjectIndex,
+        transfer: u32,
     },
     Fetched {
         ticket: u64,

@@ -73,6 +73,8 @@ pub fn run_server<C: Clients, T: Transport<Arc<Object>>>(
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     if config.on_loss.is_some() {
         driver.end_with_governors();
+    } else {
+        driver.recover();
     }
     let served = driver.serve_until_joined(config.governors).and_then(|()| {
         if !driver.is_over() {

@@ -5,6 +5,7 @@
 //! ready task; tasks that wait for their outputs stay where they are, and get them when they have been made.
 
 use super::effects::Effects;
+use super::holders::HolderMark;
 use super::session::Session;
 use rain_model::id::{GovernorId, TaskIndex};
 use rain_protocol::peer::ToGovernor;
@@ -43,7 +44,11 @@ impl<D: Clone> Session<D> {
             for object in batch.inputs(task) {
                 // The task's claim becomes the server's, which has one at most.
                 let holders = &mut self.holders;
-                let is_new = |mark| holders.add(mark, id);
+                let is_new = |mark: &mut HolderMark| {
+                    let is_new = holders.add(mark, id);
+                    holders.arrived(*mark, id);
+                    is_new
+                };
                 if !is_open || !self.objects.get_mut(*object).map(|record| &mut record.mark).is_some_and(is_new) {
                     unpins.push(*object);
                 }
@@ -52,6 +57,7 @@ impl<D: Clone> Session<D> {
                 // The claim of the task that would have made it, and the server's.
                 unpins.push(object);
                 if is_open
+                    && !self.is_there(object)
                     && let Some(record) = self.objects.get_mut(object)
                     && self.holders.remove(&mut record.mark, id)
                 {

@@ -32,7 +32,8 @@ impl<D: Clone> Session<D> {
             counts.push((governor, tasks.len() as u64));
             effects.send(governor, ToGovernor::CancelTasks { session: self.id, tasks });
         }
-        self.unfinished -= tasks.len() as u64;
+        let again = tasks.iter().filter(|task| self.tasks[**task].has_run_again()).count();
+        self.unfinished -= (tasks.len() - again) as u64;
         let wanted = self.count_down(&tasks, effects);
         debug_assert!(wanted.is_empty(), "cancelled tasks make nothing");
         self.advance_waits(&tasks, effects);
@@ -46,10 +47,17 @@ impl<D: Clone> Session<D> {
         let mut left: Vec<TaskIndex> = tasks.to_vec();
         while let Some(task) = left.pop() {
             let Some(record) = self.tasks.get_mut(task).filter(|record| !record.state.is_over()) else { continue };
+            // It has finished. Only when there is no time left, what was lost is not made again.
+            if record.is_again() && !self.out_of_time {
+                continue;
+            }
+            let is_again = record.is_again();
             record.state = TaskState::Cancelled;
             found.push(task);
             for object in self.outputs(task) {
-                left.extend(self.edges.iter(self.objects[object].number));
+                if !is_again || self.objects[object].mark.is_lost() {
+                    left.extend(self.edges.iter(self.objects[object].number));
+                }
             }
         }
         found.sort_unstable();

@@ -64,7 +64,8 @@ impl<D: Clone> Server<D> {
         let Some(session) = self.sessions.get(&id) else { return };
         let mut unbegun = Vec::new();
         let mut by_governor: BTreeMap<GovernorId, Vec<TaskIndex>> = BTreeMap::new();
-        for task in tasks.into_iter().filter(|task| session.is_open(*task)) {
+        let is_open = |task: &TaskIndex| session.is_open(*task) && !session.tasks[*task].is_again();
+        for task in tasks.into_iter().filter(is_open) {
             match session.tasks[task].governor() {
                 Some(governor) if answered != Some(governor) => by_governor.entry(governor).or_default().push(task),
                 _ => unbegun.push(task),

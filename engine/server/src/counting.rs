@@ -32,12 +32,11 @@ impl<D: Clone> Session<D> {
                 continue;
             }
             for object in batch.inputs(task) {
-                let is_finished = self.object_is_finished(*object);
-                if self.known_object(*object).is_none() && !self.has_forgotten_readers(*object) {
-                    // Its record may be gone: it goes with this reader.
-                    self.objects.remember(*object, ObjectRecord::new(NONE));
-                    self.objects[*object].mark.set_forgotten();
+                if self.has_losses && self.is_kept(*object) && self.is_there(*object) && !self.is_anywhere(*object) {
+                    self.bring_back(*object);
                 }
+                let is_finished = self.is_there(*object);
+                self.remember_read(*object);
                 let record = &mut self.objects[*object];
                 record.add_reader();
                 if !is_finished {
@@ -45,6 +44,23 @@ impl<D: Clone> Session<D> {
                     self.tasks[task].add_unmet();
                 }
             }
+        }
+    }
+
+    /// Sees to it that an object which is going to be read has a record.
+    pub(super) fn remember_read(&mut self, object: u32) {
+        if self.known_object(object).is_none() && !self.has_forgotten_readers(object) && !self.stays(object) {
+            // Its record may be gone: it goes with this reader.
+            self.objects.remember(object, ObjectRecord::new(NONE));
+            self.objects[object].mark.set_forgotten();
+        }
+    }
+
+    /// An object that was lost and not needed then is now.
+    fn bring_back(&mut self, object: u32) {
+        match self.make_again(object) {
+            Ok(tasks) => self.push_again(tasks),
+            Err(why) => self.broken = Some(why),
         }
     }
 

@@ -38,23 +38,26 @@ impl<D: Clone> Session<D> {
             self.stop_keeping(kept, effects);
         }
         objects.iter().for_each(|object| self.forget_object(*object));
-        let mut batches = Vec::new();
+        let (mut batches, mut over) = (Vec::new(), Vec::new());
         for task in tasks.iter().copied() {
             self.forget_task(task);
             if let Some((batch, note)) = self.batches.find_mut(task) {
                 note.known -= 1;
                 if note.known == 0 {
-                    batches.push(batch.first);
+                    over.push((batch.first, batch.count, note.objects.clone(), note.lineage.is_needed));
                 }
             }
         }
-        for first in &batches {
-            let Some((batch, note)) = self.batches.remove(*first) else { continue };
-            if !self.asked.is_empty() {
-                self.lingering.push(batch);
+        let mut stay = Vec::new();
+        for (first, count, made, is_needed) in over {
+            if is_needed {
+                stay.push((first, count));
+            } else {
+                self.remove_batch(first);
+                batches.push(first);
             }
             // Only tasks of its own submit read a constant that is not kept.
-            for object in note.objects {
+            for object in made {
                 if self.known_object(object).is_some_and(|record| record.producer == NONE && !record.mark.is_kept()) {
                     self.forget_object(object);
                     objects.push(object);
@@ -67,13 +70,16 @@ impl<D: Clone> Session<D> {
         }
         let forget = Forget { session: self.id.0, tasks, objects: objects.clone(), batches, kinds };
         self.tell_governors(|_| ToGovernor::Forget(forget.clone()), effects);
+        for (first, count) in stay {
+            self.stay_forgotten(first, count, effects);
+        }
         Ok(objects)
     }
 
     fn check_forget(&self, tasks: &[u32], constants: &[u32], kinds: &[u32]) -> Result<(), RequestError> {
         self.check_items(tasks, constants)?;
         let refuse = |why: String| Err(RequestError::request(why));
-        if let Some(task) = tasks.iter().find(|task| !self.tasks[**task].state.is_over()) {
+        if let Some(task) = tasks.iter().find(|task| !self.tasks[**task].told_state().is_over()) {
             let what = self.describe_task(*task);
             return refuse(format!("{what} cannot be forgotten: it is neither finished nor cancelled"));
         }
@@ -92,6 +98,9 @@ impl<D: Clone> Session<D> {
     fn forget_task(&mut self, task: TaskIndex) {
         self.task_details.remove(&task);
         self.outputs.forget(task);
+        if self.is_needed(task) {
+            return self.tasks[task].leave();
+        }
         self.tasks[task].state = TaskState::Forgotten;
         self.tasks.forget(task);
     }
@@ -103,7 +112,12 @@ impl<D: Clone> Session<D> {
         let record = &mut self.objects[object];
         record.mark.set_forgotten();
         if record.readers() == 0 {
-            self.objects.forget(object);
+            if !self.constants.is_empty() {
+                self.drop_constant(object);
+            }
+            if !self.stays(object) {
+                self.objects.forget(object);
+            }
         }
     }
 }

@@ -6,13 +6,18 @@ use rain_model::id::GovernorId;
 const KEPT: u32 = 1 << 31;
 /// Its client does not mention it any more; tasks that are not over may still read it.
 const FORGOTTEN: u32 = 1 << 30;
+/// It was finished and is to be made again.
+const LOST: u32 = 1 << 29;
+/// Its client has fetched it.
+const FETCHED: u32 = 1 << 28;
 /// How many hold it: nobody, one governor, whose number is in `VALUE`, or several, whose list has this number.
-const COUNT: u32 = 3 << 28;
-const ONE: u32 = 1 << 28;
-const SEVERAL: u32 = 2 << 28;
-const VALUE: u32 = (1 << 28) - 1;
+const COUNT: u32 = 3 << 26;
+const ONE: u32 = 1 << 26;
+const SEVERAL: u32 = 2 << 26;
+const VALUE: u32 = (1 << 26) - 1;
+const MARKS: u32 = KEPT | FORGOTTEN | LOST | FETCHED;
 
-/// What an object's record says of its holders, and two marks beside.
+/// What an object's record says of its holders, and some marks beside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HolderMark(u32);
 
@@ -33,9 +38,25 @@ impl HolderMark {
         self.0 |= FORGOTTEN;
     }
 
+    pub(super) fn is_lost(self) -> bool {
+        self.0 & LOST != 0
+    }
+
+    pub(super) fn set_lost(&mut self, lost: bool) {
+        self.0 = if lost { self.0 | LOST } else { self.0 & !LOST };
+    }
+
+    pub(super) fn is_fetched(self) -> bool {
+        self.0 & FETCHED != 0
+    }
+
+    pub(super) fn set_fetched(&mut self) {
+        self.0 |= FETCHED;
+    }
+
     fn set(&mut self, count: u32, value: u32) {
         debug_assert!(value <= VALUE);
-        self.0 = self.0 & (KEPT | FORGOTTEN) | count | value & VALUE;
+        self.0 = self.0 & MARKS | count | value & VALUE;
     }
 }
 
@@ -45,6 +66,17 @@ struct List {
     order: Vec<GovernorId>,
     /// One bit a governor.
     is_in: Vec<u64>,
+    /// Those that are about to get it.
+    awaiting: Vec<GovernorId>,
+}
+
+/// What is left of an object when a governor is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Others have it, or this one was none of its holders.
+    Held,
+    /// Nobody has it. These were about to get it.
+    Nothing(Vec<GovernorId>),
 }
 
 impl List {
@@ -66,6 +98,7 @@ impl List {
             *bits &= !(1 << (governor.0 % 64));
         }
         self.order.retain(|other| *other != governor);
+        self.awaiting.retain(|other| *other != governor);
     }
 }
 
@@ -140,6 +173,60 @@ impl Holders {
         true
     }
 
+    /// Adds a holder that is about to get an object which others have; false when it was one.
+    pub(super) fn add_awaiting(&mut self, mark: &mut HolderMark, governor: GovernorId) -> bool {
+        let is_new = self.add(mark, governor);
+        if is_new
+            && mark.0 & COUNT == SEVERAL
+            && let Some(list) = self.lists.get_mut((mark.0 & VALUE) as usize)
+        {
+            list.awaiting.push(governor);
+        }
+        is_new
+    }
+
+    /// Notes that a holder has the object now.
+    pub(super) fn arrived(&mut self, mark: HolderMark, governor: GovernorId) {
+        if mark.0 & COUNT == SEVERAL
+            && let Some(list) = self.lists.get_mut((mark.0 & VALUE) as usize)
+        {
+            list.awaiting.retain(|other| *other != governor);
+        }
+    }
+
+    /// Whether a holder is about to get an object.
+    pub(super) fn is_awaiting(&self, mark: HolderMark, governor: GovernorId) -> bool {
+        self.list(mark).is_some_and(|list| list.awaiting.contains(&governor))
+    }
+
+    /// The holders that have an object, in the order in which they became that.
+    pub(super) fn having(&self, mark: HolderMark) -> impl Iterator<Item = GovernorId> + '_ {
+        let awaiting = self.list(mark).map_or(&[][..], |list| &list.awaiting);
+        self.of(mark).filter(|governor| !awaiting.contains(governor))
+    }
+
+    /// Removes a governor that is lost. The first of the holders that are left has the object; when none has, none is left.
+    pub(super) fn lose(&mut self, mark: &mut HolderMark, governor: GovernorId) -> Left {
+        if !self.has(*mark, governor) {
+            return Left::Held;
+        }
+        let Some(list) = self.list(*mark) else {
+            self.remove(mark, governor);
+            return Left::Nothing(Vec::new());
+        };
+        let having = list.order.iter().position(|id| *id != governor && !list.awaiting.contains(id));
+        let Some(place) = having else {
+            let mut awaiting = self.take(mark);
+            awaiting.retain(|other| *other != governor);
+            return Left::Nothing(awaiting);
+        };
+        let list = &mut self.lists[(mark.0 & VALUE) as usize];
+        let first = list.order.remove(place);
+        list.order.insert(0, first);
+        self.remove(mark, governor);
+        Left::Held
+    }
+
     /// Removes a holder; whether it was one.
     pub(super) fn remove(&mut self, mark: &mut HolderMark, governor: GovernorId) -> bool {
         if !self.has(*mark, governor) {
@@ -180,6 +267,26 @@ impl Holders {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_one_has_it_whoever_is_lost() {
+        let mut holders = Holders::default();
+        let mut mark = HolderMark::default();
+        mark.set_fetched();
+        let [a, b, c, d] = [0, 1, 2, 3].map(GovernorId);
+        holders.add(&mut mark, a);
+        assert!(holders.add_awaiting(&mut mark, b) && holders.add_awaiting(&mut mark, c) && holders.add(&mut mark, d));
+        assert!(holders.having(mark).eq([a, d]) && holders.is_awaiting(mark, b) && !holders.is_awaiting(mark, d));
+        assert_eq!(holders.lose(&mut mark, a), Left::Held);
+        assert!(holders.of(mark).eq([d, b, c]));
+        holders.arrived(mark, c);
+        assert_eq!((holders.lose(&mut mark, a), holders.lose(&mut mark, d)), (Left::Held, Left::Held));
+        assert!(holders.of(mark).eq([c, b]));
+        assert_eq!(holders.lose(&mut mark, c), Left::Nothing(vec![b]));
+        assert_eq!((holders.count(mark), mark.is_fetched(), holders.free.len()), (0, true, 1));
+        holders.add(&mut mark, a);
+        assert_eq!((holders.lose(&mut mark, a), holders.count(mark)), (Left::Nothing(vec![]), 0));
+    }
 
     #[test]
     fn holders_are_in_the_order_in_which_they_came_and_marks_stay() {

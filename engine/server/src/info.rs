@@ -44,8 +44,8 @@ impl<D: Clone> Session<D> {
     /// Info of a task that exists.
     pub(super) fn task_info(&self, task: TaskIndex) -> TaskInfo {
         let record = &self.tasks[task];
-        let finished = record.state == TaskState::Finished;
-        let state = match record.state {
+        let finished = record.told_state() == TaskState::Finished;
+        let state = match record.told_state() {
             TaskState::Waiting => "waiting",
             TaskState::Running => "running",
             TaskState::Finished => "finished",
@@ -55,7 +55,10 @@ impl<D: Clone> Session<D> {
         TaskInfo {
             id: task,
             state: state.to_owned(),
-            governor: record.governor().filter(|_| record.state != TaskState::Waiting).map(|governor| governor.0),
+            governor: record
+                .governor()
+                .filter(|_| record.told_state() != TaskState::Waiting)
+                .map(|governor| governor.0),
             start_time: (finished || record.state == TaskState::Running).then_some(record.start),
             duration: record.duration().map(f64::from),
             error: None,
@@ -78,7 +81,7 @@ impl<D: Clone> Session<D> {
         ObjectInfo {
             id: object,
             state: state.to_owned(),
-            size: finished.then_some(size),
+            size: (finished && !record.mark.is_lost()).then_some(size),
             content_type: match details.and_then(|d| d.content_type.clone()) {
                 Some(content_type) => Some(content_type),
                 None => self.declared_content_type(object).map(str::to_owned),

@@ -6,12 +6,13 @@
 
 use super::effects::Effects;
 use super::governors::Governors;
-use super::holders::{HolderMark, Holders};
+use super::holders::HolderMark;
+use super::lineage::Constant;
 use super::progress::Wanted;
 use super::ready::{Limits, Taken};
 use super::session::{Fresh, Session};
 use rain_model::graph::Batch;
-use rain_model::id::{GovernorId, ObjectIndex, SessionId, TaskIndex};
+use rain_model::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
 use rain_protocol::peer::{OpenSession, RemoteInput, Run, TaskSet, ToGovernor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,13 +36,15 @@ const DURATION_UNKNOWN: f64 = 0.001;
 pub(super) struct Round<D> {
     runs: BTreeMap<(SessionId, GovernorId, TaskIndex), Run<D>>,
     raises: BTreeMap<(SessionId, GovernorId), Vec<(TaskIndex, i32)>>,
+    /// What is made again there.
+    remade: BTreeMap<(SessionId, GovernorId), Vec<ObjectIndex>>,
     /// Tasks that were handed out one by one.
     count: usize,
 }
 
 impl<D> Default for Round<D> {
     fn default() -> Self {
-        Self { runs: BTreeMap::new(), raises: BTreeMap::new(), count: 0 }
+        Self { runs: BTreeMap::new(), raises: BTreeMap::new(), remade: BTreeMap::new(), count: 0 }
     }
 }
 
@@ -55,6 +58,9 @@ impl<D> Round<D> {
     pub(super) fn send(self, effects: &mut Effects<D>) {
         for ((session, governor), tasks) in self.raises {
             effects.send(governor, ToGovernor::Raise { session, tasks });
+        }
+        for ((session, governor), objects) in self.remade {
+            effects.send(governor, ToGovernor::StopAwaiting { session, objects });
         }
         for ((_, governor, _), run) in self.runs {
             effects.send(governor, ToGovernor::Run(run));
@@ -116,6 +122,7 @@ impl<D: Clone> Placer<'_, D> {
         self.open_on(id);
         let Fresh { batch, constants, mut keep } = fresh;
         let session = &mut *self.session;
+        session.whole_on = Some(id);
         // Some may have been let go while the batch waited for its turn.
         keep.retain(|object| session.is_kept(*object));
         for task in batch.tasks() {
@@ -149,8 +156,8 @@ impl<D: Clone> Placer<'_, D> {
         for (object, data) in fresh.constants {
             let record = &session.objects[object];
             let (is_read, is_kept) = (record.readers() > 0, record.mark.is_kept());
-            if is_read || is_kept {
-                session.constants.insert(object, data);
+            if (is_read || is_kept) && !session.recovers {
+                session.constants.insert(object, Constant { data, batch: NONE, readers: 0 });
             }
             if !is_read && is_kept {
                 session.unread_constants.push(object);
@@ -182,7 +189,7 @@ impl<D: Clone> Placer<'_, D> {
         let mut pins = std::mem::take(&mut session.unread_constants);
         pins.retain(|object| session.is_kept(*object) && !session.is_held(*object));
         let constants =
-            pins.iter().filter_map(|object| Some((*object, session.constants.get(object)?.clone()))).collect();
+            pins.iter().filter_map(|object| Some((*object, session.constants.get(object)?.data.clone()))).collect();
         for object in &pins {
             session.holders.add(&mut session.objects[*object].mark, id);
         }
@@ -191,8 +198,8 @@ impl<D: Clone> Placer<'_, D> {
     }
 
     /// Hands out tasks that were given back. Governors may be full of tasks that wait for them.
-    pub(super) fn place_given_back(&mut self) {
-        self.place_ready(Limits::GIVEN_BACK);
+    pub(super) fn place_given_back(&mut self) -> Turn {
+        self.place_ready(Limits::GIVEN_BACK)
     }
 
     fn place_ready(&mut self, mut limits: Limits) -> Turn {
@@ -337,17 +344,28 @@ impl<D: Clone> Placer<'_, D> {
             if session.holders.has(record.mark, id) {
                 continue;
             }
-            if let Some(data) = session.constants.get(object) {
-                run.constants.push((*object, data.clone()));
+            if let Some(constant) = session.constants.get(object) {
+                run.constants.push((*object, constant.data.clone()));
                 run.pins.push(*object);
+                session.holders.add(&mut session.objects[*object].mark, id);
             } else if session.holders.count(record.mark) > 0 {
-                let holders = sources(&session.holders, record.mark, session.size_of(*object));
-                run.remote.push(RemoteInput { object: *object, holders });
+                let holders = session.sources(record.mark, session.size_of(*object));
+                run.remote.push(session.transfer_to(id, *object, holders));
+            } else {
+                // It is made there: the task follows its producer.
+                session.holders.add(&mut session.objects[*object].mark, id);
             }
-            session.holders.add(&mut session.objects[*object].mark, id);
         }
+        let is_again = session.tasks[task].is_again();
         for object in batch.outputs(task) {
             let record = &mut session.objects[object];
+            if is_again {
+                // The others are there since it ran before.
+                if !record.mark.is_lost() {
+                    continue;
+                }
+                self.round.remade.entry((session.id, id)).or_default().push(object);
+            }
             if record.readers() > 0 || record.mark.is_kept() {
                 run.pins.push(object);
                 debug_assert!(session.holders.count(record.mark) == 0, "object {object} is not made yet");
@@ -362,7 +380,7 @@ impl<D: Clone> Placer<'_, D> {
         let session = &*self.session;
         let mut follower = None;
         let mut edges = 0;
-        for object in batch.outputs(task) {
+        for object in batch.outputs(task).filter(|object| !session.is_there(*object)) {
             for consumer in session.edges.iter(session.objects[object].number) {
                 if follower.is_some_and(|other| other != consumer) {
                     return None;
@@ -383,9 +401,9 @@ impl<D: Clone> Placer<'_, D> {
             |producer: TaskIndex| session.tasks.get(producer).is_some_and(|made| made.governor() == Some(id));
         let inputs_there = record.unmet() == edges
             || inputs.len() <= FOLLOWER_INPUTS_MAX
-                && inputs.iter().all(|object| {
-                    session.object_is_finished(*object) || session.producer_of(*object).is_some_and(made_there)
-                });
+                && inputs
+                    .iter()
+                    .all(|object| session.is_there(*object) || session.producer_of(*object).is_some_and(made_there));
         (fits && inputs_there).then_some(follower)
     }
 }
@@ -396,12 +414,11 @@ impl<D: Clone> Session<D> {
         let mut runs: BTreeMap<GovernorId, Vec<RemoteInput>> = BTreeMap::new();
         for (governor, object) in wanted {
             let bytes = self.size_of(object);
-            let Some(record) = self.objects.get_mut(object) else { continue };
+            let Some(record) = self.objects.get(object) else { continue };
             if self.holders.count(record.mark) == 0 || self.holders.has(record.mark, governor) {
                 continue;
             }
-            let input = RemoteInput { object, holders: sources(&self.holders, record.mark, bytes) };
-            self.holders.add(&mut record.mark, governor);
+            let input = self.transfer_to(governor, object, self.sources(record.mark, bytes));
             runs.entry(governor).or_default().push(input);
         }
         for (governor, remote) in runs {
@@ -409,20 +426,41 @@ impl<D: Clone> Session<D> {
             effects.send(governor, ToGovernor::Run(run));
         }
     }
+
+    /// Notes that a governor is to bring an object from one of these.
+    fn transfer_to(&mut self, id: GovernorId, object: ObjectIndex, holders: Vec<GovernorId>) -> RemoteInput {
+        let mark = &mut self.objects[object].mark;
+        if !self.recovers {
+            self.holders.add(mark, id);
+            return RemoteInput { object, holders, transfer: 0 };
+        }
+        self.holders.add_awaiting(mark, id);
+        if self.has_losses {
+            self.transfer = self.transfer.wrapping_add(1).max(2);
+            self.transfers.insert((object, id), self.transfer);
+        }
+        RemoteInput { object, holders, transfer: self.transfer }
+    }
+
+    /// Whom the next governor that needs an object is to ask, in this order.
+    ///
+    /// Small ones come from their maker. The copies of large ones form a binary tree, so that no governor sends one more than
+    /// twice; who is to have it before is asked next. All come before the asker among the holders, so that none waits for itself. When
+    /// governors were lost, some ask again: then only who has it is asked.
+    fn sources(&self, mark: HolderMark, bytes: u32) -> Vec<GovernorId> {
+        let holders = &self.holders;
+        if self.has_losses {
+            return holders.having(mark).take(SOURCES_MAX).collect();
+        }
+        let count = holders.count(mark);
+        let first = if bytes < SPREAD_BYTES_MIN { 0 } else { (count - 1) / 2 };
+        let others = (0..count).filter(|place| *place != first).take(SOURCES_MAX - 1);
+        std::iter::once(first).chain(others).filter_map(|place| holders.at(mark, place)).collect()
+    }
 }
 
-/// Whom the next governor that needs an object is to ask, in this order.
-///
-/// Small ones come from their maker. The copies of large ones form a binary tree, so that no governor sends one more than
-/// twice; who is to have it before is asked next. All come before the asker in `holders`, so that none waits for itself.
-fn sources(holders: &Holders, mark: HolderMark, bytes: u32) -> Vec<GovernorId> {
-    let count = holders.count(mark);
-    let first = if bytes < SPREAD_BYTES_MIN { 0 } else { (count - 1) / 2 };
-    let others = (0..count).filter(|place| *place != first).take(SOURCES_MAX - 1);
-    std::iter::once(first).chain(others).filter_map(|place| holders.at(mark, place)).collect()
-}
-
-fn empty_run<D>(session: SessionId, batch: Arc<Batch>) -> Run<D> {
+/// A run that says nothing.
+pub(super) fn empty_run<D>(session: SessionId, batch: Arc<Batch>) -> Run<D> {
     Run {
         session,
         batch,

@@ -1,7 +1,8 @@
 //! Tasks that are over: what that means for those that wait for them, and for the objects that they read.
 
 use super::effects::Effects;
-use super::records::TaskState;
+use super::holders::Holders;
+use super::records::{ObjectRecord, TaskState};
 use super::session::Session;
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, ObjectIndex, TaskIndex};
@@ -9,7 +10,7 @@ use rain_protocol::peer::{Finished, TaskDetails, TaskOutput, ToGovernor};
 use std::sync::Arc;
 
 /// Configurations of a batch that take less memory, bytes, are not worth a message to governors: they go with their batch.
-const CONFIG_BYTES_MIN: usize = 1 << 10;
+pub(super) const CONFIG_BYTES_MIN: usize = 1 << 10;
 
 /// Input objects that tasks on these governors wait for, and that were made elsewhere.
 pub(super) type Wanted = Vec<(GovernorId, ObjectIndex)>;
@@ -37,16 +38,24 @@ impl Latest {
     }
 }
 
+/// Whether an object is needed that this governor was not told to hold.
+fn is_wanted_elsewhere(made: &ObjectRecord, holders: &Holders, governor: Option<GovernorId>) -> bool {
+    let is_wanted = made.mark.is_kept() || made.readers() > 0;
+    is_wanted && governor.is_none_or(|governor| !holders.has(made.mark, governor))
+}
+
 impl<D: Clone> Session<D> {
     /// Takes what a governor reports of tasks that it has. Returns those that are finished now.
     pub(super) fn finish(&mut self, id: GovernorId, finished: &Finished) -> Vec<TaskIndex> {
         let mut done = Vec::with_capacity(finished.tasks.len());
+        let mut again = 0;
         for report in &finished.tasks {
             // Others were cancelled meanwhile.
             if let Some(record) = self.tasks.get_mut(report.task)
                 && !record.state.is_over()
                 && record.governor() == Some(id)
             {
+                again += u64::from(record.is_again());
                 record.finish(report);
                 done.push(report.task);
             }
@@ -68,7 +77,7 @@ impl<D: Clone> Session<D> {
                 self.object_details.insert(details.object, details.clone());
             }
         }
-        self.unfinished -= done.len() as u64;
+        self.unfinished -= done.len() as u64 - again;
         self.answered.clear();
         done
     }
@@ -97,7 +106,7 @@ impl<D: Clone> Session<D> {
     /// nobody needs any more is dropped. Returns objects that are to be brought to governors.
     pub(super) fn count_down(&mut self, over: &[TaskIndex], effects: &mut Effects<D>) -> Wanted {
         let (mut unneeded, mut wanted, mut ready) = (Vec::new(), Vec::new(), Vec::new());
-        let mut without_configs = Vec::new();
+        let (mut without_configs, mut ended) = (Vec::new(), Vec::new());
         let (mut own, mut readers) = (Latest::default(), Latest::default());
         for task in over.iter().copied() {
             if !self.raised.is_empty() {
@@ -110,11 +119,21 @@ impl<D: Clone> Session<D> {
                 let mean = self.mean_duration.unwrap_or(duration);
                 self.mean_duration = Some(mean + (duration - mean) / 16.0);
             }
+            if record.has_run_again() && self.is_wanted_again(&batch, task) {
+                self.outputs_are_made(&batch, task, &mut ready, &mut wanted);
+                self.tasks[task].begin_again();
+                ready.push(task);
+                own.put(batch);
+                self.push_made_ready(&mut ready, &mut readers);
+                continue;
+            }
             let mut is_counted = false;
             if let Some((batch, note)) = own.place.and_then(|place| self.batches.at_mut(place)) {
                 debug_assert!(note.open > 0, "a task is over once");
                 note.open = note.open.saturating_sub(1);
-                if note.open == 0 && batch.config_bytes() >= CONFIG_BYTES_MIN {
+                if note.open == 0 && note.lineage.is_needed {
+                    ended.push(batch.first);
+                } else if note.open == 0 && batch.config_bytes() >= CONFIG_BYTES_MIN {
                     without_configs.push(batch.first);
                 }
                 is_counted = note.counted;
@@ -122,12 +141,7 @@ impl<D: Clone> Session<D> {
             if is_counted {
                 self.inputs_are_read(&batch, task, &mut unneeded);
                 self.outputs_are_made(&batch, task, &mut ready, &mut wanted);
-                for consumer in ready.drain(..) {
-                    if let Some(batch) = readers.of(self, consumer) {
-                        self.push_ready(&batch, consumer);
-                        readers.put(batch);
-                    }
-                }
+                self.push_made_ready(&mut ready, &mut readers);
             } else {
                 for object in batch.outputs(task) {
                     if let Some(made) = self.objects.get_mut(object) {
@@ -136,11 +150,34 @@ impl<D: Clone> Session<D> {
                     }
                 }
             }
+            if record.has_run_again() {
+                self.tasks[task].has_caught_up();
+            }
             own.put(batch);
         }
         self.drop_objects(unneeded, effects);
         self.drop_configs(&without_configs, effects);
+        self.check_lineage(ended, effects);
         wanted
+    }
+
+    /// Whether a task that has run again makes what nobody wanted when it was given to its governor, which has dropped it.
+    fn is_wanted_again(&self, batch: &Batch, task: TaskIndex) -> bool {
+        let record = self.tasks[task];
+        let is_dropped =
+            |made: &ObjectRecord| made.mark.is_lost() && is_wanted_elsewhere(made, &self.holders, record.governor());
+        record.duration().is_some()
+            && batch.outputs(task).any(|object| self.objects.get(object).is_some_and(is_dropped))
+    }
+
+    /// Has tasks wait for a governor that have become ready.
+    fn push_made_ready(&mut self, ready: &mut Vec<TaskIndex>, near: &mut Latest) {
+        for task in ready.drain(..) {
+            if let Some(batch) = near.of(self, task) {
+                self.push_ready(&batch, task);
+                near.put(batch);
+            }
+        }
     }
 
     /// The inputs of a task that is over have a reader less.
@@ -161,6 +198,15 @@ impl<D: Clone> Session<D> {
         let record = self.tasks[task];
         for object in batch.outputs(task) {
             let Some(made) = self.objects.get_mut(object) else { continue };
+            if record.has_run_again() {
+                // The others are there since it ran before, or are wanted since it was given away.
+                let is_dropped = is_wanted_elsewhere(made, &self.holders, record.governor());
+                if !made.mark.is_lost() || is_dropped {
+                    continue;
+                }
+                made.mark.set_lost(false);
+                self.remade.push(object);
+            }
             let before = ready.len();
             while let Some(consumer) = self.edges.pop(&mut made.number) {
                 // One that was cancelled may be forgotten.

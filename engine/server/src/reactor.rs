@@ -52,6 +52,8 @@ pub(super) enum FetchFor {
     Results,
     /// Whoever waits for `Action::Content` of this number.
     Content(u64),
+    /// A governor that could not get it from those who have it.
+    Governor(GovernorId),
 }
 
 /// The server's whole state.
@@ -61,6 +63,10 @@ pub struct Server<D> {
     pub(super) governors: Governors,
     /// By ticket.
     pub(super) fetches: BTreeMap<u64, PendingFetch>,
+    /// Who wants objects that are being made again.
+    pub(super) parked: BTreeMap<(SessionId, ObjectIndex), Vec<FetchFor>>,
+    /// Sessions go on when a governor is lost.
+    pub(super) recovers: bool,
     /// Sessions that have tasks to be handed out.
     fair: Fair,
     /// Sessions of which some governor has more tasks than cpus.
@@ -96,6 +102,8 @@ impl<D: Clone> Server<D> {
             sessions: BTreeMap::new(),
             governors: Governors::default(),
             fetches: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            recovers: false,
             fair: Fair::default(),
             uneven: BTreeSet::new(),
             given_back: BTreeSet::new(),
@@ -114,6 +122,11 @@ impl<D: Clone> Server<D> {
     /// Has governors begin nothing that will not be finished by `at`, seconds since 1970. To be called before any joins.
     pub fn set_end_of_work(&mut self, at: f64) {
         self.end_of_work = Some(at);
+    }
+
+    /// Has sessions go on when governors are lost: what these had is run again by others. To be called before there is any session.
+    pub fn set_recovers(&mut self) {
+        self.recovers = true;
     }
 
     /// Refuses submits after which the server would have to remember more than so many tasks and objects, or more than half of them
@@ -174,7 +187,9 @@ impl<D: Clone> Server<D> {
         for session in client_state.sessions {
             self.remove_session(session, effects);
         }
-        self.fetches.retain(|_, fetch| !matches!(fetch.to, FetchFor::Client(to) if to.client == client));
+        let is_its = |to: &FetchFor| matches!(to, FetchFor::Client(to) if to.client == client);
+        self.fetches.retain(|_, fetch| !is_its(&fetch.to));
+        self.parked.values_mut().for_each(|wanted| wanted.retain(|to| !is_its(to)));
         self.place(effects);
     }
 
@@ -192,18 +207,20 @@ impl<D: Clone> Server<D> {
 
     /// Ends all fetches from a session.
     fn refuse_fetches(&mut self, id: SessionId, error: &Arc<RequestError>, effects: &mut Effects<D>) {
-        let mut results = 0;
-        self.fetches.retain(|_, fetch| {
-            match fetch.to {
-                _ if fetch.session != id => return true,
+        let of_session = self.fetches.iter().filter(|(_, fetch)| fetch.session == id);
+        let tickets: Vec<u64> = of_session.map(|(ticket, _)| *ticket).collect();
+        let mut refused: Vec<FetchFor> =
+            tickets.iter().filter_map(|ticket| self.fetches.remove(ticket)).map(|fetch| fetch.to).collect();
+        let of_session = self.parked.range((id, 0)..=(id, ObjectIndex::MAX)).map(|(key, _)| *key);
+        let parked: Vec<(SessionId, ObjectIndex)> = of_session.collect();
+        refused.extend(parked.iter().filter_map(|key| self.parked.remove(key)).flatten());
+        for to in refused {
+            match to {
                 FetchFor::Client(to) => effects.error(to, error.clone()),
-                FetchFor::Results => results += 1,
+                FetchFor::Results => self.give_result_up(id, effects),
                 FetchFor::Content(number) => effects.content(number, Err((**error).clone())),
+                FetchFor::Governor(_) => {}
             }
-            false
-        });
-        for _ in 0..results {
-            self.give_result_up(id, effects);
         }
     }
 
@@ -262,7 +279,15 @@ impl<D: Clone> Server<D> {
             FromGovernor::CancelledWaiting { session, ticket, tasks } => {
                 self.cancelled_waiting(id, session, ticket, tasks, effects);
             }
-            FromGovernor::InputLost { session, object, why } => self.input_lost(id, session, object, &why, effects),
+            FromGovernor::InputLost { session, object, transfer, why } => {
+                self.input_lost(id, session, (object, transfer), &why, effects);
+            }
+            FromGovernor::Arrived { session, object, transfer } => {
+                if let Some(session) = self.usable(session) {
+                    session.has_arrived(id, object, transfer);
+                }
+                return;
+            }
             FromGovernor::CatchUp { ticket } => {
                 effects.send(id, ToGovernor::CaughtUp { ticket });
                 return;
@@ -292,12 +317,26 @@ impl<D: Clone> Server<D> {
         self.place(effects);
     }
 
-    /// A governor is gone. Sessions end that have tasks there, or objects that nobody else has and that are still needed.
+    /// A governor is gone. Sessions with tasks there, or objects that nobody else has and that are still needed, have these run and made
+    /// again, or end.
     fn governor_lost(&mut self, id: GovernorId, why: &str, effects: &mut Effects<D>) {
         let Some(governor) = self.governors.remove(id) else { return };
         for session_id in governor.sessions {
             let Some(session) = self.usable(session_id) else { continue };
             let tasks = session.shares.close(id).unwrap_or_default();
+            if session.recovers {
+                match session.recover(id, effects) {
+                    Ok(()) => {
+                        self.note(session_id);
+                        self.answer_for(id, session_id, effects);
+                    }
+                    Err(what) => {
+                        let message = format!("{id} was lost ({why}), and {what}");
+                        self.fail_session(session_id, session_error(session_id, message), effects);
+                    }
+                }
+                continue;
+            }
             let objects_are_lost = session.lose_holder(id);
             if tasks > 0 || objects_are_lost {
                 let message = format!("{id} was lost ({why}) with tasks or objects of this session");
@@ -332,12 +371,38 @@ impl<D: Clone> Server<D> {
         }
     }
 
-    fn input_lost(&mut self, governor: GovernorId, id: SessionId, object: u32, why: &str, effects: &mut Effects<D>) {
+    /// A governor has found nobody who could give it an object that tasks of it read.
+    fn input_lost(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        (object, transfer): (ObjectIndex, u32),
+        why: &str,
+        effects: &mut Effects<D>,
+    ) {
+        let recovers = self.recovers;
+        let Some(session) = self.usable(id) else { return };
         // Nobody may need it any more, because tasks were cancelled; then its holders have dropped it.
-        if self.usable(id).is_some_and(|session| session.is_held(object)) {
-            let message = format!("input object {object} could not be brought {why}");
-            self.task_failed(governor, id, NONE, Failure { message, ..Failure::default() }, effects);
+        if !recovers && session.is_held(object) {
+            return self.cannot_bring(governor, id, object, why, effects);
         }
+        // Who has it may be lost, or cannot be reached from there.
+        if recovers && session.has_not_arrived(governor, object, transfer, effects) {
+            self.start_fetch(FetchFor::Governor(governor), id, object, effects);
+        }
+    }
+
+    /// A session ends because a task of a governor cannot be given what it reads.
+    pub(super) fn cannot_bring(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        object: ObjectIndex,
+        why: &str,
+        effects: &mut Effects<D>,
+    ) {
+        let message = format!("input object {object} could not be brought {why}");
+        self.task_failed(governor, id, NONE, Failure { message, ..Failure::default() }, effects);
     }
 
     fn fail_session(&mut self, id: SessionId, error: RequestError, effects: &mut Effects<D>) {
@@ -363,6 +428,9 @@ impl<D: Clone> Server<D> {
         if session.has_work() {
             self.fair.add(id, session.had);
         }
+        if session.has_losses && session.ready.has_given_back() {
+            self.given_back.insert(id);
+        }
         if session.shares.largest_excess().is_some() {
             self.uneven.insert(id);
         } else {
@@ -381,7 +449,7 @@ impl<D: Clone> Server<D> {
     /// Lets sessions have turns in which tasks of theirs are handed out, as long as there is room.
     fn place_all(&mut self, effects: &mut Effects<D>) {
         let mut round = Round::default();
-        let mut blocked = Vec::new();
+        let (mut blocked, mut broken) = (Vec::new(), Vec::new());
         self.has_more = false;
         while let Some((id, had)) = self.fair.pop() {
             let Some(session) = self.sessions.get_mut(&id).filter(|session| session.failure.is_none()) else {
@@ -392,6 +460,10 @@ impl<D: Clone> Server<D> {
             let turn = Placer { session, governors, round: &mut round, effects }.turn();
             if session.had > had {
                 self.fair.served(had);
+            }
+            if session.broken.is_some() {
+                broken.push(id);
+                continue;
             }
             match turn {
                 Turn::Empty => {}
@@ -416,13 +488,18 @@ impl<D: Clone> Server<D> {
                 continue;
             };
             let governors = &mut self.governors;
-            Placer { session, governors, round: &mut round, effects }.place_given_back();
+            let turn = Placer { session, governors, round: &mut round, effects }.place_given_back();
+            self.has_more |= turn == Turn::More && session.ready.has_given_back();
             if session.ready.has_given_back() {
                 self.given_back.insert(id);
             }
             self.note_excess(id);
         }
         round.send(effects);
+        for id in broken {
+            let why = self.sessions.get_mut(&id).and_then(|session| session.broken.take()).unwrap_or_default();
+            self.fail_session(id, session_error(id, format!("a governor was lost, and {why}")), effects);
+        }
     }
 
     fn note_excess(&mut self, id: SessionId) {
@@ -456,10 +533,17 @@ impl<D: Clone> Server<D> {
 
     /// Gives content to whoever wants it, or says why there is none.
     pub(super) fn deliver(&mut self, fetch: PendingFetch, content: Result<D, String>, effects: &mut Effects<D>) {
+        if content.is_ok()
+            && matches!(fetch.to, FetchFor::Client(_))
+            && let Some(session) = self.usable(fetch.session)
+        {
+            session.is_fetched(fetch.object);
+        }
         let refuse = |why| RequestError::request(format!("object {} cannot be fetched: {why}", fetch.object));
         match fetch.to {
             FetchFor::Results => self.result_fetched(fetch.session, fetch.object, content, effects),
             FetchFor::Content(number) => effects.content(number, content.map_err(refuse)),
+            FetchFor::Governor(governor) => self.pass_on(governor, fetch.session, fetch.object, content, effects),
             FetchFor::Client(to) => match content {
                 Ok(content) => effects.reply(to, Reply::Object { info: fetch.info.unwrap_or_default(), content }),
                 Err(why) => effects.error(to, refuse(why)),

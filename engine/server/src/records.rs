@@ -25,6 +25,13 @@ impl TaskState {
     }
 }
 
+/// A task that has finished before is to run again, for what it has made was lost.
+const AGAIN: u8 = 1;
+/// Its client does not mention it any more, but what it has made may have to be made again.
+const LEFT: u8 = 2;
+/// Tasks that governors have already wait for it.
+const URGENT: u8 = 4;
+
 /// What the server remembers of a task beside its batch: 16 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TaskRecord {
@@ -35,11 +42,14 @@ pub(super) struct TaskRecord {
     /// The governor that has it or has run it.
     governor: u16,
     pub(super) state: TaskState,
+    /// `AGAIN`, `LEFT`, `URGENT`.
+    flags: u8,
 }
 
 impl TaskRecord {
     /// A task that waits for nothing and that no governor has.
-    pub(super) const NEW: Self = Self { start: 0.0, number: 0, governor: UNASSIGNED, state: TaskState::Waiting };
+    pub(super) const NEW: Self =
+        Self { start: 0.0, number: 0, governor: UNASSIGNED, state: TaskState::Waiting, flags: 0 };
 
     /// The governor that has the task or has run it.
     pub(super) fn governor(&self) -> Option<GovernorId> {
@@ -56,6 +66,65 @@ impl TaskRecord {
     pub(super) fn unassign(&mut self) {
         self.governor = UNASSIGNED;
         self.state = TaskState::Waiting;
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn set(&mut self, flag: u8, is_set: bool) {
+        self.flags = if is_set { self.flags | flag } else { self.flags & !flag };
+    }
+
+    /// Whether it has finished before and is not over now, for what it has made was lost. To clients it is finished.
+    pub(super) fn is_again(&self) -> bool {
+        self.has(AGAIN) && !self.state.is_over()
+    }
+
+    /// Whether a task that is over has run again, and what follows from that was not seen to.
+    pub(super) fn has_run_again(&self) -> bool {
+        self.has(AGAIN) && self.state.is_over()
+    }
+
+    /// Notes that what follows from its end was seen to.
+    pub(super) fn has_caught_up(&mut self) {
+        self.set(AGAIN, false);
+    }
+
+    /// A task that is finished is to run again: it waits for nothing, and no governor has it.
+    pub(super) fn begin_again(&mut self) {
+        debug_assert!(self.state == TaskState::Finished);
+        (self.number, self.governor, self.state) = (0, UNASSIGNED, TaskState::Waiting);
+        self.set(AGAIN, true);
+    }
+
+    /// Whether its client does not mention it any more.
+    pub(super) fn is_left(&self) -> bool {
+        self.has(LEFT) || self.state == TaskState::Forgotten
+    }
+
+    /// Notes that its client does not mention it any more; what it has made may have to be made again.
+    pub(super) fn leave(&mut self) {
+        self.set(LEFT, true);
+    }
+
+    /// Whether tasks that governors have already wait for it, so that it has to find room.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.has(URGENT)
+    }
+
+    /// Notes that tasks that governors have already wait for it.
+    pub(super) fn set_urgent(&mut self) {
+        self.set(URGENT, true);
+    }
+
+    /// What its client is told of it.
+    pub(super) fn told_state(&self) -> TaskState {
+        match self.state {
+            _ if self.is_left() => TaskState::Forgotten,
+            _ if self.is_again() => TaskState::Finished,
+            state => state,
+        }
     }
 
     /// How many inputs of a task that is not over are not finished.
@@ -89,6 +158,7 @@ impl TaskRecord {
         self.start = report.start;
         self.number = report.duration.to_bits();
         self.state = TaskState::Finished;
+        self.set(URGENT, false);
     }
 
     /// How long a finished task took, seconds.
@@ -128,6 +198,12 @@ impl ObjectRecord {
         self.readers += 1;
     }
 
+    /// Says that the object, which was finished, is to be made again; nobody waits for it yet.
+    pub(super) fn lose(&mut self) {
+        self.number = NONE;
+        self.mark.set_lost(true);
+    }
+
     /// Counts a reader that is over; whether it was the last one.
     pub(super) fn reader_is_over(&mut self) -> bool {
         debug_assert!(self.readers > 0, "a reader was counted");
@@ -147,6 +223,22 @@ pub(super) struct BatchNote {
     pub(super) objects: Range<ObjectIndex>,
     /// Its tasks are counted as readers of their inputs, and wait for those that are not finished (`counting.rs`).
     pub(super) counted: bool,
+    pub(super) lineage: Lineage,
+}
+
+/// Who may need that tasks of a batch are run again (`lineage.rs`).
+#[derive(Debug, Default)]
+pub(super) struct Lineage {
+    /// Somebody may: then configurations stay, and records of what its client has forgotten.
+    pub(super) is_needed: bool,
+    /// Outputs that are kept.
+    pub(super) kept: u32,
+    /// Batches of which somebody may need that tasks are run again, and that read what this one makes.
+    pub(super) readers: u32,
+    /// Batches, by their first task, that make what this one reads.
+    pub(super) reads: Box<[TaskIndex]>,
+    /// Constants of other submits that it reads.
+    pub(super) constants: Box<[ObjectIndex]>,
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ impl<D: Clone> Server<D> {
                 let fetch = ClientFetch { to, object, direct };
                 if session.object_is_finished(object) {
                     self.start_client_fetch(id, fetch, effects);
+                    self.place(effects);
                 } else {
                     session.add_fetch(fetch);
                 }
@@ -131,7 +132,8 @@ impl<D: Clone> Server<D> {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         client.sessions.push(id);
-        self.sessions.insert(id, Session::new(id, name, client_id, client.python.clone()));
+        let session = Session { recovers: self.recovers, ..Session::new(id, name, client_id, client.python.clone()) };
+        self.sessions.insert(id, session);
         Ok(id)
     }
 
@@ -154,19 +156,29 @@ impl<D: Clone> Server<D> {
     /// Starts the fetches whose objects have just been finished.
     pub(super) fn fetch_finished(&mut self, id: SessionId, effects: &mut Effects<D>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        let remade = std::mem::take(&mut session.remade);
         for fetch in session.take_due_fetches() {
             self.start_client_fetch(id, fetch, effects);
+        }
+        for object in remade {
+            for to in self.parked.remove(&(id, object)).unwrap_or_default() {
+                if !self.start_fetch(to, id, object, effects) {
+                    let why = Err("it could not be made again".to_owned());
+                    self.deliver(PendingFetch { to, governor: None, session: id, object, info: None }, why, effects);
+                }
+            }
         }
     }
 
     fn start_client_fetch(&mut self, id: SessionId, fetch: ClientFetch, effects: &mut Effects<D>) {
         let ClientFetch { to, object, direct } = fetch;
         if direct
-            && let Some(session) = self.sessions.get(&id)
+            && let Some(session) = self.sessions.get_mut(&id)
             && session.size_of(object) >= DIRECT_BYTES_MIN
         {
             let governors: Vec<GovernorId> = session.holders_of_kept(object).take(HOLDERS_MAX).collect();
             if !governors.is_empty() {
+                session.is_fetched(object);
                 return effects.reply(to, Reply::Holders { info: session.object_info(object), governors });
             }
         }
@@ -184,6 +196,7 @@ impl<D: Clone> Server<D> {
             let error = RequestError::request(format!("object {object} of {id} is not here"));
             effects.content(number, Err(error));
         }
+        self.place(effects);
     }
 
     /// The governor that was asked for an object is lost: another one may have it.
@@ -195,9 +208,27 @@ impl<D: Clone> Server<D> {
 
     /// Asks a governor for a finished, kept object, unless it is still here only; whether it is anywhere.
     pub(super) fn start_fetch(&mut self, to: FetchFor, id: SessionId, object: u32, effects: &mut Effects<D>) -> bool {
-        let Some(session) = self.sessions.get(&id) else { return false };
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
         let info = matches!(to, FetchFor::Client(_)).then(|| session.object_info(object));
-        let governor = session.holders_of_kept(object).next();
+        let governor = match to {
+            _ if !session.is_there(object) => None,
+            FetchFor::Governor(_) => session.holder_of(object),
+            _ => session.holders_of_kept(object).next(),
+        };
+        if governor.is_none() && session.is_to_be_made_again(object) {
+            let made_again = session.make_again(object).map(|tasks| session.push_again(tasks));
+            return match made_again {
+                Ok(()) => {
+                    self.parked.entry((id, object)).or_default().push(to);
+                    self.note(id);
+                    true
+                }
+                Err(why) => {
+                    self.deliver(PendingFetch { to, governor, session: id, object, info }, Err(why), effects);
+                    true
+                }
+            };
+        }
         let pending = PendingFetch { to, governor, session: id, object, info };
         if let Some(governor) = governor {
             let ticket = self.next_ticket;
@@ -206,7 +237,9 @@ impl<D: Clone> Server<D> {
             effects.send(governor, ToGovernor::Fetch { session: id, object, ticket });
             return true;
         }
-        let Some(content) = session.constant(object).cloned() else { return false };
+        let Some(content) = self.sessions.get(&id).and_then(|session| session.constant(object).cloned()) else {
+            return false;
+        };
         self.deliver(pending, Ok(content), effects);
         true
     }

@@ -3,6 +3,7 @@
 use super::edges::Edges;
 use super::effects::Effects;
 use super::holders::Holders;
+use super::lineage::Constant;
 use super::outputs::Outputs;
 use super::ready::Ready;
 use super::records::{BatchNote, ObjectRecord, TaskRecord, TaskState};
@@ -64,8 +65,9 @@ pub(super) struct Session<D> {
     /// Who waits for objects that are not finished.
     pub(super) edges: Edges,
     pub(super) holders: Holders,
-    /// Content of constants that are kept or read, for governors that need them.
-    pub(super) constants: BTreeMap<ObjectIndex, D>,
+    /// Content of constants that are kept or read, for governors that need them; of a session that recovers from the loss of governors
+    /// also of those that tasks read which may have to run again.
+    pub(super) constants: BTreeMap<ObjectIndex, Constant<D>>,
     /// Kept constants that no task reads: a governor is to hold them, so that they can be fetched there.
     pub(super) unread_constants: Vec<ObjectIndex>,
     /// Mean duration of recent tasks, seconds.
@@ -80,6 +82,24 @@ pub(super) struct Session<D> {
     /// Governors that have answered, and are not asked again until a task has finished or a governor has come: what one gave may have
     /// come back to it, as it alone has cpus enough, so that asking at once would never end.
     pub(super) answered: BTreeSet<GovernorId>,
+    /// It goes on when a governor is lost: what that takes is remembered (`lineage.rs`).
+    pub(super) recovers: bool,
+    /// Governors were lost.
+    pub(super) has_losses: bool,
+    /// Why it cannot go on, when that was found out in the middle of something.
+    pub(super) broken: Option<String>,
+    /// The governor that was given batches as a whole.
+    pub(super) whole_on: Option<GovernorId>,
+    /// Batches of which all tasks are forgotten, by their first task, and that stay because somebody may need that they run again.
+    pub(super) left: BTreeSet<TaskIndex>,
+    /// Their tasks.
+    pub(super) left_tasks: u64,
+    /// Number of the latest transfer since governors were lost.
+    pub(super) transfer: u32,
+    /// Transfers that were begun after a loss and have not come to an end.
+    pub(super) transfers: BTreeMap<(ObjectIndex, GovernorId), u32>,
+    /// Objects that were lost and have been made again just now.
+    pub(super) remade: Vec<ObjectIndex>,
     /// Governors that know this session, and how many of its tasks they have.
     pub(super) shares: Shares,
 }
@@ -121,6 +141,15 @@ impl<D: Clone> Session<D> {
             lingering: Vec::new(),
             asked: BTreeSet::new(),
             answered: BTreeSet::new(),
+            recovers: false,
+            has_losses: false,
+            broken: None,
+            whole_on: None,
+            left: BTreeSet::new(),
+            left_tasks: 0,
+            transfer: 1,
+            transfers: BTreeMap::new(),
+            remade: Vec::new(),
             shares: Shares::default(),
         }
     }
@@ -142,6 +171,9 @@ impl<D: Clone> Session<D> {
         self.raised = BTreeMap::new();
         self.to_raise = Vec::new();
         self.lingering = Vec::new();
+        self.left = BTreeSet::new();
+        self.transfers = BTreeMap::new();
+        self.remade = Vec::new();
         self.task_details.clear();
         self.object_details.clear();
         self.constant_types.clear();
@@ -165,7 +197,7 @@ impl<D: Clone> Session<D> {
 
     /// The state of a task; `None` when there has never been one with this number.
     pub(super) fn state_of(&self, task: TaskIndex) -> Option<TaskState> {
-        let state = self.tasks.get(task).map_or(TaskState::Forgotten, |record| record.state);
+        let state = self.tasks.get(task).map_or(TaskState::Forgotten, TaskRecord::told_state);
         (task < self.tasks.len()).then_some(state)
     }
 
@@ -183,7 +215,7 @@ impl<D: Clone> Session<D> {
         self.state_of(task).is_some_and(|state| state != TaskState::Forgotten)
     }
 
-    /// Whether a task is neither finished nor cancelled.
+    /// Whether a task is to run or runs: also one that has finished before.
     pub(super) fn is_open(&self, task: TaskIndex) -> bool {
         self.tasks.get(task).is_some_and(|record| !record.state.is_over())
     }
@@ -210,7 +242,7 @@ impl<D: Clone> Session<D> {
     /// Size of an object in bytes as far as it is known, at most `u32::MAX`.
     pub(super) fn size_of(&self, object: ObjectIndex) -> u32 {
         match self.objects.get(object) {
-            Some(record) if self.object_is_finished(object) => record.number,
+            Some(record) if self.is_there(object) => record.number,
             _ => 0,
         }
     }
@@ -219,10 +251,10 @@ impl<D: Clone> Session<D> {
         object < self.objects.len() && self.producer_of(object).is_none_or(|producer| self.task_is_finished(producer))
     }
 
-    /// The governors that have the content of a finished, kept object, or are about to; the first one has it.
+    /// The governors that have the content of a finished, kept object.
     pub(super) fn holders_of_kept(&self, object: ObjectIndex) -> impl Iterator<Item = GovernorId> {
         let record = self.known_object(object).filter(|record| record.mark.is_kept());
-        record.into_iter().flat_map(|record| self.holders.of(record.mark))
+        record.into_iter().flat_map(|record| self.holders.having(record.mark))
     }
 
     /// Whether governors are to hold an object.
@@ -233,13 +265,14 @@ impl<D: Clone> Session<D> {
     /// The content of a kept constant that governors may not have yet.
     pub(super) fn constant(&self, object: ObjectIndex) -> Option<&D> {
         let fresh = || self.fresh.iter().flat_map(|fresh| &fresh.constants).find(|(number, _)| *number == object);
-        let content = self.constants.get(&object).or_else(|| fresh().map(|(_, content)| content));
+        let known = self.constants.get(&object).map(|constant| &constant.data);
+        let content = known.or_else(|| fresh().map(|(_, content)| content));
         content.filter(|_| self.is_kept(object))
     }
 
     /// Whether there is something that no governor has been given and that one can be.
     pub(super) fn has_work(&self) -> bool {
-        !self.fresh.is_empty() || !self.ready.is_empty() || !self.unread_constants.is_empty()
+        self.broken.is_some() || !self.fresh.is_empty() || !self.ready.is_empty() || !self.unread_constants.is_empty()
     }
 
     /// A governor that was lost is no holder any more; whether it was the only one of something that is kept or that tasks
@@ -339,16 +372,20 @@ impl<D: Clone> Session<D> {
         if !self.fresh.is_empty() {
             self.count_all();
         }
-        let mut unneeded = Vec::new();
+        let (mut unneeded, mut producers) = (Vec::new(), Vec::new());
         for object in objects {
             if let Some(record) = self.objects.get_mut(object) {
                 record.mark.set_kept(false);
                 if record.readers() == 0 {
                     unneeded.push(object);
                 }
+                if record.producer != NONE {
+                    producers.push(record.producer);
+                }
             }
         }
         self.drop_objects(unneeded, effects);
+        self.outputs_are_let_go(&producers, effects);
     }
 
     /// Tells holders that nobody needs these objects any more; forgotten ones go.
@@ -357,13 +394,21 @@ impl<D: Clone> Session<D> {
         for object in objects {
             let Some(record) = self.objects.get_mut(object) else { continue };
             debug_assert!(record.readers() == 0 && !record.mark.is_kept());
-            if !self.constants.is_empty() {
-                self.constants.remove(&object);
-            }
+            let is_forgotten = record.mark.is_forgotten();
             for holder in self.holders.take(&mut record.mark) {
+                if !self.transfers.is_empty() {
+                    self.transfers.remove(&(object, holder));
+                }
                 unpins.entry(holder).or_default().push(object);
             }
-            if record.mark.is_forgotten() {
+            if !self.constants.is_empty() {
+                if self.recovers {
+                    self.drop_constant(object);
+                } else {
+                    self.constants.remove(&object);
+                }
+            }
+            if is_forgotten && !self.stays(object) {
                 self.objects.forget(object);
             }
         }
@@ -389,6 +434,9 @@ impl<D: Clone> Session<D> {
 
     /// Puts a task that is ready behind others of its priority that wait for a governor.
     pub(super) fn push_ready(&mut self, batch: &Batch, task: TaskIndex) {
+        if self.has_losses && self.tasks[task].is_urgent() {
+            return self.push_given_back(batch, task);
+        }
         let priority = self.priority_of_ready(batch, task);
         self.ready.push(task, priority, batch.kind(task).cpus);
     }

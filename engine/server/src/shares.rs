@@ -31,6 +31,11 @@ impl Shares {
         self.by_governor.keys().copied()
     }
 
+    /// Whether a governor knows the session.
+    pub(super) fn knows(&self, id: GovernorId) -> bool {
+        self.by_governor.contains_key(&id)
+    }
+
     /// Whether no governor but this one knows the session.
     pub(super) fn has_none_but(&self, id: GovernorId) -> bool {
         self.by_governor.keys().all(|other| *other == id)

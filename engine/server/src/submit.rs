@@ -1,5 +1,6 @@
 //! Taking a submit: every rule is checked before anything changes.
 
+use super::lineage::Constant;
 use super::records::{BatchNote, ObjectRecord, TaskRecord, TaskState};
 use super::session::{Fresh, Session};
 use super::submission::{CheckTask, Submission};
@@ -95,12 +96,21 @@ impl<D: Clone> Session<D> {
             if let Some(content_type) = constant.content_type {
                 self.constant_types.insert(constant.object, content_type);
             }
+            if self.recovers {
+                let batch = if batch.count > 0 { batch.first } else { NONE };
+                let kept = Constant { data: constant.data.clone(), batch, readers: 0 };
+                self.constants.insert(constant.object, kept);
+            }
             constants.push((constant.object, constant.data));
         }
         let batch = Arc::new(Batch { configs: submission.configs, user: Arc::new(submission.user), ..batch });
         if batch.count > 0 {
             let objects = first_object..self.objects.len();
-            self.batches.insert(&batch, BatchNote { open: batch.count, known: batch.count, objects, counted: false });
+            let outputs = submission.keep.iter().filter(|object| self.objects[**object].producer != NONE);
+            let kept = outputs.count() as u32;
+            let lineage = self.new_lineage(&batch, first_object, kept);
+            let (open, known) = (batch.count, batch.count);
+            self.batches.insert(&batch, BatchNote { open, known, objects, counted: false, lineage });
             self.inherit_priorities(&batch);
             self.uncounted = true;
         }

@@ -56,6 +56,8 @@ pub struct Setup {
     /// Cpus of the governors that are there from the beginning.
     pub cpus: Vec<u32>,
     pub clients: u32,
+    /// Sessions go on when governors are lost.
+    pub recovers: bool,
     /// How much each client does.
     pub steps: u32,
     /// Longest time between two things that a client does.
@@ -99,6 +101,7 @@ impl Setup {
         let cancels = rate(FaultKind::Cancels, 300);
         let mut setup = Self {
             clients,
+            recovers: Random::child(seed, "recovery").chance(900),
             steps: random.between(4, 30) as u32,
             think: random.between(1, 300) * MILLI,
             delay,
@@ -121,7 +124,7 @@ impl Setup {
         let governors = self.cpus.len() as u64 + 2;
         for kind in FaultKind::ALL {
             let mut random = Random::child(seed, &format!("{kind:?}"));
-            let is_rare = matches!(kind, FaultKind::Kills | FaultKind::Vanishing);
+            let is_rare = matches!(kind, FaultKind::Vanishing);
             let most = if random.chance(if is_rare { 150 } else { 350 }) { random.between(1, 4) } else { 0 };
             for _ in 0..most {
                 let at = random.below(self.heals);

@@ -120,6 +120,8 @@ pub struct Truth {
     pub vanished: BTreeSet<ClientId>,
     /// Cpus of the governors that the server knows, `None`: it knows that it is lost.
     pub known_cpus: BTreeMap<u32, Option<u32>>,
+    /// Governors that the server has lost.
+    pub losses: u32,
     /// Messages that were sent, for bounds.
     pub most_under_way: usize,
 }

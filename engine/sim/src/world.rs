@@ -47,6 +47,9 @@ impl World {
             dying: BTreeSet::new(),
             closing: false,
         };
+        if world.context.setup.recovers {
+            world.server.set_recovers();
+        }
         for cpus in world.context.setup.cpus.clone() {
             world.join(cpus);
         }
@@ -368,8 +371,16 @@ impl World {
         self.network.end(End::Governor(governor), true);
         self.context.note(format_args!("the server loses governor {governor}"));
         self.context.truth.known_cpus.insert(governor, None);
-        self.context.truth.excuse_all("a governor was lost");
+        self.excuse_loss("a governor was lost");
+        self.context.truth.losses += 1;
         self.handle(Event::GovernorLost { governor: GovernorId(governor), why: "gone".to_owned() });
+    }
+
+    /// Sessions that do not recover may fail for this reason.
+    fn excuse_loss(&mut self, why: &'static str) {
+        if !self.context.setup.recovers {
+            self.context.truth.excuse_all(why);
+        }
     }
 
     /// The governor that a fault names, of those that are there.
@@ -403,7 +414,7 @@ impl World {
             Fault::OneWay { from, to } => {
                 let (Some(from), Some(to)) = (self.chosen(from), self.chosen(to)) else { return };
                 if from != to {
-                    self.context.truth.excuse_all("a governor cannot be reached");
+                    self.excuse_loss("a governor cannot be reached");
                     self.block(from, to);
                 }
             }
@@ -439,7 +450,7 @@ impl World {
 
     /// Two governors lose each other for as long as there are faults.
     fn part(&mut self, a: u32, b: u32) {
-        self.context.truth.excuse_all("a governor cannot be reached");
+        self.excuse_loss("a governor cannot be reached");
         self.network.drop_between(End::Governor(a), End::Governor(b));
         self.block(a, b);
         self.block(b, a);
@@ -466,7 +477,7 @@ impl World {
         }
         self.network.end(End::Governor(governor), false);
         self.dying.insert(governor);
-        self.context.truth.excuse_all("a governor was lost");
+        self.excuse_loss("a governor was lost");
         self.context.after(found_out, Happening::GovernorLost { governor });
         for other in self.nodes.keys().copied().collect::<Vec<u32>>() {
             let delay = self.context.turns.below(found_out + 1);

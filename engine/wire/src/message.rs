@@ -224,6 +224,7 @@ pub fn map_contents<A, B>(
             ToGovernor::DropConfigs { session, batches } => ToGovernor::DropConfigs { session, batches },
             ToGovernor::Forget(forget) => ToGovernor::Forget(forget),
             ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
+            ToGovernor::StopAwaiting { session, objects } => ToGovernor::StopAwaiting { session, objects },
             ToGovernor::EndOfWork { at } => ToGovernor::EndOfWork { at },
             ToGovernor::CaughtUp { ticket } => ToGovernor::CaughtUp { ticket },
             ToGovernor::Stop => ToGovernor::Stop,
@@ -243,7 +244,10 @@ pub fn map_contents<A, B>(
             FromGovernor::CancelledWaiting { session, ticket, tasks } => {
                 FromGovernor::CancelledWaiting { session, ticket, tasks }
             }
-            FromGovernor::InputLost { session, object, why } => FromGovernor::InputLost { session, object, why },
+            FromGovernor::InputLost { session, object, transfer, why } => {
+                FromGovernor::InputLost { session, object, transfer, why }
+            }
+            FromGovernor::Arrived { session, object, transfer } => FromGovernor::Arrived { session, object, transfer },
         }),
         Message::BetweenGovernors(message) => Message::BetweenGovernors(match message {
             BetweenGovernors::Object { session, object, content } => {

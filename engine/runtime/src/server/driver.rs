@@ -110,6 +110,11 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         self.brings_contents = true;
     }
 
+    /// Has sessions go on when governors are lost.
+    pub(crate) fn recover(&mut self) {
+        self.machine.set_recovers();
+    }
+
     /// Says when the time is over, and where results go then; before governors join.
     ///
     /// # Errors

@@ -178,7 +178,7 @@ fn a_lost_input_fails_its_session_unless_nobody_needs_it_any_more() {
         if cancelled {
             h.request(Command::Cancel { session, tasks: vec![2, 3] });
         }
-        h.governor(0, FromGovernor::InputLost { session, object: 1, why: "from governor 1: gone".into() });
+        h.governor(0, FromGovernor::InputLost { session, object: 1, transfer: 0, why: "from governor 1: gone".into() });
         if cancelled {
             h.done(Command::WaitAll { session });
         } else {

@@ -8,6 +8,7 @@ mod forgetting;
 mod losing;
 mod priorities;
 mod random;
+mod recovering;
 mod scripts;
 mod sharing;
 mod watching;
@@ -161,6 +162,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
         ToGovernor::EndOfWork { at } => format!("end of work {at}"),
         ToGovernor::CaughtUp { ticket } => format!("caught up {ticket}"),
+        ToGovernor::StopAwaiting { session, objects } => format!("stop awaiting {} {objects:?}", session.0),
         ToGovernor::Stop => "stop".to_owned(),
     }
 }

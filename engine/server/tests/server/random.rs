@@ -43,7 +43,7 @@ impl World {
     }
 
     fn take_run(&mut self, number: usize, run: &Run<u64>) {
-        for RemoteInput { object, holders } in &run.remote {
+        for RemoteInput { object, holders, .. } in &run.remote {
             let there = |from: &GovernorId| self.governors[from.0 as usize].objects.contains(object);
             assert!(holders.iter().any(there), "{object} is not on {holders:?}");
             self.governors[number].objects.insert(*object);

@@ -1,9 +1,11 @@
-//! Each task runs to its end exactly once, and makes what a sequential run makes.
+//! Each task runs to its end exactly once, and again only when a governor was lost: then at most once for the loss, and once for each
+//! request that wants something of what was lost. It makes what a sequential run makes.
 
 use crate::content::Content;
 use crate::node::Node;
 use crate::truth::Truth;
 use crate::violation::Violation;
+use rain_model::id::SessionId;
 use std::collections::BTreeMap;
 
 const NAME: &str = "once";
@@ -14,8 +16,15 @@ pub fn ended(truth: &mut Truth, session: u32, task: u32) -> Result<(), Violation
         return Err(Violation::wrong(NAME, format!("task {session}:{task}, which nobody has submitted, ran")));
     };
     facts.ended += 1;
-    if facts.ended > 1 {
-        return Err(Violation::wrong(NAME, format!("task {session}:{task} ran to its end {} times", facts.ended)));
+    let ended = facts.ended;
+    if ended == 1 {
+        return Ok(());
+    }
+    let asked = truth.asked.values().filter(|asked| asked.session == Some(SessionId(session))).count();
+    if ended as usize > 1 + truth.losses as usize * (1 + asked) {
+        let message =
+            format!("task {session}:{task} ran to its end {ended} times, and {} governors were lost", truth.losses);
+        return Err(Violation::wrong(NAME, message));
     }
     Ok(())
 }

@@ -68,10 +68,12 @@ pub fn check(
         }
         (Question::Unkeep { .. } | Question::Close, Reply::Done) => Ok(()),
         (Question::Cancel { waiting }, Reply::Some { tasks, .. }) => {
+            let losses = truth.losses;
             let Some(facts) = truth.sessions.get_mut(&id) else { return Ok(()) };
             for task in tasks {
                 let Some(facts) = facts.tasks.get_mut(*task as usize) else { return wrong(asked, "no such task") };
-                if *waiting && facts.ended > 0 {
+                // One that has ended on a governor that was lost before it could say so is begun anew.
+                if *waiting && facts.ended > 0 && losses == 0 {
                     return wrong(asked, &format!("task {task} had begun and is said not to have"));
                 }
                 facts.cancelled = true;
@@ -93,7 +95,7 @@ pub fn check(
                 let facts = truth.task_mut(id.0, info.id);
                 let Some(facts) = facts else { return wrong(asked, "no such task") };
                 let is_true = match info.state.as_str() {
-                    "finished" => facts.ended == 1,
+                    "finished" => facts.ended > 0,
                     "cancelled" => facts.cancelled || is_cancelling,
                     _ => true,
                 };

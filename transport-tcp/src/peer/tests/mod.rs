@@ -319,7 +319,7 @@ fn run(batch: &Arc<Batch>, task: u32) -> Message<Vec<u8>> {
         batch: batch.clone(),
         tasks: TaskSet::Some(vec![task]),
         constants: vec![(task, vec![7; 100_000 * (task as usize % 2)])],
-        remote: vec![RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] }],
+        remote: vec![RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)], transfer: 0 }],
         pins: vec![6],
     }))
 }
@@ -333,7 +333,7 @@ fn assert_is_run(event: TransportEvent<Vec<u8>>, batch: &Arc<Batch>, task: u32) 
             assert_eq!(run.batch.kind(task), batch.kind(task));
             assert_eq!(run.batch.kind_index(task), batch.kind_index(task));
             assert_eq!(run.constants, [(task, vec![7; 100_000 * (task as usize % 2)])]);
-            let remote = RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)] };
+            let remote = RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)], transfer: 0 };
             assert_eq!((run.remote, run.pins), (vec![remote], vec![6]));
         }
         other => panic!("unexpected {other:?}"),
