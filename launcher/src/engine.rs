@@ -2,6 +2,7 @@
 
 use crate::cpu_groups::place;
 pub use crate::engine_error::EngineError;
+use crate::engine_log;
 use crate::launch::{Launch, Report, Reports, adopt, tell_end};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
 use crate::orphan::Guardian;
@@ -16,7 +17,6 @@ use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
 use rain_transport_tcp::peer::identity::{Cluster, PeerTls};
 use rain_transport_tcp::peer::{ClientDoor, ClientListener};
-use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -27,12 +27,13 @@ use std::sync::Arc;
 /// # Errors
 /// When it cannot start or fails later; this is also reported and logged.
 pub fn run(launch_file: &Path) -> Result<(), EngineError> {
-    start_log();
+    engine_log::start();
     let unusable = |source| EngineError::LaunchFile { path: launch_file.to_owned(), source };
     let launch = Launch::read(launch_file).map_err(unusable)?;
     let mut reports = Reports::new(adopt(launch.descriptors.reports).map_err(unusable)?);
     let listener = |launch: &Launch| adopt(launch.descriptors.listener).map_err(unusable);
     let guardian = Guardian::watch(&launch)?;
+    check_log(&launch, &mut reports);
     // The supervisor is a subreaper.
     launch.supervisor_pid.into_iter().for_each(rain_exec::set_reaper);
     if launch.keep_capabilities {
@@ -58,11 +59,15 @@ pub fn run(launch_file: &Path) -> Result<(), EngineError> {
     result
 }
 
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RAIN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // The supervisor has made the log file this process's standard error, so that panics get there, too.
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();
+/// Says where the log should be when it cannot be written.
+fn check_log(launch: &Launch, reports: &mut Reports) {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "the engine begins");
+    if engine_log::is_in_trouble() {
+        let place = launch.log_dir.as_ref().map_or_else(String::new, |place| format!(" in {}", place.display()));
+        let why = "the file system is full, or a quota is used up";
+        let _ = reports
+            .send(&Report::Note(format!("the log{place} cannot be written ({why}): --logdir chooses another place")));
+    }
 }
 
 fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut Reports) -> Result<(), EngineError> {

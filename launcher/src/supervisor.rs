@@ -9,6 +9,7 @@ use crate::launch::{Launch, NO_DESCRIPTOR, Report, Reports, adopt, make_inherita
 use crate::old_logs;
 use crate::remote::role::Role;
 use crate::runtime_dir::{self, Claim, RuntimeDirError, ServerDir};
+use crate::stray_signals::{self, NOT_MEANT};
 use crate::work_dir;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -160,7 +161,8 @@ fn run(mut launch: Launch, mut held: Held, mut listener: Listener<'_>) -> Ended 
 
 /// Writes a line to the engine's log, which the engine itself could not write.
 fn write_to_log(log: File, error: &str) {
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(log)).finish();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).log_internal_errors(false);
+    let subscriber = subscriber.with_writer(Mutex::new(log)).finish();
     tracing::subscriber::with_default(subscriber, || tracing::error!("{error}"));
 }
 
@@ -247,7 +249,12 @@ struct Engine {
 fn start(launch: &Launch, log: &File) -> Result<Engine, SupervisorError> {
     // From now on whoever loses its parent among our descendants becomes our child.
     prctl::set_child_subreaper(true)?;
-    let handled = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD]);
+    let mut handled = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]);
+    handled.extend(NOT_MEANT);
+    // Ignored, it was by who started this: nohup.
+    if !stray_signals::is_ignored(Signal::SIGHUP) {
+        handled.add(Signal::SIGHUP);
+    }
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&handled), None)?;
     let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
 
@@ -331,7 +338,8 @@ impl Engine {
                 }
             }
             while let Ok(Some(signal)) = self.signals.read_signal() {
-                if signal.ssi_signo == Signal::SIGCHLD as u32 {
+                let is = |other: Signal| signal.ssi_signo == other as u32;
+                if is(Signal::SIGCHLD) || NOT_MEANT.into_iter().any(is) {
                     continue;
                 }
                 // Asked a second time, it is meant.

@@ -1,5 +1,6 @@
 //! Panics in the process of a rank: one line in its log, for the last words of the rank are lines of the log.
 
+use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +10,8 @@ static LAST: Mutex<Option<String>> = Mutex::new(None);
 pub fn say_in_one_line() {
     panic::set_hook(Box::new(|info| {
         let line = one_line(info);
-        eprintln!("{line}");
+        // Not `eprintln!`, which panics where standard error cannot be written.
+        let _ = writeln!(io::stderr().lock(), "{line}");
         *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     }));
 }

@@ -6,3 +6,4 @@ mod sandbox;
 mod srun;
 mod ssh;
 mod start_stop;
+mod surroundings;
