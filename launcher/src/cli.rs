@@ -60,6 +60,9 @@ pub struct StartArgs {
     /// Start governors through SSH on the machines that the file names, one a line
     #[arg(long, value_name = "FILE", help_heading = "What to start (exactly one)")]
     pub governor_host_file: Option<PathBuf>,
+    /// Be ready when so many governors are in, and name the machines without one, instead of giving up when one is missing
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub min_governors: Option<u32>,
     #[command(flatten)]
     pub at: ListenArgs,
     #[command(flatten)]

@@ -15,6 +15,7 @@ mod engine;
 mod engine_error;
 mod engine_log;
 mod governor_config;
+mod host_name;
 mod http;
 mod launch;
 mod local;

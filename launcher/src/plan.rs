@@ -58,6 +58,10 @@ pub enum PlanError {
     RemoteInit,
     #[error("--data-plain is for governors on other machines: use it with --governor-host-file or --autoconf")]
     DataPlain,
+    #[error("--min-governors is for governors on other machines: use it with --governor-host-file or --autoconf")]
+    MinGovernors,
+    #[error("--min-governors={0}: there are only {1} machines to start governors on")]
+    TooFewHosts(u32, usize),
     #[error("{option} is not built yet: {instead}")]
     NotBuilt { option: &'static str, instead: &'static str },
     #[error("--local-governors={0}: give the number of cpus of each governor, for example --local-governors=[4,4,2]")]
@@ -90,6 +94,9 @@ impl StartPlan {
         }
         if args.data_plain {
             return Err(PlanError::DataPlain);
+        }
+        if args.min_governors.is_some() {
+            return Err(PlanError::MinGovernors);
         }
         Ok(Self {
             governors,
@@ -228,6 +235,7 @@ mod tests {
             ("--simple --local-governors=[1]", "--simple and --local-governors exclude each other"),
             ("--simple --autoconf=pbs", "--simple and --autoconf"),
             ("--simple --data-plain", "--data-plain is for governors on other machines"),
+            ("--simple --min-governors=2", "--min-governors is for governors on other machines"),
             ("--simple --remote-init=x", "--remote-init is for governors on other machines"),
             ("--simple --http-listen=8080x:", "--http-listen=8080x:: give PORT, ADDRESS or ADDRESS:PORT"),
             ("--local-governors=[]", "--local-governors=[]: give the number"),

@@ -27,6 +27,8 @@ pub enum RuntimeDirError {
     Mode(PathBuf, u32),
     #[error("{0} is not a directory")]
     NotADirectory(PathBuf),
+    #[error("{0} is in use by another process: set RAIN_RUNTIME_DIR to a directory that no other machine has")]
+    Taken(PathBuf),
     #[error("{0} is too long for the path of a socket: set RAIN_RUNTIME_DIR to a shorter one")]
     TooLong(PathBuf),
     #[error("cannot {what} {path}: {source}")]

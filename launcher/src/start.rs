@@ -228,6 +228,7 @@ fn already_runs(path: &Path, port: u16) -> StartError {
 /// Removes what a server has left whose supervisor was killed: its lock was free.
 pub fn clean_up_after_dead_server(path: &Path) {
     if let Ok(launch) = Launch::read(&path.join(LAUNCH_FILE)) {
+        launch.role.remove_files();
         launch.places.remove.iter().for_each(|path| crate::work_dir::remove_tree(path));
     }
     for name in ["access.json", "client.sock", LAUNCH_FILE] {

@@ -5,6 +5,7 @@
 
 use crate::client_command::ClientCommand;
 use crate::descendants;
+use crate::host_name::host_name;
 use crate::launch::{Launch, NO_DESCRIPTOR, Report, Reports, adopt, make_inheritable, read_reports};
 use crate::old_logs;
 use crate::remote::role::Role;
@@ -173,6 +174,7 @@ fn is_readable(pipe: &OwnedFd) -> bool {
 
 /// Removes what a server has in the file system.
 pub fn clean_up(launch: &Launch) {
+    launch.role.remove_files();
     launch.places.remove.iter().for_each(|path| work_dir::remove_tree(path));
     runtime_dir::remove(&launch.directory);
 }
@@ -224,14 +226,13 @@ fn open_log(launch: &Launch) -> Result<(PathBuf, File), SupervisorError> {
     };
     let failed = |source| SupervisorError::LogDir { path: directory.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-    let path = directory.join(format!("{}.log", launch.role.name()));
+    let path = directory.join(format!("{}.log", launch.role.log_name(launch.log_dir.is_some())));
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     Ok((directory, log))
 }
 
 fn default_log_dir(role: &Role) -> Result<PathBuf, RuntimeDirError> {
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    let host = host.filter(|host| !host.contains('/')).unwrap_or_else(|| "localhost".to_owned());
+    let host = host_name();
     let logs = runtime_dir::private_tmp_dir()?.join("logs");
     old_logs::remove(&logs, &host);
     Ok(logs.join(role.log_directory(&host)))

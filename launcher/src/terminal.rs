@@ -34,6 +34,11 @@ pub fn complain(error: &dyn Display) {
     let _ = io::stderr().write_all(complaint(error).as_bytes());
 }
 
+/// Prints a line to standard error, as it is.
+pub fn complain_plainly(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// A line about an error.
 pub fn complaint(error: &dyn Display) -> String {
     format!("{}: {error}\n", PROGRAM.get().unwrap_or(&"rain"))

@@ -1,11 +1,12 @@
 //! Directories for the data of governors.
 
+use crate::host_name::host_name;
 use crate::launch::Places;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access, geteuid};
 use std::env;
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,13 +20,15 @@ const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// When one cannot be made; what was made by then is removed again.
 pub fn make(chosen: Option<&Path>, port: u16, governors: usize) -> io::Result<Places> {
     let pid = std::process::id();
+    // Other machines may have the same directory, and a process of the same number.
+    let name = format!("{}-{pid}-{}", host_name(), unique());
     let (parent, suffix) = match chosen {
         Some(chosen) => {
             fs::create_dir_all(chosen).map_err(naming(chosen))?;
-            (chosen.to_owned(), format!("-{pid}"))
+            (chosen.to_owned(), format!("-{name}"))
         }
         None => {
-            let base = default_parent().join(format!("rain-{}-{port}-{pid}", geteuid()));
+            let base = default_parent().join(format!("rain-{}-{port}-{name}", geteuid()));
             private(&base)?;
             (base, String::new())
         }
@@ -44,6 +47,14 @@ pub fn make(chosen: Option<&Path>, port: u16, governors: usize) -> io::Result<Pl
     }
     let remove = if chosen.is_some() { all } else { vec![parent] };
     Ok(Places { server_work_dir, work_dirs, remove })
+}
+
+/// What no other directory of this process, nor one of an earlier process of its number, has in its name.
+fn unique() -> String {
+    let mut bytes = [0; 4];
+    let filled = fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
+    // Without it, the other parts of the name have to do; making the directory fails where they do not.
+    if filled.is_ok() { format!("{:08x}", u32::from_le_bytes(bytes)) } else { "0".to_owned() }
 }
 
 fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
@@ -94,11 +105,15 @@ mod tests {
         let Places { server_work_dir, work_dirs, remove } = make(Some(&chosen), 7210, 2).unwrap();
         assert_eq!(remove.len(), 3);
         assert!(remove.contains(&server_work_dir) && work_dirs.iter().all(|path| remove.contains(path)));
-        assert_eq!(work_dirs[1], chosen.join(format!("governor-1-{}", std::process::id())));
+        let name = work_dirs[1].file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with(&format!("governor-1-{}-{}-", host_name(), std::process::id())), "{name}");
         assert!(work_dirs.iter().all(|path| fs::metadata(path).unwrap().permissions().mode() & 0o777 == 0o700));
-        let message = make(Some(&chosen), 7210, 1).unwrap_err().to_string();
-        assert!(message.contains("governor-0"), "{message}");
-        assert!(work_dirs[0].exists(), "what another server uses stays");
+        // As on another machine that has the same directory, host name and process number.
+        let again = make(Some(&chosen), 7210, 1).unwrap();
+        assert_ne!(again.work_dirs[0], work_dirs[0]);
+        fs::write(directory.path().join("file"), "").unwrap();
+        let message = make(Some(&directory.path().join("file/below")), 7210, 1).unwrap_err().to_string();
+        assert!(message.contains("file/below"), "{message}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct LastWords {
 impl LastWords {
     /// Of the rank that is about to start.
     pub fn new(launch: &Launch) -> Self {
-        let log_name = format!("{}.log", launch.role.name());
+        let log_name = format!("{}.log", launch.role.log_name(false));
         let log = launch.log_dir.as_ref().map(|directory| directory.join(&log_name));
         let log_start = log.and_then(|path| path.metadata().ok()).map_or(0, |metadata| metadata.len());
         Self { rank: None, log_name, log_dir: None, log_start, spoken: false }

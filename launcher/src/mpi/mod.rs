@@ -22,7 +22,7 @@ use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::remote::args::EngineArgs;
 use crate::remote::role::{CpuCount, Role};
 use crate::remote::{self, RemoteError, governor};
-use crate::runtime_dir::{self, Claim, RuntimeDirError, ServerDir};
+use crate::runtime_dir::RuntimeDirError;
 use crate::start::Told;
 use crate::supervisor::{self, Held};
 use crate::terminal::{self, complain, say};
@@ -158,12 +158,7 @@ enum SuperviseError {
 }
 
 fn run(plan: StartPlan, role: RankRole) -> Result<ExitCode, SuperviseError> {
-    governor::clean_up_after_dead("rank-");
-    let root = runtime_dir::root();
-    let directory = match ServerDir::claim_named(&root, &format!("rank-{}", std::process::id()))? {
-        Claim::Claimed(directory) => directory,
-        Claim::Busy(path) => return Err(RuntimeDirError::NotADirectory(path).into()),
-    };
+    let directory = governor::claim_directory("rank")?;
     let (read_end, write_end) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| SuperviseError::Pipe(error.into()))?;
     let voice = io::stderr().as_fd().try_clone_to_owned().map_err(SuperviseError::Pipe)?;
@@ -200,6 +195,7 @@ fn run(plan: StartPlan, role: RankRole) -> Result<ExitCode, SuperviseError> {
     shared_memory.iter().for_each(|path| _ = std::fs::remove_file(path));
     if serving.is_some() {
         server.access_files.remove();
+        server.ready_file.as_ref().map(std::fs::remove_file);
     }
     if let Some(asked) = ended.asked {
         std::thread::sleep(role::ASKED_TIME_MIN.saturating_sub(asked.elapsed()));

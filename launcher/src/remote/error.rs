@@ -24,8 +24,12 @@ pub enum RemoteError {
     Listen(std::net::SocketAddr, io::Error),
     #[error("cannot write the ready file {0}: {1}")]
     ReadyFile(PathBuf, io::Error),
-    #[error("no governor could be started on:\n{}\neverything that was started has been stopped", shown(.0))]
-    Hosts(Vec<ssh::HostError>),
+    #[error("no governor could be started on:\n{}\neverything that was started has been stopped{hint}", shown(.missing))]
+    Hosts {
+        missing: Vec<ssh::HostError>,
+        /// What else may be the matter.
+        hint: String,
+    },
     #[error("interrupted while governors were being started; everything that was started has been stopped")]
     GivenUp,
     #[error("the server has gone away")]

@@ -3,11 +3,13 @@
 use super::access;
 use super::args::GovernorArgs;
 use super::error::RemoteError;
+use super::greeting;
 use super::ready_file::{clear_ready_file, write_ready_file};
 use super::role::{CpuCount, GovernorRole, Role};
 use crate::address::{self, DEFAULT_LISTEN};
 use crate::end_time::EndPlan;
 use crate::governor_config;
+use crate::host_name::host_name;
 use crate::launch::Launch;
 use crate::plan::{self, Governors, StartPlan};
 use crate::runtime_dir::{self, Claim, ServerDir};
@@ -23,6 +25,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When it cannot be started, or the server does not let it in.
 pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
+    if args.detach {
+        greeting::begin();
+    }
     let (server, port) = server_addresses(args)?;
     let mut cpus = CpuCount::parse(&args.worker.cpus).ok_or_else(|| RemoteError::Cpus(args.worker.cpus.clone()))?;
     if cpus == CpuCount::AllBut(0) && args.reserve_beside.as_deref().is_some_and(is_here) {
@@ -57,18 +62,16 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
     clear_ready_file(role.ready_file.as_deref())?;
     let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;
     let address = listener.local_addr().map_err(|error| RemoteError::Listen(listen, error))?;
-    clean_up_after_dead("governor-");
-    let name = format!("governor-{}", std::process::id());
-    let directory = match ServerDir::claim_named(&runtime_dir::root(), &name)? {
-        Claim::Claimed(directory) => directory,
-        Claim::Busy(path) => return Err(runtime_dir::RuntimeDirError::NotADirectory(path).into()),
-    };
+    let directory = claim_directory("governor")?;
     let (foreground, path, ready_file) = (plan.foreground, directory.path().to_owned(), role.ready_file.clone());
     let make = |descriptors| Launch { role: Role::Governor(role), ..Launch::new(plan, address, &path, descriptors) };
-    let server = args.server.clone();
+    let (server, detach) = (args.server.clone(), args.detach);
     Ok(start::launch(make, foreground, listener, directory, &|told| {
         say(&announcement(&server, told));
         write_ready_file(ready_file.as_deref());
+        if detach {
+            greeting::ready();
+        }
     })?)
 }
 
@@ -109,9 +112,21 @@ fn is_here(text: &str) -> bool {
     !boot.is_empty() && boot == boot_id() && name.is_some_and(|name| name.trim() == "rain")
 }
 
-/// Removes what governors, or ranks, have left whose supervisors were killed: their locks are free. Their directories are
-/// called `kind`PID.
-pub fn clean_up_after_dead(kind: &str) {
+/// Takes the runtime directory of this process, `kind`-HOST-PID: machines may share the directory that it is in. Before that it
+/// removes those that governors, or ranks, of this machine have left whose supervisors were killed: their locks are free.
+///
+/// # Errors
+/// When it cannot be made, or another process has it.
+pub fn claim_directory(kind: &str) -> Result<ServerDir, runtime_dir::RuntimeDirError> {
+    let kind = format!("{kind}-{}-", host_name());
+    clean_up_after_dead(&kind);
+    match ServerDir::claim_named(&runtime_dir::root(), &format!("{kind}{}", std::process::id()))? {
+        Claim::Claimed(directory) => Ok(directory),
+        Claim::Busy(path) => Err(runtime_dir::RuntimeDirError::Taken(path)),
+    }
+}
+
+fn clean_up_after_dead(kind: &str) {
     let root = runtime_dir::root();
     for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
         let name = entry.file_name().into_string().unwrap_or_default();

@@ -24,7 +24,8 @@ pub enum HostsError {
     Unknown(String),
 }
 
-/// Reads a host file: a host (what ssh takes) a line; empty lines and what follows a `#` are left out.
+/// Reads a host file: a host (what ssh takes) a line; empty lines and what follows a `#` are left out. A host that is named more than
+/// once, as batch systems do it for each of its cpus, is there once.
 ///
 /// # Errors
 /// When it cannot be read, or has a line that is no host.
@@ -44,7 +45,7 @@ pub fn from_file(path: &Path) -> Result<Vec<String>, HostsError> {
         }
         hosts.push(host.to_owned());
     }
-    if hosts.is_empty() { Err(HostsError::None(path.display().to_string())) } else { Ok(hosts) }
+    if hosts.is_empty() { Err(HostsError::None(path.display().to_string())) } else { Ok(each_once(hosts)) }
 }
 
 /// The machines of the batch job that this runs in, each once.
@@ -56,7 +57,7 @@ pub fn from_environment(system: &str) -> Result<Vec<String>, HostsError> {
         "pbs" => {
             let variable = "PBS_NODEFILE";
             let path = env::var_os(variable).ok_or(HostsError::NoJob { name: "pbs", variable })?;
-            Ok(each_once(from_file(Path::new(&path))?))
+            from_file(Path::new(&path))
         }
         "slurm" => {
             let variable = "SLURM_JOB_NODELIST";
@@ -150,6 +151,8 @@ mod tests {
         let path = directory.path().join("hosts");
         fs::write(&path, "# ours\nuser@one.example\n\n  two # the second\n10.0.0.1\n").unwrap();
         assert_eq!(from_file(&path).unwrap(), ["user@one.example", "two", "10.0.0.1"]);
+        fs::write(&path, "node1\nnode1\nnode2\nnode1\n").unwrap();
+        assert_eq!(from_file(&path).unwrap(), ["node1", "node2"]);
         fs::write(&path, "one\n-oProxyCommand=x\n").unwrap();
         assert!(from_file(&path).unwrap_err().to_string().contains("hosts:2"));
         fs::write(&path, "# nothing\n").unwrap();

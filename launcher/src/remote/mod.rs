@@ -5,6 +5,7 @@ pub mod args;
 pub mod engine;
 mod error;
 pub mod governor;
+mod greeting;
 mod hosts;
 pub mod reach;
 mod ready_file;

@@ -41,13 +41,10 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         http: Some(HttpPlan::new(args.serving.at.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     clear_ready_file(role.ready_file.as_deref())?;
-    let files = role.access_files.clone();
-    let ended_well = start_server(plan, role.clone(), &|address, told| {
+    Ok(start_server(plan, role.clone(), &|address, told| {
         say(&announcement(address, told));
         write_ready_file(role.ready_file.as_deref());
-    });
-    files.remove();
-    Ok(ended_well?)
+    })?)
 }
 
 /// What was typed about how a server is reached.

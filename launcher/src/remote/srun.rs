@@ -20,8 +20,21 @@ const END_TIME_MAX: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Tells of a task that has ended badly: this, the node, and the exit status.
 const ENDED: &str = "rain-governor-ended";
-/// With these a task would get only some of the job's cpus on its node.
-const CPU_VARIABLES: [&str; 3] = ["SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK", "SLURM_EXACT"];
+/// Options of the job that srun would apply to the step: with them a task would get only some of the job's cpus, memory or GPUs on its
+/// node, or srun would find that they contradict the options that are given here.
+const OPTIONS_OF_THE_JOB: [&str; 11] = [
+    "SLURM_CPUS_PER_TASK",
+    "SRUN_CPUS_PER_TASK",
+    "SLURM_EXACT",
+    "SLURM_NTASKS_PER_GPU",
+    "SLURM_NTASKS_PER_TRES",
+    "SLURM_NTASKS_PER_CORE",
+    "SLURM_NTASKS_PER_SOCKET",
+    "SLURM_GPUS_PER_TASK",
+    "SLURM_TRES_PER_TASK",
+    "SLURM_CPUS_PER_GPU",
+    "SLURM_DISTRIBUTION",
+];
 
 /// Whether srun can be called.
 pub fn is_there() -> bool {
@@ -45,12 +58,14 @@ impl Step {
         Ok(Self { srun, log, nodes: nodes.len() })
     }
 
-    /// Waits until `governors_in` says that as many governors are in as there are nodes, or it is `given_up`.
+    /// Waits until `governors_in` says that as many governors are in as there are nodes, or nothing more is to be expected, or it is
+    /// `given_up`.
     ///
     /// # Errors
-    /// What is wrong, with the nodes.
-    pub fn wait_until_all_are_in(
+    /// What is wrong, with the nodes, one for each governor that is missing where at least `min` are in.
+    pub fn wait_until_enough_are_in(
         &mut self,
+        min: usize,
         governors_in: &dyn Fn() -> usize,
         given_up: &dyn Fn() -> bool,
     ) -> Result<(), Vec<HostError>> {
@@ -60,11 +75,16 @@ impl Step {
             let ended = self.srun.try_wait().map_err(|error| whole_step(error.to_string()))?;
             let said = fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
             let failed = failures(&said);
-            if !failed.is_empty() {
+            let enough = governors_in() >= min;
+            let hopeless = failed.len() > self.nodes.saturating_sub(min);
+            if hopeless || (!failed.is_empty() && governors_in() + failed.len() >= self.nodes) {
                 return Err(failed);
             }
             if let Some(status) = ended {
                 return Err(whole_step(format!("it ended with {status}, before all governors were in\n{said}")));
+            }
+            if Instant::now() >= deadline && enough {
+                return Err(self.missing(failed, governors_in()));
             }
             if Instant::now() >= deadline {
                 let (missing, nodes) = (self.nodes.saturating_sub(governors_in()), self.nodes);
@@ -74,6 +94,14 @@ impl Step {
             std::thread::sleep(LOOK_AGAIN);
         }
         Ok(())
+    }
+
+    /// Those that have failed, and as many more as are not in.
+    fn missing(&self, mut failed: Vec<HostError>, governors_in: usize) -> Vec<HostError> {
+        let silent = self.nodes.saturating_sub(governors_in + failed.len());
+        let why = || format!("not in after {} s; see {}", START_TIME_MAX.as_secs(), self.log.display());
+        failed.extend((0..silent).map(|_| HostError { host: "a node".to_owned(), why: why() }));
+        failed
     }
 
     /// Waits until it has ended because the server is gone; makes it end when that takes too long.
@@ -112,7 +140,7 @@ fn spawn(nodes: &[String], command: &str, input: &[u8], log: &Path) -> io::Resul
     srun.args(["--export=ALL", "--cpu-bind=none", "--mpi=none", "--job-name=rain", "--label"]);
     srun.args([format!("--nodes={}", nodes.len()), format!("--ntasks={}", nodes.len())]);
     srun.args(["--ntasks-per-node=1".to_owned(), format!("--nodelist={}", nodes.join(","))]);
-    for variable in CPU_VARIABLES {
+    for variable in OPTIONS_OF_THE_JOB {
         srun.env_remove(variable);
     }
     let told =

@@ -18,10 +18,12 @@ use crate::{address, start, stop, supervisor};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the server may take to say which governors are in.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Whether this is a start with governors on other machines.
 pub fn is_asked_for(args: &StartArgs) -> bool {
@@ -42,6 +44,9 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         (None, Some(system)) => hosts::from_environment(system)?,
         (None, None) => return Err(PlanError::NoWay.into()),
     };
+    if let Some(min) = args.min_governors.filter(|&min| min as usize > hosts.len()) {
+        return Err(PlanError::TooFewHosts(min, hosts.len()).into());
+    }
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
     let plan = StartPlan {
         governors: Governors::Cpus(Vec::new()),
@@ -66,10 +71,10 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
     };
     let (failure, step) = (Cell::new(None), RefCell::new(None));
     let started = server::start_server(plan, role, &|address, told| {
-        // The server ends its governors with itself.
-        if let Err(error) = start_governors(args, &hosts, address, told, &mut step.borrow_mut()) {
-            failure.set(Some(error));
-            end_server(args.foreground, address);
+        let mut server = StartedServer { is_here: args.foreground, address, is_wanted: false };
+        match start_governors(args, &hosts, address, told, &mut step.borrow_mut()) {
+            Ok(()) => server.is_wanted = true,
+            Err(error) => failure.set(Some(error)),
         }
     });
     match failure.take() {
@@ -83,12 +88,24 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
     }
 }
 
-/// Ends the server that was started; whoever is in the foreground is its supervisor, and is asked as by others.
-fn end_server(is_here: bool, address: SocketAddr) {
-    if is_here {
-        supervisor::ask_to_end();
-    } else if let Err(stuck) = stop::run_here(Some(&address.port().to_string())) {
-        complain(&stuck);
+/// The server that was started: it ends, and its governors with it, unless it `is_wanted`, whatever goes wrong with starting them.
+struct StartedServer {
+    /// This process is its supervisor, and is asked to end as by others.
+    is_here: bool,
+    address: SocketAddr,
+    is_wanted: bool,
+}
+
+impl Drop for StartedServer {
+    fn drop(&mut self) {
+        if self.is_wanted {
+            return;
+        }
+        if self.is_here {
+            supervisor::ask_to_end();
+        } else if let Err(stuck) = stop::run_here(Some(&self.address.port().to_string())) {
+            complain(&stuck);
+        }
     }
 }
 
@@ -113,22 +130,49 @@ fn start_governors(
         Way::Ssh => ssh::run_everywhere(hosts, &command, &input, &given_up),
         Way::Srun => {
             let log = told.log_dir.as_ref().unwrap_or(&directory).join("srun.log");
+            let min = args.min_governors.map_or(hosts.len(), |min| min as usize);
             srun::Step::start(hosts, &command, &input, log)
-                .and_then(|started| step.insert(started).wait_until_all_are_in(&governors_in, &given_up))
+                .and_then(|started| step.insert(started).wait_until_enough_are_in(min, &governors_in, &given_up))
         }
     };
     if given_up() {
         return Err(RemoteError::GivenUp);
     }
-    started.map_err(RemoteError::Hosts)?;
-    let version = env!("CARGO_PKG_VERSION");
-    say(&format!(
-        "Rain {version} is ready on {address}: governors on {} hosts\n{}  stop it  {}\n",
-        hosts.len(),
-        told.details(),
-        start::stop_command(address.port())
-    ));
+    let missing = started.err().unwrap_or_default();
+    let in_count = hosts.len().saturating_sub(missing.len());
+    if !missing.is_empty() && args.min_governors.is_none_or(|min| in_count < min as usize) {
+        return Err(RemoteError::Hosts { missing, hint: loopback_hint(address, hosts) });
+    }
+    // Let in by the server's connections, the last ones may not be among its governors yet.
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    while governors_in() < in_count && Instant::now() < deadline && !given_up() {
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    say(&announcement(address, hosts, &missing, told));
     Ok(())
+}
+
+fn announcement(address: SocketAddr, hosts: &[String], missing: &[ssh::HostError], told: &start::Told) -> String {
+    let in_count = hosts.len().saturating_sub(missing.len());
+    let of = if missing.is_empty() { String::new() } else { format!(" of {}", hosts.len()) };
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!("Rain {version} is ready on {address}: governors on {in_count}{of} hosts\n");
+    for host in missing {
+        text += &format!("  missing  {}\n", host.to_string().replace('\n', "\n           "));
+    }
+    text + &told.details() + &format!("  stop it  {}\n", start::stop_command(address.port()))
+}
+
+/// What is wrong with a server that only its own machine can reach, if that is so.
+fn loopback_hint(address: SocketAddr, hosts: &[String]) -> String {
+    if !address.ip().is_loopback() || hosts.iter().all(|host| host == "localhost") {
+        return String::new();
+    }
+    format!(
+        "\nthe server listened on {}, which no other machine can reach: leave out the address of --listen, or give one of \
+         this machine's in the network",
+        address.ip()
+    )
 }
 
 /// How governors are started.

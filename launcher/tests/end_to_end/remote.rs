@@ -81,6 +81,7 @@ fn governors_join_a_server_and_end_with_it() {
     for ended in [server, first, second] {
         assert_eq!(ended.end(), "");
     }
+    assert!(!ready.exists(), "the next job would take it for its own server's");
     sandbox.assert_nothing_is_left();
 }
 

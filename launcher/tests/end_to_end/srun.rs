@@ -8,7 +8,7 @@ use std::process::Output;
 
 const SRUN: &str = r#"#!/bin/bash
 printf '%s\n' "$@" >"$0.called"
-echo "cpus: ${SLURM_CPUS_PER_TASK-unset}" >>"$0.called"
+echo "options: ${SLURM_CPUS_PER_TASK-unset} ${SLURM_NTASKS_PER_GPU-unset} ${SLURM_NTASKS_PER_TRES-unset}" >>"$0.called"
 if [ -e "${0%/bin/srun}/refuses" ]; then
     echo "srun: error: no such allocation" >&2
     exit 1
@@ -37,6 +37,7 @@ fn start(sandbox: &Sandbox, init: &str) -> Output {
     let path = std::env::var("PATH").unwrap();
     command.env("PATH", format!("{}:{path}", directory.display())).env_remove("RAIN_SSH");
     command.env("SLURM_JOB_NODELIST", "n[08-09]").env("SLURM_CPUS_PER_TASK", "1");
+    command.env("SLURM_NTASKS_PER_GPU", "1").env("SLURM_NTASKS_PER_TRES", "gres:gpu:1");
     command.output().unwrap()
 }
 
@@ -54,7 +55,7 @@ fn governors_are_tasks_of_a_step_and_end_with_the_server() {
     for wanted in ["--overlap", "--nodes=2", "--ntasks=2", "--nodelist=n08,n09", "--cpu-bind=none"] {
         assert!(options.contains(&wanted), "{wanted}: {called}");
     }
-    assert!(called.ends_with("cpus: unset\n"), "{called}");
+    assert!(called.ends_with("options: unset unset unset\n"), "{called}");
     let mut nodes: Vec<String> = fs::read_to_string(marks).unwrap().lines().map(str::to_owned).collect();
     nodes.sort();
     assert_eq!(nodes, ["n08", "n09"]);

@@ -39,7 +39,7 @@ impl Sshd {
         fs::write(directory.join("sshd_config"), server).unwrap();
         let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = format!(
-            "Host here\nHostName 127.0.0.1\nPort {port}\nHost refused\nHostName 127.0.0.1\nPort {unused}\nHost *\n\
+            "Host here there\nHostName 127.0.0.1\nPort {port}\nHost refused\nHostName 127.0.0.1\nPort {unused}\nHost *\n\
              IdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\nStrictHostKeyChecking no\nLogLevel ERROR\n",
             at("user"),
             at("known_hosts")
@@ -92,7 +92,7 @@ fn governors_are_started_through_ssh_and_stopped_with_the_server() {
     let sshd = Sshd::start(&sandbox);
     let marker = sandbox.path("marker");
     let init = format!("--remote-init=echo was here > {}", marker.display());
-    let started = start(&sandbox, "here\nhere # twice\n", &["--no-pin", "-S", &init]);
+    let started = start(&sandbox, "here\nthere # and twice\nhere\n", &["--no-pin", "-S", &init]);
     assert!(started.status.success(), "{}", text(&started.stderr));
     assert!(text(&started.stdout).contains("governors on 2 hosts"), "{}", text(&started.stdout));
     assert_eq!(fs::read_to_string(marker).unwrap(), "was here\n");
@@ -116,7 +116,7 @@ fn a_prefix_is_put_before_the_server_and_every_governor() {
     fs::set_permissions(&prefix, fs::Permissions::from_mode(0o755)).unwrap();
     // Words in quotes go through two shells.
     let option = format!("--runprefix={} 'two words'", prefix.display());
-    let started = start(&sandbox, "here\nhere\n", &["--no-pin", &option]);
+    let started = start(&sandbox, "here\nthere\n", &["--no-pin", &option]);
     assert!(started.status.success(), "{}", text(&started.stderr));
     let port = sandbox.port();
     sandbox.await_governors(&port, 2);
@@ -146,7 +146,7 @@ fn in_the_foreground_a_signal_ends_server_and_governors() {
     for name in ["INT", "TERM"] {
         let sandbox = Sandbox::new();
         let sshd = Sshd::start(&sandbox);
-        fs::write(sandbox.path("hosts"), "here\nhere\n").unwrap();
+        fs::write(sandbox.path("hosts"), "here\nthere\n").unwrap();
         let hosts = format!("--governor-host-file={}", sandbox.path("hosts").display());
         let mut command = start_command(&sandbox, &[&hosts, "--foreground", "--no-pin"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -227,4 +227,108 @@ fn a_batch_job_says_where_to_start() {
         sandbox.assert_nothing_is_left();
     }
     drop(sshd);
+}
+
+/// A program in place of ssh, which runs what it is asked to in a shell here that begins with what the file HOST.rc says.
+fn instead_of_ssh(sandbox: &Sandbox) -> String {
+    let program = sandbox.path("instead-of-ssh");
+    let script = "#!/bin/bash\nhost=${@: -2:1}\nexport SSH_CONNECTION='127.0.0.1 1 127.0.0.1 22'\n\
+                  rc=$(cat \"${0%/*}/$host.rc\" 2>/dev/null)\nexec bash -c \"$rc\n${@: -1}\"\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program.display().to_string()
+}
+
+fn start_without_ssh(sandbox: &Sandbox, hosts: &str, more: &[&str]) -> Output {
+    fs::write(sandbox.path("hosts"), hosts).unwrap();
+    let option = format!("--governor-host-file={}", sandbox.path("hosts").display());
+    let mut command = start_command(sandbox, &[&[option.as_str(), "--no-pin"], more].concat());
+    command.env("RAIN_SSH", instead_of_ssh(sandbox)).output().unwrap()
+}
+
+#[test]
+fn login_scripts_that_get_in_the_way_are_told_with_their_hosts() {
+    let sandbox = Sandbox::new();
+    let banner = "for i in $(seq 30); do echo '* banner *' >&2; done\n";
+    for (host, script) in [
+        ("good", banner.to_owned() + "echo Welcome"),
+        ("leaves", "exit 0".to_owned()),
+        ("fails", banner.to_owned() + "exit 3"),
+        ("refuses", banner.to_owned() + "umask 777; export RAIN_RUNTIME_DIR=/proc/rain"),
+    ] {
+        fs::write(sandbox.path(&format!("{host}.rc")), script).unwrap();
+    }
+    let started = start_without_ssh(&sandbox, "good\nleaves\nfails\n", &[]);
+    assert_eq!(started.status.code(), Some(1));
+    let said = text(&started.stderr);
+    assert!(said.contains("  leaves: ssh has ended well and no governor is there: a login script"), "{said}");
+    assert!(said.contains("  fails: ended with exit status: 3 before the governor was started\n"), "{said}");
+    assert!(!said.contains("  good: ") && said.matches("* banner *").count() <= 10, "{said}");
+    sandbox.assert_nothing_is_left();
+    let started = start_without_ssh(&sandbox, "good\nrefuses\n", &[]);
+    let said = text(&started.stderr);
+    let expected = "  refuses: rain: cannot make /proc/rain";
+    assert!(said.contains(expected) && !said.contains("banner"), "{said}");
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn what_a_shell_on_a_host_reads_is_not_the_access_file() {
+    let sandbox = Sandbox::new();
+    let read = sandbox.path("read");
+    // The input ends only when ssh does.
+    fs::write(sandbox.path("reads.rc"), format!("timeout 2 cat >{}; exit 4", read.display())).unwrap();
+    let started = start_without_ssh(&sandbox, "reads\n", &[]);
+    assert_eq!(started.status.code(), Some(1));
+    assert!(text(&started.stderr).contains("  reads: ended with exit status: 4"), "{}", text(&started.stderr));
+    assert_eq!(fs::read_to_string(read).unwrap(), "");
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn enough_governors_are_enough_where_that_was_said() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("bad.rc"), "exit 3").unwrap();
+    let started = start_without_ssh(&sandbox, "good\nbad\nfine\n", &["--min-governors=2"]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    let said = text(&started.stdout);
+    assert!(said.contains("governors on 2 of 3 hosts\n  missing  bad: ended with exit status: 3"), "{said}");
+    let port = sandbox.port();
+    assert_eq!(sandbox.status(&port)["governors"].as_array().unwrap().len(), 2);
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    sandbox.assert_nothing_is_left();
+    let started = start_without_ssh(&sandbox, "good\nbad\n", &["--min-governors=2"]);
+    assert_eq!(started.status.code(), Some(1));
+    assert!(text(&started.stderr).contains("  bad: "), "{}", text(&started.stderr));
+    sandbox.assert_nothing_is_left();
+    let started = start_without_ssh(&sandbox, "good\nbad\n", &["--min-governors=3"]);
+    assert_eq!(started.status.code(), Some(2));
+    assert!(text(&started.stderr).contains("there are only 2 machines"), "{}", text(&started.stderr));
+}
+
+#[test]
+fn many_hosts_are_started_with_few_descriptors_and_processes() {
+    let sandbox = Sandbox::new();
+    let hosts: String = (0..300).map(|number| format!("host{number}\n")).collect();
+    fs::write(sandbox.path("hosts"), hosts).unwrap();
+    let option = format!("--governor-host-file={}", sandbox.path("hosts").display());
+    let command = start_command(&sandbox, &[&option]);
+    // Each host is a failure: what counts is that all are tried, and how many at a time.
+    let program = sandbox.path("instead-of-ssh");
+    let script = "#!/bin/bash\necho $(ls -d \"${0%/*}\"/at.* 2>/dev/null | wc -l) >>\"${0%/*}/counts\"\n: >\"${0%/*}/at.$$\"\n\
+                  sleep 0.05\nrm \"${0%/*}/at.$$\"\nexit 9\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    shell.env("RAIN_RUNTIME_DIR", sandbox.runtime_dir()).env("RAIN_SSH", &program).stdin(Stdio::null());
+    let started = shell.output().unwrap();
+    assert_eq!(started.status.code(), Some(1));
+    let said = text(&started.stderr);
+    assert_eq!(said.matches(": ended with exit status: 9").count(), 300, "{said}");
+    let counts = fs::read_to_string(sandbox.path("counts")).unwrap();
+    let counts: Vec<usize> = counts.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(counts.len(), 300);
+    assert!(counts.iter().all(|&count| count < 64), "{counts:?}");
+    sandbox.assert_nothing_is_left();
 }

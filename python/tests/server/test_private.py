@@ -77,7 +77,7 @@ def test_the_server_ends_with_its_process(runtime: Path, end: str) -> None:
     for pid in pids:
         wait_for_end(pid)
     assert list(runtime.iterdir()) == []
-    assert not list(Path("/dev/shm").glob(f"rain-*-{pids[1]}"))
+    assert not list(Path("/dev/shm").glob(f"rain-*-{pids[1]}-*"))
 
 
 def wait_for_end(pid: int) -> None:
