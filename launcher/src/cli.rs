@@ -60,6 +60,10 @@ pub struct StartArgs {
     /// Start governors through SSH on the machines that the file names, one a line
     #[arg(long, value_name = "FILE", help_heading = "What to start (exactly one)")]
     pub governor_host_file: Option<PathBuf>,
+    /// Where governors on other machines listen for each other and for clients: PORT, ADDRESS:PORT, or a range FIRST-LAST of ports that
+    /// a firewall leaves open, of which each takes a free one [default: any free port]
+    #[arg(long, value_name = "ADDRESS:PORT-PORT")]
+    pub governor_listen: Option<String>,
     /// Be ready when so many governors are in, and name the machines without one, instead of giving up when one is missing
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub min_governors: Option<u32>,

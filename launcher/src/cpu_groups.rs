@@ -1,5 +1,6 @@
 //! Which cpus the governors of an engine get.
 
+use crate::cpu_claims;
 use crate::launch::Launch;
 use crate::plan::Governors;
 use rain_topology::{CpuId, Topology, TopologyError};
@@ -38,9 +39,14 @@ pub fn place(topology: &Topology, launch: &Launch) -> Result<Placement, Topology
         notes.push(format!("{asked} cpus were asked for and {limit} are there: they are shared and not pinned"));
         return Ok(Placement { groups: unpinned, notes });
     }
-    if !pin {
+    // Of fewer cpus than this process may use it is not known which ones others leave alone: the system chooses them, task by task.
+    if !pin || asked < limit {
         return Ok(Placement { groups: unpinned, notes });
     }
     let groups = topology.split(&counts)?;
+    if !cpu_claims::claim(groups.iter().flatten().copied()) {
+        notes.push("another Rain on this machine has some of the same cpus: they are shared and not pinned".to_owned());
+        return Ok(Placement { groups: unpinned, notes });
+    }
     Ok(Placement { groups: groups.into_iter().map(|group| group.into_iter().map(Some).collect()).collect(), notes })
 }

@@ -6,6 +6,7 @@ use crate::engine_log;
 use crate::launch::{Launch, Report, Reports, adopt, tell_end};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
 use crate::orphan::Guardian;
+use crate::place_watch;
 use crate::remote;
 use crate::remote::access::{AccessFiles, TlsAccess};
 use crate::role::Role;
@@ -76,6 +77,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     let placement = place(&Topology::detect()?, launch)?;
     let stop = Stop::new();
     stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
+    place_watch::start(launch, stop.clone()).map_err(EngineError::Thread)?;
     for note in &placement.notes {
         tracing::warn!("{note}");
         let _ = reports.send(&Report::Note(note.clone()));

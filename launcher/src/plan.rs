@@ -58,6 +58,8 @@ pub enum PlanError {
     RemoteInit,
     #[error("--data-plain is for governors on other machines: use it with --governor-host-file or --autoconf")]
     DataPlain,
+    #[error("--governor-listen is for governors on other machines: use it with --governor-host-file or --autoconf")]
+    GovernorListen,
     #[error("--min-governors is for governors on other machines: use it with --governor-host-file or --autoconf")]
     MinGovernors,
     #[error("--min-governors={0}: there are only {1} machines to start governors on")]
@@ -94,6 +96,9 @@ impl StartPlan {
         }
         if args.data_plain {
             return Err(PlanError::DataPlain);
+        }
+        if args.governor_listen.is_some() {
+            return Err(PlanError::GovernorListen);
         }
         if args.min_governors.is_some() {
             return Err(PlanError::MinGovernors);
@@ -235,6 +240,7 @@ mod tests {
             ("--simple --local-governors=[1]", "--simple and --local-governors exclude each other"),
             ("--simple --autoconf=pbs", "--simple and --autoconf"),
             ("--simple --data-plain", "--data-plain is for governors on other machines"),
+            ("--simple --governor-listen=7000-7100", "--governor-listen is for governors on other machines"),
             ("--simple --min-governors=2", "--min-governors is for governors on other machines"),
             ("--simple --remote-init=x", "--remote-init is for governors on other machines"),
             ("--simple --http-listen=8080x:", "--http-listen=8080x:: give PORT, ADDRESS or ADDRESS:PORT"),

@@ -63,11 +63,9 @@ pub fn tmp_dir() -> PathBuf {
 
 /// The directory of all servers of this user, whether it is there or not.
 pub fn root() -> PathBuf {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let chosen = set("RAIN_RUNTIME_DIR").and_then(|path| std::path::absolute(path).ok());
-    // Batch systems hand the variable on to machines where that directory is not.
-    let usual = set("XDG_RUNTIME_DIR").filter(|path| path.is_dir()).map(|path| path.join("rain"));
-    chosen.or(usual).unwrap_or_else(tmp_dir)
+    let chosen = env::var_os("RAIN_RUNTIME_DIR").filter(|value| !value.is_empty());
+    // Not XDG_RUNTIME_DIR, which is removed at the end of a login, while servers go on, and is another one in each kind of login.
+    chosen.and_then(|path| std::path::absolute(path).ok()).unwrap_or_else(tmp_dir)
 }
 
 /// Makes a directory that only this user can open, or checks that it is one (`looseness`: mode bits that are refused).

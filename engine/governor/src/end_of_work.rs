@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Tasks that are shorter are not worth remembering, seconds.
 const SHORT: f64 = 1e-3;
@@ -10,6 +11,8 @@ const SHORT: f64 = 1e-3;
 /// The end of work of a governor. A task is expected to take as long as the longest of its kind has taken here; one of a
 /// kind that nothing is known about may begin as long as there is any time.
 pub struct EndOfWork {
+    /// When the times of the governor's machine begin, seconds since 1970 as the clock of its workers has it.
+    begin: f64,
     /// Seconds since 1970, bits of an `f64`; infinite when there is no end.
     at: AtomicU64,
     /// The longest of all tasks, seconds, bits of an `f64`: most tasks need not be looked up.
@@ -20,13 +23,20 @@ pub struct EndOfWork {
 
 impl Default for EndOfWork {
     fn default() -> Self {
-        Self { at: AtomicU64::new(f64::INFINITY.to_bits()), longest: AtomicU64::new(0), by_kind: Mutex::default() }
+        Self::new(0.0)
     }
 }
 
 impl EndOfWork {
-    /// Work has to be over at this time, seconds since 1970.
-    pub fn set(&self, at: f64) {
+    /// No end so far, of a governor whose machine's times begin then, seconds since 1970.
+    pub fn new(begin: f64) -> Self {
+        let at = AtomicU64::new(f64::INFINITY.to_bits());
+        Self { begin, at, longest: AtomicU64::new(0), by_kind: Mutex::default() }
+    }
+
+    /// Work has to be over at this time of the machine.
+    pub fn set(&self, at: Duration) {
+        let at = self.begin + at.as_secs_f64();
         self.at.store(at.to_bits(), Ordering::Relaxed);
     }
 
@@ -89,9 +99,9 @@ mod tests {
     #[test]
     fn a_task_begins_when_the_longest_of_its_kind_would_be_finished() {
         let (slow, quick, unknown) = (1 << 32, 1 << 32 | 1, 2 << 32);
-        let end = EndOfWork::default();
+        let end = EndOfWork::new(50.0);
         assert!(!end.is_known() && end.is_far(1e12));
-        end.set(100.0);
+        end.set(Duration::from_secs(50));
         end.learn(slow, 30.0);
         end.learn(slow, 20.0);
         end.learn(quick, 1e-4);

@@ -2,6 +2,7 @@
 
 use rain_model::id::{GovernorId, ObjectIndex, SessionId};
 use rain_protocol::peer::{BetweenGovernors, Failure, Finished, Forget, Message, OpenSession, Run, ToGovernor};
+use std::time::Duration;
 
 /// What happens to a governor.
 #[derive(Debug)]
@@ -143,9 +144,9 @@ pub enum Action<D> {
     },
     /// Stop and forget a session.
     CloseSession(SessionId),
-    /// Begin nothing that will not be finished by then, seconds since 1970.
+    /// Begin nothing that will not be finished within this time from now on.
     EndOfWork {
-        at: f64,
+        left: Duration,
     },
     /// Look an object up and send it.
     SendObject {

@@ -123,7 +123,7 @@ impl Governor {
             ToGovernor::Fetch { session, object, ticket } => {
                 return self.wanted(session, object, Asker::Server { ticket }, actions);
             }
-            ToGovernor::EndOfWork { at } => Action::EndOfWork { at },
+            ToGovernor::EndOfWork { left } => Action::EndOfWork { left },
             ToGovernor::CaughtUp { ticket } => {
                 if let Some(Early { asker, session, object }) = self.early.remove(&ticket) {
                     self.wanted(session, object, Asker::LateGovernor(asker), actions);

@@ -152,7 +152,7 @@ impl<G: Graph, Q: Queues> Reactor<G, Q> {
                     self.end.forget_kinds(forget.session, &forget.kinds);
                 }
             }
-            Action::EndOfWork { at } => self.end.set(at),
+            Action::EndOfWork { left } => self.end.set(now + left),
             Action::TakeBack { session, count } => {
                 let tasks = self.sessions.get(session.0).map(|open| self.take_back(&open, count));
                 self.answers.push_back(Event::TakenBack { session, tasks: tasks.unwrap_or_default() });

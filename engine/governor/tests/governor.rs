@@ -76,7 +76,7 @@ fn describe(action: Action<Content>) -> String {
         Action::SendObject { object, to: Asker::Server { ticket }, .. } => format!("send {object} for ticket {ticket}"),
         Action::SendObject { object, to: Asker::Governor(to), .. } => format!("send {object} to {}", to.0),
         Action::SendObject { object, to: Asker::LateGovernor(to), .. } => format!("send {object} or not to {}", to.0),
-        Action::EndOfWork { at } => format!("end of work {at}"),
+        Action::EndOfWork { left } => format!("end of work in {left:?}"),
         Action::Stop => "stop".to_owned(),
     }
 }

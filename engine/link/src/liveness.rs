@@ -72,6 +72,14 @@ impl Liveness {
         self.heard = now;
     }
 
+    /// This end did nothing for so long until now, as when it is suspended: what it did not hear meanwhile says nothing of the peer.
+    pub fn slept(&mut self, now: Duration, pause: Duration) {
+        (self.heard, self.progress) = (now, now);
+        if let Some(cut) = &mut self.cut {
+            cut.since += pause;
+        }
+    }
+
     /// Something was written at this time; `progress`: it was of what waits for the peer. A ping is not.
     pub fn wrote(&mut self, at: Duration, progress: bool) {
         self.wrote = self.wrote.max(at);
@@ -226,6 +234,19 @@ mod tests {
             assert_eq!(liveness.tick(now, patience, 0, true), Verdict::Nothing);
         }
         assert!(matches!(liveness.tick(begin + 320 * SECOND, patience, 0, true), Verdict::Silent(_)));
+    }
+
+    #[test]
+    fn the_pause_of_this_end_is_no_silence_of_the_peer() {
+        let (mut liveness, begin) = peer();
+        let (patience, pause) = (Patience::default(), 3600 * SECOND);
+        let awake = begin + pause;
+        liveness.slept(awake, pause);
+        assert_eq!(liveness.tick(awake + SECOND, patience, MUCH, true), Verdict::Nothing);
+        assert!(matches!(liveness.tick(awake + 16 * SECOND, patience, 0, true), Verdict::Silent(_)));
+        liveness.cut(awake + 16 * SECOND, "silent".to_owned(), true);
+        liveness.slept(awake + 16 * SECOND + pause, pause);
+        assert_eq!(liveness.lost_at(patience), Some(awake + 61 * SECOND + pause));
     }
 
     #[test]

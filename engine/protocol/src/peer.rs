@@ -6,6 +6,7 @@ use rain_model::id::{GovernorId, ObjectIndex, SessionId, TaskIndex};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// From the server to a governor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,9 +59,9 @@ pub enum ToGovernor<D> {
         object: ObjectIndex,
         ticket: u64,
     },
-    /// Begin no task that cannot be expected to be finished by then, seconds since 1970.
+    /// Begin no task that cannot be expected to be finished within this time. Not a time of day: clocks of machines differ.
     EndOfWork {
-        at: f64,
+        left: Duration,
     },
     /// The answer to `FromGovernor::CatchUp`.
     CaughtUp {

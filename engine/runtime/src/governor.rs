@@ -4,12 +4,13 @@ use crate::bell::Bell;
 use crate::config::GovernorConfig;
 use crate::deadlines::Deadlines;
 use crate::executors::Executors;
+use crate::facts::seconds_since_1970;
 use crate::session::{Graph, SessionTable, leave_to};
 use crate::worker::{LentCalls, Report, Worker, WorkerShared};
 use crossbeam_channel::{Receiver, unbounded};
 use rain_data::{Object, Store, StoreError};
 use rain_exec::Interrupt;
-use rain_governor::{Effect, Event, Reactor, To};
+use rain_governor::{Effect, EndOfWork, Event, Reactor, To};
 use rain_model::id::{GovernorId, SessionId};
 use rain_pool::{LocalQueue, Pool};
 use rain_protocol::peer::{FromGovernor, Message};
@@ -119,7 +120,7 @@ where
         bell: bell.clone(),
         deadlines: Deadlines::default(),
         reaper: Arc::default(),
-        end: Arc::default(),
+        end: Arc::new(EndOfWork::new(seconds_since_1970())),
         began: Instant::now(),
     });
     let driver_bell = bell.clone();

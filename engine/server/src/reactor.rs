@@ -78,7 +78,7 @@ pub struct Server<D> {
     /// There is more to be handed out, and room for it.
     has_more: bool,
     /// Governors begin nothing that will not be finished by then, seconds since 1970.
-    end_of_work: Option<f64>,
+    end_of_work: Option<Time>,
     pub(super) results: Results,
     pub(super) budget: Budget,
     pub(super) next_session: u32,
@@ -119,8 +119,8 @@ impl<D: Clone> Server<D> {
         }
     }
 
-    /// Has governors begin nothing that will not be finished by `at`, seconds since 1970. To be called before any joins.
-    pub fn set_end_of_work(&mut self, at: f64) {
+    /// Has governors begin nothing that will not be finished by `at`. To be called before any joins.
+    pub fn set_end_of_work(&mut self, at: Time) {
         self.end_of_work = Some(at);
     }
 
@@ -309,7 +309,7 @@ impl<D: Clone> Server<D> {
             return;
         }
         if let Some(at) = self.end_of_work {
-            effects.send(id, ToGovernor::EndOfWork { at });
+            effects.send(id, ToGovernor::EndOfWork { left: at.since(self.now) });
         }
         for session in self.sessions.values_mut() {
             session.answered.clear();

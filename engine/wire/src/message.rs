@@ -225,7 +225,7 @@ pub fn map_contents<A, B>(
             ToGovernor::Forget(forget) => ToGovernor::Forget(forget),
             ToGovernor::Fetch { session, object, ticket } => ToGovernor::Fetch { session, object, ticket },
             ToGovernor::StopAwaiting { session, objects } => ToGovernor::StopAwaiting { session, objects },
-            ToGovernor::EndOfWork { at } => ToGovernor::EndOfWork { at },
+            ToGovernor::EndOfWork { left } => ToGovernor::EndOfWork { left },
             ToGovernor::CaughtUp { ticket } => ToGovernor::CaughtUp { ticket },
             ToGovernor::Stop => ToGovernor::Stop,
         }),

@@ -47,7 +47,7 @@ impl LastWords {
     }
 
     fn obituary(&self, how: &str) -> String {
-        let host = super::rank::host_name();
+        let host = crate::host_name::host_name();
         let name = match self.rank {
             Some(rank) => format!("rank {rank} on {host}"),
             None => format!("a rank on {host}"),
@@ -105,7 +105,7 @@ mod tests {
         words.take(&Report::LogDir(directory.path().to_owned()));
         words.take(&Report::Rank(2));
         let said = words.obituary("was killed by signal 9");
-        let host = crate::mpi::rank::host_name();
+        let host = crate::host_name::host_name();
         let logs = directory.path().display();
         assert_eq!(
             said,

@@ -9,10 +9,13 @@ use super::shared_memory;
 use super::voice::Voice;
 use super::{panics, server};
 use crate::client_command::{self, is_of_a_rank};
+use crate::cpu_claims;
 use crate::engine_error::EngineError;
+use crate::host_name::host_name;
 use crate::launch::{Launch, Report, Reports};
 use crate::local::{self, Stop};
 use crate::orphan::Guardian;
+use crate::place_watch;
 use crate::remote::governor::boot_id;
 use crate::signals::{catch_signals, stop_on_signals};
 use rain_model::id::GovernorId;
@@ -94,6 +97,7 @@ fn take_part(
     let topology = Topology::detect();
     let stop = Stop::new();
     stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
+    place_watch::start(launch, stop.clone()).map_err(EngineError::Thread)?;
     let mut world = World::begin()?;
     if let Ok(topology) = &topology {
         let cpus: Vec<_> = topology.allowed_cpus().iter().map(|cpu| cpu.id).collect();
@@ -118,7 +122,11 @@ fn take_part(
             return Err(error);
         }
     };
-    let share = shares.get(world.rank() as usize).cloned().unwrap_or_default();
+    let mut share = shares.get(world.rank() as usize).cloned().unwrap_or_default();
+    if !cpu_claims::claim(share.cpus.iter().copied().flatten()) {
+        tracing::warn!("another Rain on this machine has some of the same cpus: they are shared and not pinned");
+        share.cpus.fill(None);
+    }
     tracing::info!(cpus = share.cpus.len(), "all ranks are ready");
     match door {
         Some(door) => {
@@ -253,10 +261,4 @@ fn govern(world: World, launch: &Launch, share: Share, stop: &Stop, reports: &mu
         }
         GovernorEnd::Broken => Err(RankError::Broken(panics::latest())),
     }
-}
-
-/// This host, as it calls itself.
-pub fn host_name() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    name.unwrap_or_else(|| "an unknown host".to_owned())
 }

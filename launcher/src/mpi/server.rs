@@ -40,7 +40,7 @@ impl Door {
     pub fn open(role: &RankRole, launch: &Launch, reports: &mut Reports) -> Result<Self, RemoteError> {
         clear_ready_file(role.server.ready_file.as_deref())?;
         let (listener, directory) = start::take_port(role.listen)?;
-        let listen = listener.local_addr().map_err(|error| RemoteError::Listen(role.listen, error))?;
+        let listen = listener.local_addr().map_err(|error| RemoteError::Listen(role.listen.into(), error))?;
         start::clean_up_after_dead_server(directory.path());
         let serving = Report::Serving { directory: directory.path().to_owned(), listen };
         // An error means that the supervisor is gone, which ends this process, too.

@@ -2,6 +2,7 @@
 
 use crate::end_time::EndArgs;
 use clap::Args;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Where files go.
@@ -18,8 +19,8 @@ pub struct PlaceArgs {
 /// Where a server listens.
 #[derive(Debug, Default, Args)]
 pub struct ListenArgs {
-    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: 0.0.0.0:7210; with
-    /// governors on this machine only 127.0.0.1:7210]
+    /// Where the server listens: PORT, ADDRESS or ADDRESS:PORT; port 0 takes a free one [default: port 7210 of all
+    /// addresses; with governors on this machine only, 127.0.0.1:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Where the server listens for browsers: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port
@@ -97,11 +98,15 @@ pub struct GovernorArgs {
     pub server: String,
     #[command(flatten)]
     pub worker: WorkerArgs,
-    /// Where it listens for other governors: PORT, ADDRESS or ADDRESS:PORT [default: 0.0.0.0:0]
+    /// Where it listens for other governors: PORT, ADDRESS or ADDRESS:PORT; FIRST-LAST instead of PORT takes a free one of these
+    /// [default: all addresses, any free port]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     #[command(flatten)]
     pub places: PlaceArgs,
+    /// How long to wait for a server that is not there yet, or whose access file is not [default: 0]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u32,
     /// File to be written, with the line "ready", once the server has let it in
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -114,6 +119,9 @@ pub struct GovernorArgs {
     /// The server is at the IP address with which this environment variable begins (for `rain start`)
     #[arg(long, hide = true, value_name = "VARIABLE")]
     pub server_ip_from: Option<String>,
+    /// More addresses of the server, tried when it is not there (for `rain start`)
+    #[arg(long, hide = true, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub server_also: Vec<IpAddr>,
     /// One cpu less on this machine: BOOT-ID:PID of the server (for `rain start -S`)
     #[arg(long, hide = true)]
     pub reserve_beside: Option<String>,

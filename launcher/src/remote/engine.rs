@@ -1,12 +1,14 @@
 //! The process that runs a server alone, or a governor.
 
 use super::access::{AccessFiles, TlsAccess};
+use super::patience;
 use super::role::{GovernorRole, ServerRole};
 use crate::cpu_groups::place;
 use crate::engine_error::EngineError;
 use crate::launch::{Launch, Report, Reports, tell_end};
 use crate::local::{self, RuntimeError, Stop};
 use crate::orphan::Guardian;
+use crate::place_watch;
 use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use crate::signals::{catch_signals, stop_on_signals};
@@ -35,6 +37,7 @@ pub fn serve(
 ) -> Result<(), EngineError> {
     let stop = Stop::new();
     stop_on_signals(catch_signals()?, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
+    place_watch::start(launch, stop.clone()).map_err(EngineError::Thread)?;
     let cluster = Cluster::new()?;
     // Nobody comes with it: over TCP, clients show a certificate.
     let token = runtime_dir::new_token()?;
@@ -115,10 +118,12 @@ pub fn govern(
     }
     let stop = Stop::new();
     stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
+    place_watch::start(launch, stop.clone()).map_err(EngineError::Thread)?;
     let cpus = placement.groups.into_iter().next().unwrap_or_default();
     let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
     local::try_warm_executors(&launch.executors, &work_dir)?;
     let config = local::governor(launch, cpus, work_dir);
+    patience::await_server(&role.server, role.wait, &stop);
     let tls = PeerTls::governor(&role.authority, &role.credentials.clone().into())?;
     let connect = |store, wake, contents| {
         let clients = Some(ClientDoor::of_governor(ContentService::new(contents)));

@@ -1,7 +1,7 @@
 //! Why a server or a governor was not started.
 
 use super::{access, hosts, ssh};
-use crate::address::AddressError;
+use crate::address::{AddressError, PortRange};
 use crate::governor_config::GovernorConfigError;
 use crate::plan::PlanError;
 use crate::runtime_dir::RuntimeDirError;
@@ -21,7 +21,7 @@ pub enum RemoteError {
     #[error("the address of the server is not known: {0} is not set here, or has none")]
     NoServerIp(String),
     #[error("cannot listen on {0}: {1}")]
-    Listen(std::net::SocketAddr, io::Error),
+    Listen(PortRange, io::Error),
     #[error("cannot write the ready file {0}: {1}")]
     ReadyFile(PathBuf, io::Error),
     #[error("no governor could be started on:\n{}\neverything that was started has been stopped{hint}", shown(.missing))]

@@ -4,6 +4,7 @@ use super::access;
 use super::args::GovernorArgs;
 use super::error::RemoteError;
 use super::greeting;
+use super::patience;
 use super::ready_file::{clear_ready_file, write_ready_file};
 use super::role::{CpuCount, GovernorRole, Role};
 use crate::address::{self, DEFAULT_LISTEN};
@@ -17,8 +18,9 @@ use crate::start;
 use crate::terminal::say;
 use std::fmt::Write;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Runs a governor until its server is gone or ends it; whether it ended well.
 ///
@@ -33,7 +35,8 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
     if cpus == CpuCount::AllBut(0) && args.reserve_beside.as_deref().is_some_and(is_here) {
         cpus = CpuCount::AllBut(1);
     }
-    let (access_path, access) = access::find(args.access.as_deref(), port)?;
+    let wait = Duration::from_secs(args.wait.into());
+    let (access_path, access) = patience::find_access(args.access.as_deref(), port, wait)?;
     let (authority, credentials) = access::for_governor(&access_path, access)?;
     let absolute = |option, path: &Option<PathBuf>| plan::absolute(option, path.as_deref());
     let role = GovernorRole {
@@ -42,11 +45,12 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         credentials: (&credentials).into(),
         cpus,
         ready_file: absolute("--ready-file", &args.ready_file)?,
+        wait,
     };
-    let listen = address::parse_for_governor(args.listen.as_deref())?;
+    let listen = address::parse_for_governor("--listen", args.listen.as_deref())?;
     let plan = StartPlan {
         governors: Governors::Simple,
-        listen,
+        listen: SocketAddr::new(listen.ip, *listen.ports.start()),
         log_dir: absolute("--logdir", &args.places.logdir)?,
         work_dir: absolute("--workdir", &args.places.workdir)?,
         run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
@@ -60,8 +64,9 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         http: None,
     };
     clear_ready_file(role.ready_file.as_deref())?;
-    let listener = TcpListener::bind(listen).map_err(|error| RemoteError::Listen(listen, error))?;
-    let address = listener.local_addr().map_err(|error| RemoteError::Listen(listen, error))?;
+    let failed = |error| RemoteError::Listen(listen.clone(), error);
+    let listener = listen.listen().map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     let directory = claim_directory("governor")?;
     let (foreground, path, ready_file) = (plan.foreground, directory.path().to_owned(), role.ready_file.clone());
     let make = |descriptors| Launch { role: Role::Governor(role), ..Launch::new(plan, address, &path, descriptors) };
@@ -93,7 +98,10 @@ fn server_addresses(args: &GovernorArgs) -> Result<(Vec<SocketAddr>, u16), Remot
         let value = std::env::var(variable).ok();
         let ip = value.as_ref().and_then(|value| value.split(' ').next()?.parse::<IpAddr>().ok());
         let ip = ip.ok_or_else(|| RemoteError::NoServerIp(variable.clone()))?;
-        return Ok((vec![SocketAddr::new(ip, port)], port));
+        // That may be a machine between the two, so the others are tried after it.
+        let mut ips = vec![ip];
+        ips.extend(args.server_also.iter().filter(|also| **also != ip));
+        return Ok((ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect(), port));
     }
     let found = address::parse_server(text)?;
     let port = found.first().map_or(DEFAULT_LISTEN.port(), SocketAddr::port);

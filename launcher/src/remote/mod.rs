@@ -7,6 +7,7 @@ mod error;
 pub mod governor;
 mod greeting;
 mod hosts;
+mod patience;
 pub mod reach;
 mod ready_file;
 pub mod role;

@@ -27,6 +27,8 @@ pub struct GovernorRole {
     pub credentials: Pair,
     pub cpus: CpuCount,
     pub ready_file: Option<PathBuf>,
+    /// How long to wait for a server that is not there yet.
+    pub wait: Duration,
 }
 
 /// How many cpus a governor has.

@@ -7,6 +7,7 @@ use super::role::ServerRole;
 use super::srun;
 use super::ssh;
 use super::{governor, hosts, server};
+use crate::address::AddressError;
 use crate::cli::StartArgs;
 use crate::client::ServerConnection;
 use crate::end_time::EndPlan;
@@ -15,8 +16,10 @@ use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
 use crate::{address, start, stop, supervisor};
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +27,8 @@ use std::time::{Duration, Instant};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Each that is not the right one costs a governor some seconds.
+const OWN_ADDRESSES_MAX: usize = 4;
 
 /// Whether this is a start with governors on other machines.
 pub fn is_asked_for(args: &StartArgs) -> bool {
@@ -44,6 +49,11 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         (None, Some(system)) => hosts::from_environment(system)?,
         (None, None) => return Err(PlanError::NoWay.into()),
     };
+    match address::parse_for_governor("--governor-listen", args.governor_listen.as_deref()) {
+        // Hosts may have names there that are not known here.
+        Ok(_) | Err(AddressError::UnknownHost { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     if let Some(min) = args.min_governors.filter(|&min| min as usize > hosts.len()) {
         return Err(PlanError::TooFewHosts(min, hosts.len()).into());
     }
@@ -209,6 +219,22 @@ fn for_governors(mut access: Access) -> Result<Vec<u8>, RemoteError> {
     Ok(line)
 }
 
+/// Addresses of this machine in networks that others may be in, of the families in which the server listens.
+fn own_addresses(listen: SocketAddr) -> impl Iterator<Item = IpAddr> {
+    let interfaces = getifaddrs().into_iter().flatten();
+    let up = interfaces.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
+    let found = up.filter_map(move |interface| {
+        let address = interface.address?;
+        let ip: IpAddr = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(v4), _) => v4.ip().into(),
+            (_, Some(v6)) if listen.is_ipv6() && !v6.ip().is_unicast_link_local() => v6.ip().into(),
+            _ => return None,
+        };
+        (!ip.is_loopback()).then_some(ip)
+    });
+    found.take(OWN_ADDRESSES_MAX)
+}
+
 /// What is run on each host, for a shell there.
 fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way: Way) -> Result<String, RemoteError> {
     let program = supervisor::own_program();
@@ -219,12 +245,14 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way:
     if address.ip().is_unspecified() {
         let variable = way.server_ip_variable();
         words.extend([format!("--server-ip-from={variable}"), format!("server:{}", address.port())]);
+        words.extend(own_addresses(address).map(|also| format!("--server-also={also}")));
     } else {
         words.push(address.to_string());
     }
     if args.reserve_cpu {
         words.push(format!("--reserve-beside={}:{}", governor::boot_id(), access.pid));
     }
+    words.extend(args.governor_listen.iter().map(|listen| format!("--listen={listen}")));
     if args.no_pin {
         words.push("--no-pin".to_owned());
     }

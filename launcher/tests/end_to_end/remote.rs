@@ -3,10 +3,12 @@
 use crate::sandbox::{Sandbox, names, signal, text, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// A program that stays in the foreground, and the first line that it has printed.
 struct Foreground {
@@ -263,5 +265,90 @@ fn a_governor_says_which_warm_executor_does_not_register() {
     assert!(said.contains("governor.toml:1: ") && said.contains("words"), "{said}");
     assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
     server.end();
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn a_governor_waits_for_its_server_if_it_is_told_to() {
+    let sandbox = Sandbox::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (address, access) = (format!("127.0.0.1:{port}"), sandbox.path("access"));
+    let access = format!("--access={}", access.display());
+    let no_wait = sandbox.rain(&["governor", &address, &access]);
+    assert_eq!(no_wait.status.code(), Some(1));
+    assert!(
+        text(&no_wait.stderr).contains("There is no") || text(&no_wait.stderr).contains("access file"),
+        "{}",
+        text(&no_wait.stderr)
+    );
+    let mut early = sandbox.command(&["governor", &address, "--cpus=1", "--no-pin", "--wait=60", &access]);
+    early.arg(format!("--workdir={}", sandbox.work_dir().display()));
+    early.arg(format!("--logdir={}", sandbox.path("log").display()));
+    let mut early = early.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let server = Foreground::start(&sandbox, &["server", &format!("--listen={address}"), &access]);
+    assert!(server.is_ready(), "{}", server.end());
+    let mut said = String::new();
+    BufReader::new(early.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("is ready"), "{said}");
+    sandbox.await_governors(&port.to_string(), 1);
+    assert!(sandbox.rain(&["stop", "--listen", &port.to_string()]).status.success());
+    assert!(early.wait().unwrap().success());
+    assert_eq!(server.end(), "");
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn governors_come_over_both_families_and_listen_where_they_are_told_to() {
+    let sandbox = Sandbox::new();
+    let server = Foreground::start(&sandbox, &["server", "--listen=0"]);
+    assert!(server.is_ready(), "{}", server.end());
+    let port = sandbox.port();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let range = format!("--listen=127.0.0.1:{free}-{}", free.saturating_add(30));
+    let first = governor(&sandbox, &port, &[&range]);
+    assert!(first.is_ready(), "{}", first.end());
+    assert!((free..=free.saturating_add(30)).any(|port| TcpStream::connect(("127.0.0.1", port)).is_ok()));
+    let ends = [first];
+    if TcpListener::bind("[::1]:0").is_ok() {
+        let second = Foreground::start(&sandbox, &["governor", &format!("[::1]:{port}"), "--cpus=1", "--no-pin"]);
+        assert!(second.is_ready(), "{}", second.end());
+        sandbox.await_governors(&port, 2);
+        assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+        assert_eq!(second.end(), "");
+    } else {
+        assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    }
+    for end in ends.into_iter().chain([server]) {
+        assert_eq!(end.end(), "");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let (server, port) = self::server(&sandbox, &[]);
+    let refused = governor(&sandbox, &port, &[&format!("--listen={taken}-{}", taken.port())]);
+    assert!(!refused.is_ready());
+    assert!(refused.end().contains(&format!("cannot listen on {taken}: ")));
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    assert_eq!(server.end(), "");
+    sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn what_is_suspended_and_resumed_goes_on() {
+    let sandbox = Sandbox::new();
+    let (server, port) = server(&sandbox, &["--governor-timeout=4"]);
+    let governor = governor(&sandbox, &port, &[]);
+    let before = sandbox.await_governors(&port, 1);
+    let processes = [server.engine_pid(), governor.engine_pid()];
+    processes.iter().for_each(|&pid| signal(pid, "STOP"));
+    // Longer than a governor may be silent.
+    thread::sleep(Duration::from_secs(7));
+    processes.iter().for_each(|&pid| signal(pid, "CONT"));
+    // And long enough for the loss to be noticed.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(sandbox.status(&port)["governors"][0]["id"], before["governors"][0]["id"]);
+    let said = log(&sandbox, "server.log");
+    assert!(said.contains("did not run for") && !said.contains("lost") && !said.contains("is back"), "{said}");
+    assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+    assert_eq!((server.end(), governor.end()), (String::new(), String::new()));
     sandbox.assert_nothing_is_left();
 }

@@ -1,9 +1,12 @@
 //! What batch systems, terminals and full disks do to a server that runs.
 
-use crate::sandbox::{Sandbox, signal, text, wait_until};
+use crate::sandbox::{Sandbox, names, signal, text, wait_until};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 #[test]
 fn a_log_that_cannot_be_written_ends_nothing_and_is_told() {
@@ -54,4 +57,61 @@ fn a_server_under_nohup_outlives_its_terminal() {
     assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
     assert!(server.wait().unwrap().success());
     sandbox.assert_nothing_is_left();
+}
+
+#[test]
+fn directories_that_are_removed_are_noticed() {
+    let sandbox = Sandbox::new();
+    let log = || fs::read_to_string(sandbox.path("log/server.log")).unwrap_or_default();
+    let port = sandbox.started(&["--local-governors=[1]", "--no-pin"]);
+    let names = names(&sandbox.work_dir());
+    let governor = names.iter().find(|name| name.starts_with("governor-0-")).unwrap();
+    fs::remove_dir_all(sandbox.work_dir().join(governor)).unwrap();
+    wait_until(|| log().contains("the working directory"), || format!("not noticed: {}", log()));
+    assert!(log().contains(governor.as_str()) && log().contains("loginctl enable-linger"), "{}", log());
+    sandbox.assert_nothing_is_left();
+    assert_eq!(sandbox.rain(&["stop", "--listen", &port]).status.code(), Some(1));
+    let port = sandbox.started(&["--local-governors=[1]", "--no-pin"]);
+    fs::remove_dir_all(sandbox.runtime_dir().join(format!("server-{port}"))).unwrap();
+    wait_until(
+        || log().contains("where clients look for this server, was removed"),
+        || format!("not noticed: {}", log()),
+    );
+    sandbox.assert_nothing_is_left();
+}
+
+/// The cpus on which the threads of a process may run, each once, as the system writes them.
+fn cpus_of_threads(pid: i32) -> BTreeSet<String> {
+    let threads = names(Path::new(&format!("/proc/{pid}/task")));
+    let allowed = threads.iter().filter_map(|thread| {
+        let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).ok()?;
+        Some(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned())
+    });
+    allowed.collect()
+}
+
+#[test]
+fn no_two_servers_bind_their_tasks_to_the_same_cpus() {
+    let there = thread::available_parallelism().unwrap().get();
+    let started = |option: &str| {
+        let sandbox = Sandbox::new();
+        let started = sandbox.start("0", &[option]);
+        assert!(started.status.success(), "{}", text(&started.stderr));
+        let port = sandbox.port();
+        let cpus = cpus_of_threads(sandbox.engine_pid(&port));
+        (sandbox, port, text(&started.stdout).contains("shared and not pinned"), cpus)
+    };
+    let [first, second] = [0, 1].map(|_| started("--simple"));
+    // Servers of other tests may have claimed the cpus before the first one.
+    assert!(second.2, "both have them: {:?} {:?}", first.3, second.3);
+    assert_eq!(second.3.len(), 1, "threads are bound: {:?}", second.3);
+    if there > 1 {
+        let part = started("--local-governors=[1]");
+        assert_eq!(part.3, second.3, "which cpus are free is not known");
+        assert!(part.0.rain(&["stop", "--listen", &part.1]).status.success());
+    }
+    for (sandbox, port, _, _) in [first, second] {
+        assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
+        sandbox.assert_nothing_is_left();
+    }
 }

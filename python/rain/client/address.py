@@ -16,16 +16,13 @@ from .tls import Carrier, Credentials, connect_tls
 DEFAULT_PORT = 7210
 CONNECT_SECONDS = 10.0
 _ACCESS_BYTES_MAX = 1 << 20
-_LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", ""))
+_LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "::1", "0.0.0.0", "::", ""))
 
 
 def runtime_directory() -> str:
     """Where servers of this user keep their access files."""
     if os.environ.get("RAIN_RUNTIME_DIR"):
         return os.environ["RAIN_RUNTIME_DIR"]
-    # Batch systems hand the variable on to machines where that directory is not.
-    if os.path.isdir(os.environ.get("XDG_RUNTIME_DIR", "")):
-        return os.path.join(os.environ["XDG_RUNTIME_DIR"], "rain")
     return f"/tmp/rain-{os.geteuid()}"
 
 

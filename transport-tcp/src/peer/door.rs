@@ -92,7 +92,7 @@ impl Door {
     pub(super) fn accept(&mut self, tls: &PeerTls, registry: &Registry, mut token: impl FnMut() -> Token) {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             let Some(listener) = self.listener.as_ref().filter(|_| self.acceptable) else { return };
-            let (socket, address) = match listener.accept() {
+            let (socket, from) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.acceptable = false;
@@ -108,6 +108,8 @@ impl Door {
                     return;
                 }
             };
+            // As the system's own form of an IPv4 address where this end listens for both, which no other end may be able to reach.
+            let address = SocketAddr::new(from.ip().to_canonical(), from.port());
             let token = token();
             let made = tls.accept().map_err(io::Error::other);
             match made.and_then(|tls| Connection::new(socket, tls, address, token, registry)) {

@@ -104,6 +104,7 @@ impl<D: Payload> Endpoint<D> {
         }
         let mut ready = Events::with_capacity(1024);
         let mut ticked = Instant::now();
+        let mut looked = ticked;
         loop {
             let idle = self.active.is_empty() && self.active_at_door.is_empty() && !self.door.is_ready();
             let next_tick = self.due.max(ticked + TICK);
@@ -117,6 +118,7 @@ impl<D: Payload> Endpoint<D> {
                     return;
                 }
             }
+            looked = self.look_for_pause(looked + wait);
             self.take_ready(&ready);
             self.shared.awake.store(false, Ordering::SeqCst);
             self.take_woken();

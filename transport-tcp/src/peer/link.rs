@@ -204,6 +204,12 @@ impl<D: Payload> Link<D> {
         self.incoming.iter_mut().for_each(LaneIn::begin_again);
     }
 
+    /// This end did nothing for so long until now.
+    pub(super) fn slept(&mut self, now: Instant, pause: Duration) {
+        let time = self.time(now);
+        self.liveness.slept(time, pause);
+    }
+
     /// A moment, as the decisions about the peer count it.
     fn time(&self, moment: Instant) -> Duration {
         moment.saturating_duration_since(self.begin)

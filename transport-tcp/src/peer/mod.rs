@@ -13,6 +13,7 @@ mod door;
 mod endpoint;
 pub mod identity;
 mod link;
+mod pause;
 mod plain;
 mod reach;
 mod shared;
@@ -110,7 +111,7 @@ impl<D: Payload> TcpTransport<D> {
         place: D::Place,
         clients: Option<ClientDoor>,
     ) -> Result<(GovernorId, Self), ConnectError> {
-        let address = addresses.first().map(SocketAddr::to_string).unwrap_or_default();
+        let address = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" or ");
         let failed = |why: String| ConnectError::Join { address: address.clone(), why };
         let (mut endpoint, mut transport) = Self::make(listener, tls, place)?;
         let (told, joined): (Sender<Joined>, _) = bounded(1);

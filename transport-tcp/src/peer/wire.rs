@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Both ends must have the same.
-pub(super) const PEER_VERSION: u32 = 5;
+pub(super) const PEER_VERSION: u32 = 6;
 /// A record: its kind, and the length of what follows.
 pub(super) const RECORD_HEADER_BYTES: usize = 5;
 /// Longest record before the handshake.

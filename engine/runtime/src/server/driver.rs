@@ -121,7 +121,8 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     /// When the system gives no thread.
     pub(crate) fn set_end(&mut self, end: EndOfTime, wake: Wake) -> std::io::Result<()> {
         if let Some(at) = end.end_of_work {
-            self.machine.set_end_of_work(at);
+            let left = Duration::try_from_secs_f64(at - seconds_since_1970()).unwrap_or_default();
+            self.machine.set_end_of_work(Time::new(self.start.elapsed() + left));
         }
         if let Some(directory) = &end.results {
             self.machine.set_results_wanted();

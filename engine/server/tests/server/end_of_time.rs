@@ -2,9 +2,11 @@
 
 use crate::{Harness, submission};
 use rain_model::id::SessionId;
+use rain_model::time::Time;
 use rain_protocol::client::ErrorKind;
 use rain_protocol::peer::{FromGovernor, ToGovernor};
 use rain_server::{Action, Command, Event, Reply, StoredResult};
+use std::time::Duration;
 
 /// Results that are to be stored since the last call.
 fn take_results(h: &mut Harness) -> Vec<StoredResult<u64>> {
@@ -28,9 +30,15 @@ fn cancelled(h: &mut Harness, request: u64) -> String {
 #[test]
 fn governors_are_told_the_end_when_they_join() {
     let mut h = Harness::new(&[]);
-    h.server.set_end_of_work(1234.5);
+    h.server.set_end_of_work(Time::new(Duration::from_secs(1234)));
     h.governor(0, FromGovernor::Joined { cpus: 2 });
-    assert_eq!(h.take_message_texts(), ["0: end of work 1234.5"]);
+    assert_eq!(h.take_message_texts(), ["0: end of work in 1234s"]);
+    // As long as there is left, and no time of day: the clocks of machines differ.
+    h.now = Time::new(Duration::from_secs(1000));
+    h.governor(1, FromGovernor::Joined { cpus: 2 });
+    h.now = Time::new(Duration::from_secs(2000));
+    h.governor(2, FromGovernor::Joined { cpus: 2 });
+    assert_eq!(h.take_message_texts(), ["1: end of work in 234s", "2: end of work in 0ns"]);
 }
 
 #[test]

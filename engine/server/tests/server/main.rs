@@ -160,7 +160,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         }
         ToGovernor::GiveBack { count, .. } => format!("give back {count}"),
         ToGovernor::Fetch { object, .. } => format!("fetch {object}"),
-        ToGovernor::EndOfWork { at } => format!("end of work {at}"),
+        ToGovernor::EndOfWork { left } => format!("end of work in {left:?}"),
         ToGovernor::CaughtUp { ticket } => format!("caught up {ticket}"),
         ToGovernor::StopAwaiting { session, objects } => format!("stop awaiting {} {objects:?}", session.0),
         ToGovernor::Stop => "stop".to_owned(),
