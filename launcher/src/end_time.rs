@@ -107,6 +107,19 @@ impl EndPlan {
         }
     }
 
+    /// How much of the time is left, if there is an end of it.
+    pub fn left(&self) -> Option<Duration> {
+        self.end.map(|end| Duration::try_from_secs_f64(end - now()).unwrap_or_default())
+    }
+
+    /// Asks the batch system, if it was one that had said it, whether the end is later now.
+    pub fn is_extended(&mut self) -> bool {
+        let later = if self.source.is_empty() { None } else { from_squeue(now()) };
+        let later = later.filter(|later| *later > now() + 1.0);
+        self.end = later.or(self.end);
+        later.is_some()
+    }
+
     /// How much longer stopping may take than without a place for results.
     pub fn storing_time_max(&self) -> Duration {
         self.results.as_ref().map_or(Duration::ZERO, |_| STORE_TIME_MAX)
@@ -139,14 +152,24 @@ fn from_batch_system(now: f64) -> Option<(f64, &'static str)> {
         if let Some(end) = variable("SLURM_JOB_END_TIME").and_then(|text| text.parse().ok()) {
             return Some((end, "Slurm"));
         }
-        let left = output_of("squeue", &["-h", "-j", &job, "-o", "%L"])?;
-        return Some((now + duration(left.trim())?, "Slurm"));
+        return Some((time_left(&job).map(|left| now + left)?, "Slurm"));
     }
     let job = variable("PBS_JOBID")?;
     let wall_time = variable("PBS_WALLTIME").or_else(|| wall_time_of(&output_of("qstat", &["-f", &job])?));
     let seconds = duration(&wall_time?)?;
     let started = start_of_job(&format!("PBS_JOBID={job}"))?;
     Some((started + seconds, "PBS"))
+}
+
+/// When the Slurm job of this process ends as Slurm has it now, seconds since 1970.
+fn from_squeue(now: f64) -> Option<f64> {
+    let job = std::env::var("SLURM_JOB_ID").ok()?;
+    Some(now + time_left(&job)?)
+}
+
+/// How many seconds Slurm leaves to a job.
+fn time_left(job: &str) -> Option<f64> {
+    duration(output_of("squeue", &["-h", "-j", job, "-o", "%L"])?.trim())
 }
 
 /// What `qstat -f` says of the time that a job may take.
@@ -265,6 +288,7 @@ mod tests {
         assert_eq!(plan("none", None).unwrap(), EndPlan::default());
         let half = plan("+600", None).unwrap();
         assert_eq!(half.margin, 30.0);
+        assert!(half.left().is_some_and(|left| (590..=600).contains(&left.as_secs())));
         let end = half.for_runtime().end_of_work.unwrap() - now();
         assert!((560.0..=570.0).contains(&end), "{end}");
         assert_eq!(plan("+36000", None).unwrap().margin, 60.0);

@@ -1,7 +1,8 @@
 //! The process that runs server and governors.
 
 use crate::cpu_groups::place;
-pub use crate::engine_error::EngineError;
+use crate::end_watch;
+use crate::engine_error::EngineError;
 use crate::engine_log;
 use crate::launch::{Launch, Report, Reports, adopt, tell_end};
 use crate::local::{self, GovernorPlan, LocalPlan, Stop};
@@ -78,6 +79,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     let stop = Stop::new();
     stop_on_signals(signals, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
     place_watch::start(launch, stop.clone()).map_err(EngineError::Thread)?;
+    end_watch::start(&launch.end, stop.clone()).map_err(EngineError::Thread)?;
     for note in &placement.notes {
         tracing::warn!("{note}");
         let _ = reports.send(&Report::Note(note.clone()));

@@ -12,6 +12,7 @@ mod cpu_claims;
 mod cpu_groups;
 mod descendants;
 mod end_time;
+mod end_watch;
 mod engine;
 mod engine_error;
 mod engine_log;

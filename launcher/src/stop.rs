@@ -61,7 +61,8 @@ pub fn run_here(listen: Option<&str>) -> Result<String, StopError> {
         Ok(()) => {}
         // It may have gone away before its answer got here.
         Err(AskError::Io(_)) if !runtime_dir::is_live(&found.directory) => {}
-        Err(AskError::Io(error)) if is_hang_up(&error) => {}
+        // It was asked by somebody else, and stops.
+        Err(AskError::Io(error)) if is_hang_up(&error) || is_nobody(&error) => {}
         Err(error) => return Err(StopError::Unwilling { error, pid }),
     }
     if wait_for_end(supervisor.as_ref(), &found.directory, deadline) {
@@ -73,6 +74,11 @@ pub fn run_here(listen: Option<&str>) -> Result<String, StopError> {
 
 fn is_hang_up(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+/// Nobody listens at its socket, or not any more.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 /// Waits until the supervisor, which goes last, is gone.

@@ -205,7 +205,12 @@ fn prepare(launch: &mut Launch, held: &mut Held) -> Result<File, SupervisorError
     };
     let made = work_dir::make(launch.work_dir.as_deref(), launch.listen.port(), launch.governor_count());
     match made.map_err(SupervisorError::WorkDir) {
-        Ok(places) => launch.places = places,
+        Ok(places) => {
+            for note in work_dir::notes(&places) {
+                let _ = held.reports.send(&Report::Note(note));
+            }
+            launch.places = places;
+        }
         Err(error) => launch.role.excuse(error)?,
     }
     // Read by the engine, and by the next start on this port should this process be killed.

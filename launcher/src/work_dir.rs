@@ -2,7 +2,7 @@
 
 use crate::host_name::host_name;
 use crate::launch::Places;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -11,8 +11,11 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 const MEMORY_FILE_SYSTEM: &str = "/dev/shm";
-/// With less room than this it is not used.
-const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// With less room than this it is used only where the usual place for temporary files has not more. Containers have 64 MiB.
+const MEMORY_BYTES_MIN: u64 = 1 << 30;
+
+/// With less room than this for data, users are told.
+const ROOM_BYTES_MIN: u64 = 256 << 20;
 
 /// Makes private directories for the server and for each governor.
 ///
@@ -67,12 +70,42 @@ fn private(path: &Path) -> io::Result<()> {
 
 fn default_parent() -> PathBuf {
     let memory = Path::new(MEMORY_FILE_SYSTEM);
-    let free_bytes = statvfs(memory).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
-    if free_bytes >= MEMORY_BYTES_MIN && access(memory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok() {
+    let usual = env::var_os("TMPDIR").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
+    let usual = usual.unwrap_or_else(|| PathBuf::from("/tmp"));
+    if access(memory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok() && has_room(free_bytes(memory), free_bytes(&usual))
+    {
         return memory.to_owned();
     }
-    let usual = env::var_os("TMPDIR").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
-    usual.unwrap_or_else(|| PathBuf::from("/tmp"))
+    usual
+}
+
+/// Whether the memory file system has enough room, or as much as the place that would be taken instead.
+fn has_room(in_memory: u64, elsewhere: u64) -> bool {
+    in_memory >= MEMORY_BYTES_MIN || (in_memory > 0 && in_memory >= elsewhere)
+}
+
+fn free_bytes(path: &Path) -> u64 {
+    statvfs(path).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
+/// What users should know about the places for data.
+pub fn notes(places: &Places) -> Vec<String> {
+    let place = places.work_dirs.first().unwrap_or(&places.server_work_dir);
+    let Ok(stat) = statvfs(place.as_path()) else { return Vec::new() };
+    let mut notes = Vec::new();
+    if stat.flags().contains(FsFlags::ST_NOEXEC) {
+        notes.push(format!(
+            "programs in {} cannot be run, as its file system is mounted noexec; where tasks make programs, choose another place \
+             with --workdir=DIR",
+            place.display()
+        ));
+    }
+    let free = free_bytes(place);
+    if free < ROOM_BYTES_MIN {
+        let (place, free) = (place.display(), free >> 20);
+        notes.push(format!("only {free} MiB are free for data in {place}: --workdir=DIR chooses another place"));
+    }
+    notes
 }
 
 /// Removes a directory with everything in it, also what is write-protected.
@@ -114,6 +147,15 @@ mod tests {
         fs::write(directory.path().join("file"), "").unwrap();
         let message = make(Some(&directory.path().join("file/below")), 7210, 1).unwrap_err().to_string();
         assert!(message.contains("file/below"), "{message}");
+    }
+
+    #[test]
+    fn a_small_memory_file_system_is_used_only_where_there_is_nothing_better() {
+        for (in_memory, elsewhere, expected) in
+            [(8 << 30, 1 << 40, true), (64 << 20, 12 << 30, false), (64 << 20, 1 << 20, true), (0, 0, false)]
+        {
+            assert_eq!(has_room(in_memory, elsewhere), expected, "{in_memory} {elsewhere}");
+        }
     }
 
     #[test]

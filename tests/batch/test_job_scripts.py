@@ -73,6 +73,32 @@ def test_nothing_is_left_of_a_job_that_is_cancelled(cluster: Cluster, directory:
     assert "CANCELLED" in ended.states and "COMPLETED" not in ended.states, ended
 
 
+@pytest.mark.parametrize("script", ("array.slurm", "tcp.slurm"))
+def test_a_job_that_is_requeued_begins_again(cluster: Cluster, directory: Path, script: str) -> None:
+    first = "import os, pathlib, runpy, time\n"
+    first += "if not os.environ.get('SLURM_RESTART_COUNT'): pathlib.Path('started').touch(); time.sleep(600)\n"
+    replace_workflow(directory, first + "runpy.run_path('real_workflow.py', run_name='__main__')\n")
+    for path in (directory / script, directory / "real_workflow.py"):
+        # The other jobs of the array have gone.
+        path.write_text(path.read_text().replace('--governors="$jobs"', "--governors=1"))
+    job = cluster.submit(directory, "sbatch", "--requeue", script)
+    wait_until((directory / "started").exists, f"the workflow runs: {written(job, directory)}")
+    again = f"{job}_1" if script.startswith("array") else job
+    call("scontrol", "requeue", again)
+
+    def begins() -> bool:
+        # It would wait for two minutes first.
+        state = call("squeue", "-h", "-j", again, "-t", "all", "-o", "%T").split()
+        if state == ["PENDING"]:
+            call("scontrol", "update", f"jobid={again}", "starttime=now")
+        return state == ["RUNNING"]
+
+    wait_until(begins, "the job begins again")
+    ended = cluster.wait(job, directory)
+    assert "COMPLETED" in ended.states and RESULT in ended.output, f"{ended.output}\n{cluster.logs()}"
+    assert "File exists" not in ended.output
+
+
 TOO_MUCH = """
 import os, pathlib, time
 from rain.client import CancelledException, Client, blob, tasks
@@ -124,6 +150,38 @@ def test_a_client_on_the_login_node_works_with_a_job(cluster: Cluster, directory
     (directory / "done").touch()
     ended = cluster.wait(job, directory)
     assert set(ended.states) == {"COMPLETED"}, ended
+
+
+USES_STEPS = """
+import os, subprocess, sys
+from rain.client import Client, remote
+
+@remote()
+def variables(ctx):
+    import os
+    return "\\n".join(sorted(os.environ)).encode()
+
+host, port = os.environ["RAIN_SERVER"].rsplit(":", 1)
+with Client(host, int(port)) as client, client.new_session("steps") as session:
+    task = variables()
+    task.output.keep()
+    session.submit()
+    # What Slurm does to all steps of a job with --signal=USR1@60.
+    subprocess.run(["scancel", "--signal=USR1", os.environ["SLURM_JOB_ID"]], check=True)
+    session.wait_all()
+    print("variables:", " ".join(task.output.fetch().get_bytes().decode().split()))
+"""
+
+
+def test_tasks_know_nothing_of_the_step_and_governors_ignore_signals_for_it(cluster: Cluster, directory: Path) -> None:
+    replace_workflow(directory, USES_STEPS)
+    job = cluster.submit(directory, "sbatch", "tcp.slurm")
+    ended = cluster.wait(job, directory)
+    assert ended.states == ["COMPLETED"], f"{ended.output}\n{cluster.logs()}"
+    (line,) = (line for line in ended.output.splitlines() if line.startswith("variables:"))
+    names = line.split()
+    assert "SLURM_JOB_ID" in names and "SLURM_JOB_NODELIST" in names
+    assert not {"SLURM_STEP_ID", "SLURM_STEPID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_CPU_BIND"} & set(names), names
 
 
 def test_a_node_that_cannot_start_a_governor_is_named(cluster: Cluster, directory: Path) -> None:

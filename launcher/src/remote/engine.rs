@@ -3,7 +3,9 @@
 use super::access::{AccessFiles, TlsAccess};
 use super::patience;
 use super::role::{GovernorRole, ServerRole};
+use super::srun;
 use crate::cpu_groups::place;
+use crate::end_watch;
 use crate::engine_error::EngineError;
 use crate::launch::{Launch, Report, Reports, tell_end};
 use crate::local::{self, RuntimeError, Stop};
@@ -38,6 +40,7 @@ pub fn serve(
     let stop = Stop::new();
     stop_on_signals(catch_signals()?, stop.clone(), guardian.clone(), launch).map_err(EngineError::Thread)?;
     place_watch::start(launch, stop.clone()).map_err(EngineError::Thread)?;
+    end_watch::start(&launch.end, stop.clone()).map_err(EngineError::Thread)?;
     let cluster = Cluster::new()?;
     // Nobody comes with it: over TCP, clients show a certificate.
     let token = runtime_dir::new_token()?;
@@ -107,6 +110,9 @@ pub fn govern(
     listener: OwnedFd,
     reports: &mut Reports,
 ) -> Result<(), EngineError> {
+    if std::env::var_os(srun::STEP_VARIABLE).is_some() {
+        rain_exec::leave_out_variables(|name| name == srun::STEP_VARIABLE || srun::is_of_the_step(name));
+    }
     let signals = catch_signals()?;
     // Before any thread is pinned, and while there is only this one (see `Topology::detect`).
     let topology = Topology::detect()?;

@@ -74,7 +74,7 @@ fn each_once(hosts: Vec<String>) -> Vec<String> {
 }
 
 /// Expands Slurm's short form, such as `n[01-03,7],login`.
-fn expand(list: &str) -> Option<Vec<String>> {
+pub fn expand(list: &str) -> Option<Vec<String>> {
     let mut hosts = Vec::new();
     for item in split_outside_brackets(list)? {
         let mut names = vec![String::new()];

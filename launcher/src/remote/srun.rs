@@ -6,6 +6,7 @@ use super::ssh::HostError;
 use crate::programs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -20,6 +21,8 @@ const END_TIME_MAX: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Tells of a task that has ended badly: this, the node, and the exit status.
 const ENDED: &str = "rain-governor-ended";
+/// Tells governors that they are tasks of Rain's own step.
+pub const STEP_VARIABLE: &str = "RAIN_STEP";
 /// Options of the job that srun would apply to the step: with them a task would get only some of the job's cpus, memory or GPUs on its
 /// node, or srun would find that they contradict the options that are given here.
 const OPTIONS_OF_THE_JOB: [&str; 11] = [
@@ -35,6 +38,30 @@ const OPTIONS_OF_THE_JOB: [&str; 11] = [
     "SLURM_CPUS_PER_GPU",
     "SLURM_DISTRIBUTION",
 ];
+
+/// Whether a variable tells of Rain's own step: tasks that call srun or mpirun would take it for theirs.
+pub fn is_of_the_step(name: &OsStr) -> bool {
+    const PREFIXES: [&str; 17] = [
+        "SLURM_STEP",
+        "SLURM_SRUN_",
+        "SLURM_CPU_BIND",
+        "SLURM_MPI_TYPE",
+        "SLURM_PMI",
+        "SLURM_NTASKS",
+        "SLURM_NPROCS",
+        "SLURM_PROCID",
+        "SLURM_LOCALID",
+        "SLURM_GTIDS",
+        "SLURM_TASK_PID",
+        "SLURM_TASKS_PER_NODE",
+        "SLURM_DISTRIBUTION",
+        "SLURM_LAUNCH_NODE_IPADDR",
+        "SLURM_OVERCOMMIT",
+        "SLURM_KILL_BAD_EXIT",
+        "SLURM_WAIT",
+    ];
+    name.to_str().is_some_and(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+}
 
 /// Whether srun can be called.
 pub fn is_there() -> bool {
@@ -143,6 +170,7 @@ fn spawn(nodes: &[String], command: &str, input: &[u8], log: &Path) -> io::Resul
     for variable in OPTIONS_OF_THE_JOB {
         srun.env_remove(variable);
     }
+    srun.env(STEP_VARIABLE, "1");
     let told =
         format!("trap 'status=$?; [ $status = 0 ] || echo \"{ENDED} $SLURMD_NODENAME $status\"' EXIT\n{command}");
     srun.args(["sh", "-c", &told]);
@@ -176,6 +204,16 @@ fn failures(said: &str) -> Vec<HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tells_of_the_step_is_known() {
+        for name in ["SLURM_STEP_ID", "SLURM_STEPID", "SLURM_PROCID", "SLURM_CPU_BIND_LIST", "SLURM_NTASKS"] {
+            assert!(is_of_the_step(OsStr::new(name)), "{name}");
+        }
+        for name in ["SLURM_JOB_ID", "SLURM_JOB_NODELIST", "SLURM_CPUS_ON_NODE", "PATH"] {
+            assert!(!is_of_the_step(OsStr::new(name)), "{name}");
+        }
+    }
 
     #[test]
     fn what_tasks_say_is_told_with_their_nodes() {

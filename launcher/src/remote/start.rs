@@ -170,7 +170,18 @@ fn announcement(address: SocketAddr, hosts: &[String], missing: &[ssh::HostError
     for host in missing {
         text += &format!("  missing  {}\n", host.to_string().replace('\n', "\n           "));
     }
+    if in_one_component(hosts) {
+        text += "  note     this is a heterogeneous job: governors are on the nodes of its first component only; for all of them, set \
+                 RAIN_SSH=ssh and give their names with --governor-host-file\n";
+    }
     text + &told.details() + &format!("  stop it  {}\n", start::stop_command(address.port()))
+}
+
+/// Whether this is a job of several components, of which the batch system has told one.
+fn in_one_component(hosts: &[String]) -> bool {
+    let components = std::env::var("SLURM_HET_SIZE").ok().and_then(|size| size.parse::<usize>().ok()).unwrap_or(1);
+    let first = std::env::var("SLURM_JOB_NODELIST_HET_GROUP_0").ok();
+    components > 1 && first.and_then(|list| hosts::expand(&list)).is_some_and(|first| first == hosts)
 }
 
 /// What is wrong with a server that only its own machine can reach, if that is so.

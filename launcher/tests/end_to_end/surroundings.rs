@@ -115,3 +115,12 @@ fn no_two_servers_bind_their_tasks_to_the_same_cpus() {
         sandbox.assert_nothing_is_left();
     }
 }
+
+#[test]
+fn a_server_ends_by_itself_after_the_end_of_its_time() {
+    let sandbox = Sandbox::new();
+    sandbox.started(&["--local-governors=[1]", "--no-pin", "--end-time=+3"]);
+    sandbox.assert_nothing_is_left();
+    let log = fs::read_to_string(sandbox.path("log/server.log")).unwrap();
+    assert!(log.contains("the time of this server is over"), "{log}");
+}
