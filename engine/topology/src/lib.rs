@@ -1,14 +1,16 @@
 //! The cpus that this process may use: which there are, how they lie to each other, and binding threads to them.
 //!
-//! hwloc (feature `hwloc`) tells the order in which neighbouring cpus stand together; without it the order is the
-//! system's numbering. Which cpus may be used is always the affinity the process was started with, so that a container's
-//! cpuset, a batch job's cpus and `taskset` are respected.
+//! hwloc (feature `hwloc`) tells the order in which neighbouring cpus stand together; without it `/sys` does. Which
+//! cpus may be used is always the affinity the process was started with, so that a container's cpuset, a batch job's
+//! cpus and `taskset` are respected.
 
 mod affinity;
 mod cpu;
 #[cfg(feature = "hwloc")]
 mod hwloc;
 mod split;
+#[cfg(any(test, not(feature = "hwloc")))]
+mod sysfs;
 
 pub use affinity::{pin_current_thread, pin_process};
 pub use cpu::{Cpu, CpuId, TopologyError};
@@ -63,7 +65,7 @@ fn known_cpus() -> Vec<Cpu> {
 
 #[cfg(not(feature = "hwloc"))]
 fn known_cpus() -> Vec<Cpu> {
-    Vec::new()
+    sysfs::cpus()
 }
 
 /// The allowed cpus in the order of `known`, then those that are not known there.
