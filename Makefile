@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
-setup: ## install what building and testing needs (Debian packages, .venv); nothing to do is done at once
+setup: ## install what building and testing needs (Debian packages, if root or sudo may; .venv); instant if up to date
 	@scripts/setup.sh
 
 .PHONY: build
@@ -70,12 +70,25 @@ fuzz-cpp: setup ## damaged input for the readers of the C++ tasklib (FUZZ_SECOND
 	cpp/fuzz.sh $${FUZZ_SECONDS:-60}
 
 .PHONY: test-python
-test-python: build ## tests of the Python package, with and without a server; those under mpirun are in test-mpi
-	$(PYTEST) -n 2 --ignore=python/tests/server/test_mpi.py python/tests
+test-python: build ## tests of the Python package, its documents and packaging; those under mpirun are in test-mpi
+	$(PYTEST) -n 2 --ignore=python/tests/server/test_mpi.py --ignore=tests/packaging/test_wheel.py python/tests tests/packaging
 
 .PHONY: test-pythons
 test-pythons: build ## the Python package with other interpreters (slow); RAIN_PYTHONS="/path/to/python3.9 ..."
 	RAIN_BIN=$(CURDIR)/target/release/rain python/tests/all_pythons.sh
+
+# Minutes: the program is built once more, for machines with an older C library.
+.PHONY: wheel
+wheel: setup ## target/wheels/rain-*.whl, for machines without compilers (manylinux, checked with auditwheel)
+	scripts/wheel.sh
+
+.PHONY: test-wheel
+test-wheel: wheel ## the wheel in a new environment where there is nothing but Python
+	$(PYTEST) tests/packaging/test_wheel.py
+
+.PHONY: docs
+docs: setup ## the site of the documents, in target/site; every broken link is an error
+	@scripts/docs.sh
 
 .PHONY: test-examples
 test-examples: build build-bench ## the examples and the benchmarks, against a real server; no times are judged
