@@ -175,7 +175,8 @@ class Execute(Task):
         name: A name for people.
         env: What to add to the environment of the program.
         session: The session that the task goes to (default: the active one).
-        output_files, outputs_paths: The same as `output_paths`, as the user's guide writes it in places.
+        output_files: The same as `output_paths`, as the user's guide writes it in places.
+        outputs_paths: The same, too.
         options: ``retries``, ``timeout`` and ``priority``, see :class:`~rain.client.TaskOptions`.
     """
 
