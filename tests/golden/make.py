@@ -1,4 +1,7 @@
-"""Makes the golden frames and their index. Run it once for a new version of the protocol; the files are checked in."""
+"""Makes the golden frames of the executor protocol and their index.
+
+Run it once for a new version of the protocol; the files are checked in.
+"""
 
 from __future__ import annotations
 
@@ -115,15 +118,15 @@ def notation(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def main() -> None:
-    """Write the files."""
+def write(directory: Path, frames: list[tuple[str, str, str, list[Any]]]) -> None:
+    """Write the files of these frames and their index."""
     lines = []
-    for name, sender, shows, message in FRAMES:
+    for name, sender, shows, message in frames:
         body = msgspec.msgpack.encode(message)
-        (HERE / f"{name}.bin").write_bytes(len(body).to_bytes(4, "little") + body)
+        (directory / f"{name}.bin").write_bytes(len(body).to_bytes(4, "little") + body)
         lines.append("\t".join((f"{name}.bin", sender, shows, notation(message))) + "\n")
-    (HERE / "index.tsv").write_text("".join(lines), encoding="utf-8")
+    (directory / "index.tsv").write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(HERE, FRAMES)

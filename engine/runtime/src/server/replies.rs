@@ -145,3 +145,56 @@ impl ObjectReply {
         Ok(Answer { frame, is_all })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A golden frame of the client protocol.
+    fn golden(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/client");
+        std::fs::read(format!("{folder}/{name}.bin")).unwrap()
+    }
+
+    fn info(id: u32, size: u64) -> ObjectInfo {
+        ObjectInfo { id, state: "finished".into(), size: Some(size), ..ObjectInfo::default() }
+    }
+
+    #[test]
+    fn replies_are_the_golden_frames() {
+        let text = Some("text".to_owned());
+        let user = Some(r#"{"lines": 1}"#.to_owned());
+        let blob = ObjectInfo { content_type: text, user, ..info(3, 21) };
+        let content = br#"Hello {"to": "World"}"#;
+        let fetched = FetchReply {
+            size: 21,
+            data_type: 0,
+            content_type: Some("text"),
+            info: &blob,
+            data: Some(Bytes::new(content)),
+            path: None,
+        };
+        let large = info(4, 5_000_000_000);
+        let path = FetchReply {
+            size: 5_000_000_000,
+            data_type: 1,
+            content_type: None,
+            info: &large,
+            data: None,
+            path: Some("/rain/work/4"),
+        };
+        let at = vec![(Some("10.0.0.2".to_owned()), 41000), (None, 41001)];
+        let (zero, two) = (0u32.to_le_bytes(), 2u32.to_le_bytes());
+        let some = |tasks| SomeReply { tasks: Bytes::new(tasks), objects: Bytes::new(&[]) };
+        for (name, frame) in [
+            ("done-reply", ok_frame(2, &Empty {})),
+            ("wait-some-reply", ok_frame(6, &some(&zero))),
+            ("fetch-reply", ok_frame(12, &fetched)),
+            ("fetch-reply-path", ok_frame(13, &path)),
+            ("fetch-reply-at", ok_frame(14, &ElsewhereReply { info: &info(4, 300_000), at })),
+            ("cancel-reply", ok_frame(17, &some(&two))),
+        ] {
+            assert_eq!(frame, golden(name), "{name}");
+        }
+    }
+}
