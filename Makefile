@@ -74,7 +74,7 @@ test-python: build ## tests of the Python package, its documents and packaging; 
 	$(PYTEST) -n 2 --ignore=python/tests/server/test_mpi.py --ignore=tests/packaging/test_wheel.py python/tests tests/packaging
 
 .PHONY: test-pythons
-test-pythons: build ## the Python package with other interpreters (slow); RAIN_PYTHONS="/path/to/python3.9 ..."
+test-pythons: build ## the Python package with the oldest and the newest Python here (minutes); RAIN_PYTHONS=all, or "/path/to/python3.9 ..."
 	RAIN_BIN=$(CURDIR)/target/release/rain python/tests/all_pythons.sh
 
 # Minutes: the program is built once more, for machines with an older C library.
@@ -127,7 +127,7 @@ lint: setup ## formatting, clippy, ruff, shellcheck, mypy
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	ruff check python examples bench cpp tests pbs
 	ruff format --check python examples bench cpp tests pbs
-	shellcheck --severity=warning pbs/*.pbs pbs/*.slurm scripts/*.sh cpp/*.sh tests/batch/config/task-prolog
+	shellcheck --severity=warning pbs/*.pbs pbs/*.slurm scripts/*.sh cpp/*.sh python/tests/*.sh tests/batch/config/task-prolog .ci/run
 	mypy
 
 .PHONY: format

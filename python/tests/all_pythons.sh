@@ -4,8 +4,9 @@
 #
 #     RAIN_PYTHONS="/usr/bin/python3.9 python3.13" python/tests/all_pythons.sh [pytest arguments]
 #
-# RAIN_PYTHONS lists the interpreters (default: python3.9 to python3.13, those that are there, also pyenv's); RAIN_BIN is
-# the program (default: target/release/rain). Each interpreter gets an environment in target/pythons, which is kept.
+# RAIN_PYTHONS lists the interpreters; "ends" (the default) are the oldest and the newest of python3.9 to python3.13 that are there,
+# pyenv's too, and "all" are all of them. RAIN_BIN is the program (default: target/release/rain). Each interpreter gets an
+# environment in target/pythons, which is kept, with the packages that scripts/requirements.txt pins.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -14,10 +15,14 @@ export RAIN_BIN=${RAIN_BIN:-$root/target/release/rain}
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$root/python
 
 interpreters() {
-    if [ -n "${RAIN_PYTHONS:-}" ]; then
-        tr ' ' '\n' <<<"$RAIN_PYTHONS"
-        return
-    fi
+    case "${RAIN_PYTHONS:-ends}" in
+        all) found_interpreters ;;
+        ends) found_interpreters | sed -n '1p;$p' | uniq ;;
+        *) tr ' ' '\n' <<<"$RAIN_PYTHONS" ;;
+    esac
+}
+
+found_interpreters() {
     local minor candidate
     for minor in 9 10 11 12 13; do
         for candidate in "$(command -v "python3.$minor" || true)" "$HOME/.pyenv/versions/3.$minor".*/bin/python; do
@@ -39,7 +44,8 @@ for python in $(interpreters); do
     if [ ! -e "$environment/ready" ]; then
         rm -rf "$environment"
         "$python" -m venv "$environment"
-        "$environment/bin/pip" --disable-pip-version-check --quiet install msgspec cloudpickle pytest pytest-xdist </dev/null
+        grep -E '^(msgspec|cloudpickle|pytest|pytest-xdist)=' "$root/scripts/requirements.txt" >"$environment/requirements.txt"
+        "$environment/bin/pip" --disable-pip-version-check --quiet install -r "$environment/requirements.txt" </dev/null
         touch "$environment/ready"
     fi
     "$environment/bin/python" -m pytest -c "$root/pyproject.toml" --rootdir="$root" -p no:cacheprovider -n 2 "$@" "${tests[@]}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,16 +25,18 @@ def skip_without_program() -> None:
 
 
 def until_dead(pid: int) -> None:
-    """A killed process is dead when it is gone or waits to be reaped."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if state == "Z":
-            return
-    raise TimeoutError(pid)
+    """Wait until a process that is ending is gone or waits to be reaped."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        # The descriptor of a process can be read once that has ended.
+        ended, _, _ = select.select([descriptor], [], [], PATIENCE_S)
+    finally:
+        os.close(descriptor)
+    if not ended:
+        raise TimeoutError(pid)
 
 
 def works(client: Client) -> bool:

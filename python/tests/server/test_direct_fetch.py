@@ -231,7 +231,7 @@ def test_a_lost_governor_is_said_by_the_server(cluster: Cluster, elsewhere: Clie
 
 
 FETCH_FROM_ELSEWHERE = """
-import json, sys, time
+import json, sys
 from rain.client import Client, remote
 
 @remote()
@@ -243,7 +243,6 @@ with Client("10.77.0.1", int(sys.argv[1]), access=sys.argv[2]) as client, client
     for maker in makers:
         maker.output.keep()
     session.submit()
-    start = time.monotonic()
     assert [m.output.fetch().get_bytes() for m in makers] == [bytes([number]) * 5_000_000 for number in range(4)]
     direct = client._connection.direct
     places = [host for (host, _), idle in direct._idle.items() if idle]

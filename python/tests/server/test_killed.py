@@ -17,16 +17,13 @@ from real_server import until_dead
 
 from rain.client import Client, RainException, SessionException, TaskException, blob, remote, tasks
 
-# Within seconds, on a machine that may be busy.
-SOON = 20.0
-
 
 @remote()
 def hang(ctx: Any, path: str) -> bytes:
     draft = Path(path + ".draft")
     draft.write_text(str(os.getpid()))
     draft.rename(path)
-    time.sleep(PATIENCE)
+    time.sleep(10 * PATIENCE)
     return b""
 
 
@@ -61,21 +58,18 @@ class Running:
         self.task.output.keep()
         session.submit()
         self.executor = written(path)
-        self.start = time.monotonic()
 
     def kill(self, pid: int) -> None:
-        self.start = time.monotonic()
         os.kill(pid, signal.SIGKILL)
 
     def has_failed(self, error: type[Exception], message: str) -> None:
-        """Everybody who waits is told, in time, and nothing runs any more."""
+        """Everybody who waits is told, before the task would have ended, and nothing runs any more."""
         with pytest.raises(error, match=message):
             self.task.wait()
         until_dead(self.executor)
-        assert time.monotonic() - self.start < SOON
 
     def has_ended(self, number: int) -> None:
-        self.cluster.processes[number].wait(SOON)
+        self.cluster.processes[number].wait(PATIENCE)
 
 
 @pytest.fixture
@@ -148,10 +142,8 @@ def test_a_client(cluster: Cluster, tmp_path: Path, way: str, how: signal.Signal
             assert works(client)
             assert len(client.status()["sessions"]) == 1
             script.kill()
-        start = time.monotonic()
         wait_until(lambda: not client.status()["sessions"])
         until_dead(executor)
-        assert time.monotonic() - start < SOON
     finally:
         script.kill()
         script.wait(PATIENCE)

@@ -56,7 +56,8 @@ def look(ctx: Any) -> str:
             [getattr(sys, name) is getattr(sys, f"__{name}__") for name in ("excepthook", "displayhook")],
             [getattr(sys, name).closed for name in ("stdin", "stdout", "stderr")],
             os.fstat(1).st_ino == os.fstat(2).st_ino,
-            threading.excepthook is threading.__excepthook__,
+            # Python 3.9 does not keep the original.
+            threading.excepthook is getattr(threading, "__excepthook__", threading.excepthook),
             builtins.hex(10),
             time.tzname,
             os.getcwd(),
