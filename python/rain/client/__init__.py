@@ -1,13 +1,14 @@
 """The client side of Rain: connecting to a server, building graphs of tasks, and fetching results.
 
->>> from rain.client import Client, tasks, blob
->>> client = Client("localhost", 7210)
->>> with client.new_session() as session:
-...     task = tasks.Concat([blob("Hello "), blob("world!")])
-...     task.output.keep()
-...     session.submit()
-...     print(task.output.fetch())
-b'Hello world!'
+Examples:
+    >>> from rain.client import Client, tasks, blob
+    >>> client = Client("localhost", 7210)
+    >>> with client.new_session() as session:
+    ...     task = tasks.Concat([blob("Hello "), blob("world!")])
+    ...     task.output.keep()
+    ...     session.submit()
+    ...     print(task.output.fetch())
+    b'Hello world!'
 """
 
 from typing import TYPE_CHECKING, Any

@@ -370,7 +370,7 @@ class Connection:
                 raise RainTimeout("The server has not answered in time")
 
     def _hand_out(self, deadline: float | None = None, operation: str = "") -> None:
-        """Read one reply and give it to who waits for it; done by who has the role of the reader."""
+        """Read one reply and deliver it to the request that waits for it. The caller holds the role of the reader."""
         try:
             data, unread = self._frames.read(deadline)
             reply = self._decoder.decode(data)

@@ -141,7 +141,7 @@ class Graph:
         self._batch = object()
         # The client's executor processes that the kinds of this session were sent for.
         self._generation = ""
-        # Of what is not submitted: constants, kept objects, tasks and objects that have a spec.
+        # Pending items: constants; kept objects; tasks and objects whose `spec` was created.
         self._constants: list[Any] = []
         self._kept: list[Any] = []
         self._specified: list[Any] = []
@@ -193,7 +193,7 @@ class Graph:
         try:
             kind = self._kinds.get(key)
         except TypeError:
-            # Something that cannot be compared with what is right.
+            # The key cannot be hashed; the constructor below reports what is wrong with it.
             kind = None
         if kind is None:
             kind = Kind(

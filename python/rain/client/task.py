@@ -82,7 +82,7 @@ class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
     _inputs: tuple[TaskInput, ...]
     _code: CodeType
     _instruction: int
-    # These are not set before they are needed.
+    # `_outputs` to `_state` do not exist until they are first used.
     _outputs: LabeledList[DataObject]
     _spec: TaskSpec
     _info: TaskInfo

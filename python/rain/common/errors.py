@@ -15,7 +15,7 @@ class UsageError(RainException, TypeError, ValueError):
 
 
 class RainWarning(Warning):
-    """Something works, but most likely not in the way that was meant."""
+    """A call is allowed, but its effect is probably not what was intended."""
 
 
 class SessionException(RainException):

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-# From this size on it pays; a virtual machine is slow to give a huge page that it has never used.
+# Below this size huge pages cost more than they save: a virtual machine is slow to give one that it has never used.
 LARGE = 128 << 20
 
 _HUGE_PAGE = 2 << 20
@@ -20,7 +20,7 @@ _calls: tuple[Any, Any] | None = None
 def new_bytes(size: int) -> tuple[bytes | bytearray, memoryview]:
     """A new object for so many bytes, and its memory, which is to be filled before anybody sees the object.
 
-    The memory is good for as long as the object lives. Where this cannot be had for bytes, it is a bytearray.
+    The memory is good for as long as the object lives. Falls back to a bytearray where bytes cannot be allocated so.
     """
     calls = _find_calls()
     if calls is None or size == 0:
@@ -41,7 +41,7 @@ def new_bytes(size: int) -> tuple[bytes | bytearray, memoryview]:
 
 
 def read_large(fd: int, size: int) -> bytes | None:
-    """The content of a file of a known size of at least LARGE; None where this way of reading it is not to be had."""
+    """The content of a file of a known size of at least LARGE; None where this way of reading is not supported."""
     content, room = new_bytes(size)
     if not isinstance(content, bytes):
         return None
