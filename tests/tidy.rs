@@ -83,13 +83,16 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// Applies a rule to the sources that it is about.
+/// Applies a rule to the sources that it is about, of which there must be some: else it would hold whatever is written.
 fn check(applies: impl Fn(&Source) -> bool, rule: impl Fn(&str) -> Vec<Complaint>) {
     let mut lines = Vec::new();
+    let mut checked = 0;
     for source in sources().iter().filter(|source| applies(source)) {
+        checked += 1;
         let found = rule(&source.text);
         lines.extend(found.iter().map(|found| format!("{}:{}: {}", source.path, found.line, found.message)));
     }
+    assert!(checked > 0, "this rule applies to no file: was what it is about renamed?");
     assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
 }
 
@@ -150,14 +153,19 @@ const IMPURE: [&str; 13] = [
 
 #[test]
 fn pure_crates_do_no_io_and_read_no_clock() {
-    check(|source| source.is_below(&PURE), |text| forbid(text, &IMPURE, "this crate is pure (ARCHITECTURE.md)"));
+    for directory in PURE {
+        let why = "this crate is pure (ARCHITECTURE.md)";
+        check(|source| source.is_below(&[directory]), |text| forbid(text, &IMPURE, why));
+    }
 }
 
 #[test]
 fn the_state_machines_have_no_order_but_their_own() {
     let why = "its order differs from run to run; use a BTreeMap, a BTreeSet or a Vec";
     let names = ["HashMap", "HashSet", "hash_map", "hash_set", "RandomState"];
-    check(|source| source.is_below(&PURE[..4]), |text| forbid(text, &names, why));
+    for directory in &PURE[..4] {
+        check(|source| source.is_below(&[directory]), |text| forbid(text, &names, why));
+    }
 }
 
 /// Which crates of ours the crates of the engine may use; other folders may use all of it.
@@ -265,6 +273,13 @@ fn empty_name(path: &str) -> Option<&str> {
 }
 
 #[test]
+fn exceptions_are_about_files_that_exist() {
+    for given in NAMES_GIVEN {
+        check(|source| source.path.starts_with(given), |_| Vec::new());
+    }
+}
+
+#[test]
 fn names_say_what_is_inside() {
     let wrong: Vec<String> = paths()
         .iter()
@@ -323,6 +338,25 @@ fn machine_paths(text: &str) -> Vec<Complaint> {
 #[test]
 fn no_path_of_one_machine_is_written_down() {
     check(|_| true, machine_paths);
+}
+
+/// Bounds that only a test which hangs exceeds.
+const PATIENT: [&str; 2] = ["PATIENCE", "LONG"];
+
+fn judged_times(text: &str) -> Vec<Complaint> {
+    let judges = |line: &str| {
+        let rust = ["assert", concat!(".elap", "sed()"), "<"].iter().all(|piece| line.contains(piece));
+        let python =
+            line.trim_start().starts_with("assert ") && ["monotonic() -", "<"].iter().all(|p| line.contains(p));
+        (rust || python) && !PATIENT.iter().any(|bound| has_word(line, bound))
+    };
+    let wrong = text.lines().enumerate().filter(|(_, line)| judges(line));
+    wrong.map(|(index, _)| complaint(index, "a test judges how long something took")).collect()
+}
+
+#[test]
+fn tests_judge_no_times() {
+    check(|source| source.has_extension(&["rs", "py"]), judged_times);
 }
 
 // Notes -------------------------------------------------------------------------------------------------------------
@@ -454,6 +488,11 @@ fn rules_find_what_they_are_for() {
         /// # Safety\n/// Never.\npub unsafe fn d() {}\npub unsafe fn e() {}\n// unsafe\n#![deny(unsafe_op_in_unsafe_fn)]\n\
         // SAFETY: one.\nunsafe impl Send for A {}\nunsafe impl Sync for A {}\n";
     assert_eq!(lines_of(&unsafe_without_note(text)), [3, 11, 16]);
+
+    let text = "\
+        assert!(start.elapsed() < SOON);\nassert!(start.elapsed() < PATIENCE);\nassert!(start.elapsed() >= SOON);\n\
+        \x20   assert time.monotonic() - start < 2\nif time.monotonic() - start < 2:\n";
+    assert_eq!(lines_of(&judged_times(text)), [1, 4]);
 
     let text = "`docs/a.md` and `b` in [c](docs/d.md#e)\n```\n`docs/no.md`\n```\n    `docs/no.md`\n";
     assert_eq!(quoted(text), [(0, "docs/a.md"), (0, "b"), (0, "docs/d.md")]);
