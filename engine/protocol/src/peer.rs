@@ -206,10 +206,12 @@ pub enum FromGovernor<D> {
     },
 }
 
-/// Tasks of one session that finished.
+/// Tasks of one session that one worker has finished.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
     pub session: u32,
+    /// The worker's number on its governor.
+    pub worker: u32,
     pub tasks: Vec<TaskReport>,
     /// Objects the tasks made and their sizes in bytes.
     pub objects: Vec<ObjectReport>,

@@ -206,6 +206,7 @@ fn info_tells_what_governors_reported() {
     h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[]) });
     h.take_messages();
     let finished = rain_protocol::peer::Finished {
+        worker: 0,
         session: session.0,
         tasks: vec![rain_protocol::peer::TaskReport { task: 0, duration: 0.25, start: 12.0 }],
         objects: vec![rain_protocol::peer::ObjectReport { object: 0, size: 9 }],

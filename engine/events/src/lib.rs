@@ -1,0 +1,28 @@
+//! The event log: what a server tells of itself, written to a file by a thread that nobody waits for, and read from there.
+//!
+//! [`Log`] reads one that is being written, was finished, or broke off.
+
+pub mod answers;
+mod chunk;
+mod columns;
+mod commit;
+mod error;
+mod graph_rows;
+mod log;
+pub mod made_up;
+mod object_rows;
+mod over;
+mod process;
+mod producers;
+pub mod questions;
+mod rates;
+mod recorder;
+mod rows;
+mod schema;
+mod session_state;
+mod views;
+
+pub use error::LogError;
+pub use log::Log;
+pub use recorder::{Recorder, ServerFacts};
+pub use schema::FILE_NAME;
