@@ -1,6 +1,7 @@
 //! What can be typed; `plan` says what it means.
 
 use crate::end_time::EndArgs;
+use crate::log_plan::LogArgs;
 use crate::remote::args::{GovernorArgs, ListenArgs, PlaceArgs, ServerArgs};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ pub struct StartArgs {
     pub at: ListenArgs,
     #[command(flatten)]
     pub places: PlaceArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
     /// Command put before the rain program that does the work, e.g. "valgrind --tool=callgrind"
     #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
     pub runprefix: Option<String>,

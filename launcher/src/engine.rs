@@ -118,6 +118,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
         end: launch.end.for_runtime(),
         status,
         contents,
+        log: launch.log.start(launch.log_dir.as_deref(), launch.listen, true),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
     let mut opened = Ok(());

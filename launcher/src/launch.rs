@@ -3,6 +3,7 @@
 use crate::end_time::EndPlan;
 use crate::governor_config::ExecutorConfig;
 use crate::http::HttpPlan;
+use crate::log_plan::LogPlan;
 use crate::plan::{Governors, StartPlan};
 pub use crate::reports::{Report, Reports, read_reports};
 use crate::role::Role;
@@ -38,6 +39,8 @@ pub struct Launch {
     pub prestart_python: Option<PathBuf>,
     pub end: EndPlan,
     pub http: Option<HttpPlan>,
+    #[serde(default)]
+    pub log: LogPlan,
     pub supervisor_pid: Option<u32>,
     pub descriptors: Descriptors,
     /// Filled in by the supervisor.
@@ -98,6 +101,7 @@ impl Launch {
             prestart_python: crate::programs::python(),
             end: plan.end,
             http: plan.http,
+            log: plan.log,
             supervisor_pid: None,
             descriptors,
             places: Places::default(),

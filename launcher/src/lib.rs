@@ -21,6 +21,7 @@ mod host_name;
 mod http;
 mod launch;
 mod local;
+mod log_plan;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 mod old_logs;

@@ -3,6 +3,7 @@
 use crate::governor_config::ExecutorConfig;
 use crate::launch::Launch;
 use rain_data::{Store, StoreError};
+use rain_events::EventLog;
 use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
 use rain_runtime::end_of_time::EndOfTime;
@@ -32,6 +33,7 @@ pub struct LocalPlan {
     pub end: EndOfTime,
     pub status: StatusRequests,
     pub contents: ContentRequests,
+    pub log: Option<EventLog>,
 }
 
 /// A governor to be run.
@@ -66,6 +68,7 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         end: plan.end,
         status: plan.status,
         contents: plan.contents,
+        log: plan.log,
     };
     run_local(config, front, stop, ready)
 }

@@ -5,6 +5,7 @@ use crate::cli::StartArgs;
 use crate::end_time::{EndError, EndPlan};
 use crate::governor_config::{self, ExecutorConfig, GovernorConfigError};
 use crate::http::HttpPlan;
+use crate::log_plan::LogPlan;
 use crate::option_path::{self, PathError};
 use crate::programs;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub struct StartPlan {
     pub end: EndPlan,
     /// Absent where nobody could look.
     pub http: Option<HttpPlan>,
+    pub log: LogPlan,
 }
 
 /// Which governors to start.
@@ -119,6 +121,7 @@ impl StartPlan {
             foreground: args.foreground || args.private,
             private: args.private,
             end: EndPlan::new(&args.end)?,
+            log: if args.private && args.at.http_listen.is_none() { LogPlan::off() } else { LogPlan::new(&args.log) },
             http: http(args.at.http_listen.as_deref(), args.private)?,
         })
     }

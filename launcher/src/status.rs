@@ -185,6 +185,9 @@ fn table(status: &Value) -> String {
     {
         let _ = writeln!(text, "and {more} more sessions");
     }
+    if let Some(error) = status["event_log"]["error"].as_str() {
+        let _ = writeln!(text, "no event log: {}", error.replace(|c| !is_shown(c), "?"));
+    }
     text
 }
 

@@ -195,6 +195,7 @@ fn prepare(launch: &mut Launch, held: &mut Held) -> Result<File, SupervisorError
     runtime_dir::write_supervisor_pid(&launch.directory, std::process::id())?;
     let log = match open_log(launch) {
         Ok((directory, log)) => {
+            launch.log_dir = Some(directory.clone());
             let _ = held.reports.send(&Report::LogDir(directory));
             log
         }

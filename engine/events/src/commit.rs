@@ -51,9 +51,14 @@ impl Recorder {
         Ok((pages * number("page_size")?) as u64)
     }
 
-    /// Notes that samples were left out.
-    pub fn samples_dropped(&mut self, count: u64) {
-        self.dropped_samples += count;
+    /// Notes how many samples were left out.
+    pub fn set_dropped_samples(&mut self, count: u64) {
+        self.dropped_samples = count;
+    }
+
+    /// Whether there is a session that is not closed.
+    pub fn has_open_sessions(&self) -> bool {
+        !self.sessions.is_empty()
     }
 
     /// Notes the end of the server, at `time`, seconds since 1970, and leaves one file.

@@ -124,7 +124,7 @@ impl Story {
         for second in 0..seconds {
             for number in 0..self.plan.governors {
                 let sample = MachineSample {
-                    load: f64::from(self.plan.cpus) * (0.5 + 0.5 * self.draw.part()),
+                    load: 0.5 + 0.5 * self.draw.part(),
                     memory: (2 << 30) + self.draw.below(1 << 30),
                     memory_budget: 8 << 30,
                     net_in: 1e6 * self.draw.part(),

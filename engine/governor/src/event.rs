@@ -30,6 +30,7 @@ pub enum Event<D> {
     Started {
         session: SessionId,
         task: u32,
+        worker: u32,
         start: f64,
     },
     /// Workers have finished tasks.

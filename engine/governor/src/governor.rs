@@ -65,8 +65,8 @@ impl Governor {
             Event::PeerLost { governor } => self.peer_lost(governor, actions),
             Event::NotFound { session, object, asker } => self.catch_up(Early { asker, session, object }, actions),
             Event::IsHere { session, object } => self.is_here(session, object, actions),
-            Event::Started { session, task, start } => {
-                self.report(session, FromGovernor::Started { session, task, start }, actions);
+            Event::Started { session, task, worker, start } => {
+                self.report(session, FromGovernor::Started { session, task, worker, start }, actions);
             }
             Event::Finished(finished) => {
                 self.report(SessionId(finished.session), FromGovernor::Finished(finished), actions);

@@ -200,7 +200,7 @@ fn questions_and_orders_are_passed_on_while_the_session_is_open() {
     h.server(ToGovernor::DropConfigs { session: SESSION, batches: vec![7] });
     h.server(ToGovernor::Forget(Forget { session: SESSION.0, tasks: vec![7], objects: vec![3], ..Forget::default() }));
     h.handle(Event::TakenBack { session: SESSION, tasks: vec![4] });
-    h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
+    h.handle(Event::Started { session: SESSION, task: 0, worker: 0, start: 1.0 });
     h.handle(finished(&[1, 2]));
     assert_eq!(
         h.texts(),
@@ -240,7 +240,7 @@ fn nothing_is_done_for_a_session_that_is_closed_or_unknown() {
     h.peer(2, BetweenGovernors::Want { session: SESSION, object: 1 });
     h.peer(2, BetweenGovernors::Object { session: SESSION, object: 1, content: Ok(1) });
     h.handle(finished(&[1]));
-    h.handle(Event::Started { session: SESSION, task: 0, start: 1.0 });
+    h.handle(Event::Started { session: SESSION, task: 0, worker: 0, start: 1.0 });
     h.handle(Event::Failed { session: SESSION, task: 0, failure: Failure::default() });
     assert_eq!(h.texts(), ["tell CatchUp { ticket: 0 }"]);
     h.server(ToGovernor::CaughtUp { ticket: 0 });

@@ -113,7 +113,7 @@ pub enum LogEntry {
 /// How a machine fares: levels at a moment, and sums since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MachineSample {
-    /// Cpus in use since the sample before.
+    /// The part of the machine's cpus that was in use since the sample before, 0 to 1.
     pub load: f64,
     /// Bytes of memory that are in use.
     pub memory: u64,

@@ -155,6 +155,8 @@ pub enum FromGovernor<D> {
     Started {
         session: SessionId,
         task: TaskIndex,
+        /// The worker's number on its governor.
+        worker: u32,
         start: f64,
     },
     Finished(Finished),

@@ -13,6 +13,7 @@ use crate::server::{ServerDriver, ServerParts};
 use crate::session::SessionTable;
 use crate::stop::Stop;
 use rain_data::{Object, Store};
+use rain_events::EventLog;
 use rain_model::id::GovernorId;
 use rain_protocol::client::HelloReply;
 use rain_protocol::msgpack::PROTOCOL_VERSION;
@@ -34,6 +35,8 @@ pub struct ServerConfig {
     /// Questions from other threads.
     pub status: StatusRequests,
     pub contents: ContentRequests,
+    /// What happens is noted there.
+    pub log: Option<EventLog>,
     /// What to do when a governor is lost, once the clients have heard of it; `None`: go on with the others.
     pub on_loss: Option<OnLoss>,
 }
@@ -67,7 +70,7 @@ pub fn run_server<C: Clients, T: Transport<Arc<Object>>>(
         cpus: 0,
         local: false,
     });
-    let mut driver = ServerDriver::new(ServerParts { clients, transport, store, facts, stop });
+    let mut driver = ServerDriver::new(ServerParts { clients, transport, store, facts, stop, log: config.log });
     driver.bring_contents();
     driver.answer(config.status, config.contents, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;

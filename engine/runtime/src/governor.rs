@@ -260,7 +260,9 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
 
     fn next_report(&mut self) -> Option<Event<Arc<Object>>> {
         Some(match self.reports.try_recv().ok()? {
-            Report::Started { session, task, start } => Event::Started { session: SessionId(session), task, start },
+            Report::Started { session, task, worker, start } => {
+                Event::Started { session: SessionId(session), task, worker, start }
+            }
             Report::Finished(finished) => Event::Finished(finished),
             Report::Withheld { session, tasks } => Event::Withheld { session: SessionId(session), tasks },
             Report::Retried { session, task, failed } => Event::Retried { session: SessionId(session), task, failed },

@@ -9,6 +9,7 @@ use crate::questions::{ContentRequests, StatusRequests};
 use crate::server::{ServerDriver, ServerParts};
 pub use crate::stop::Stop;
 use rain_data::{Object, Store};
+use rain_events::EventLog;
 use rain_model::id::GovernorId;
 use rain_protocol::client::HelloReply;
 use rain_protocol::msgpack::PROTOCOL_VERSION;
@@ -29,6 +30,8 @@ pub struct LocalConfig {
     /// Questions from other threads.
     pub status: StatusRequests,
     pub contents: ContentRequests,
+    /// What happens is noted there.
+    pub log: Option<EventLog>,
 }
 
 /// Runs a server with local governors until it is stopped, by `stop` or by a client. `ready` is called once every governor
@@ -69,7 +72,8 @@ pub fn run_local<C: Clients>(
         cpus,
         local: false,
     });
-    let mut driver = ServerDriver::new(ServerParts { clients, transport: server_end, store, facts, stop });
+    let mut driver =
+        ServerDriver::new(ServerParts { clients, transport: server_end, store, facts, stop, log: config.log });
     driver.answer(config.status, config.contents, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {

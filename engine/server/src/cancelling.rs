@@ -4,6 +4,7 @@ use super::effects::{Effects, Reply, ReplyTo};
 use super::reactor::Server;
 use super::waits::Cancelling;
 use rain_model::id::{GovernorId, SessionId, TaskIndex};
+use rain_protocol::log::LogEntry;
 use rain_protocol::peer::ToGovernor;
 use std::collections::BTreeMap;
 
@@ -96,6 +97,9 @@ impl<D: Clone> Server<D> {
             self.governors.take(governor, count);
         }
         self.note(id);
+        if !cancelled.tasks.is_empty() {
+            self.log(effects, || LogEntry::Cancelled { session: id, tasks: cancelled.tasks.clone() });
+        }
         cancelled.tasks
     }
 }

@@ -4,6 +4,7 @@ use super::event::RequestId;
 use super::status::Status;
 use rain_model::id::{ClientId, GovernorId, SessionId, TaskIndex};
 use rain_protocol::client::{ObjectInfo, RequestError, TaskInfo};
+use rain_protocol::log::LogEntry;
 use rain_protocol::peer::{Message, TaskOutput, ToGovernor};
 use std::sync::Arc;
 
@@ -96,11 +97,12 @@ pub(crate) struct ReplyTo {
 #[derive(Debug)]
 pub struct Effects<D> {
     actions: Vec<Action<D>>,
+    log: Vec<LogEntry>,
 }
 
 impl<D> Default for Effects<D> {
     fn default() -> Self {
-        Self { actions: Vec::new() }
+        Self { actions: Vec::new(), log: Vec::new() }
     }
 }
 
@@ -115,9 +117,19 @@ impl<D> Effects<D> {
         self.actions.drain(..)
     }
 
+    /// Takes out what the event log is to be told, first to last.
+    pub fn drain_log(&mut self) -> impl Iterator<Item = LogEntry> {
+        self.log.drain(..)
+    }
+
     /// Whether there is nothing to be carried out.
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
+    }
+
+    /// Tells the event log something.
+    pub(crate) fn log(&mut self, entry: LogEntry) {
+        self.log.push(entry);
     }
 
     /// Answers a request.

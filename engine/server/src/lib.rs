@@ -16,6 +16,7 @@ mod governors;
 mod holders;
 mod info;
 mod lineage;
+mod logging;
 mod outputs;
 mod placer;
 mod priority;

@@ -6,7 +6,7 @@ use super::records::{ObjectRecord, TaskState};
 use super::session::Session;
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, ObjectIndex, TaskIndex};
-use rain_protocol::peer::{Finished, TaskDetails, TaskOutput, ToGovernor};
+use rain_protocol::peer::{Finished, TaskDetails, TaskOutput, TaskReport, ToGovernor};
 use std::sync::Arc;
 
 /// Configurations of a batch that take less memory, bytes, are not worth a message to governors: they go with their batch.
@@ -80,6 +80,13 @@ impl<D: Clone> Session<D> {
         self.unfinished -= done.len() as u64 - again;
         self.answered.clear();
         done
+    }
+
+    /// Whether a task has finished as this report says.
+    pub(super) fn was_finished_by(&self, id: GovernorId, report: &TaskReport) -> bool {
+        self.tasks.get(report.task).is_some_and(|record| {
+            record.state == TaskState::Finished && record.governor() == Some(id) && record.start == report.start
+        })
     }
 
     /// Notes the sizes of objects that are finished, after their consumers were counted down.

@@ -13,6 +13,7 @@ use super::submission::CheckTask;
 use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId};
 use rain_model::time::Time;
 use rain_protocol::client::{ObjectInfo, RequestError};
+use rain_protocol::log::LogEntry;
 use rain_protocol::peer::{Failure, FromGovernor, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -84,6 +85,8 @@ pub struct Server<D> {
     pub(super) next_session: u32,
     pub(super) next_ticket: u64,
     pub(super) check: CheckTask,
+    /// There is an event log.
+    pub(super) is_logged: bool,
     /// When the latest event happened.
     now: Time,
 }
@@ -115,6 +118,7 @@ impl<D: Clone> Server<D> {
             next_session: 1,
             next_ticket: 1,
             check: |_, _, _| Ok(()),
+            is_logged: false,
             now: Time::default(),
         }
     }
@@ -166,10 +170,12 @@ impl<D: Clone> Server<D> {
                 let since = self.now;
                 if self.governors.get(governor).is_some_and(|known| known.state == State::Alive) {
                     self.governors.set_state(governor, State::Suspect { since });
+                    self.log(effects, || LogEntry::GovernorSilent { governor });
                 }
             }
             Event::GovernorHeard { governor } => {
                 self.governors.set_state(governor, State::Alive);
+                self.log(effects, || LogEntry::GovernorHeard { governor });
                 self.place(effects);
             }
             Event::Continue => self.place(effects),
@@ -203,6 +209,7 @@ impl<D: Clone> Server<D> {
         self.abandon(&mut session, effects);
         self.refuse_fetches(id, &error, effects);
         self.results.forget(id);
+        self.log(effects, || LogEntry::SessionClosed { session: id });
     }
 
     /// Ends all fetches from a session.
@@ -249,9 +256,10 @@ impl<D: Clone> Server<D> {
         }
         match message {
             FromGovernor::Joined { .. } => {}
-            FromGovernor::Started { session, task, start } => {
-                if let Some(session) = self.sessions.get_mut(&session) {
-                    session.task_started(id, task, start);
+            FromGovernor::Started { session, task, worker, start } => {
+                if let Some(known) = self.sessions.get_mut(&session) {
+                    known.task_started(id, task, start);
+                    self.log(effects, || LogEntry::Started { session, task, governor: id, worker, start });
                 }
                 return;
             }
@@ -264,6 +272,9 @@ impl<D: Clone> Server<D> {
                 self.fetch_finished(session_id, effects);
                 self.store_finished(&finished, effects);
                 self.note(session_id);
+                if self.is_logged {
+                    self.log_finished(id, finished, count, effects);
+                }
             }
             FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, effects),
             FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, effects),
@@ -308,6 +319,7 @@ impl<D: Clone> Server<D> {
         if !self.governors.join(id, cpus) {
             return;
         }
+        self.log(effects, || LogEntry::GovernorJoined { governor: id, cpus, host: String::new() });
         if let Some(at) = self.end_of_work {
             effects.send(id, ToGovernor::EndOfWork { left: at.since(self.now) });
         }
@@ -321,6 +333,7 @@ impl<D: Clone> Server<D> {
     /// again, or end.
     fn governor_lost(&mut self, id: GovernorId, why: &str, effects: &mut Effects<D>) {
         let Some(governor) = self.governors.remove(id) else { return };
+        self.log(effects, || LogEntry::GovernorLost { governor: id, why: why.to_owned() });
         for session_id in governor.sessions {
             let Some(session) = self.usable(session_id) else { continue };
             let tasks = session.shares.close(id).unwrap_or_default();
@@ -366,7 +379,8 @@ impl<D: Clone> Server<D> {
     ) {
         if let Some(session) = self.usable(id) {
             session.outputs.add(task, failure.output.clone());
-            let error = session.failed_error(governor, task, failure);
+            let error = session.failed_error(governor, task, failure.clone());
+            self.log(effects, || LogEntry::TaskFailed { session: id, task, governor, failure });
             self.fail_session(id, error, effects);
         }
     }
@@ -409,6 +423,7 @@ impl<D: Clone> Server<D> {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         let error = Arc::new(error);
         session.failure = Some(error.clone());
+        self.log(effects, || LogEntry::SessionFailed { session: id, error: error.clone() });
         session.answer_waits_with(&error, effects);
         self.abandon(&mut session, effects);
         session.forget_graph();

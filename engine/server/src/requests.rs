@@ -8,6 +8,7 @@ use super::submit::check_name;
 use super::waits::{ClientFetch, Item};
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_protocol::client::RequestError;
+use rain_protocol::log::LogEntry;
 use rain_protocol::peer::ToGovernor;
 
 /// Content of this size is worth a client's connection to the governor that has it, bytes.
@@ -24,7 +25,8 @@ impl<D: Clone> Server<D> {
     ) -> Result<(), RequestError> {
         match command {
             Command::NewSession { name } => {
-                let id = self.new_session(to.client, name)?;
+                let id = self.new_session(to.client, name.clone())?;
+                self.log(effects, || LogEntry::SessionOpened { session: id, name, client: to.client });
                 effects.reply(to, Reply::Session(id));
             }
             Command::CloseSession { session } => {
@@ -49,6 +51,7 @@ impl<D: Clone> Server<D> {
                 })?;
                 let check = self.check;
                 self.usable_session(to.client, session)?.submit(*submission, cpus_max, check)?;
+                self.log_submit(session, effects);
                 self.note(session);
                 effects.reply(to, Reply::Done);
                 self.place(effects);

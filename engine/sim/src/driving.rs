@@ -109,7 +109,7 @@ fn send_call(
     }
     if depth == 1 {
         let start = context.now as f64 / 1e6;
-        node.report(Event::Started { session: SessionId(number), task, start }, context);
+        node.report(Event::Started { session: SessionId(number), task, worker: worker as u32, start }, context);
     }
     DialogueEvent::Sent { task, limit: batch.kind(task).timeout, depth }
 }

@@ -85,7 +85,7 @@ fn run_it(node: &mut Node, worker: usize, task: ReadyTask, batch: Arc<Batch>, al
     node.flush(worker, context);
     leave_next(node, worker, context);
     let start = context.now as f64 / 1e6;
-    node.report(Event::Started { session: SessionId(number), task: index, start }, context);
+    node.report(Event::Started { session: SessionId(number), task: index, worker: worker as u32, start }, context);
     node.workers[worker].serial += 1;
     let serial = node.workers[worker].serial;
     let plan = plan_of(&batch, number, index, context);

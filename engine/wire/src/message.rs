@@ -234,7 +234,9 @@ pub fn map_contents<A, B>(
                 FromGovernor::Fetched { ticket, content: content.and_then(map) }
             }
             FromGovernor::Joined { cpus } => FromGovernor::Joined { cpus },
-            FromGovernor::Started { session, task, start } => FromGovernor::Started { session, task, start },
+            FromGovernor::Started { session, task, worker, start } => {
+                FromGovernor::Started { session, task, worker, start }
+            }
             FromGovernor::Withheld { session, tasks } => FromGovernor::Withheld { session, tasks },
             FromGovernor::Finished(finished) => FromGovernor::Finished(finished),
             FromGovernor::Failed { session, task, failure } => FromGovernor::Failed { session, task, failure },

@@ -18,6 +18,7 @@ mod voice;
 use crate::end_time::EndPlan;
 use crate::http::HttpPlan;
 use crate::launch::{Descriptors, Launch, Report, Reports, make_inheritable};
+use crate::log_plan::LogPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::remote::args::EngineArgs;
 use crate::remote::role::{CpuCount, Role};
@@ -143,6 +144,7 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         private: false,
         // Of the server's rank only: it tells the others.
         end: if is_server { EndPlan::new(&args.serving.end).map_err(PlanError::from)? } else { EndPlan::default() },
+        log: LogPlan::new(&args.serving.log),
         http: if is_shown { Some(HttpPlan::new(http_listen).map_err(PlanError::from)?) } else { None },
     };
     Ok((plan, role))

@@ -110,17 +110,21 @@ pub fn serve(
         opened = open_to_clients(&directory, &access, &role.server.access_files, &ready, reports, &stopper);
     };
     let workdir = launch.places.server_work_dir.clone();
+    let log = launch.log.start(launch.log_dir.as_deref(), door.listen, alone);
     if alone {
         let cpus = share.cpus.len();
         let governors = vec![governor_config(launch, share)];
-        run_local(LocalConfig { governors, workdir, version, listen, end, status, contents }, front, stop, || {
-            open(cpus)
-        })?;
+        run_local(
+            LocalConfig { governors, workdir, version, listen, end, status, contents, log },
+            front,
+            stop,
+            || open(cpus),
+        )?;
         world.finish();
     } else {
         let on_loss = Some(end_job(&world, job, stop.clone()));
         let config =
-            ServerConfig { workdir, version, listen, governors: governors as u32, on_loss, end, status, contents };
+            ServerConfig { workdir, version, listen, governors: governors as u32, on_loss, end, status, contents, log };
         let connect = |store, wake| Ok(world.into_transport(store, wake));
         run_server(config, front, stop, connect, |cpus| open(cpus as usize))?;
     }

@@ -1,6 +1,7 @@
 //! What can be typed after `rain server`, `rain governor` and `rain-engine`.
 
 use crate::end_time::EndArgs;
+use crate::log_plan::LogArgs;
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub struct ServingArgs {
     /// Write an access file that is good for clients only
     #[arg(long, value_name = "FILE")]
     pub client_access: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: LogArgs,
     #[command(flatten)]
     pub end: EndArgs,
 }

@@ -57,6 +57,7 @@ pub fn serve(
         end: launch.end.for_runtime(),
         status,
         contents: ContentRequests::default(),
+        log: launch.log.start(launch.log_dir.as_deref(), launch.listen, false),
     };
     tell_end(launch, reports);
     let tls = PeerTls::server(&cluster)?;

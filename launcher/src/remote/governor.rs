@@ -12,6 +12,7 @@ use crate::end_time::EndPlan;
 use crate::governor_config;
 use crate::host_name::host_name;
 use crate::launch::Launch;
+use crate::log_plan::LogPlan;
 use crate::plan::{self, Governors, StartPlan};
 use crate::runtime_dir::{self, Claim, ServerDir};
 use crate::start;
@@ -61,6 +62,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         foreground: !args.detach,
         private: false,
         end: EndPlan::default(),
+        log: LogPlan::off(),
         http: None,
     };
     clear_ready_file(role.ready_file.as_deref())?;

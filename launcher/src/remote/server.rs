@@ -9,6 +9,7 @@ use crate::address;
 use crate::end_time::EndPlan;
 use crate::http::HttpPlan;
 use crate::launch::Launch;
+use crate::log_plan::LogPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::start;
 use crate::terminal::say;
@@ -38,6 +39,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         foreground: true,
         private: false,
         end: EndPlan::new(&args.serving.end).map_err(PlanError::from)?,
+        log: LogPlan::new(&args.serving.log),
         http: Some(HttpPlan::new(args.serving.at.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     clear_ready_file(role.ready_file.as_deref())?;

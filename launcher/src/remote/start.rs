@@ -12,6 +12,7 @@ use crate::cli::StartArgs;
 use crate::client::ServerConnection;
 use crate::end_time::EndPlan;
 use crate::http::HttpPlan;
+use crate::log_plan::LogPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
@@ -71,6 +72,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         foreground: args.foreground,
         private: false,
         end: EndPlan::new(&args.end).map_err(PlanError::from)?,
+        log: LogPlan::new(&args.log),
         http: Some(HttpPlan::new(args.at.http_listen.as_deref()).map_err(PlanError::from)?),
     };
     let role = ServerRole {

@@ -3,6 +3,7 @@
 use super::background::Background;
 use super::bringing::Question;
 use super::client::{Client, UNANSWERED_MAX};
+use super::logging::Logging;
 use super::parts::{Done, ServerParts};
 use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, OutputsReply, SomeReply, StatusReply};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
@@ -13,6 +14,7 @@ use crate::memory;
 use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
 use crate::stop::Stop;
 use rain_data::{Object, Store};
+use rain_events::answers::LogStatus;
 use rain_model::graph::encode_column;
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_model::time::Time;
@@ -67,16 +69,20 @@ pub(crate) struct ServerDriver<C, T> {
     ends_with_governors: bool,
     /// The first governor that was lost, and why.
     lost: Option<(GovernorId, String)>,
+    log: Option<Logging>,
     /// The moment from which the machine's time counts.
     start: Instant,
 }
 
 impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     pub(crate) fn new(parts: ServerParts<C, T>) -> Self {
-        let ServerParts { clients, transport, store, facts, stop } = parts;
+        let ServerParts { clients, transport, store, facts, stop, log } = parts;
         let mut machine = Server::new().with_check(rain_exec::check_built_in);
         let usable = memory::usable_bytes();
         machine.set_items_max(usable / ITEMS_PART / ITEM_BYTES);
+        if log.is_some() {
+            machine.set_logged();
+        }
         Self {
             machine,
             background: Background::new(clients.wake()),
@@ -101,6 +107,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             next_wanted: 0,
             ends_with_governors: false,
             lost: None,
+            log: log.map(Logging::new),
             start: Instant::now(),
         }
     }
@@ -211,9 +218,12 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
 
     /// Has the machine handle an event, and does what follows.
     fn handle_at(&mut self, now: Instant, event: Event<Arc<Object>>, effects: &mut Effects<Arc<Object>>) {
-        let now = Time::new(now.saturating_duration_since(self.start));
-        self.machine.handle(now, event, effects);
-        self.carry_out(effects);
+        let time = Time::new(now.saturating_duration_since(self.start));
+        self.machine.handle(time, event, effects);
+        if let Some(log) = &mut self.log {
+            log.take(now, effects, &self.transport);
+        }
+        self.carry_out(now, effects);
     }
 
     /// Waits until something happens, or for so long, and deals with it: of each source as much as fits into its part of the turn.
@@ -232,6 +242,9 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         self.bring();
         if self.machine.has_more() {
             self.handle(Event::Continue);
+        }
+        if let Some(log) = &mut self.log {
+            log.flush();
         }
         Ok(has_more_requests || has_more_messages || self.machine.has_more())
     }
@@ -258,10 +271,15 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         true
     }
 
+    /// How writing the event log goes.
+    fn log_status(&self) -> Option<LogStatus> {
+        self.log.as_ref().map(|log| log.handle().status())
+    }
+
     /// Answers what other threads of this process ask.
     fn answer_questions(&mut self) {
         for answer in self.status_requests.take() {
-            let reply = StatusReply { process: &self.facts, server: self.machine.status() };
+            let reply = StatusReply::new(&self.facts, self.machine.status(), self.log_status());
             answer(serde_json::to_string(&reply).unwrap_or_default());
         }
         for request in self.content_requests.take() {
@@ -458,7 +476,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         }
     }
 
-    fn carry_out(&mut self, effects: &mut Effects<Arc<Object>>) {
+    fn carry_out(&mut self, now: Instant, effects: &mut Effects<Arc<Object>>) {
         let mut last_error: Option<(Arc<RequestError>, Arc<[u8]>)> = None;
         for action in effects.drain() {
             match action {
@@ -477,7 +495,12 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                     let fetch = self.answered(client, request);
                     self.reply(client, request, reply, fetch);
                 }
-                Action::Send { governor, message } => self.send(governor, message),
+                Action::Send { governor, message } => {
+                    if let (Some(log), Message::ToGovernor(ToGovernor::Run(run))) = (&mut self.log, &message) {
+                        log.hand_out(now, governor, run, &self.machine);
+                    }
+                    self.send(governor, message);
+                }
                 Action::Content { number, content } => {
                     if let Some(answer) = self.wanted.remove(&number) {
                         answer(content);
@@ -561,7 +584,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Outputs { outputs, count } => ok_frame(id, &OutputsReply::new(outputs, count)),
-            Reply::Status(server) => ok_frame(id, &StatusReply { process: &self.facts, server }),
+            Reply::Status(server) => ok_frame(id, &StatusReply::new(&self.facts, server, self.log_status())),
             Reply::Error(error) => error_frame(id, &error),
             Reply::Object { info, content } => match fetch {
                 Some(fetch) => return self.send_object(client, id, info, content, fetch),

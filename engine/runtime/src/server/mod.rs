@@ -5,6 +5,7 @@ mod bringing;
 mod client;
 mod driver;
 mod fetched;
+mod logging;
 mod parts;
 mod replies;
 mod requests;

@@ -5,6 +5,7 @@ use super::requests::Prepared;
 use crate::facts::ProcessFacts;
 use crate::stop::Stop;
 use rain_data::Store;
+use rain_events::EventLog;
 use rain_model::id::ClientId;
 use rain_protocol::client::{Fetch, RequestError};
 use rain_server::RequestId;
@@ -18,6 +19,8 @@ pub(crate) struct ServerParts<C, T> {
     pub(crate) store: Arc<Store>,
     pub(crate) facts: ProcessFacts,
     pub(crate) stop: Stop,
+    /// What happens is noted there.
+    pub(crate) log: Option<EventLog>,
 }
 
 /// What was done on another thread.

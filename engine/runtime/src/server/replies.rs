@@ -3,6 +3,7 @@
 use crate::content::ObjectContent;
 use crate::facts::ProcessFacts;
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
+use rain_events::answers::LogStatus;
 use rain_model::graph::DataType;
 use rain_model::id::TaskIndex;
 use rain_protocol::client::{Fetch, ObjectInfo, RequestError, TaskInfo, content_head, error_frame, ok_frame, too_long};
@@ -21,9 +22,17 @@ const FETCH_BYTES_MAX: usize = 64 << 20;
 #[derive(Serialize)]
 pub(super) struct StatusReply<'a> {
     #[serde(flatten)]
-    pub(super) process: &'a ProcessFacts,
+    process: &'a ProcessFacts,
     #[serde(flatten)]
-    pub(super) server: Status,
+    server: Status,
+    /// `None`: there is no event log.
+    event_log: Option<LogStatus>,
+}
+
+impl<'a> StatusReply<'a> {
+    pub(super) fn new(process: &'a ProcessFacts, server: Status, event_log: Option<LogStatus>) -> Self {
+        Self { process, server, event_log }
+    }
 }
 
 #[derive(Serialize)]

@@ -165,6 +165,7 @@ impl LentCall {
     }
 }
 
+/// Of calls that no worker looks after: they have the number after that of the last worker.
 fn reports_of(shared: &WorkerShared) -> Reports {
-    Reports::new(shared.reports.clone(), shared.bell.clone())
+    Reports::new(shared.config.cpus.len() as u32, shared.reports.clone(), shared.bell.clone())
 }

@@ -59,7 +59,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<WorkerShared>, queue: LocalQueue) -> Self {
-        let reports = Reports::new(shared.reports.clone(), shared.bell.clone());
+        let reports = Reports::new(queue.index() as u32, shared.reports.clone(), shared.bell.clone());
         Self {
             interrupt: shared.interrupts[queue.index()].clone(),
             next: None,

@@ -26,8 +26,9 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    pub(super) fn new(sender: Sender<Report>, bell: Bell) -> Self {
-        Self { finished: Finished::default(), withheld: Vec::new(), oldest: None, sender, bell }
+    /// Of the worker with this number.
+    pub(super) fn new(worker: u32, sender: Sender<Report>, bell: Bell) -> Self {
+        Self { finished: Finished { worker, ..Finished::default() }, withheld: Vec::new(), oldest: None, sender, bell }
     }
 
     fn switch_to(&mut self, session: u32) {
@@ -97,7 +98,7 @@ impl Reports {
     /// A task that may take long has begun; what was finished before is not held back by it.
     pub(super) fn started(&mut self, session: u32, task: u32, start: f64) {
         self.flush();
-        self.send(Report::Started { session, task, start });
+        self.send(Report::Started { session, task, worker: self.finished.worker, start });
     }
 
     /// Another number of calls waits for other tasks.
@@ -110,7 +111,8 @@ impl Reports {
         self.oldest = None;
         if !self.finished.tasks.is_empty() {
             let tasks = Vec::with_capacity(self.finished.tasks.len());
-            let next = Finished { session: self.finished.session, tasks, ..Finished::default() };
+            let Finished { session, worker, .. } = self.finished;
+            let next = Finished { session, worker, tasks, ..Finished::default() };
             let finished = std::mem::replace(&mut self.finished, next);
             self.send(Report::Finished(finished));
         }

@@ -25,6 +25,7 @@ pub(crate) enum Report {
     Started {
         session: u32,
         task: u32,
+        worker: u32,
         start: f64,
     },
     Finished(Finished),

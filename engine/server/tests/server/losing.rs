@@ -154,7 +154,7 @@ fn what_governors_say_of_tasks_that_are_not_theirs_changes_nothing() {
     let session = h.new_session();
     h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[], 1)], &[], &[]) });
     h.finish(1, session, &[0, 77], &[0, 99]);
-    h.governor(1, FromGovernor::Started { session, task: 0, start: 1.0 });
+    h.governor(1, FromGovernor::Started { session, task: 0, worker: 0, start: 1.0 });
     h.governor(0, FromGovernor::GaveBack { session, tasks: vec![1, 500] });
     let request = h.request(Command::Info { session, tasks: vec![0, 1], objects: vec![] });
     match h.take_reply(request) {

@@ -60,5 +60,5 @@ fn on_several_governors_each_is_told_of_its_own() {
     h.finish(0, session, &[0], &[0]);
     h.finish(1, session, &[1], &[1]);
     assert!(h.take_message_texts().iter().any(|text| text.contains("raise [(2, 8)]")));
-    h.governor(0, FromGovernor::Started { session, task: 2, start: 1.0 });
+    h.governor(0, FromGovernor::Started { session, task: 2, worker: 0, start: 1.0 });
 }

@@ -520,7 +520,7 @@ fn a_long_task_is_seen_to_run() {
     let mut h = Harness::new(&[2]);
     let session = h.new_session();
     h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[]) });
-    h.governor(0, FromGovernor::Started { session, task: 0, start: 5.0 });
+    h.governor(0, FromGovernor::Started { session, task: 0, worker: 0, start: 5.0 });
     let request = h.request(Command::Info { session, tasks: vec![0], objects: vec![] });
     match h.take_reply(request) {
         Some(Reply::Infos { tasks, .. }) => {

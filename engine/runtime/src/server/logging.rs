@@ -1,0 +1,91 @@
+//! What the driver adds to what its state machine tells the event log.
+
+use crate::facts::seconds_since_1970;
+use rain_data::Object;
+use rain_events::{EventLog, LogHandle};
+use rain_model::id::GovernorId;
+use rain_protocol::log::LogEntry;
+use rain_protocol::peer::{Run, TaskSet};
+use rain_server::{Effects, Server};
+use rain_transport::{Place, Transport};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a clock is trusted to go as fast as the other one.
+const CLOCK_TRUSTED: Duration = Duration::from_secs(10);
+
+/// A log, and the time of day without asking for it each time.
+pub(super) struct Logging {
+    log: EventLog,
+    /// A moment, as both clocks showed it.
+    origin: (Instant, f64),
+}
+
+impl Logging {
+    pub(super) fn new(log: EventLog) -> Self {
+        Self { log, origin: (Instant::now(), seconds_since_1970()) }
+    }
+
+    pub(super) fn handle(&self) -> LogHandle {
+        self.log.handle()
+    }
+
+    fn time(&mut self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.origin.0);
+        if passed > CLOCK_TRUSTED {
+            self.origin = (Instant::now(), seconds_since_1970());
+            return self.origin.1;
+        }
+        self.origin.1 + passed.as_secs_f64()
+    }
+
+    /// Notes what the machine tells of an event that happened at `now`.
+    #[inline]
+    pub(super) fn take<T: Transport<Arc<Object>>>(
+        &mut self,
+        now: Instant,
+        effects: &mut Effects<Arc<Object>>,
+        transport: &T,
+    ) {
+        let time = self.time(now);
+        for mut entry in effects.drain_log() {
+            if let LogEntry::GovernorJoined { governor, host, .. } = &mut entry {
+                *host = host_of(*governor, transport);
+            }
+            self.log.note(time, entry);
+        }
+    }
+
+    /// Notes what a governor is told to run and to bring, which happens at `now`.
+    pub(super) fn hand_out(
+        &mut self,
+        now: Instant,
+        governor: GovernorId,
+        run: &Run<Arc<Object>>,
+        machine: &Server<Arc<Object>>,
+    ) {
+        let time = self.time(now);
+        if !matches!(&run.tasks, TaskSet::Some(tasks) if tasks.is_empty()) {
+            let (session, batch, tasks) = (run.session, run.batch.clone(), run.tasks.clone());
+            self.log.note(time, LogEntry::Assigned { session, governor, batch, tasks });
+        }
+        if !run.remote.is_empty() {
+            let from = run.remote.iter().filter_map(|input| Some((input.object, *input.holders.first()?)));
+            let objects = from.map(|(object, holder)| (object, holder, machine.size_of(run.session, object))).collect();
+            self.log.note(time, LogEntry::Moved { session: run.session, to: governor, objects });
+        }
+    }
+
+    /// Hands what was noted to the log's thread.
+    pub(super) fn flush(&mut self) {
+        self.log.flush();
+    }
+}
+
+/// The machine of a governor.
+fn host_of<T: Transport<Arc<Object>>>(governor: GovernorId, transport: &T) -> String {
+    match transport.place_of(governor) {
+        Some(Place { ip: Some(ip), .. }) => ip.to_string(),
+        _ => std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
+    }
+}
