@@ -28,7 +28,7 @@ run: build ## start Rain, run the example (RAIN_PORT=7210 EXAMPLE=examples/cross
 	@scripts/run-example.sh
 
 .PHONY: test
-test: lint build test-rust test-mpi test-loom test-cpp test-python test-examples ## everything that CI checks
+test: lint check-dashboard build test-rust test-mpi test-loom test-cpp test-python test-examples ## everything that CI checks
 	@echo "make test: all of it passed"
 
 # Tests run unoptimised, with debug assertions and overflow checks; those of Python use the release program.
@@ -72,6 +72,18 @@ fuzz-cpp: setup ## damaged input for the readers of the C++ tasklib (FUZZ_SECOND
 .PHONY: test-python
 test-python: build ## tests of the Python package, its documents and packaging; those under mpirun are in test-mpi
 	$(PYTEST) -n 2 --ignore=python/tests/server/test_mpi.py --ignore=tests/packaging/test_wheel.py python/tests tests/packaging
+
+.PHONY: dashboard
+dashboard: ## build dashboard/static, the page for browsers, from dashboard/web (needs Node.js 20 and npm; Rain does not)
+	@scripts/dashboard.sh build
+
+.PHONY: check-dashboard
+check-dashboard: ## whether dashboard/static is what dashboard/web makes; skipped where there is no Node.js
+	@scripts/dashboard.sh check
+
+.PHONY: test-dashboard
+test-dashboard: ## every page in a headless Chromium (minutes; installs Debian's chromium, for the test only)
+	@scripts/dashboard.sh test
 
 .PHONY: test-pythons
 test-pythons: build ## the Python package with the oldest and the newest Python here (minutes); RAIN_PYTHONS=all, or "/path/to/python3.9 ..."

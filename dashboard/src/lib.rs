@@ -1,21 +1,31 @@
-//! What a server is doing, for browsers: one page and the status behind it, over HTTP.
+//! What a server does, or has done, over HTTP: a page for browsers, and the API behind it for programs.
 //!
-//! One thread with a small runtime of its own. Who shows the server's token may look; see [`guard`].
+//! One thread with a small runtime of its own, and a few that ask [`Views`]. Who shows the token may look; see [`guard`].
 
+mod api;
+mod asking;
 mod guard;
+mod live;
+mod metrics;
 mod pages;
 mod patience;
+mod refusal;
+mod server_views;
+mod views;
 
+use asking::Asking;
 use guard::Guard;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-pub use pages::AskStatus;
 use patience::Patience;
+pub use server_views::{AskStatus, ServerViews};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
+pub use views::{Question, ViewError, Views};
 
 /// Connections at the same time; past it the oldest is dropped.
 const CONNECTIONS_MAX: usize = 64;
@@ -23,6 +33,8 @@ const CONNECTIONS_MAX: usize = 64;
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 /// How long a browser may take nothing of what it is sent.
 const STALLED_TIME_MAX: Duration = REQUEST_TIME_MAX;
+/// Threads that ask the views; each is there only while it has something to do, and a few seconds longer.
+const ASKING_THREADS_MAX: usize = 4;
 /// How long accepting rests after an error, such as a lack of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
@@ -56,12 +68,13 @@ pub fn listen(address: SocketAddr, or_another: bool) -> Result<TcpListener, Dash
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn serve(listener: TcpListener, token: &str, ask: AskStatus) -> Result<String, DashboardError> {
+pub fn serve(listener: TcpListener, token: &str, views: Arc<dyn Views>) -> Result<String, DashboardError> {
     let address = listener.local_addr().map_err(DashboardError::Thread)?;
     listener.set_nonblocking(true).map_err(DashboardError::Thread)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(ASKING_THREADS_MAX)
         .build()
         .map_err(DashboardError::Thread)?;
     let guard = Guard::new(token, address.port());
@@ -69,7 +82,7 @@ pub fn serve(listener: TcpListener, token: &str, ask: AskStatus) -> Result<Strin
     let run = move || {
         runtime.block_on(async {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => accept(listener, pages::router(guard, ask)).await,
+                Ok(listener) => accept(listener, pages::router(guard, Asking::new(views))).await,
                 Err(error) => tracing::error!("browsers are not served: {error}"),
             }
         });

@@ -3,7 +3,7 @@
 use crate::address::{self, AddressError};
 use crate::reports::{Report, Reports};
 use crate::runtime_dir::{self, Access, RuntimeDirError};
-use rain_dashboard::DashboardError;
+use rain_dashboard::{DashboardError, ServerViews};
 use rain_runtime::questions::StatusRequests;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -58,7 +58,8 @@ impl HttpPlan {
         };
         let token = runtime_dir::new_token()?;
         let asked = requests.clone();
-        let page = rain_dashboard::serve(listener, &token, Arc::new(move |answer| asked.ask(answer)))?;
+        let views = ServerViews::new(Arc::new(move |answer| asked.ask(answer)));
+        let page = rain_dashboard::serve(listener, &token, Arc::new(views))?;
         if !self.listen.ip().is_loopback() {
             let note = "the dashboard is not encrypted, and other machines can reach it: its address is a secret";
             let _ = reports.send(&Report::Note(note.to_owned()));

@@ -25,7 +25,7 @@ def page_of(text: str) -> str:
 
 
 def test_a_browser_sees_what_the_server_does() -> None:
-    """The printed address opens the page, which reads the status; ``rain status`` prints the address, too."""
+    """The printed address opens the page, which reads the API; ``rain status`` prints the address, too."""
     with running_server("--simple") as server, Client("127.0.0.1", server.port).new_session("seen") as session:
         for _ in range(20):
             tasks.Noop()
@@ -40,12 +40,11 @@ def test_a_browser_sees_what_the_server_does() -> None:
             assert b"<title>Rain</title>" in reply.read()
             assert "token" not in reply.url
         start = page.partition("?")[0]
-        with browser.open(f"{start}api/status", timeout=30) as reply:
-            status = json.load(reply)
-        (shown,) = status["sessions"]
-        assert (shown["name"], shown["tasks"], shown["finished"]) == ("seen", 20, 20)
+        with browser.open(f"{start}api/v1/sessions", timeout=30) as reply:
+            (shown,) = json.load(reply)["sessions"]
+        assert (shown["name"], shown["state"], shown["tasks"]["finished"]) == ("seen", "open", 20)
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(f"{start}api/status", timeout=30)
+            urllib.request.urlopen(f"{start}api/v1/status", timeout=30)
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
