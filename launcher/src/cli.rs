@@ -34,6 +34,8 @@ pub enum Command {
     Stop(WhichServer),
     /// Show what a server is doing
     Status(StatusArgs),
+    /// Show the log of a run in a browser, also of one that is over or was broken off
+    Dashboard(DashboardArgs),
     /// Run a server alone, which governors join
     Server(Box<ServerArgs>),
     /// Run a governor of a server, here or elsewhere
@@ -129,6 +131,16 @@ pub struct StatusArgs {
     pub which: WhichServer,
 }
 
+/// Arguments of `rain dashboard`.
+#[derive(Debug, Args)]
+pub struct DashboardArgs {
+    /// The directory with the logs of the run (`--logdir`), or the event log itself
+    pub logdir: PathBuf,
+    /// Where browsers are served: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:8080, or another port]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_listen: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +164,7 @@ mod tests {
             "rain status --json",
             "rain status node1:7211 --access=rain.access",
             "rain stop node1",
+            "rain dashboard logs --http-listen=0",
             "rain server --listen=7210 --ready-file=r",
             "rain governor host:7210 --cpus=-1",
         ] {

@@ -88,7 +88,8 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
-    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
+    let status =
+        launch.http.as_ref().map(|http| http.serve(None, &mut access, reports)).transpose()?.unwrap_or_default();
     // Connections that leave the machine are encrypted, and both sides show certificates.
     let cluster = (!launch.listen.ip().is_loopback()).then(Cluster::new).transpose()?;
     access.tls = cluster.as_ref().map(TlsAccess::for_clients);

@@ -3,10 +3,11 @@
 use crate::address::{self, AddressError};
 use crate::reports::{Report, Reports};
 use crate::runtime_dir::{self, Access, RuntimeDirError};
-use rain_dashboard::{DashboardError, ServerViews};
+use rain_dashboard::{DashboardError, LiveViews, LogViews, ServerViews, Views};
 use rain_runtime::questions::StatusRequests;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where a server is shown when nothing else is said.
@@ -41,11 +42,17 @@ impl HttpPlan {
         })
     }
 
-    /// Serves browsers from now on; notes the address of the page in the access file to be, and reports it.
+    /// Serves browsers from now on; notes the address of the page in the access file to be, and reports it. `log` is the
+    /// event log that this server writes.
     ///
     /// # Errors
     /// When the port is taken, or the system refuses.
-    pub fn serve(&self, access: &mut Access, reports: &mut Reports) -> Result<StatusRequests, HttpError> {
+    pub fn serve(
+        &self,
+        log: Option<PathBuf>,
+        access: &mut Access,
+        reports: &mut Reports,
+    ) -> Result<StatusRequests, HttpError> {
         let requests = StatusRequests::default();
         let listener = match rain_dashboard::listen(self.listen, !self.chosen) {
             // Nobody asked for it: Rain does without.
@@ -58,8 +65,12 @@ impl HttpPlan {
         };
         let token = runtime_dir::new_token()?;
         let asked = requests.clone();
-        let views = ServerViews::new(Arc::new(move |answer| asked.ask(answer)));
-        let page = rain_dashboard::serve(listener, &token, Arc::new(views))?;
+        let server = ServerViews::new(Arc::new(move |answer| asked.ask(answer)));
+        let views: Arc<dyn Views> = match log {
+            Some(path) => Arc::new(LiveViews::new(LogViews::new(path), server)),
+            None => Arc::new(server),
+        };
+        let page = rain_dashboard::serve(listener, &token, views)?;
         if !self.listen.ip().is_loopback() {
             let note = "the dashboard is not encrypted, and other machines can reach it: its address is a secret";
             let _ = reports.send(&Report::Note(note.to_owned()));
@@ -67,5 +78,15 @@ impl HttpPlan {
         let _ = reports.send(&Report::Dashboard(page.clone()));
         access.dashboard = Some(page);
         Ok(requests)
+    }
+
+    /// Serves browsers a log, without a server behind it; the address of the page.
+    ///
+    /// # Errors
+    /// When the port is taken, or the system refuses.
+    pub fn serve_log(&self, views: LogViews) -> Result<String, HttpError> {
+        let listener = rain_dashboard::listen(self.listen, !self.chosen)?;
+        let token = runtime_dir::new_token()?;
+        Ok(rain_dashboard::serve(listener, &token, Arc::new(views))?)
     }
 }

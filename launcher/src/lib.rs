@@ -10,6 +10,7 @@ mod client;
 mod client_command;
 mod cpu_claims;
 mod cpu_groups;
+mod dashboard_command;
 mod descendants;
 mod end_time;
 mod end_watch;
@@ -82,6 +83,10 @@ fn run(command: Command) -> ExitCode {
         },
         Command::Stop(args) => printed(stop::run(&args)),
         Command::Status(args) => printed(status::run(&args.which, args.json)),
+        Command::Dashboard(args) => match dashboard_command::run(&args) {
+            Ok(never) => match never {},
+            Err(error) => failed(&error, 1),
+        },
         Command::Server(args) => started(remote::run_server(&args)),
         Command::Governor(args) => started(remote::run_governor(&args)),
         Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),

@@ -90,7 +90,8 @@ pub fn serve(
     let mut access = runtime_dir::access(door.listen, &directory, token.clone());
     // Governors come through MPI and in no other way.
     access.tls = Some(TlsAccess::for_clients(&cluster));
-    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
+    let status =
+        launch.http.as_ref().map(|http| http.serve(None, &mut access, reports)).transpose()?.unwrap_or_default();
     tell_end(launch, reports);
     let end = launch.end.for_runtime();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;

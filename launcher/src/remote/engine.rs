@@ -46,7 +46,8 @@ pub fn serve(
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     access.tls = Some(TlsAccess::new(&cluster));
-    let status = launch.http.as_ref().map(|http| http.serve(&mut access, reports)).transpose()?.unwrap_or_default();
+    let status =
+        launch.http.as_ref().map(|http| http.serve(None, &mut access, reports)).transpose()?.unwrap_or_default();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let config = ServerConfig {
         workdir: launch.places.server_work_dir.clone(),
