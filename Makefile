@@ -82,7 +82,8 @@ check-dashboard: ## whether dashboard/static is what dashboard/web makes; skippe
 	@scripts/dashboard.sh check
 
 .PHONY: test-dashboard
-test-dashboard: ## every page in a headless Chromium (minutes; installs Debian's chromium, for the test only)
+test-dashboard: build ## every page in a headless Chromium (minutes; installs Debian's chromium, for the test only)
+	cargo build --release --locked -p rain-dashboard --example made_up_log
 	@scripts/dashboard.sh test
 
 .PHONY: test-pythons

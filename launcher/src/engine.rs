@@ -13,7 +13,8 @@ use crate::remote::access::{AccessFiles, TlsAccess};
 use crate::role::Role;
 use crate::runtime_dir;
 use crate::signals::{catch_signals, stop_on_signals};
-use rain_runtime::questions::ContentRequests;
+use rain_events::EventLog;
+use rain_runtime::questions::{ContentRequests, StatusRequests};
 use rain_topology::Topology;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -88,8 +89,11 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     local::try_warm_executors(&launch.executors, &launch.places.server_work_dir)?;
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
-    let status =
-        launch.http.as_ref().map(|http| http.serve(None, &mut access, reports)).transpose()?.unwrap_or_default();
+    let log = launch.log.start(launch.log_dir.as_deref(), launch.listen, true);
+    let status = match &launch.http {
+        Some(http) => http.serve(log.as_ref().map(EventLog::handle), &mut access, reports)?,
+        None => StatusRequests::default(),
+    };
     // Connections that leave the machine are encrypted, and both sides show certificates.
     let cluster = (!launch.listen.ip().is_loopback()).then(Cluster::new).transpose()?;
     access.tls = cluster.as_ref().map(TlsAccess::for_clients);
@@ -119,7 +123,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
         end: launch.end.for_runtime(),
         status,
         contents,
-        log: launch.log.start(launch.log_dir.as_deref(), launch.listen, true),
+        log,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %launch.listen, cpus, "starting");
     let mut opened = Ok(());

@@ -4,10 +4,10 @@ use crate::address::{self, AddressError};
 use crate::reports::{Report, Reports};
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use rain_dashboard::{DashboardError, LiveViews, LogViews, ServerViews, Views};
+use rain_events::LogHandle;
 use rain_runtime::questions::StatusRequests;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where a server is shown when nothing else is said.
@@ -49,7 +49,7 @@ impl HttpPlan {
     /// When the port is taken, or the system refuses.
     pub fn serve(
         &self,
-        log: Option<PathBuf>,
+        log: Option<LogHandle>,
         access: &mut Access,
         reports: &mut Reports,
     ) -> Result<StatusRequests, HttpError> {
@@ -67,7 +67,7 @@ impl HttpPlan {
         let asked = requests.clone();
         let server = ServerViews::new(Arc::new(move |answer| asked.ask(answer)));
         let views: Arc<dyn Views> = match log {
-            Some(path) => Arc::new(LiveViews::new(LogViews::new(path), server)),
+            Some(log) => Arc::new(LiveViews::new(log, server)),
             None => Arc::new(server),
         };
         let page = rain_dashboard::serve(listener, &token, views)?;

@@ -88,6 +88,8 @@ pub fn run(which: &WhichServer, json: bool) -> Result<String, LookupError> {
         }
     };
     if json {
+        let mut status = status;
+        status["dashboard"] = dashboard.into();
         return Ok(format!("{status}\n"));
     }
     Ok(table(&status) + &dashboard.map(|page| format!("\nlook  {page}\n")).unwrap_or_default())

@@ -5,6 +5,7 @@ use crate::live_views::LiveViews;
 use crate::server_views::ServerViews;
 use crate::tests::{ask, ask_json, post_filter, start_with};
 use rain_events::made_up::{self, HOSTILE_NAMES};
+use rain_events::{EventLog, ServerFacts};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -169,19 +170,39 @@ fn what_is_asked_wrongly_is_refused_and_the_log_goes_on() {
 }
 
 #[test]
-fn a_server_whose_log_cannot_be_read_is_shown_all_the_same() {
+fn a_server_whose_log_cannot_be_written_is_shown_all_the_same() {
     let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("no directory");
+    std::fs::write(&file, "a file").unwrap();
+    let facts = ServerFacts { name: String::new(), version: "0.1.0".to_owned(), address: "a".to_owned(), started: 1.0 };
+    let log = EventLog::start(&file, 1 << 30, facts, false).unwrap();
     let reply =
         json!({"version": "0.1.0", "listen": "a", "started": 1.0, "governors": [], "sessions_open": 0, "sessions": []});
     let server = ServerViews::new(Arc::new(move |answer| answer(reply.to_string())));
-    let port = start_with(Arc::new(LiveViews::new(LogViews::new(directory.path().to_owned()), server)));
+    let port = start_with(Arc::new(LiveViews::new(log.handle(), server)));
+    while log.handle().status().error.is_none() {
+        std::thread::yield_now();
+    }
     let (status, answer) = ask_json(port, "GET /api/v1/status");
-    assert_eq!((status, &answer["server"]["address"], &answer["log"]), (200, &json!("a"), &Value::Null));
+    assert_eq!((status, &answer["server"]["address"]), (200, &json!("a")));
+    assert_eq!(answer["log"]["error"].as_str(), log.handle().status().error.as_deref());
     let (status, answer) = ask_json(port, "GET /api/v1/sessions/0/tasks");
-    assert_eq!(status, 503);
-    assert!(answer["error"]["message"].as_str().unwrap().contains("there is no event log at"), "{answer}");
-    made_up::write(&directory.path().join(rain_events::FILE_NAME), &made_up::Plan::default()).unwrap();
-    assert_eq!(ask_json(port, "GET /api/v1/sessions/0/tasks?limit=1").0, 200);
+    assert_eq!((status, &answer["error"]["code"]), (503, &json!("unavailable")));
+}
+
+#[test]
+fn a_server_that_writes_its_log_is_shown_from_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let facts = ServerFacts { name: String::new(), version: "0.1.0".to_owned(), address: "a".to_owned(), started: 1.0 };
+    let log = EventLog::start(directory.path(), 1 << 30, facts, false).unwrap();
+    let server = ServerViews::new(Arc::new(|_| panic!("the log has the answer")));
+    let views = LiveViews::new(log.handle(), server);
+    while views.log.check().is_err() {
+        std::thread::yield_now();
+    }
+    let port = start_with(Arc::new(views));
+    let (status, answer) = ask_json(port, "GET /api/v1/status");
+    assert_eq!((status, &answer["state"], &answer["log"]["error"]), (200, &json!("running"), &Value::Null));
 }
 
 #[test]

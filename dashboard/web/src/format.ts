@@ -49,6 +49,8 @@ export function moment(time: number | null): string {
 }
 
 export const exact = (time: number | null): string => (time === null ? "" : new Date(time * 1000).toISOString());
+/** A number of things, with their name. */
+export const many = (number: number, thing: string): string => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
 export const percent = (part: number, all: number): string => (all ? `${Math.floor((100 * part) / all)} %` : "–");
 
 /** What stands where a name is empty. */

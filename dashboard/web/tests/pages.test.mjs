@@ -149,7 +149,7 @@ describe("pages", { skip }, () => {
     await page.getByText("3 groups · 2 edges").waitFor();
     await page.getByText("The groups as a list").click();
     await page.getByRole("region", { name: "Nodes" }).getByRole("link", { name: "main" }).click();
-    await page.getByText("2 groups · 1 edges").waitFor();
+    await page.getByText("2 groups · 1 edge").waitFor();
     await page.context().close();
   });
 

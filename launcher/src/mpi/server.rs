@@ -12,10 +12,11 @@ use crate::remote::engine::open_to_clients;
 use crate::remote::{RemoteError, clear_ready_file};
 use crate::runtime_dir::{self, ServerDir};
 use crate::start;
+use rain_events::EventLog;
 use rain_model::id::GovernorId;
 use rain_runtime::cluster::{OnLoss, ServerConfig, run_server};
 use rain_runtime::local::{LocalConfig, run_local};
-use rain_runtime::questions::ContentRequests;
+use rain_runtime::questions::{ContentRequests, StatusRequests};
 use rain_transport_mpi::World;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -90,8 +91,11 @@ pub fn serve(
     let mut access = runtime_dir::access(door.listen, &directory, token.clone());
     // Governors come through MPI and in no other way.
     access.tls = Some(TlsAccess::for_clients(&cluster));
-    let status =
-        launch.http.as_ref().map(|http| http.serve(None, &mut access, reports)).transpose()?.unwrap_or_default();
+    let log = launch.log.start(launch.log_dir.as_deref(), door.listen, world.size() == 1);
+    let status = match &launch.http {
+        Some(http) => http.serve(log.as_ref().map(EventLog::handle), &mut access, reports)?,
+        None => StatusRequests::default(),
+    };
     tell_end(launch, reports);
     let end = launch.end.for_runtime();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
@@ -111,7 +115,6 @@ pub fn serve(
         opened = open_to_clients(&directory, &access, &role.server.access_files, &ready, reports, &stopper);
     };
     let workdir = launch.places.server_work_dir.clone();
-    let log = launch.log.start(launch.log_dir.as_deref(), door.listen, alone);
     if alone {
         let cpus = share.cpus.len();
         let governors = vec![governor_config(launch, share)];

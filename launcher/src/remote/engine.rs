@@ -14,8 +14,9 @@ use crate::place_watch;
 use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use crate::signals::{catch_signals, stop_on_signals};
+use rain_events::EventLog;
 use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
-use rain_runtime::questions::ContentRequests;
+use rain_runtime::questions::{ContentRequests, StatusRequests};
 use rain_topology::Topology;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -46,8 +47,11 @@ pub fn serve(
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     access.tls = Some(TlsAccess::new(&cluster));
-    let status =
-        launch.http.as_ref().map(|http| http.serve(None, &mut access, reports)).transpose()?.unwrap_or_default();
+    let log = launch.log.start(launch.log_dir.as_deref(), launch.listen, false);
+    let status = match &launch.http {
+        Some(http) => http.serve(log.as_ref().map(EventLog::handle), &mut access, reports)?,
+        None => StatusRequests::default(),
+    };
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let config = ServerConfig {
         workdir: launch.places.server_work_dir.clone(),
@@ -58,7 +62,7 @@ pub fn serve(
         end: launch.end.for_runtime(),
         status,
         contents: ContentRequests::default(),
-        log: launch.log.start(launch.log_dir.as_deref(), launch.listen, false),
+        log,
     };
     tell_end(launch, reports);
     let tls = PeerTls::server(&cluster)?;

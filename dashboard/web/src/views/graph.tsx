@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { STATES, total, type Graph } from "../api";
 import { useAnswer } from "../asking";
 import { nameColour, styled } from "../colour";
-import { clip, compact, count, named, percent, plain, span } from "../format";
+import { clip, compact, count, many, named, percent, plain, span } from "../format";
 import { layout, type Layout } from "../graph/layers";
 import { Details, Empty, Failure, Loading, Name, StateBar, TableFrame, useWidth } from "../parts";
 import { go, link, type Route } from "../route";
@@ -211,7 +211,7 @@ export function GraphView({ id, route }: { id: number; route: Route }) {
         </div>
         {graph && (
           <span class="note">
-            {count(graph.nodes.length)} {graph.level} · {count(graph.edges.length)} edges
+            {many(graph.nodes.length, graph.level.slice(0, -1))} · {many(graph.edges.length, "edge")}
             {graph.left_out > 0 && ` · ${count(graph.left_out)} more are not shown`}
           </span>
         )}

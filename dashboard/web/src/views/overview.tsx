@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { total, type Governor, type Session, type Status, type Throughput } from "../api";
 import { useAnswer } from "../asking";
 import { Chart } from "../chart";
-import { bytes, clip, compact, count, plain, rate, span } from "../format";
+import { bytes, clip, compact, count, many, plain, rate, span } from "../format";
 import { useLive } from "../live";
 import { Card, Choice, Empty, Failure, Loading, Name, StateBar, StateLegend, StateTag, Tasks, describe } from "../parts";
 import { link } from "../route";
@@ -111,12 +111,13 @@ function Sessions({ status }: { status: Status }) {
   );
 }
 
-function Governors({ governors }: { governors: Governor[] }) {
+function Governors({ governors, over }: { governors: Governor[]; over: boolean }) {
   const shown = governors.filter((one) => one.state === "alive" || one.state === "suspect");
   const gone = governors.length - shown.length;
   return (
     <Card title="Governors" aside={<a href={link(["governors"])}>details</a>}>
-      {shown.length === 0 && <Empty>No governor: tasks wait until one joins.</Empty>}
+      {shown.length === 0 && !over && <Empty>No governor: tasks wait until one joins.</Empty>}
+      {over && <p>{many(governors.length, "governor")} took part.</p>}
       <ul class="governor-grid">
         {shown.slice(0, 256).map((one) => {
           const load = one.cpus ? one.running / one.cpus : 0;
@@ -134,7 +135,7 @@ function Governors({ governors }: { governors: Governor[] }) {
           );
         })}
       </ul>
-      {(gone > 0 || shown.length > 256) && (
+      {!over && (gone > 0 || shown.length > 256) && (
         <p class="note">
           {shown.length > 256 && `${count(shown.length - 256)} more. `}
           {gone > 0 && `${count(gone)} gone.`}
@@ -175,7 +176,7 @@ export function Overview() {
       <div class="cards">
         <Rates status={status} />
         <Sessions status={status} />
-        <Governors governors={governors} />
+        <Governors governors={governors} over={status.state !== "running"} />
       </div>
       <LogNotes status={status} />
     </>

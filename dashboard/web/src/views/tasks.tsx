@@ -6,7 +6,7 @@ import { useAnswer } from "../asking";
 import { stateColour } from "../colour";
 import { clip, count, exact, moment, named, plain, span } from "../format";
 import { Empty, Failure, Loading, Name, StateTag, TableFrame, TaskLink } from "../parts";
-import { link, replace, type Route } from "../route";
+import { link, parse, replace, type Route } from "../route";
 import { Pager, SessionHead } from "./sessions";
 
 interface Column {
@@ -44,9 +44,11 @@ export function Tasks({ id, route }: { id: number; route: Route }) {
   );
   const show = (change: Record<string, string>) => {
     setPages([]);
-    replace(link(["sessions", id, "tasks"], { state, name, governor, sort: sort === "id" ? "" : sort, ...change }));
+    // What is typed comes here a little later: other filters may have changed meanwhile.
+    replace(link(["sessions", id, "tasks"], { ...parse(location.hash).parameters, ...change }));
   };
   useEffect(() => setTyped(name), [name]);
+  useEffect(() => () => clearTimeout(timer.current), []);
   const type = (text: string) => {
     setTyped(text);
     clearTimeout(timer.current);
