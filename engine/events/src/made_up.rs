@@ -6,7 +6,7 @@ use rain_model::graph::{Batch, BatchKind, Column, DataType, Kind, Offsets, Outpu
 use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
 use rain_protocol::client::{ErrorKind, RequestError};
 use rain_protocol::log::{LogEntry, MachineSample};
-use rain_protocol::peer::{Failure, Finished, ObjectReport, TaskReport, TaskSet, TaskTimes};
+use rain_protocol::peer::{Failure, Finished, ObjectReport, TaskOutput, TaskReport, TaskSet, TaskTimes};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -240,6 +240,7 @@ impl Story {
             message: message.to_owned(),
             debug: Some("a = 1, b = 0".to_owned()),
             user: None,
+            output: TaskOutput { stdout: "fold 1\n".to_owned(), stderr: "a warning\n".to_owned() },
             times: Some(TaskTimes { start, duration: 0.5 }),
         };
         let task = 1;

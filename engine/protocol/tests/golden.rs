@@ -3,7 +3,7 @@
 
 use rain_protocol::client::{
     Cancel, ErrorKind, Fetch, FetchHeader, Forget, Hello, HelloReply, Items, NewSession, ObjectInfo, Request,
-    RequestError, SessionRef, Submit, TaskInfo, Unkeep, Upload, WatchRef, WatchStarted, WireKind, decode_request,
+    RequestError, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, WatchRef, WatchStarted, WireKind, decode_request,
     error_frame, ok_frame, reply_frame,
 };
 use serde::Serialize;
@@ -57,6 +57,7 @@ fn written(id: u64, request: &Request) -> Vec<u8> {
         Request::Cancel(body) => frame("cancel", id, body),
         Request::Forget(body) => frame("forget", id, body),
         Request::Info(body) => frame("info", id, body),
+        Request::Outputs(body) => frame("outputs", id, body),
         Request::Status => frame("status", id, &nothing),
         Request::Stop => frame("stop", id, &nothing),
     }
@@ -71,7 +72,7 @@ fn assert_reads(name: &str, id: u64, expected: &Request) {
 #[test]
 fn requests_are_read_and_written_again() {
     let full: Vec<String> = requests().into_iter().filter(|name| !name.ends_with("-least")).collect();
-    assert_eq!(full.len(), 18, "one of each request: {full:?}");
+    assert_eq!(full.len(), 19, "one of each request: {full:?}");
     for name in full {
         let expected = golden(&name);
         let (id, request) = decode_request(&expected[4..]).unwrap();
@@ -99,6 +100,8 @@ fn requests_are_read_as_the_index_says() {
     assert_reads("cancel", 17, &Request::Cancel(Cancel { session: 1, tasks: column(&[2]), waiting: true }));
     assert_reads("forget", 18, &Request::Forget(forget));
     assert_reads("info", 19, &Request::Info(items(&[1, 2], &[3])));
+    let tasks = TasksOf { session: 1, tasks: column(&[1]) };
+    assert_reads("outputs", 23, &Request::Outputs(tasks));
     assert_reads("status", 20, &Request::Status);
     assert_reads("close-session", 21, &Request::CloseSession(SessionRef { session: 1 }));
     assert_reads("stop", 22, &Request::Stop);

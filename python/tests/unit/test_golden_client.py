@@ -81,6 +81,7 @@ def test_the_client_asks_as_the_frames_do(server: FakeServer, submitted: tuple[S
     server.answers["wait_some"] = lambda _: body("wait-some-reply")
     server.answers["cancel"] = lambda _: body("cancel-reply")
     server.answers["info"] = lambda _: body("info-reply")
+    server.answers["outputs"] = lambda _: body("outputs-reply")
 
     session.wait([joined, split, slept.output])
     assert session.wait_some([joined, split]) == [joined]
@@ -90,6 +91,7 @@ def test_the_client_asks_as_the_frames_do(server: FakeServer, submitted: tuple[S
     assert (slept.state, split.state) == ("finished", "waiting")
     assert (slept.info.governor, slept.info.duration, slept.info.user) == (0, 0.5, {"fold": 3})
     assert slept.info.debug == "one\ntwo"
+    assert (slept.stdout, slept.stderr) == ("fold 3\n", "...end")
     assert (slept.output.info.size, slept.output.info.user) == (21, {"lines": 1})
     slept.output.unkeep()
     session.close()
@@ -100,6 +102,7 @@ def test_the_client_asks_as_the_frames_do(server: FakeServer, submitted: tuple[S
     # It does not ask to leave tasks alone that have begun.
     assert server.bodies("cancel") == [{key: value for key, value in body("cancel").items() if key != "waiting"}]
     assert server.bodies("info") == [body("info")]
+    assert server.bodies("outputs") == [body("outputs")] * 2
     assert server.bodies("unkeep") == [body("unkeep")]
     assert server.bodies("close_session") == [body("close-session")]
 

@@ -222,6 +222,18 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
             },
         ],
     ),
+    (
+        "outputs",
+        "client",
+        "what has a task written?",
+        ["outputs", 23, {"session": 1, "tasks": column(1)}],
+    ),
+    (
+        "outputs-reply",
+        "server",
+        "what a task has written",
+        ["ok", 23, {"outputs": [[1, "fold 3\n", "...end"]], "count": 1}],
+    ),
     ("status", "client", "what does the server do?", ["status", 20, {}]),
     ("close-session", "client", "the end of a session", ["close_session", 21, {"session": 1}]),
     ("stop", "client", "the end of the server", ["stop", 22, {}]),

@@ -194,6 +194,7 @@ mod tests {
         };
         let at = vec![(Some("10.0.0.2".to_owned()), 41000), (None, 41001)];
         let (zero, two) = (0u32.to_le_bytes(), 2u32.to_le_bytes());
+        let written = TaskOutput { stdout: "fold 3\n".to_owned(), stderr: "...end".to_owned() };
         let some = |tasks| SomeReply { tasks: Bytes::new(tasks), objects: Bytes::new(&[]) };
         for (name, frame) in [
             ("done-reply", ok_frame(2, &Empty {})),
@@ -202,6 +203,7 @@ mod tests {
             ("fetch-reply-path", ok_frame(13, &path)),
             ("fetch-reply-at", ok_frame(14, &ElsewhereReply { info: &info(4, 300_000), at })),
             ("cancel-reply", ok_frame(17, &some(&two))),
+            ("outputs-reply", ok_frame(23, &OutputsReply::new(vec![(1, written)], 1))),
         ] {
             assert_eq!(frame, golden(name), "{name}");
         }
