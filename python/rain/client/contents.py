@@ -7,6 +7,8 @@ from typing import Any
 
 # Contents of one session that are remembered, bytes; and always the one that was used last.
 REMEMBERED_BYTES = 64 << 20
+# What remembering one takes beside its content, about.
+_ENTRY_BYTES = 256
 
 
 class Contents:
@@ -22,10 +24,10 @@ class Contents:
         if constant in self._entries:
             return
         self._entries[constant] = _Entry(content)
-        self._bytes += len(content)
+        self._bytes += _ENTRY_BYTES + len(content)
         while self._bytes > REMEMBERED_BYTES and len(self._entries) > 1:
             _, entry = self._entries.popitem(last=False)
-            self._bytes -= len(entry.content)
+            self._bytes -= _ENTRY_BYTES + len(entry.content)
 
     def find(self, constant: Any) -> _Entry | None:
         """What is remembered of a constant, which is used just now."""
