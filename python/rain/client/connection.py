@@ -155,6 +155,7 @@ class Connection:
             body: With what.
             deadline: When to give up, as :func:`deadline_after` says it.
         """
+        __tracebackhide__ = True
         return self.call(self.prepare(operation, body), deadline)
 
     def call(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
@@ -162,6 +163,7 @@ class Connection:
 
         After an exception, the request says whether the server gets it.
         """
+        __tracebackhide__ = True
         try:
             try:
                 self._open[request.id] = request
@@ -179,6 +181,7 @@ class Connection:
 
     def wait_again(self, request: Request, deadline: float | None = None) -> dict[str, Any]:
         """Wait for the reply to a request whose thread had left; only for one with something in `forsaken`."""
+        __tracebackhide__ = True
         try:
             try:
                 self._finish_sending()
@@ -329,6 +332,7 @@ class Connection:
 
     def _body(self, request: Request) -> dict[str, Any]:
         """What a reply says."""
+        __tracebackhide__ = True
         assert request.reply is not None
         if request.reply[0] == "ok":
             return request.reply[2]  # type: ignore[no-any-return]
@@ -340,12 +344,14 @@ class Connection:
         raise RequestError(error)
 
     def _send(self, request: Request, deadline: float | None = None) -> None:
+        __tracebackhide__ = True
         if self._failure is not None:
             raise self._error()
         self._frames.put(request.frame)
         self._flush(request, deadline)
 
     def _flush(self, request: Request, deadline: float | None = None) -> None:
+        __tracebackhide__ = True
         try:
             self._frames.flush(request, deadline)
         except RainTimeout:
@@ -355,6 +361,7 @@ class Connection:
 
     def _wait(self, request: Request, deadline: float | None) -> None:
         """Wait until there is a reply; meanwhile, hand out those that come, unless another thread does so."""
+        __tracebackhide__ = True
         self._waiting[request.id] = request
         while request.reply is None:
             if self._failure is not None:
@@ -371,6 +378,7 @@ class Connection:
 
     def _hand_out(self, deadline: float | None = None, operation: str = "") -> None:
         """Read one reply and deliver it to the request that waits for it. The caller holds the role of the reader."""
+        __tracebackhide__ = True
         try:
             data, unread = self._frames.read(deadline)
             reply = self._decoder.decode(data)
@@ -515,6 +523,7 @@ class Connection:
 
     def _error(self, operation: str = "") -> RainException:
         """Why nothing can be sent or received any more, for one who wanted to."""
+        __tracebackhide__ = True
         assert self._failure is not None
         kind, text = self._failure
         return kind(f"{text} (in the middle of {operation})" if operation and operation != "hello" else text)

@@ -57,6 +57,7 @@ class Fetching:
         Raises:
             RainTimeout: Content has not come until the deadline, a time of :func:`time.monotonic`.
         """
+        __tracebackhide__ = True
         content = self._take(reply, deadline)
         return None if content is None else self._instance(content)
 
@@ -70,6 +71,7 @@ class Fetching:
         return content.data
 
     def _take(self, reply: dict[str, Any], deadline: float | None) -> _Content | None:
+        __tracebackhide__ = True
         if "at" in reply:
             return self._fetch_directly(reply, deadline)
         first = self._first
@@ -93,6 +95,7 @@ class Fetching:
         return None
 
     def _fetch_directly(self, reply: dict[str, Any], deadline: float | None) -> _Content | None:
+        __tracebackhide__ = True
         dataobj = self.dataobj
         found = self._direct and self._direct.fetch(reply["at"], dataobj._session.session_id, dataobj._oid, deadline)
         if found:

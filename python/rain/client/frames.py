@@ -86,6 +86,7 @@ class Frames:
             RainTimeout: Not all of it could be sent until the deadline, a time of :func:`time.monotonic`.
             OSError: The connection is broken.
         """
+        __tracebackhide__ = True
         try:
             try:
                 # Looked at again after each turn: who queues something while another one sends leaves it to that one.
@@ -101,6 +102,7 @@ class Frames:
             raise
 
     def _send_queued(self, deadline: float | None) -> None:
+        __tracebackhide__ = True
         while self._outgoing:
             frame = self._outgoing[0]
             rest = len(frame.data)
@@ -132,6 +134,7 @@ class Frames:
             EOFError: The other side has closed the connection.
             OSError: The connection is broken.
         """
+        __tracebackhide__ = True
         data, start = self._gather(4, deadline)
         size = int.from_bytes(data[start : start + 4], "little")
         if size > MAX_FRAME:
@@ -146,6 +149,7 @@ class Frames:
 
     def _gather(self, count: int, deadline: float | None) -> tuple[bytes, int]:
         """Receive until there are so many bytes that nobody has taken; they, with more, and where they begin."""
+        __tracebackhide__ = True
         pieces, start = self._unread
         arrived = sum(map(len, pieces)) - start
         while arrived < count:

@@ -74,6 +74,7 @@ class Latch:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until it is open; False if that has not happened within so many seconds."""
+        __tracebackhide__ = True
         if not self._open:
             bell = Bell()
             self._bells.append(bell)
@@ -100,6 +101,7 @@ class Bell:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the bell is rung; False if that has not happened within so many seconds."""
+        __tracebackhide__ = True
         return self._lock.acquire(timeout=-1 if seconds is None else min(max(seconds, 0), threading.TIMEOUT_MAX))
 
     def ring(self) -> None:

@@ -95,11 +95,13 @@ class Submitting(Graph):
 
     def _leave_batch(self) -> None:
         """A thread that submits a batch leaves it with an exception."""
+        __tracebackhide__ = True
         self._interrupted = self._unsettled is not None
         self._settle_interrupted(SETTLE_SECONDS)
 
     def _settle(self) -> None:
         """Decide about the numbers of the last batch: it was submitted if its request was sent and not refused."""
+        __tracebackhide__ = True
         batch = self._unsettled
         if batch is not None:
             request = batch.request
