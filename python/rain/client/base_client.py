@@ -13,6 +13,7 @@ from . import private, waiting
 from .active import set_default
 from .address import access_path, server_address, server_of_environment
 from .connection import Connection, Request, RequestError, Taker, deadline_after
+from .drawing import client_html
 from .kind import check_name
 from .session import Session
 
@@ -171,6 +172,9 @@ class BaseClient:
     def __repr__(self) -> str:
         kind = "private server at " if self._private is not None else ""
         return f"<Client of {kind}{self._connection.name}{' closed' if self._connection.closed else ''}>"
+
+    def _repr_html_(self) -> str:
+        return client_html(repr(self).strip("<>"), list(self._sessions))
 
     def _connect_private(self, cpus: int | None) -> Connection:
         while True:

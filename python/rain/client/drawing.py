@@ -233,6 +233,22 @@ def session_html(session: Graph) -> str:
     return head + Picture(session).svg() + tasks_html(tasks)
 
 
+def client_html(title: str, sessions: Iterable[Graph]) -> str:
+    """A client for a notebook: its server, and its sessions."""
+    rows = [
+        (
+            session.session_id,
+            session.name,
+            "closed" if session.closed else "failed" if session._failed else "open",
+            len(session._tasks),
+            len(session._new_tasks),
+        )
+        for session in sorted(sessions, key=lambda session: session.session_id)
+    ]
+    head = f"<p><b>{html.escape(title)}</b></p>"
+    return head + table(("session", "name", "state", "tasks", "not submitted"), rows) if rows else head
+
+
 def tasks_html(tasks: Iterable[Any]) -> str:
     """A table of tasks for a notebook."""
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from pathlib import Path
 from typing import Any
@@ -200,4 +201,5 @@ def test_words(session: Session) -> None:
 
     with pytest.raises(Exception, match=r"it is not submitted; call session\.submit\(\) first"):
         tasks.Noop().output.fetch()
+    assert str(inspect.signature(forgotten)) == "()" and str(inspect.signature(typed)) == "(data: 'Any')"
     assert repr(Input("x", load=True, content_type="json")) == "Input('x', load=True, content_type='json')"

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 from fake_server import FakeServer, Refuse
 
-from rain.client import RainException, Session, blob, tasks
+from rain.client import Client, RainException, Session, blob, tasks
 from rain.common import DataInstance
 
 
@@ -102,6 +102,15 @@ def test_states_and_failures_are_shown(session: Session, server: FakeServer) -> 
         session.wait_all()
     text = session._repr_html_()
     assert "<td>failed</td>" in text and "failed: task 1 &#x27;second&#x27;" in text and second.info.error
+
+
+def test_clients_are_shown(client: Client, session: Session) -> None:
+    tasks.Noop()
+    other = client.new_session("<other>")
+    other.close()
+    text = client._repr_html_()
+    assert "Client of localhost" in text and "&lt;other&gt;" in text and "<td>closed</td>" in text
+    assert f"<td>{session.session_id}</td><td></td><td>open</td><td>1</td><td>1</td>" in text
 
 
 def test_places_in_notebooks(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
