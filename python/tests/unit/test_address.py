@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from fake_server import FakeServer
 
-from rain.client import Client, ConnectionLost, RainException
+from rain.client import Client, ConnectionLost, RainException, UsageError
+from rain.client.address import connect, server_address
 from rain.client.tcp import UNANSWERED_SECONDS, connect_tcp
 
 
@@ -101,3 +103,45 @@ def test_connections_ask_whether_the_other_side_is_there() -> None:
             unanswered = getattr(socket, "TCP_USER_TIMEOUT", None)
             if unanswered is not None:
                 assert connection.getsockopt(socket.IPPROTO_TCP, unanswered) == 1000 * seconds
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "meant"),
+    [
+        ("host", None, ("host", 7210)),
+        (None, 7, ("localhost", 7)),
+        ("host", "7411", ("host", 7411)),
+        ("host:7411", None, ("host", 7411)),
+        ("host:7411", 7411, ("host", 7411)),
+        ("::1", 7411, ("::1", 7411)),
+        ("[::1]:7411", None, ("::1", 7411)),
+        ("", None, ("", 7210)),
+    ],
+)
+def test_forms_of_addresses(address: str | None, port: int | str | None, meant: tuple[str, int]) -> None:
+    assert server_address(address, port) == meant
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "message"),
+    [
+        ("tcp://host", None, "'tcp://host'; it is HOST or HOST:PORT, without tcp://"),
+        ("host:1", 2, "'host:1' has another port than 2"),
+        ("host", 65536, "a port is a number up to 65535, not int: 65536"),
+        ("host", True, "not bool: True"),
+        ("host:x", None, "not str: 'x'"),
+        (3, None, "Not the address of a server: 3"),
+    ],
+)
+def test_what_is_no_address(address: object, port: object, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        server_address(address, port)
+
+
+def test_advice_fits_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAIN_RUNTIME_DIR", str(tmp_path))
+    there = rf"There is no {tmp_path}/server-1/access.json.*rain start --simple --listen 1"
+    with pytest.raises(ConnectionLost, match=there):
+        connect("localhost", 1)
+    with pytest.raises(ConnectionLost, match="On that machine, 'rain status'.*rain server --listen 1 "):
+        connect("127.0.0.2", 1)
