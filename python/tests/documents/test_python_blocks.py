@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
@@ -14,7 +15,7 @@ import pytest
 from blocks import PAGES, Block, blocks
 from real_server import RainServer, running_server
 
-# What the call prints, in a comment behind it.
+# A call that prints, and a comment behind it, which is what it prints if it is a value.
 _PRINTED = re.compile(r" *print\(.*\) *# (.*)")
 
 # Blocks of Python that are not run, by page; why, is said there. A change of these numbers is to be seen in a review.
@@ -32,6 +33,14 @@ def with_python(pages: list[str]) -> list[str]:
     return [page for page in pages if python_blocks(page)]
 
 
+def is_value(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
 def run(block: Block, names: dict[str, Any], port: int) -> None:
     """Run a block and what stands before it; raises AssertionError with its place."""
     # Lines of what is compiled are those of the page.
@@ -43,7 +52,7 @@ def run(block: Block, names: dict[str, Any], port: int) -> None:
             exec(compile(code, block.page, "exec"), names)
     except Exception:
         raise AssertionError(f"{block.place} does not run:\n{traceback.format_exc()}") from None
-    expected = [found[1] for line in block.text.splitlines() if (found := _PRINTED.match(line))]
+    expected = [found[1] for line in block.text.splitlines() if (found := _PRINTED.match(line)) and is_value(found[1])]
     printed = said.getvalue().splitlines()
     if expected:
         assert printed == expected, f"{block.place} prints {printed}, and not {expected}"

@@ -83,16 +83,16 @@ def test_the_client_asks_as_the_frames_do(server: FakeServer, submitted: tuple[S
     server.answers["info"] = lambda _: body("info-reply")
     server.answers["outputs"] = lambda _: body("outputs-reply")
 
-    session.wait([joined, split, slept.output])
-    assert session.wait_some([joined, split]) == [joined]
-    session.wait_all()
-    assert session.cancel([split]) == [split]
     session.update([slept, split, slept.output])
     assert (slept.state, split.state) == ("finished", "waiting")
     assert (slept.info.governor, slept.info.duration, slept.info.user) == (0, 0.5, {"fold": 3})
     assert slept.info.debug == "one\ntwo"
     assert (slept.stdout, slept.stderr) == ("fold 3\n", "...end")
     assert (slept.output.info.size, slept.output.info.user) == (21, {"lines": 1})
+    assert session.wait_some([joined, split]) == [joined]
+    session.wait([joined, split, slept.output])
+    session.wait_all()
+    assert session.cancel([split]) == [split]
     slept.output.unkeep()
     session.close()
 
