@@ -118,3 +118,66 @@ def test_the_executor_writes_an_answer(session: Session, tmp_path: Path, monkeyp
         assert conversation.receive() == body("done.bin")
     finally:
         conversation.close()
+
+
+def test_the_executor_carries_out_a_full_call(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With inputs that are there, for a function that answers as the full answer does, and for one that fails."""
+    from rain.client import Output, OutputDir, blob, directory, remote
+
+    @remote(outputs=(Output("result", content_type="json"), Output("tile"), OutputDir("masks")))
+    def work(ctx: Any, image: Any, masks: Any) -> Any:
+        ctx.debug("first line")
+        ctx.debug("second line")
+        # It is another copy of this function that runs: what is wrong is in the answer.
+        assert (image.content_type, image.size, image.info.user) == ("image/pgm", 70_000, {"taken": "today"})
+        assert (ctx.spec.user, b"mask" in masks.get_bytes()) == ({"mode": 7}, True)
+        ctx.info.user["pixels"] = 12
+        result = ctx.blob({}, encode="json")
+        result.info.user["kept"] = True
+        Path("tile").write_bytes(bytes(100_000))
+        return result, ctx.stage_file("tile"), masks
+
+    @remote(outputs=0)
+    def fail(ctx: Any) -> None:
+        ctx.debug("before")
+        ctx.info.user["steps"] = [1, 2]
+        raise ValueError("ř" * 200)
+
+    works, fails = work(blob("x"), directory(tmp_path)), fail()
+    (tmp_path / "image").write_bytes(bytes(70_000))
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "one").write_text("mask")
+    monkeypatch.chdir(tmp_path)
+    _, call_id, kind_id, ids, _, (image, masks), extra = msgspec.msgpack.decode(body("call-full.bin"))
+    image[0], image[3], masks[0] = str(tmp_path / "image"), 70_000, str(tmp_path / "masks")
+    conversation = Conversation(tmp_path)
+    try:
+        conversation.receive()
+
+        def answer(task: Any, inputs: list[Any], kind_id: int) -> Any:
+            call = ["call", call_id, kind_id, ids, task._config, inputs, extra]
+            for message in (["define", kind_id, task._kind.wire()], call):
+                encoded = msgspec.msgpack.encode(message)
+                conversation.socket.sendall(len(encoded).to_bytes(4, "little") + encoded)
+            return msgspec.msgpack.decode(conversation.receive())
+
+        done = answer(works, [image, masks], kind_id)
+        expected = msgspec.msgpack.decode(body("done-full.bin"))
+        # Attributes are JSON, whose spaces are free, and the path is a new one below the executor's directory.
+        for message in (done, expected):
+            assert message[0] == "done", message
+            message[2][0][2] = msgspec.json.decode(message[2][0][2])
+            message[3]["user"] = msgspec.json.decode(message[3]["user"])
+        assert done[2][1][0].startswith(str(tmp_path))
+        done[2][1][0] = expected[2][1][0]
+        assert done == expected
+
+        failed = answer(fails, [], kind_id + 1)
+        expected = msgspec.msgpack.decode(body("fail-full.bin"))
+        assert (failed[:2], set(failed[2])) == (expected[:2], set(expected[2])), failed[2]["message"]
+        assert expected[2]["message"] in failed[2]["message"] and failed[2]["debug"] == expected[2]["debug"]
+        assert msgspec.json.decode(failed[2]["user"]) == msgspec.json.decode(expected[2]["user"])
+    finally:
+        conversation.close()
