@@ -138,15 +138,15 @@ bench: build-bench ## measure; a table, and target/bench/latest.json (BENCH=--qu
 lint: setup ## formatting, clippy, ruff, shellcheck, mypy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	ruff check python examples bench cpp tests pbs
-	ruff format --check python examples bench cpp tests pbs
+	ruff check conftest.py python examples bench cpp tests pbs
+	ruff format --check conftest.py python examples bench cpp tests pbs
 	shellcheck --severity=warning pbs/*.pbs pbs/*.slurm scripts/*.sh cpp/*.sh python/tests/*.sh tests/batch/config/task-prolog .ci/run
 	mypy
 
 .PHONY: format
 format: setup ## format all sources
 	cargo fmt --all
-	ruff format python examples bench cpp tests pbs
+	ruff format conftest.py python examples bench cpp tests pbs
 
 .PHONY: clean
 clean: ## remove everything that was built, .venv too
