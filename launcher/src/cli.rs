@@ -3,8 +3,31 @@
 use crate::end_time::EndArgs;
 use crate::log_plan::LogArgs;
 use crate::remote::args::{GovernorArgs, ListenArgs, PlaceArgs, ServerArgs};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::PathBuf;
+
+/// Help is wrapped at so many columns.
+const COLUMNS: usize = 80;
+
+const AFTER_HELP: &str = "\
+Examples:
+  rain start --simple                        a server for this machine
+  rain start --governor-host-file=hosts      one for the machines that `hosts` names
+  rain start --autoconf=pbs                  one for the nodes of this PBS job
+  rain status                                what it does
+  rain stop node1:7210 --access=rain.access  end one on another machine
+
+Environment:
+  RAIN_SERVER=HOST:PORT   the server that is meant where none is given
+  RAIN_ACCESS=FILE        the access file of a server on another machine
+  RAIN_RUNTIME_DIR=DIR    where servers are found [default: /tmp/rain-UID]
+  RAIN_SSH=COMMAND        instead of ssh, with options
+  RAIN_LOG=LEVEL          what is logged: error, warn, info (default), debug, off
+  RAIN_KEEP_CAPABILITIES=1  as --keep-capabilities
+
+Exit status: 0 as asked; 1 it failed, and standard error says why; 2 the command
+line was wrong, and nothing was done.";
 
 /// The command line as it was typed.
 #[derive(Debug, Parser)]
@@ -13,13 +36,14 @@ use std::path::PathBuf;
     version,
     about = "Rain runs large graphs of tasks: it starts, stops and shows servers",
     disable_version_flag = true,
-    disable_help_subcommand = true,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    max_term_width = COLUMNS,
+    after_help = AFTER_HELP
 )]
 pub struct Cli {
     /// Print the version
-    #[arg(short = 'v', long = "version", action = ArgAction::Version)]
+    #[arg(short = 'v', visible_short_alias = 'V', long = "version", action = ArgAction::Version)]
     version: Option<bool>,
     #[command(subcommand)]
     pub command: Command,
@@ -36,6 +60,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the log of a run in a browser, also of one that is over or was broken off
     Dashboard(DashboardArgs),
+    /// Print the completions for a shell, to be sourced by it
+    Completions { shell: Shell },
     /// Run a server alone, which governors join
     Server(Box<ServerArgs>),
     /// Run a governor of a server, here or elsewhere
@@ -110,15 +136,22 @@ pub struct StartArgs {
 /// Which server is meant.
 #[derive(Debug, Args)]
 pub struct WhichServer {
-    /// A server on another machine; the port is 7210 unless another one is given
-    #[arg(value_name = "ADDRESS[:PORT]", conflicts_with = "listen")]
+    /// The server: HOST, HOST:PORT, or the PORT of one on this machine [default: $RAIN_SERVER, else port 7210 of this machine]
+    #[arg(value_name = "HOST:PORT", conflicts_with = "listen")]
     pub server: Option<String>,
     /// The access file for a server on another machine [default: $RAIN_ACCESS]; -: standard input
-    #[arg(long, value_name = "FILE", requires = "server")]
+    #[arg(long, value_name = "FILE")]
     pub access: Option<PathBuf>,
     /// Where a server on this machine listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+}
+
+/// What a shell is to source.
+pub fn completions(shell: Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rain", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Arguments of `rain status`.
@@ -144,7 +177,6 @@ pub struct DashboardArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -167,6 +199,8 @@ mod tests {
             "rain dashboard logs --http-listen=0",
             "rain server --listen=7210 --ready-file=r",
             "rain governor host:7210 --cpus=-1",
+            "rain status 7211",
+            "rain completions bash",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

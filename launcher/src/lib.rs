@@ -42,6 +42,7 @@ mod stop;
 mod stray_signals;
 mod supervisor;
 mod terminal;
+mod which_server;
 mod work_dir;
 
 use clap::Parser;
@@ -59,8 +60,9 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => run(cli.command),
+        // Help and version are "errors" that go to standard output.
+        Err(error) if !error.use_stderr() => printed(Ok::<_, &str>(error.render().to_string())),
         Err(error) => {
-            // Help and version are "errors" that go to standard output; that nobody reads them is none.
             let _ = error.print();
             ExitCode::from(error.exit_code().clamp(0, 255) as u8)
         }
@@ -87,6 +89,7 @@ fn run(command: Command) -> ExitCode {
             Ok(never) => match never {},
             Err(error) => failed(&error, 1),
         },
+        Command::Completions { shell } => printed(Ok::<_, &str>(cli::completions(shell))),
         Command::Server(args) => started(remote::run_server(&args)),
         Command::Governor(args) => started(remote::run_governor(&args)),
         Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),

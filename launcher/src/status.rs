@@ -1,10 +1,10 @@
 //! `rain status`.
 
-use crate::address::{self, AddressError};
 use crate::cli::WhichServer;
 use crate::client::{AskError, ServerConnection};
-use crate::remote::reach::{ReachError, Server};
+use crate::remote::reach::ReachError;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
+use crate::which_server::{Meant, WhichError};
 use serde_json::Value;
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ const CELL_CHARS_MAX: usize = 60;
 /// Why a running server cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    #[error("no Rain server of yours runs on port {port}{others}")]
-    NotRunning { port: u16, others: OtherPorts },
+    #[error("no Rain server of yours runs on port {port} of this machine (looked for in {root}; one elsewhere needs HOST:PORT and --access=FILE){others}", root = .root.display())]
+    NotRunning { port: u16, root: PathBuf, others: OtherPorts },
     #[error("the server on port {0} is just starting or stopping")]
     NotReady(u16),
     #[error("{0} (pid {1})")]
@@ -27,7 +27,7 @@ pub enum LookupError {
     #[error(transparent)]
     Reach(#[from] ReachError),
     #[error(transparent)]
-    Address(#[from] AddressError),
+    Which(#[from] WhichError),
     #[error(transparent)]
     RuntimeDir(#[from] RuntimeDirError),
 }
@@ -53,19 +53,19 @@ pub struct Found {
     pub directory: PathBuf,
 }
 
-/// Finds the server that `--listen` means.
+/// Finds the server of this user at a port of this machine.
 ///
 /// # Errors
 /// When there is none.
-pub fn find(listen: Option<&str>) -> Result<Found, LookupError> {
-    let port = listen.map_or(Ok(address::DEFAULT_LISTEN), address::parse)?.port();
+pub fn find(port: u16) -> Result<Found, LookupError> {
     find_in(&runtime_dir::root(), port)
 }
 
 fn find_in(root: &Path, port: u16) -> Result<Found, LookupError> {
     let directory = runtime_dir::server_path(root, port);
     if !runtime_dir::is_live(&directory) {
-        return Err(LookupError::NotRunning { port, others: OtherPorts(runtime_dir::live_ports(root)) });
+        let others = OtherPorts(runtime_dir::live_ports(root));
+        return Err(LookupError::NotRunning { port, root: root.to_owned(), others });
     }
     let access = runtime_dir::read_access(&directory)?.ok_or(LookupError::NotReady(port))?;
     Ok(Found { access, directory })
@@ -76,13 +76,12 @@ fn find_in(root: &Path, port: u16) -> Result<Found, LookupError> {
 /// # Errors
 /// When there is no server or no answer.
 pub fn run(which: &WhichServer, json: bool) -> Result<String, LookupError> {
-    let (status, dashboard) = match &which.server {
-        Some(server) => {
-            let server = Server::find(server, which.access.as_deref())?;
+    let (status, dashboard) = match Meant::find(which)? {
+        Meant::Elsewhere(server) => {
             (server.open(ANSWER_TIME_MAX)?.status().map_err(|error| server.unanswered(error))?, None)
         }
-        None => {
-            let found = find(which.listen.as_deref())?;
+        Meant::Here(port) => {
+            let found = find(port)?;
             let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
             (asked.map_err(|error| LookupError::Ask(error, found.access.pid))?, found.access.dashboard)
         }
@@ -274,7 +273,11 @@ mod tests {
     fn what_does_not_run_is_said_with_what_does() {
         let root = tempfile::tempdir().unwrap();
         let message = |port| find_in(root.path(), port).err().unwrap().to_string();
-        assert_eq!(message(1), "no Rain server of yours runs on port 1; start one with `rain start --simple`");
+        let looked = format!(
+            "no Rain server of yours runs on port 1 of this machine (looked for in {}; one elsewhere needs HOST:PORT and --access=FILE)",
+            root.path().display()
+        );
+        assert_eq!(message(1), format!("{looked}; start one with `rain start --simple`"));
         let runtime_dir::Claim::Claimed(_held) = runtime_dir::ServerDir::claim(root.path(), 2).unwrap() else {
             panic!("busy")
         };

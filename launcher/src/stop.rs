@@ -3,9 +3,10 @@
 use crate::cli::WhichServer;
 use crate::client::{AskError, ServerConnection};
 use crate::launch::{LAUNCH_FILE, Launch};
-use crate::remote::reach::{ReachError, Server};
+use crate::remote::reach::ReachError;
 use crate::runtime_dir;
 use crate::status::{self, LookupError};
+use crate::which_server::{Meant, WhichError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -24,6 +25,8 @@ pub enum StopError {
     Lookup(#[from] LookupError),
     #[error(transparent)]
     Reach(#[from] ReachError),
+    #[error(transparent)]
+    Which(#[from] WhichError),
     #[error("{error}\nend it with `kill -9 {pid}`: what it has started is then ended, too")]
     Unwilling { error: AskError, pid: u32 },
     #[error("the server has not stopped in time\nend it with `kill -9 {0}`: what it has started is then ended, too")]
@@ -35,13 +38,12 @@ pub enum StopError {
 /// # Errors
 /// When there is none, or it does not stop.
 pub fn run(which: &WhichServer) -> Result<String, StopError> {
-    match &which.server {
-        Some(server) => {
-            let server = Server::find(server, which.access.as_deref())?;
+    match Meant::find(which)? {
+        Meant::Elsewhere(server) => {
             server.stop(STOP_TIME_MAX)?;
             Ok(format!("Rain on {} has stopped\n", server.name))
         }
-        None => run_here(which.listen.as_deref()),
+        Meant::Here(port) => run_here(port),
     }
 }
 
@@ -49,8 +51,8 @@ pub fn run(which: &WhichServer) -> Result<String, StopError> {
 ///
 /// # Errors
 /// When there is none, or it does not stop.
-pub fn run_here(listen: Option<&str>) -> Result<String, StopError> {
-    let found = status::find(listen)?;
+pub fn run_here(port: u16) -> Result<String, StopError> {
+    let found = status::find(port)?;
     // Opened while it lives for sure, so that it is this process and no later one with its pid.
     let supervisor = runtime_dir::supervisor_pid(&found.directory).and_then(|pid| open_process(pid).ok());
     let launch = Launch::read(&found.directory.join(LAUNCH_FILE)).ok();

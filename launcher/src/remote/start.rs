@@ -115,7 +115,7 @@ impl Drop for StartedServer {
         }
         if self.is_here {
             supervisor::ask_to_end();
-        } else if let Err(stuck) = stop::run_here(Some(&self.address.port().to_string())) {
+        } else if let Err(stuck) = stop::run_here(self.address.port()) {
             complain(&stuck);
         }
     }

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -97,7 +97,9 @@ fn a_killed_governor_is_noticed_and_leaves_nothing() {
     signal(first.engine_pid(), "KILL");
     assert!(first.end().contains("SIGKILL"));
     sandbox.await_governors(&port, 1);
-    assert!(log(&sandbox, "server.log").contains("is lost"));
+    let host = text(&Command::new("hostname").output().unwrap().stdout);
+    let said = log(&sandbox, "server.log");
+    assert!(said.contains(&format!("governor 0 is lost: {}: ", host.trim())), "{said}");
     // Its supervisor killed: it ends, too, and removes what it has.
     signal(second.child.id() as i32, "KILL");
     second.end();
@@ -244,10 +246,13 @@ fn a_server_is_shown_and_stopped_from_another_machine() {
 }
 
 #[test]
-fn a_server_for_its_own_machine_is_not_asked_over_the_network() {
+fn a_server_of_this_machine_is_asked_without_the_network() {
     let sandbox = Sandbox::new();
     let port = sandbox.started(&["--local-governors=[1]", "--no-pin"]);
     let output = sandbox.rain(&["status", &format!("127.0.0.1:{port}")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let access = format!("--access={}", sandbox.runtime_dir().join(format!("server-{port}/access.json")).display());
+    let output = sandbox.rain(&["status", &format!("127.0.0.1:{port}"), &access]);
     assert!(text(&output.stderr).contains("its own machine only"), "{}", text(&output.stderr));
     assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
     sandbox.assert_nothing_is_left();

@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::door::{Door, Entered};
 use super::identity::PeerTls;
 use super::link::{Broken, Happened, Link, LinkKey, PlainPath};
+use super::own::{host_name, random};
 use super::plain::{self, Pass, Plain};
 use super::shared::Shared;
 use super::wire::{Hello, PEER_VERSION, Purpose, Received, Record, Welcome, append_record, record};
@@ -279,7 +280,7 @@ impl<D: Payload> Endpoint<D> {
             ));
         }
         match (&hello.purpose, self.me) {
-            (Purpose::Join { listen }, Some(Peer::Server)) => {
+            (Purpose::Join { listen, host }, Some(Peer::Server)) => {
                 if self.next_governor >= GOVERNORS_MAX {
                     return Err("this server has had too many governors".to_owned());
                 }
@@ -289,9 +290,10 @@ impl<D: Payload> Endpoint<D> {
                 let place = Place { ip: (!ip.is_loopback()).then_some(ip), port: listen.port() };
                 self.shared.places().insert(governor, place);
                 let pass = random();
-                self.insert_link(key(governor, true)).pass = pass;
+                let link = self.insert_link(key(governor, true));
+                (link.pass, link.host) = (pass, host.clone());
                 let welcome = self.welcome_with(governor, pass, [0; 2]);
-                tracing::info!("{governor} comes from {}", connection.address);
+                tracing::info!("{governor} comes from {} ({host})", connection.address);
                 Ok((key(governor, true), welcome))
             }
             (Purpose::Return { governor, pass }, Some(Peer::Server)) => {
@@ -326,7 +328,7 @@ impl<D: Payload> Endpoint<D> {
         let Some(address) = link.addresses.get(link.tries % link.addresses.len().max(1)).copied() else { return };
         let purpose = match (key.peer, self.me) {
             (Peer::Server, Some(Peer::Governor(governor))) => Purpose::Return { governor, pass: link.pass },
-            (Peer::Server, _) => Purpose::Join { listen: self.listen },
+            (Peer::Server, _) => Purpose::Join { listen: self.listen, host: host_name() },
             (Peer::Governor(to), Some(Peer::Governor(from))) => Purpose::Deliver { from, to },
             _ => return,
         };
@@ -504,7 +506,7 @@ impl<D: Payload> Endpoint<D> {
                 tracing::warn!("{} cannot send what it has for {governor}: {why}", name(self.me));
             }
         }
-        self.tell(TransportEvent::Lost { peer: key.peer, why });
+        self.tell(TransportEvent::Lost { peer: key.peer, why: link.with_host(why) });
     }
 
     fn tell(&mut self, event: TransportEvent<D>) {
@@ -588,12 +590,4 @@ pub(super) fn name(peer: Option<Peer>) -> String {
         Some(Peer::Server) => "the server".to_owned(),
         None => "a new governor".to_owned(),
     }
-}
-
-/// A number that nobody can guess.
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes);
-    // Without it nobody comes back, which is safe.
-    if filled.is_ok() { u64::from_le_bytes(bytes) } else { u64::MAX }
 }

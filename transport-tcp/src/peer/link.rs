@@ -123,6 +123,8 @@ pub(super) struct Link<D: Payload> {
     pub(super) summoned: bool,
     /// Whether messages of an earlier link to the same peer go through this one.
     pub(super) has_taken_over: bool,
+    /// The name of its host, which a governor tells the server; for people.
+    pub(super) host: String,
     /// Where to connect to, if this end does.
     pub(super) addresses: Vec<SocketAddr>,
     /// Which of them is next.
@@ -152,6 +154,7 @@ impl<D: Payload> Link<D> {
             connection: None,
             summoned: false,
             has_taken_over: false,
+            host: String::new(),
             addresses: Vec::new(),
             tries: 0,
             retry_at: None,
@@ -223,6 +226,11 @@ impl<D: Payload> Link<D> {
     /// Why it is lost now, if it is.
     pub(super) fn lost(&self, now: Instant, patience: Patience) -> Option<String> {
         self.liveness.lost(self.time(now), patience)
+    }
+
+    /// Why it is lost, with the name of its host where that is known.
+    pub(super) fn with_host(&self, why: String) -> String {
+        if self.host.is_empty() { why } else { format!("{}: {why}", self.host) }
     }
 
     /// Takes over what is to be sent from a link to the same peer that has never had a connection.

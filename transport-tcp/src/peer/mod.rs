@@ -13,6 +13,7 @@ mod door;
 mod endpoint;
 pub mod identity;
 mod link;
+mod own;
 mod pause;
 mod plain;
 mod reach;

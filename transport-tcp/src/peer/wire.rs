@@ -132,8 +132,8 @@ pub(super) struct Hello {
 /// What a connection between peers is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Purpose {
-    /// A new governor, which listens for other governors.
-    Join { listen: SocketAddr },
+    /// A new governor, which listens for other governors, on a host of this name.
+    Join { listen: SocketAddr, host: String },
     /// A governor whose connection was cut.
     Return { governor: GovernorId, pass: u64 },
     /// Messages of one governor to another.

@@ -113,7 +113,7 @@ fn a_scan_of_the_port_is_no_trouble() {
 fn deaf_governor(cluster: &Cluster, server: SocketAddr, until: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     let mut tls = PeerTls::governor(&cluster.authority, &cluster.governor).unwrap().dial(true).unwrap();
     let mut socket = TcpStream::connect(server).unwrap();
-    let purpose = Purpose::Join { listen: "127.0.0.1:1".parse().unwrap() };
+    let purpose = Purpose::Join { listen: "127.0.0.1:1".parse().unwrap(), host: "far-away".to_owned() };
     let hello = Hello { version: PEER_VERSION, purpose, received: [0; 2] };
     let mut write = move |bytes: &[u8], welcome: bool| -> std::io::Result<()> {
         tls.writer().write_all(bytes)?;
@@ -156,7 +156,7 @@ fn a_peer_that_reads_nothing_costs_bounded_memory_and_is_given_up() {
     }
     let (peer, why) = server.next_lost();
     assert_eq!(peer, FIRST);
-    assert!(why.contains("it does not take what is sent to it: 2"), "{why}");
+    assert!(why.starts_with("far-away: it does not take what is sent to it: 2"), "{why}");
     over.store(true, Ordering::SeqCst);
     deaf.join().unwrap();
 }
