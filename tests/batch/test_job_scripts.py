@@ -86,14 +86,13 @@ def test_a_job_that_is_requeued_begins_again(cluster: Cluster, directory: Path, 
     again = f"{job}_1" if script.startswith("array") else job
     call("scontrol", "requeue", again)
 
-    def begins() -> bool:
-        # It would wait for two minutes first.
-        state = call("squeue", "-h", "-j", again, "-t", "all", "-o", "%T").split()
-        if state == ["PENDING"]:
-            call("scontrol", "update", f"jobid={again}", "starttime=now")
-        return state == ["RUNNING"]
+    def is_in_state(state: str) -> bool:
+        return call("squeue", "-h", "-j", again, "-t", "all", "-o", "%T").split() == [state]
 
-    wait_until(begins, "the job begins again")
+    wait_until(lambda: is_in_state("PENDING"), "the job waits")
+    # It would wait for two minutes. Nodes refuse it at the moment at which they have ended it.
+    call("scontrol", "update", f"jobid={again}", "starttime=now+5")
+    wait_until(lambda: not is_in_state("PENDING"), "the job begins again")
     ended = cluster.wait(job, directory)
     assert "COMPLETED" in ended.states and RESULT in ended.output, f"{ended.output}\n{cluster.logs()}"
     assert "File exists" not in ended.output

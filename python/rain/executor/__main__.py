@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+_OF_THE_JOB = (signal.SIGUSR1, signal.SIGUSR2)
+
 
 def main() -> int:
     """Serve the governor until it closes the socket."""
@@ -15,9 +17,11 @@ def main() -> int:
         sys.stderr.write("rain.executor is started by a governor: RAIN_EXECUTOR_DIR is not set\n")
         return 2
     # Ctrl-C in a terminal goes to all processes there; when to end is the governor's decision. Programs that a task
-    # starts would inherit that a signal is ignored, but they do not inherit a handler.
-    signal.signal(signal.SIGINT, _ignore)
-    os.register_at_fork(after_in_child=_interrupt_child)
+    # starts would inherit that a signal is ignored, but they do not inherit a handler. Batch systems send the user's
+    # signals to all processes of a job, for its script.
+    for number in (signal.SIGINT, *_OF_THE_JOB):
+        signal.signal(number, _ignore)
+    os.register_at_fork(after_in_child=_handle_as_others)
     fd = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -47,10 +51,13 @@ def _ignore(number: int, frame: object) -> None:
     pass
 
 
-def _interrupt_child() -> None:
-    """A process that a task forks ends by a Ctrl-C as others do, unless the task has decided something else."""
+def _handle_as_others() -> None:
+    """A process that a task forks ends by signals as others do, unless the task has decided something else."""
     if signal.getsignal(signal.SIGINT) is _ignore:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in _OF_THE_JOB:
+        if signal.getsignal(number) is _ignore:
+            signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
