@@ -15,15 +15,6 @@ use rain_protocol::peer::{Forget, ToGovernor};
 /// submitted first go beyond that.
 const LEFT_TASKS_MAX: u64 = 1 << 17;
 
-/// Content of a constant.
-pub(super) struct Constant<D> {
-    pub(super) data: D,
-    /// The batch of its submit, `NONE` for a submit without tasks.
-    pub(super) batch: TaskIndex,
-    /// Batches of other submits that read it and of which somebody may need that tasks are run again.
-    pub(super) readers: u32,
-}
-
 /// What goes with batches of which nobody needs any more that tasks are run again.
 #[derive(Default)]
 struct Gone {

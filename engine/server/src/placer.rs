@@ -7,9 +7,9 @@
 use super::effects::Effects;
 use super::governors::Governors;
 use super::holders::HolderMark;
-use super::lineage::Constant;
 use super::progress::Wanted;
 use super::ready::{Limits, Taken};
+use super::records::Constant;
 use super::session::{Fresh, Session};
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
@@ -368,7 +368,7 @@ impl<D: Clone> Placer<'_, D> {
             }
             if record.readers() > 0 || record.mark.is_kept() {
                 run.pins.push(object);
-                debug_assert!(session.holders.count(record.mark) == 0, "object {object} is not made yet");
+                debug_assert!(is_again || session.holders.count(record.mark) == 0, "object {object} is not made yet");
                 session.holders.add(&mut record.mark, id);
             }
         }

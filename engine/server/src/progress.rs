@@ -57,6 +57,9 @@ impl<D: Clone> Session<D> {
             {
                 again += u64::from(record.is_again());
                 record.finish(report);
+                if !self.losses.is_empty() {
+                    self.losses.remove(&report.task);
+                }
                 done.push(report.task);
             }
         }

@@ -6,13 +6,14 @@ use super::event::Event;
 use super::fair::Fair;
 use super::governors::{Governors, State};
 use super::placer::{Placer, Round, Turn};
+use super::recovery::NotRepeated;
 use super::session::{Session, session_error};
 use super::status::{GovernorStatus, SessionStatus, Status};
 use super::stored::Results;
 use super::submission::CheckTask;
 use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId};
 use rain_model::time::Time;
-use rain_protocol::client::{ObjectInfo, RequestError};
+use rain_protocol::client::{ErrorKind, ObjectInfo, RequestError};
 use rain_protocol::log::LogEntry;
 use rain_protocol::peer::{Failure, FromGovernor, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -343,9 +344,11 @@ impl<D: Clone> Server<D> {
                         self.note(session_id);
                         self.answer_for(id, session_id, effects);
                     }
-                    Err(what) => {
+                    Err(NotRepeated { task, why: what }) => {
                         let message = format!("{id} was lost ({why}), and {what}");
-                        self.fail_session(session_id, session_error(session_id, message), effects);
+                        let kind = if task.is_some() { ErrorKind::Task } else { ErrorKind::Session };
+                        let error = RequestError { kind, task, ..session_error(session_id, message) };
+                        self.fail_session(session_id, error, effects);
                     }
                 }
                 continue;

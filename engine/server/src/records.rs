@@ -241,6 +241,15 @@ pub(super) struct Lineage {
     pub(super) constants: Box<[ObjectIndex]>,
 }
 
+/// Content of a constant.
+pub(super) struct Constant<D> {
+    pub(super) data: D,
+    /// The batch of its submit, `NONE` for a submit without tasks.
+    pub(super) batch: TaskIndex,
+    /// Batches of other submits that read it and of which somebody may need that tasks are run again.
+    pub(super) readers: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

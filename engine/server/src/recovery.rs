@@ -2,15 +2,25 @@
 
 use super::effects::Effects;
 use super::holders::Left;
-use super::placer::empty_run;
-use super::reactor::Server;
 use super::records::TaskState;
 use super::session::Session;
 use rain_model::graph::Batch;
-use rain_model::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
-use rain_protocol::peer::{Run, ToGovernor};
+use rain_model::id::{GovernorId, NONE, ObjectIndex, TaskIndex};
+use rain_protocol::peer::ToGovernor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// A task that was running on so many governors in turn that were lost is taken for the reason.
+const LOSSES_MAX: u32 = 3;
+/// What tasks of this type do to files is not done twice.
+const STORE: &str = "buildin/store";
+
+/// Why a session cannot go on without a governor.
+pub(super) struct NotRepeated {
+    /// The task that is not run again.
+    pub(super) task: Option<TaskIndex>,
+    pub(super) why: String,
+}
 
 /// Finds the batches of tasks that often come one after another.
 #[derive(Default)]
@@ -55,22 +65,28 @@ impl<D: Clone> Session<D> {
     /// read, or its client has kept and not fetched, is to be made again.
     ///
     /// # Errors
-    /// Why something that is needed cannot be made again.
-    pub(super) fn recover(&mut self, id: GovernorId, effects: &mut Effects<D>) -> Result<(), String> {
+    /// Why a task is not run again, or something that is needed cannot be made again.
+    pub(super) fn recover(&mut self, id: GovernorId, effects: &mut Effects<D>) -> Result<(), NotRepeated> {
         self.count_all();
         (self.spread, self.has_losses) = (true, true);
-        if self.whole_on == Some(id) {
+        let had_whole = self.whole_on == Some(id);
+        if had_whole {
             self.whole_on = None;
         }
         self.asked.remove(&id);
         self.answered.clear();
+        let tasks = self.take_tasks_of(id)?;
+        if had_whole {
+            for (object, reader) in self.unnoticed_waits(&tasks) {
+                self.wait_for(object, reader);
+            }
+        }
         let mut lost = self.lose_copies(id, effects);
-        let tasks = self.take_tasks_of(id);
         let missing = self.missing_inputs();
         lost.extend(missing.iter().map(|(object, _)| *object));
         let mut again = Vec::new();
         for object in lost {
-            again.extend(self.make_again(object)?);
+            again.extend(self.make_again(object).map_err(|why| NotRepeated { task: None, why })?);
         }
         for (object, reader) in missing {
             self.wait_for(object, reader);
@@ -121,13 +137,53 @@ impl<D: Clone> Session<D> {
     }
 
     /// Nobody has the tasks of a lost governor any more; returns them.
-    fn take_tasks_of(&mut self, id: GovernorId) -> Vec<TaskIndex> {
+    ///
+    /// # Errors
+    /// Why one of them is not run again.
+    fn take_tasks_of(&mut self, id: GovernorId) -> Result<Vec<TaskIndex>, NotRepeated> {
         let its = self.tasks.iter().filter(|(_, record)| !record.state.is_over() && record.governor() == Some(id));
         let its: Vec<TaskIndex> = its.map(|(task, _)| task).collect();
+        let mut near = Near::default();
+        let mut not_begun = BTreeSet::new();
+        for task in its.iter().copied() {
+            let Some(batch) = near.of(self, task) else { continue };
+            if !self.may_have_begun(&batch, task, id, &not_begun) {
+                not_begun.insert(task);
+            } else if batch.kind(task).task_type == STORE {
+                let why = format!("it may have run {}, and it is not run twice", self.describe_task(task));
+                return Err(NotRepeated { task: Some(task), why });
+            }
+            if self.tasks[task].state == TaskState::Running {
+                let losses = self.losses.entry(task).or_default();
+                *losses += 1;
+                if *losses >= LOSSES_MAX {
+                    let why = format!(
+                        "{} was running on it, as it was on each of {LOSSES_MAX} governors in turn that were lost: it is not \
+                         run again",
+                        self.describe_task(task)
+                    );
+                    return Err(NotRepeated { task: Some(task), why });
+                }
+            }
+        }
         for task in &its {
             self.tasks[*task].unassign();
         }
-        its
+        Ok(its)
+    }
+
+    /// Whether a task of a lost governor may have begun there: it has not if it waits for what is neither there nor may have been made
+    /// by that governor. `not_begun`: tasks before it of which that is known.
+    fn may_have_begun(&self, batch: &Batch, task: TaskIndex, id: GovernorId, not_begun: &BTreeSet<TaskIndex>) -> bool {
+        let may_have_been_there = |object: &ObjectIndex| {
+            let producer = self.objects.get(*object).map_or(NONE, |record| record.producer);
+            let has_run_there = || {
+                let record = self.tasks.get(producer);
+                record.is_some_and(|record| record.governor() == Some(id)) && !not_begun.contains(&producer)
+            };
+            self.is_there(*object) || has_run_there()
+        };
+        batch.inputs(task).iter().all(may_have_been_there)
     }
 
     /// What tasks that are not over read and what is nowhere any more, with each of these tasks as often as it reads it.
@@ -145,6 +201,25 @@ impl<D: Clone> Session<D> {
             missing.extend(batch.inputs(task).iter().filter(is_missing).map(|object| (*object, task)));
         }
         missing
+    }
+
+    /// What these tasks read and what is lost, though they were not said to wait for it: they had it on the governor that was given whole
+    /// batches, while it was made again for others.
+    fn unnoticed_waits(&self, tasks: &[TaskIndex]) -> Vec<(ObjectIndex, TaskIndex)> {
+        let mut known: BTreeMap<ObjectIndex, BTreeSet<TaskIndex>> = BTreeMap::new();
+        let mut unnoticed = Vec::new();
+        let mut near = Near::default();
+        for task in tasks.iter().copied() {
+            let Some(batch) = near.of(self, task) else { continue };
+            for object in batch.inputs(task).iter().copied() {
+                let Some(record) = self.objects.get(object).filter(|record| record.mark.is_lost()) else { continue };
+                let waiting = known.entry(object).or_insert_with(|| self.edges.iter(record.number).collect());
+                if !waiting.contains(&task) {
+                    unnoticed.push((object, task));
+                }
+            }
+        }
+        unnoticed
     }
 
     /// A task that is not over waits for an object that is not there.
@@ -302,36 +377,5 @@ impl<D: Clone> Session<D> {
     pub(super) fn is_to_be_made_again(&self, object: ObjectIndex) -> bool {
         let is_gone = || !self.is_there(object) || !self.is_anywhere(object);
         self.recovers && self.is_kept(object) && self.object_is_finished(object) && is_gone()
-    }
-}
-
-impl<D: Clone> Server<D> {
-    /// Passes an object on to a governor that could not get it from those who have it.
-    pub(super) fn pass_on(
-        &mut self,
-        governor: GovernorId,
-        id: SessionId,
-        object: ObjectIndex,
-        content: Result<D, String>,
-        effects: &mut Effects<D>,
-    ) {
-        let Some(session) = self.usable(id).filter(|session| session.shares.knows(governor)) else { return };
-        let Some(record) = session.objects.get_mut(object) else { return };
-        // It may be lost itself by now, or not be needed any more.
-        if record.mark.is_lost() || record.readers() == 0 || session.holders.has(record.mark, governor) {
-            return;
-        }
-        match content {
-            Ok(content) => {
-                session.holders.add(&mut record.mark, governor);
-                let run = Run {
-                    constants: vec![(object, content)],
-                    pins: vec![object],
-                    ..empty_run(id, session.empty_batch())
-                };
-                effects.send(governor, ToGovernor::Run(run));
-            }
-            Err(why) => self.cannot_bring(governor, id, object, &why, effects),
-        }
     }
 }

@@ -2,14 +2,15 @@
 
 use super::effects::{Effects, Reply, ReplyTo};
 use super::event::Command;
+use super::placer::empty_run;
 use super::reactor::{Client, FetchFor, PendingFetch, Server};
 use super::session::Session;
 use super::submit::check_name;
 use super::waits::{ClientFetch, Item};
-use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_model::id::{ClientId, GovernorId, ObjectIndex, SessionId};
 use rain_protocol::client::RequestError;
 use rain_protocol::log::LogEntry;
-use rain_protocol::peer::ToGovernor;
+use rain_protocol::peer::{Run, ToGovernor};
 
 /// Content of this size is worth a client's connection to the governor that has it, bytes.
 const DIRECT_BYTES_MIN: u32 = 256 << 10;
@@ -227,6 +228,8 @@ impl<D: Clone> Server<D> {
                     true
                 }
                 Err(why) => {
+                    session.broken = Some(why.clone());
+                    self.note(id);
                     self.deliver(PendingFetch { to, governor, session: id, object, info }, Err(why), effects);
                     true
                 }
@@ -245,5 +248,34 @@ impl<D: Clone> Server<D> {
         };
         self.deliver(pending, Ok(content), effects);
         true
+    }
+
+    /// Passes an object on to a governor that could not get it from those who have it.
+    pub(super) fn pass_on(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        object: ObjectIndex,
+        content: Result<D, String>,
+        effects: &mut Effects<D>,
+    ) {
+        let Some(session) = self.usable(id).filter(|session| session.shares.knows(governor)) else { return };
+        let Some(record) = session.objects.get_mut(object) else { return };
+        // It may be lost itself by now, or not be needed any more.
+        if record.mark.is_lost() || record.readers() == 0 || session.holders.has(record.mark, governor) {
+            return;
+        }
+        match content {
+            Ok(content) => {
+                session.holders.add(&mut record.mark, governor);
+                let run = Run {
+                    constants: vec![(object, content)],
+                    pins: vec![object],
+                    ..empty_run(id, session.empty_batch())
+                };
+                effects.send(governor, ToGovernor::Run(run));
+            }
+            Err(why) => self.cannot_bring(governor, id, object, &why, effects),
+        }
     }
 }

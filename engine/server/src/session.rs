@@ -3,10 +3,9 @@
 use super::edges::Edges;
 use super::effects::Effects;
 use super::holders::Holders;
-use super::lineage::Constant;
 use super::outputs::Outputs;
 use super::ready::Ready;
-use super::records::{BatchNote, ObjectRecord, TaskRecord, TaskState};
+use super::records::{BatchNote, Constant, ObjectRecord, TaskRecord, TaskState};
 use super::shares::Shares;
 use super::table::Table;
 use super::waits::Waits;
@@ -98,6 +97,8 @@ pub(super) struct Session<D> {
     pub(super) transfer: u32,
     /// Transfers that were begun after a loss and have not come to an end.
     pub(super) transfers: BTreeMap<(ObjectIndex, GovernorId), u32>,
+    /// How many governors in turn were lost while they ran a task.
+    pub(super) losses: BTreeMap<TaskIndex, u32>,
     /// Objects that were lost and have been made again just now.
     pub(super) remade: Vec<ObjectIndex>,
     /// Governors that know this session, and how many of its tasks they have.
@@ -149,6 +150,7 @@ impl<D: Clone> Session<D> {
             left_tasks: 0,
             transfer: 1,
             transfers: BTreeMap::new(),
+            losses: BTreeMap::new(),
             remade: Vec::new(),
             shares: Shares::default(),
         }
@@ -173,6 +175,7 @@ impl<D: Clone> Session<D> {
         self.lingering = Vec::new();
         self.left = BTreeSet::new();
         self.transfers = BTreeMap::new();
+        self.losses = BTreeMap::new();
         self.remade = Vec::new();
         self.task_details.clear();
         self.object_details.clear();

@@ -1,7 +1,6 @@
 //! Taking a submit: every rule is checked before anything changes.
 
-use super::lineage::Constant;
-use super::records::{BatchNote, ObjectRecord, TaskRecord, TaskState};
+use super::records::{BatchNote, Constant, ObjectRecord, TaskRecord, TaskState};
 use super::session::{Fresh, Session};
 use super::submission::{CheckTask, Submission};
 use super::table::Table;

@@ -1,4 +1,4 @@
-"""Governors that are killed: what they had runs elsewhere, what only they held is made again, and nobody notices but by the time."""
+"""Governors that are killed: what they had runs elsewhere, and what only they held is made again where it is needed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 //! Governors that are lost: tasks run elsewhere, and what is needed is made again, and nothing else.
 
-use crate::{CLIENT, Harness, submission};
+use crate::{Harness, submission};
 use rain_model::id::{GovernorId, NONE, SessionId};
 use rain_protocol::peer::{FromGovernor, TaskSet, ToGovernor};
 use rain_server::{Action, Command, Event, Reply};
@@ -191,7 +191,6 @@ fn who_cannot_reach_a_holder_gets_the_object_through_the_server() {
         matches!(message, ToGovernor::Run(run) if governor == other && run.constants == [(0, 0)] && run.pins == [0])
     });
     assert!(passed_on);
-    let _ = CLIENT;
 }
 
 #[test]
@@ -209,12 +208,11 @@ fn what_is_forgotten_stays_as_long_as_it_takes() {
     assert!(h.refused(Command::Info { session, tasks: vec![0], objects: vec![] }).contains("was forgotten"));
     h.take_messages();
     lose(&mut h, governor);
-    let (task, elsewhere) = runs(&mut h)[0];
-    assert_eq!(task, 0);
-    h.finish(elsewhere, session, &[0], &[0]);
-    let (task, elsewhere) = runs(&mut h)[0];
-    assert_eq!(task, 1);
-    h.finish(elsewhere, session, &[1], &[2]);
+    let again = runs(&mut h);
+    assert_eq!(again.iter().map(|(task, _)| *task).collect::<Vec<_>>(), [0, 1]);
+    let elsewhere = again[0].1;
+    assert_ne!(elsewhere, governor);
+    h.finish(elsewhere, session, &[0, 1], &[0, 2]);
     fetch(&mut h, session, 2);
     assert_eq!(give(&mut h, 2), Some(elsewhere));
     // With the last one that is kept all of it goes.
@@ -264,5 +262,44 @@ fn many_tasks_and_objects_are_decided_on_soon() {
         h.handle(Event::Continue);
     }
     assert!(h.actions.iter().any(|action| matches!(action, Action::Send { .. })));
-    assert_eq!(NONE, u32::MAX);
+}
+
+/// What a wait for everything is answered, which is an error.
+fn error(h: &mut Harness, wait: u64) -> String {
+    match h.take_reply(wait) {
+        Some(Reply::Error(error)) => error.message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_task_that_kills_its_governors_is_failed() {
+    let mut h = new(&[1]);
+    let session = h.new_session();
+    chain(&mut h, session, 2, &[1]);
+    let wait = h.request(Command::WaitAll { session });
+    for number in 0..3 {
+        assert_eq!(runs(&mut h).len(), 2);
+        h.governor(number, FromGovernor::Started { session, task: 0, start: 1.0 });
+        lose(&mut h, number);
+        if number < 2 {
+            h.governor(number + 1, FromGovernor::Joined { cpus: 1 });
+        }
+    }
+    let message = error(&mut h, wait);
+    assert!(message.contains("governor 2 was lost (cut)") && message.contains("3 governors in turn"), "{message}");
+}
+
+#[test]
+fn a_store_that_may_have_run_is_not_run_twice() {
+    let mut h = new(&[1]);
+    let session = h.new_session();
+    let mut two = submission(&[(&[], 0), (&[0], NONE)], &[], &[]);
+    two.kinds[0].task_type = "buildin/store".to_owned();
+    h.done(Command::Submit { session, submission: two });
+    let wait = h.request(Command::WaitAll { session });
+    h.finish(0, session, &[0], &[0]);
+    lose(&mut h, 0);
+    let message = error(&mut h, wait);
+    assert!(message.contains("buildin/store") && message.contains("not run twice"), "{message}");
 }
