@@ -169,7 +169,7 @@ fn the_state_machines_have_no_order_but_their_own() {
 }
 
 /// Which crates of ours the crates of the engine may use; other folders may use all of it.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("engine/model/", &[]),
     ("engine/protocol/", &["rain-model"]),
     ("engine/server/", &["rain-model", "rain-protocol"]),
@@ -183,10 +183,12 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("engine/io/", &[]),
     ("engine/link/", &[]),
     ("engine/wire/", &["rain-data", "rain-io", "rain-model", "rain-protocol", "rain-transport"]),
+    ("engine/events/", &["rain-model", "rain-protocol"]),
     (
         "engine/runtime/",
         &[
             "rain-data",
+            "rain-events",
             "rain-exec",
             "rain-governor",
             "rain-io",

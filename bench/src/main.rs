@@ -1,14 +1,16 @@
 //! `rain-bench engine`: the engine alone, server and one local governor in this process, no client and no wire. `rain-bench
-//! scale`: the server's decisions alone (`scale.rs`).
+//! scale`: the server's decisions alone (`scale.rs`). `rain-bench logs`: the event log alone (`logs.rs`).
 //!
 //! Each line of output is one JSON object `{"name", "value", "unit", "runs"}`, which `bench/run.py` collects.
 
+mod logs;
 mod row;
 mod scale;
 
 use crate::row::{Row, print};
 use clap::{Parser, Subcommand, ValueEnum};
 use rain_data::Object;
+use rain_events::EventLog;
 use rain_model::graph::{Column, DataType, Kind, OutputSpec};
 use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
 use rain_model::time::Time;
@@ -43,6 +45,14 @@ enum What {
         workers: usize,
         #[arg(long, default_value_t = 1)]
         governors: usize,
+        /// Run each graph in an engine without an event log and in one with it, in turns.
+        #[arg(long)]
+        log: bool,
+    },
+    /// The event log: writing finished tasks, their bytes, and how long questions take.
+    Logs {
+        #[arg(long, default_value_t = 1_000_000)]
+        tasks: u32,
     },
     /// The server's decisions: all of the table, or one graph of it.
     Scale {
@@ -70,30 +80,37 @@ enum Shape {
 
 fn main() {
     match Arguments::parse().command {
-        What::Engine { tasks, shape, runs, workers, governors } => engine(tasks, shape, runs, workers, governors),
+        What::Engine { tasks, shape, runs, workers, governors, log } => {
+            engine((tasks, shape), runs, (workers, governors), log);
+        }
+        What::Logs { tasks } => logs::measure(tasks),
         What::Scale { graph: Some(graph), tasks, governors, .. } => scale::graph(graph, tasks, governors),
         What::Scale { largest, .. } => scale::table(largest),
     }
 }
 
-fn engine(tasks: u32, shape: Shape, runs: usize, workers: usize, governors: usize) {
-    let mut engine = Engine::start(workers, governors);
-    let mut times: Vec<f64> = Vec::new();
-    for _ in 0..runs {
-        let submission = graph(tasks, shape, workers as u32 * governors as u32);
-        times.push(engine.run(submission) / f64::from(tasks) * 1e9);
+fn engine((tasks, shape): (u32, Shape), runs: usize, (workers, governors): (usize, usize), with_log: bool) {
+    let directory = std::env::temp_dir().join(format!("rain-bench-log-{}", std::process::id()));
+    let mut engines = vec![("", Engine::start(workers, governors, None), Vec::new())];
+    if with_log {
+        let log = logs::start(&directory);
+        engines.push((" with event log", Engine::start(workers, governors, Some(log)), Vec::new()));
     }
-    engine.stop();
-    let mut sorted = times.clone();
-    sorted.sort_by(f64::total_cmp);
+    for _ in 0..runs {
+        for (_, engine, times) in &mut engines {
+            let submission = graph(tasks, shape, workers as u32 * governors as u32);
+            times.push(engine.run(submission) / f64::from(tasks) * 1e9);
+        }
+    }
     let shape = shape.to_possible_value().expect("no value is skipped").get_name().to_owned();
-    let row = Row {
-        name: format!("engine {shape} {tasks} tasks"),
-        value: sorted[sorted.len() / 2],
-        unit: "ns/task",
-        runs: times,
-    };
-    print(&row);
+    for (what, engine, times) in engines {
+        engine.stop();
+        let mut sorted = times.clone();
+        sorted.sort_by(f64::total_cmp);
+        let value = sorted[sorted.len() / 2];
+        print(&Row { name: format!("engine {shape} {tasks} tasks{what}"), value, unit: "ns/task", runs: times });
+    }
+    let _ = std::fs::remove_dir_all(directory);
 }
 
 fn graph(tasks: u32, shape: Shape, chains: u32) -> Submission<Arc<Object>> {
@@ -138,6 +155,7 @@ struct Engine {
     transport: InProcessEndpoint<Arc<Object>>,
     governors: Vec<rain_runtime::GovernorHandle>,
     effects: Effects<Arc<Object>>,
+    log: Option<EventLog>,
     start: Instant,
     request: u64,
 }
@@ -145,14 +163,18 @@ struct Engine {
 const CLIENT: ClientId = ClientId(1);
 
 impl Engine {
-    fn start(workers: usize, governors: usize) -> Self {
+    fn start(workers: usize, governors: usize, log: Option<EventLog>) -> Self {
         let me: Thread = std::thread::current();
         let wake: Wake = Arc::new(move || me.unpark());
         let (handles, senders): (Vec<_>, Vec<_>) = (0..governors as u32)
             .map(|number| {
                 let config = GovernorConfig {
                     cpus: vec![None; workers],
-                    workdir: std::env::temp_dir().join(format!("rain-bench-{}-{number}", std::process::id())),
+                    workdir: std::env::temp_dir().join(format!(
+                        "rain-bench-{}-{number}-{}",
+                        std::process::id(),
+                        log.is_some()
+                    )),
                     executors: Vec::new(),
                     python: "python3".into(),
                     prestart: 0,
@@ -165,8 +187,13 @@ impl Engine {
         for (sender, end) in senders.into_iter().zip(ends) {
             sender.send(end).expect("governor waits for its end");
         }
+        let mut server = Server::new();
+        if log.is_some() {
+            server.set_logged();
+        }
         let mut engine = Self {
-            server: Server::new(),
+            server,
+            log,
             transport,
             governors: handles,
             effects: Effects::new(),
@@ -198,6 +225,9 @@ impl Engine {
                 replies.extend(self.carry_out());
             }
         }
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         if replies.is_empty() && joined == 0 {
             std::thread::park();
         }
@@ -210,6 +240,10 @@ impl Engine {
 
     fn carry_out(&mut self) -> Vec<Reply<Arc<Object>>> {
         let mut replies = Vec::new();
+        if let Some(log) = &mut self.log {
+            let time = logs::now();
+            self.effects.drain_log().for_each(|entry| log.note(time, entry));
+        }
         for action in self.effects.drain() {
             match action {
                 Action::Reply { reply, .. } => replies.push(reply),

@@ -1,6 +1,7 @@
 //! What can be typed; `plan` says what it means.
 
 use crate::end_time::EndArgs;
+use crate::log_args::{LogCommandArgs, ReportArgs, TraceArgs};
 use crate::log_plan::LogArgs;
 use crate::remote::args::{GovernorArgs, ListenArgs, PlaceArgs, ServerArgs};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
@@ -62,6 +63,12 @@ pub enum Command {
     Dashboard(DashboardArgs),
     /// Print the completions for a shell, to be sourced by it
     Completions { shell: Shell },
+    /// Tell what happened, from the event log of a server that runs or has ended
+    Log(LogCommandArgs),
+    /// Write an event log as a trace for ui.perfetto.dev
+    Trace(TraceArgs),
+    /// Write an event log as one page to send to somebody
+    Report(ReportArgs),
     /// Run a server alone, which governors join
     Server(Box<ServerArgs>),
     /// Run a governor of a server, here or elsewhere

@@ -22,7 +22,11 @@ mod host_name;
 mod http;
 mod launch;
 mod local;
+mod log_args;
+mod log_command;
+mod log_place;
 mod log_plan;
+mod log_text;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 mod old_logs;
@@ -90,6 +94,9 @@ fn run(command: Command) -> ExitCode {
             Err(error) => failed(&error, 1),
         },
         Command::Completions { shell } => printed(Ok::<_, &str>(cli::completions(shell))),
+        Command::Log(args) => printed(log_command::run(&args)),
+        Command::Trace(args) => ended(log_command::trace(&args)),
+        Command::Report(args) => printed(log_command::report(&args)),
         Command::Server(args) => started(remote::run_server(&args)),
         Command::Governor(args) => started(remote::run_governor(&args)),
         Command::SupervisorProcess { launch_file } => ended(supervisor::run_detached(&launch_file)),

@@ -71,6 +71,21 @@ fn find_in(root: &Path, port: u16) -> Result<Found, LookupError> {
     Ok(Found { access, directory })
 }
 
+/// What the server that `--listen` means says of itself.
+///
+/// # Errors
+/// When there is no server or no answer.
+pub fn ask(listen: Option<&str>) -> Result<Value, LookupError> {
+    let found = find(listen)?;
+    let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
+    asked.map_err(|error| LookupError::Ask(error, found.access.pid))
+}
+
+/// The first line of a text, with nothing in it that steers a terminal.
+pub fn line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().replace(|c| !is_shown(c), "?")
+}
+
 /// Asks the server for its status; the text to be printed.
 ///
 /// # Errors
@@ -134,7 +149,8 @@ fn rows<'a>(status: &'a Value, key: &str) -> &'a [Value] {
     status[key].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn cell(value: &Value) -> String {
+/// A value in a table.
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => {
@@ -187,13 +203,13 @@ fn table(status: &Value) -> String {
         let _ = writeln!(text, "and {more} more sessions");
     }
     if let Some(error) = status["event_log"]["error"].as_str() {
-        let _ = writeln!(text, "no event log: {}", error.replace(|c| !is_shown(c), "?"));
+        let _ = writeln!(text, "no event log: {}", line(error));
     }
     text
 }
 
 /// A table of those columns that the rows have.
-fn list(text: &mut String, title: &str, rows: &[Value], columns: &[&str]) {
+pub fn list(text: &mut String, title: &str, rows: &[Value], columns: &[&str]) {
     let columns = columns.iter().filter(|column| rows.iter().any(|row| !row[**column].is_null()));
     let table: Vec<Vec<String>> = columns
         .map(|column| {

@@ -6,6 +6,8 @@ const SAME: u8 = 0;
 const STEP: u8 = 1;
 /// The differences of neighbours follow.
 const DELTAS: u8 = 2;
+/// Numbers of a column at most: a damaged one must not take all memory.
+const NUMBERS_MAX: usize = 1 << 26;
 
 /// A column that is shorter than its reader expects, or of a form that it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +90,9 @@ impl Columns<'_> {
     /// # Errors
     /// When the bytes end in it.
     pub fn column(&mut self, count: usize, mut each: impl FnMut(u64)) -> Result<(), BrokenColumn> {
+        if count > NUMBERS_MAX {
+            return Err(BrokenColumn);
+        }
         let (form, rest) = self.0.split_first().ok_or(BrokenColumn)?;
         self.0 = rest;
         match *form {

@@ -1,7 +1,6 @@
 //! What can be wrong with a log.
 
 use crate::columns::BrokenColumn;
-use crate::schema::VERSION;
 use rusqlite::ErrorCode;
 use std::io;
 use std::path::PathBuf;
@@ -14,9 +13,9 @@ pub enum LogError {
     #[error("this is no event log of Rain")]
     NotALog,
     #[error(
-        "this event log has version {0}, but this release reads version {VERSION}: read it with the release that wrote it"
+        "this event log has version {found}, but this release reads version {readable}: read it with the release that wrote it"
     )]
-    OtherVersion(i64),
+    OtherVersion { found: i64, readable: i64 },
     #[error("the event log is damaged: {0}")]
     Damaged(String),
     #[error("the event log is locked by another program")]

@@ -124,6 +124,11 @@ impl EventLog {
     /// Notes what happened at `time`, seconds since 1970.
     #[inline]
     pub fn note(&mut self, time: f64, entry: LogEntry) {
+        if matches!(entry, LogEntry::SessionClosed { .. } | LogEntry::SessionFailed { .. }) {
+            // What was finished before it is to be told before it.
+            let folded = self.handle.0.queue.take_all_folded();
+            self.waiting.extend(folded.into_iter().map(|entry| (time, entry)));
+        }
         if let Some(entry) = self.handle.0.queue.admit(entry) {
             self.waiting.push((time, entry));
             if self.waiting.len() >= HANDED_OVER {
@@ -134,10 +139,6 @@ impl EventLog {
 
     /// Hands what was noted to the writer; to be called whenever the server has nothing else to do.
     pub fn flush(&mut self) {
-        if let Some(folded) = self.handle.0.queue.take_folded() {
-            let time = now();
-            self.waiting.extend(folded.into_iter().map(|entry| (time, entry)));
-        }
         if !self.waiting.is_empty() {
             self.hand_over();
         }
@@ -158,6 +159,8 @@ impl EventLog {
 
 impl Drop for EventLog {
     fn drop(&mut self) {
+        let folded = self.handle.0.queue.take_all_folded();
+        self.waiting.extend(folded.into_iter().map(|entry| (now(), entry)));
         self.flush();
         self.sender = None;
         if self.ended.recv_timeout(END_MAX) == Err(RecvTimeoutError::Timeout) {
@@ -209,6 +212,13 @@ impl Writer {
                         Err(TryRecvError::Empty) => {}
                         Err(TryRecvError::Disconnected) => is_over = true,
                     }
+                }
+            }
+            for entry in self.handle.0.queue.take_folded() {
+                let entries = [(now(), entry)];
+                self.handle.0.queue.done(&entries);
+                for (time, entry) in entries {
+                    recorder.take(time, entry)?;
                 }
             }
             if is_due {

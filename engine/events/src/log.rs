@@ -1,5 +1,7 @@
 //! Readers of a log.
 
+use crate::columns::Columns;
+use crate::edges::Edges;
 use crate::error::LogError;
 use crate::graph_rows::GraphRow;
 use crate::over::Over;
@@ -24,7 +26,7 @@ pub(crate) struct Reader {
     pub connection: Connection,
     pub strings: HashMap<u32, Arc<str>>,
     pub over: HashMap<u32, Over>,
-    pub edges: HashMap<u32, crate::views::graph::Edges>,
+    pub edges: HashMap<u32, Edges>,
 }
 
 /// A kind of a session.
@@ -141,6 +143,18 @@ impl Reader {
             if !each(GraphRow::decode(data, first, count)?)? {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Goes through the kinds of a session's tasks: `each` is told the first task, and the kinds from there on.
+    pub fn graph_kinds(&self, session: u32, mut each: impl FnMut(u32, &[u32])) -> Result<(), LogError> {
+        let text = "SELECT first, count, data FROM graph WHERE session = ?1 ORDER BY first";
+        let mut statement = self.connection.prepare_cached(text)?;
+        let mut rows = statement.query([session])?;
+        while let Some(row) = rows.next()? {
+            let data = row.get_ref(2)?.as_blob().map_err(|error| LogError::Damaged(error.to_string()))?;
+            each(row.get(0)?, &Columns(data).small_column(row.get(1)?)?);
         }
         Ok(())
     }

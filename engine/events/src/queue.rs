@@ -4,7 +4,7 @@ use rain_protocol::log::LogEntry;
 use rain_protocol::peer::Finished;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 /// An entry, and when it was made, seconds since 1970.
 pub type Timed = (f64, LogEntry);
@@ -29,7 +29,7 @@ pub struct Queue {
     weight: AtomicU64,
     dropped_samples: AtomicU64,
     folded_tasks: AtomicU64,
-    /// Only the server's thread takes it; by session.
+    /// By session; held for moments only, by the server's thread and by the writer's.
     folded: Mutex<BTreeMap<u32, Folded>>,
 }
 
@@ -55,26 +55,28 @@ impl Queue {
 
     #[cold]
     fn squeeze(&self, weight: u64, entry: LogEntry) -> Option<LogEntry> {
-        match entry {
+        match &entry {
             LogEntry::Sampled { .. } => {
                 self.dropped_samples.fetch_add(1, Ordering::Relaxed);
                 None
             }
-            LogEntry::Finished { finished, .. } => {
-                self.fold(&finished);
-                None
-            }
+            LogEntry::Finished { finished, .. } if self.fold(finished) => None,
             LogEntry::Started { .. } | LogEntry::Assigned { .. } | LogEntry::Moved { .. } => None,
             LogEntry::Submitted { .. } if weight > HARD_MAX => None,
-            other => {
-                self.weight.fetch_add(weight_of(&other), Ordering::Relaxed);
-                Some(other)
+            _ => {
+                self.weight.fetch_add(weight_of(&entry), Ordering::Relaxed);
+                Some(entry)
             }
         }
     }
 
-    fn fold(&self, finished: &Finished) {
-        let mut all = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Keeps the numbers of finished tasks, unless the writer is just about to take those: it is not waited for.
+    fn fold(&self, finished: &Finished) -> bool {
+        let mut all = match self.folded.try_lock() {
+            Ok(all) => all,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
         let folded = all.entry(finished.session).or_default();
         for report in &finished.tasks {
             folded.seconds += f64::from(report.duration);
@@ -84,16 +86,22 @@ impl Queue {
             }
         }
         self.folded_tasks.fetch_add(finished.tasks.len() as u64, Ordering::Relaxed);
+        true
     }
 
     /// Entries of what was folded, once there is room for them.
     #[inline]
-    pub fn take_folded(&self) -> Option<Vec<LogEntry>> {
-        if self.folded_tasks() == 0 || self.weight.load(Ordering::Relaxed) > WEIGHT_MAX / 2 {
-            return None;
+    pub fn take_folded(&self) -> Vec<LogEntry> {
+        if self.weight.load(Ordering::Relaxed) > WEIGHT_MAX / 2 { Vec::new() } else { self.take_all_folded() }
+    }
+
+    /// The same, whether there is room or not.
+    pub fn take_all_folded(&self) -> Vec<LogEntry> {
+        if self.folded_tasks() == 0 {
+            return Vec::new();
         }
-        let mut all = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries: Vec<LogEntry> = std::mem::take(&mut *all)
+        let all = std::mem::take(&mut *self.folded.lock().unwrap_or_else(PoisonError::into_inner));
+        let entries: Vec<LogEntry> = all
             .into_iter()
             .map(|(session, Folded { ranges, seconds })| LogEntry::Folded {
                 session: rain_model::id::SessionId(session),
@@ -102,7 +110,7 @@ impl Queue {
             })
             .collect();
         entries.iter().for_each(|entry| _ = self.weight.fetch_add(weight_of(entry), Ordering::Relaxed));
-        (!entries.is_empty()).then_some(entries)
+        entries
     }
 
     /// Entries do not wait any more; what they weighed.
@@ -147,14 +155,14 @@ mod tests {
         assert!(queue.admit(finished(8..10)).is_none() && queue.admit(finished(20..21)).is_none());
         assert_eq!((queue.dropped_samples(), queue.folded_tasks()), (1, 6));
         assert!(queue.admit(LogEntry::SessionClosed { session: SessionId(1) }).is_some());
-        assert!(queue.take_folded().is_none(), "there is no room yet");
+        assert!(queue.take_folded().is_empty(), "there is no room yet");
         queue.done(&waiting);
-        let folded = queue.take_folded().expect("there is room");
+        let folded = queue.take_folded();
         assert!(
             matches!(&folded[..], [LogEntry::Folded { ranges, seconds, .. }]
                 if *ranges == [(5, 5), (20, 1)] && *seconds == 3.0),
             "{folded:?}"
         );
-        assert!(queue.take_folded().is_none());
+        assert!(queue.take_folded().is_empty());
     }
 }

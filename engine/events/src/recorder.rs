@@ -5,7 +5,7 @@ use crate::error::LogError;
 use crate::rates::Rates;
 use crate::rows;
 use crate::schema;
-use crate::session_state::SessionState;
+use crate::session_state::{Governor, SessionState};
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, SessionId};
 use rain_protocol::log::{LogEntry, MachineSample};
@@ -27,16 +27,6 @@ pub struct ServerFacts {
     pub address: String,
     /// Seconds since 1970.
     pub started: f64,
-}
-
-/// A governor that is in.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Governor {
-    /// Its number in the log.
-    pub id: u32,
-    pub tasks: u64,
-    pub busy: u64,
-    pub is_changed: bool,
 }
 
 /// Writes a log. Entries become rows between `begin` and `commit`.

@@ -3,8 +3,7 @@
 use crate::chunk::ChunkBounds;
 use crate::columns::{put_column, put_number};
 use crate::error::LogError;
-use crate::recorder::Governor;
-use crate::session_state::SessionState;
+use crate::session_state::{Governor, SessionState};
 use rain_model::graph::{Batch, BatchKind};
 use rain_protocol::peer::TaskDetails;
 use rusqlite::{Connection, ToSql, params};

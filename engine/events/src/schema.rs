@@ -2,6 +2,7 @@
 
 use crate::error::LogError;
 use rusqlite::{Connection, OpenFlags};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ CREATE INDEX events_of_kind ON events (kind);
 /// When there is something with that name, or the file cannot be written.
 pub fn create(path: &Path) -> Result<Connection, LogError> {
     // SQLite would take an empty file that somebody else has just made.
-    std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | no_mutex())?;
     connection.busy_timeout(WRITER_PATIENCE)?;
     connection.pragma_update(None, "page_size", 8192)?;
@@ -135,7 +136,7 @@ fn try_open(name: &str) -> Result<Connection, LogError> {
     }
     match number("user_version")? {
         VERSION => Ok(connection),
-        other => Err(LogError::OtherVersion(other)),
+        found => Err(LogError::OtherVersion { found, readable: VERSION }),
     }
 }
 

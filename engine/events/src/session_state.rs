@@ -1,4 +1,4 @@
-//! What the writer remembers of a session that is not closed.
+//! What the writer remembers of sessions that are not closed, and of governors that are in.
 
 use crate::chunk::{FinishedTask, OpenChunk, Slot};
 use crate::graph_rows::GraphRow;
@@ -30,6 +30,16 @@ impl Tally {
         self.running = 0;
         self.cancelled += self.open();
     }
+}
+
+/// A governor that is in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Governor {
+    /// Its number in the log.
+    pub id: u32,
+    pub tasks: u64,
+    pub busy: u64,
+    pub is_changed: bool,
 }
 
 /// The tasks of a session with one name.

@@ -13,57 +13,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// Nodes of an answer at most.
 const NODES_MAX: usize = 2000;
 
-/// Edges between kinds of a session, as far as they were read.
-#[derive(Debug, Default)]
-pub(crate) struct Edges {
-    /// The kinds of the tasks that make objects, by object; `NONE`: a constant.
-    makers: Vec<u32>,
-    counts: HashMap<(u32, u32), u64>,
-    /// Tasks below this are counted.
-    next: u32,
-}
-
-impl Edges {
-    fn update(&mut self, reader: &Reader, session: u32, kinds: &HashMap<u32, KindRow>) -> Result<(), LogError> {
-        reader.graph_rows(session, self.next, |row| {
-            if row.first < self.next {
-                return Ok(true);
-            }
-            for (place, first) in row.first_outputs.iter().enumerate().filter(|(_, first)| **first != NONE) {
-                let kind = row.kinds[place];
-                let end = first.saturating_add(kinds.get(&kind).map_or(0, |kind| kind.outputs)) as usize;
-                if self.makers.len() < end {
-                    self.makers.resize(end + end / 4, NONE);
-                }
-                self.makers[*first as usize..end].fill(kind);
-            }
-            let mut last: Option<((u32, u32), u64)> = None;
-            for (_, place, inputs) in row.iter() {
-                for input in inputs {
-                    let from = self.makers.get(*input as usize).copied().unwrap_or(NONE);
-                    if from == NONE {
-                        continue;
-                    }
-                    let edge = (from, row.kinds[place]);
-                    match &mut last {
-                        Some((known, count)) if *known == edge => *count += 1,
-                        _ => {
-                            if let Some((known, count)) = last.replace((edge, 1)) {
-                                *self.counts.entry(known).or_default() += count;
-                            }
-                        }
-                    }
-                }
-            }
-            if let Some((known, count)) = last {
-                *self.counts.entry(known).or_default() += count;
-            }
-            self.next = row.tasks().end;
-            Ok(true)
-        })
-    }
-}
-
 impl Log {
     /// The graph of a session: groups of names, or the tasks of one; `None` if there is none with this number.
     ///
@@ -145,9 +94,12 @@ fn groups_of(
     let of_kind: HashMap<u32, u32> =
         inside.iter().filter_map(|(kind, name)| Some((*kind, *ids.get(child(name)?.as_str())?))).collect();
     let mut all = reader.edges.remove(&session).unwrap_or_default();
-    all.update(reader, session, kinds)?;
+    reader.graph_rows(session, all.next(), |row| {
+        all.add(&row, |kind| kinds.get(&kind).map_or(0, |kind| kind.outputs));
+        Ok(true)
+    })?;
     let mut edges: BTreeMap<(u32, u32), u64> = BTreeMap::new();
-    for ((from, to), count) in &all.counts {
+    for ((from, to), count) in all.iter() {
         if let (Some(from), Some(to)) = (of_kind.get(from), of_kind.get(to)) {
             *edges.entry((*from, *to)).or_default() += count;
         }

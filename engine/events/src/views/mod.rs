@@ -3,12 +3,14 @@
 mod counts;
 mod events;
 mod governors;
-pub(crate) mod graph;
+mod graph;
 mod objects;
 mod sessions;
 mod status;
-mod stream;
+pub(crate) mod stream;
 mod task;
 mod task_rows;
 mod tasks;
 mod throughput;
+
+pub(crate) use events::rfc3339;

@@ -92,16 +92,20 @@ fn best(
     // The heap has the best so far; its top is the worst of them.
     let mut best: BinaryHeap<(i128, Made)> = BinaryHeap::new();
     let order = if by_size { "largest DESC" } else { "id" };
-    let text = format!("SELECT time, largest, data FROM objects WHERE session = ?1 ORDER BY {order}");
+    // Contents come apart: what is sorted is to be small.
+    let text = format!("SELECT id, largest FROM objects WHERE session = ?1 ORDER BY {order}");
     let mut statement = reader.connection.prepare_cached(&text)?;
-    let mut rows = statement.query([session])?;
-    while let Some(row) = rows.next()? {
-        let largest: i64 = row.get(1)?;
+    let ids = statement.query_map([session], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    let ids: Vec<(i64, i64)> = ids.collect::<Result<_, _>>()?;
+    let mut content = reader.connection.prepare_cached("SELECT time, data FROM objects WHERE id = ?1")?;
+    for (id, largest) in ids {
         let is_full = best.len() >= wanted;
         if by_size && is_full && best.peek().is_some_and(|(worst, _)| -i128::from(largest) > *worst) {
             break;
         }
-        let data = row.get_ref(2)?.as_blob().map_err(|error| LogError::Damaged(error.to_string()))?;
+        let mut rows = content.query([id])?;
+        let Some(row) = rows.next()? else { continue };
+        let data = row.get_ref(1)?.as_blob().map_err(|error| LogError::Damaged(error.to_string()))?;
         decode(data, row.get(0)?, |made| {
             let value = (key(&made), made);
             if best.len() < wanted {

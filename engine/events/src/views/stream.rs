@@ -262,7 +262,7 @@ fn namer<'a>(names: &'a mut HashMap<u32, Namer>, reader: &Reader, session: u32) 
 }
 
 /// The names of a session's tasks.
-struct Namer {
+pub(crate) struct Namer {
     /// First task, and the kinds from there on; one kind stands for all.
     rows: Vec<(u32, u32, Vec<u32>)>,
     names: HashMap<u32, u32>,
@@ -270,26 +270,18 @@ struct Namer {
 }
 
 impl Namer {
-    fn new(reader: &Reader, session: u32) -> Result<Self, LogError> {
+    pub(crate) fn new(reader: &Reader, session: u32) -> Result<Self, LogError> {
         let names = reader.kinds(session)?.into_iter().map(|(number, kind)| (number, kind.name)).collect();
-        let mut statement = reader
-            .connection
-            .prepare_cached("SELECT first, count, data FROM graph WHERE session = ?1 ORDER BY first")?;
-        let mut rows = statement.query([session])?;
         let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (first, count): (u32, u32) = (row.get(0)?, row.get(1)?);
-            let data = row.get_ref(2)?.as_blob().map_err(|error| LogError::Damaged(error.to_string()))?;
-            let mut kinds = crate::columns::Columns(data).small_column(count as usize)?;
-            if kinds.windows(2).all(|pair| pair[0] == pair[1]) {
-                kinds.truncate(1);
-            }
-            all.push((first, count, kinds));
-        }
+        reader.graph_kinds(session, |first, kinds| {
+            let is_one = kinds.windows(2).all(|pair| pair[0] == pair[1]);
+            let told = if is_one { kinds.len().min(1) } else { kinds.len() };
+            all.push((first, kinds.len() as u32, kinds[..told].to_vec()));
+        })?;
         Ok(Self { rows: all, names, near: 0 })
     }
 
-    fn name(&mut self, task: u32) -> u32 {
+    pub(crate) fn name(&mut self, task: u32) -> u32 {
         let holds = |(first, count, _): &(u32, u32, Vec<u32>)| task >= *first && task - first < *count;
         if !self.rows.get(self.near).is_some_and(holds) {
             self.near = self.rows.partition_point(|(first, _, _)| *first <= task).saturating_sub(1);

@@ -5,6 +5,7 @@ use crate::answers::{LogState, TaskState, Tasks};
 use crate::chunk::decode_tasks;
 use crate::error::LogError;
 use crate::log::{KindRow, Log, Reader};
+use crate::over::Bits;
 use crate::producers::Producers;
 use crate::questions::{TaskQuery, cursor, limit};
 use rusqlite::params;
@@ -21,6 +22,13 @@ struct Filter {
     /// Kinds whose names match; `None`: all.
     kinds: Option<HashSet<u32>>,
     governor: Option<u32>,
+}
+
+impl Filter {
+    /// Whether all tasks match.
+    fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.kinds.is_none() && self.governor.is_none()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +74,12 @@ impl Log {
             let search = Search { session, kinds: &kinds, filter: &filter };
             let (ids, total) = match key {
                 Key::Started | Key::Seconds => search.by_time(reader, key, sort.starts_with('-'), after, limit)?,
+                Key::Id if filter.is_empty() => {
+                    let all = reader.task_count(session)?;
+                    let until = after.saturating_add(limit as u64 + 1).min(all);
+                    let number = |place: u64| if sort.starts_with('-') { all - 1 - place } else { place };
+                    ((after..until).map(|place| number(place) as u32).collect(), Some(all))
+                }
                 Key::Id | Key::Name => {
                     let mut ids = search.by_id(reader)?;
                     if key == Key::Name {
@@ -120,46 +134,54 @@ impl Search<'_> {
         let ran_on = self.filter.governor.map(|governor| self.tasks_of_governor(reader, governor)).transpose()?;
         let states = &self.filter.states;
         let tells_ready = states.contains(&TaskState::Ready) != states.contains(&TaskState::Waiting);
-        let mut producers = Producers::new(reader, self.session, self.kinds);
-        let mut ids = Vec::new();
-        reader.graph_rows(self.session, 0, |row| {
-            let no_kind =
-                self.filter.kinds.as_ref().is_some_and(|kinds| !row.kinds.iter().any(|kind| kinds.contains(kind)));
-            if no_kind {
-                return Ok(true);
+        let is_wanted = |task: u32, kind: u32| {
+            self.filter.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+                && ran_on.as_ref().is_none_or(|tasks| tasks.has(task))
+        };
+        // A task that is neither over nor runs is said to be ready; whether it waits is found out below.
+        let state_of = |task: u32| {
+            if over.finished.has(task) {
+                TaskState::Finished
+            } else if over.given_up.has(task) {
+                if failed.contains(&task) { TaskState::Failed } else { TaskState::Cancelled }
+            } else if !is_open {
+                TaskState::Cancelled
+            } else if running.contains(&task) {
+                if log_state == LogState::Running { TaskState::Running } else { TaskState::Lost }
+            } else {
+                TaskState::Ready
             }
+        };
+        let mut ids = Vec::new();
+        if !tells_ready {
+            let any = states.is_empty();
+            reader.graph_kinds(self.session, |first, kinds| {
+                for (place, kind) in kinds.iter().enumerate() {
+                    let task = first + place as u32;
+                    if is_wanted(task, *kind) && (any || states.contains(&state_of(task))) {
+                        ids.push(task);
+                    }
+                }
+            })?;
+            return Ok(ids);
+        }
+        let mut producers = Producers::new(reader, self.session, self.kinds);
+        reader.graph_rows(self.session, 0, |row| {
             for (task, place, inputs) in row.iter() {
-                if self.filter.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&row.kinds[place]))
-                    || ran_on.as_ref().is_some_and(|tasks| !tasks.contains(&task))
-                {
+                if !is_wanted(task, row.kinds[place]) {
                     continue;
                 }
-                if states.is_empty() {
-                    ids.push(task);
-                    continue;
-                }
-                let state = if over.finished.has(task) {
-                    TaskState::Finished
-                } else if failed.contains(&task) {
-                    TaskState::Failed
-                } else if over.given_up.has(task) || !is_open {
-                    TaskState::Cancelled
-                } else if running.contains(&task) {
-                    if log_state == LogState::Running { TaskState::Running } else { TaskState::Lost }
-                } else if tells_ready {
-                    let mut waits = false;
+                let mut state = state_of(task);
+                if state == TaskState::Ready {
                     for input in inputs {
                         if let Some(producer) = producers.of(*input)?
                             && !over.finished.has(producer)
                         {
-                            waits = true;
+                            state = TaskState::Waiting;
                             break;
                         }
                     }
-                    if waits { TaskState::Waiting } else { TaskState::Ready }
-                } else {
-                    TaskState::Ready
-                };
+                }
                 if states.contains(&state) {
                     ids.push(task);
                 }
@@ -177,23 +199,21 @@ impl Search<'_> {
     }
 
     /// Tasks that a governor has finished or runs.
-    fn tasks_of_governor(&self, reader: &Reader, governor: u32) -> Result<HashSet<u32>, LogError> {
-        let mut found: HashSet<u32> = HashSet::new();
-        found.extend(
-            reader
-                .running(self.session)?
-                .into_iter()
-                .filter(|(_, running)| running.slot.governor == governor)
-                .map(|(task, _)| task),
-        );
+    fn tasks_of_governor(&self, reader: &Reader, governor: u32) -> Result<Bits, LogError> {
+        let mut found = Bits::default();
+        for (task, running) in reader.running(self.session)? {
+            if running.slot.governor == governor {
+                found.set(task);
+            }
+        }
         let text = "SELECT task FROM attempts WHERE session = ?1 AND governor = ?2";
         let mut statement = reader.connection.prepare_cached(text)?;
         for task in statement.query_map(params![self.session, governor], |row| row.get(0))? {
-            found.insert(task?);
+            found.set(task?);
         }
         self.chunks(reader, |task| {
             if task.slot.governor == governor {
-                found.insert(task.task);
+                found.set(task.task);
             }
         })?;
         Ok(found)
@@ -209,15 +229,17 @@ impl Search<'_> {
         limit: usize,
     ) -> Result<(Vec<u32>, Option<u64>), LogError> {
         let wanted = (after as usize).saturating_add(limit + 1).min(COUNTED_MAX);
-        let matches: Option<HashSet<u32>> = match self.filter.kinds.is_some() || !self.filter.states.is_empty() {
-            true => Some(self.by_id(reader)?.into_iter().collect()),
-            false => None,
-        };
+        let mut matches = None;
+        if self.filter.kinds.is_some() || !self.filter.states.is_empty() {
+            let mut tasks = Bits::default();
+            self.by_id(reader)?.into_iter().for_each(|task| tasks.set(task));
+            matches = Some(tasks);
+        }
         // The heap has the best so far; its top is the worst of them.
         let mut best: BinaryHeap<(i128, u32)> = BinaryHeap::new();
         let mut add = |value: u64, task: u32| {
             let value = if largest_first { -i128::from(value) } else { i128::from(value) };
-            if matches.as_ref().is_some_and(|tasks| !tasks.contains(&task)) {
+            if matches.as_ref().is_some_and(|tasks| !tasks.has(task)) {
                 return;
             }
             if best.len() < wanted {
@@ -266,6 +288,12 @@ impl Search<'_> {
 }
 
 impl Reader {
+    /// How many tasks a session has, which are numbered from 0.
+    fn task_count(&self, session: u32) -> Result<u64, LogError> {
+        let mut statement = self.connection.prepare_cached("SELECT tasks FROM sessions WHERE id = ?1")?;
+        Ok(statement.query_row([session], |row| row.get::<_, i64>(0))? as u64)
+    }
+
     /// Whether a session has neither failed nor been closed.
     pub(super) fn is_open(&self, session: u32) -> Result<bool, LogError> {
         let mut statement =

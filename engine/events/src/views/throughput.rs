@@ -2,7 +2,7 @@
 
 use super::governors::{points, span};
 use crate::answers::Throughput;
-use crate::chunk::decode_tasks;
+use crate::chunk::{decode_summary, decode_tasks};
 use crate::error::LogError;
 use crate::log::{Log, Reader};
 use crate::questions::ThroughputQuery;
@@ -104,14 +104,26 @@ fn of_session(reader: &Reader, session: u32, from: f64, least: f64, points: u32)
     let mut answer = empty(from, step, count);
     let mut busy = vec![0.0; count];
     let at = |micros: f64| ((micros / 1e6 - from) / step).floor();
-    let text =
-        "SELECT count, tasks FROM chunks JOIN chunk_data USING (id) WHERE session = ?1 AND end >= ?2 AND start <= ?3";
+    let text = "SELECT count, id, start, end FROM chunks WHERE session = ?1 AND end >= ?2 AND start <= ?3";
     let mut statement = reader.connection.prepare_cached(text)?;
+    let mut summaries = reader.connection.prepare_cached("SELECT summary FROM chunk_summaries WHERE id = ?1")?;
+    let mut contents = reader.connection.prepare_cached("SELECT tasks FROM chunk_data WHERE id = ?1")?;
     let to = from + step * count as f64;
     let mut rows = statement.query(params![session, from * 1e6, to * 1e6])?;
     while let Some(row) = rows.next()? {
-        let data = row.get_ref(1)?.as_blob().map_err(|error| LogError::Damaged(error.to_string()))?;
-        decode_tasks(data, row.get(0)?, |task| {
+        let (tasks, id): (usize, i64) = (row.get(0)?, row.get(1)?);
+        let (start, end): (f64, f64) = (row.get(2)?, row.get(3)?);
+        let is_within = end - start < step * 1e6;
+        let mut found = if is_within { summaries.query([id])? } else { contents.query([id])? };
+        let Some(content) = found.next()? else { continue };
+        let data = content.get_ref(0)?.as_blob().map_err(|error| LogError::Damaged(error.to_string()))?;
+        if is_within {
+            let point = at(end).clamp(0.0, count as f64 - 1.0) as usize;
+            answer.finished[point] += tasks as u64;
+            decode_summary(data, |stretch| busy[point] += stretch.busy as f64 / 1e9)?;
+            continue;
+        }
+        decode_tasks(data, tasks, |task| {
             let (start, end) = (task.start as f64, task.start as f64 + task.duration as f64 / 1e3);
             let (first, last) = (at(start), at(end));
             if last >= 0.0 && last < count as f64 {

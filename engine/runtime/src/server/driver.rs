@@ -5,7 +5,9 @@ use super::bringing::Question;
 use super::client::{Client, UNANSWERED_MAX};
 use super::logging::Logging;
 use super::parts::{Done, ServerParts};
-use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, OutputsReply, SomeReply, StatusReply};
+use super::replies::{
+    Answer, ElsewhereReply, Empty, ErrorFrames, InfoReply, ObjectReply, OutputsReply, SomeReply, StatusReply,
+};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
 use super::turn::Turn;
 use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
@@ -14,16 +16,15 @@ use crate::memory;
 use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
 use crate::stop::Stop;
 use rain_data::{Object, Store};
-use rain_events::answers::LogStatus;
 use rain_model::graph::encode_column;
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_model::time::Time;
 use rain_protocol::client::{
-    Fetch, ObjectInfo, Request, RequestError, SessionRef, WatchStarted, error_body, error_frame, error_head, ok_frame,
+    Fetch, ObjectInfo, Request, RequestError, SessionRef, WatchStarted, error_frame, ok_frame,
 };
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
 use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server};
-use rain_transport::clients::{Clients, FrontEvent, PollError, ReplyFrame, Rest};
+use rain_transport::clients::{Clients, FrontEvent, PollError};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use serde_bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
@@ -69,7 +70,7 @@ pub(crate) struct ServerDriver<C, T> {
     ends_with_governors: bool,
     /// The first governor that was lost, and why.
     lost: Option<(GovernorId, String)>,
-    log: Option<Logging>,
+    log: Logging,
     /// The moment from which the machine's time counts.
     start: Instant,
 }
@@ -80,9 +81,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         let mut machine = Server::new().with_check(rain_exec::check_built_in);
         let usable = memory::usable_bytes();
         machine.set_items_max(usable / ITEMS_PART / ITEM_BYTES);
-        if log.is_some() {
-            machine.set_logged();
-        }
+        let log = Logging::new(log, &mut machine);
         Self {
             machine,
             background: Background::new(clients.wake()),
@@ -107,7 +106,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             next_wanted: 0,
             ends_with_governors: false,
             lost: None,
-            log: log.map(Logging::new),
+            log,
             start: Instant::now(),
         }
     }
@@ -220,9 +219,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     fn handle_at(&mut self, now: Instant, event: Event<Arc<Object>>, effects: &mut Effects<Arc<Object>>) {
         let time = Time::new(now.saturating_duration_since(self.start));
         self.machine.handle(time, event, effects);
-        if let Some(log) = &mut self.log {
-            log.take(now, effects, &self.transport);
-        }
+        self.log.take(now, effects, &self.transport);
         self.carry_out(now, effects);
     }
 
@@ -243,9 +240,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         if self.machine.has_more() {
             self.handle(Event::Continue);
         }
-        if let Some(log) = &mut self.log {
-            log.flush();
-        }
+        self.log.flush();
         Ok(has_more_requests || has_more_messages || self.machine.has_more())
     }
 
@@ -271,15 +266,10 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         true
     }
 
-    /// How writing the event log goes.
-    fn log_status(&self) -> Option<LogStatus> {
-        self.log.as_ref().map(|log| log.handle().status())
-    }
-
     /// Answers what other threads of this process ask.
     fn answer_questions(&mut self) {
         for answer in self.status_requests.take() {
-            let reply = StatusReply::new(&self.facts, self.machine.status(), self.log_status());
+            let reply = StatusReply::new(&self.facts, self.machine.status(), self.log.status());
             answer(serde_json::to_string(&reply).unwrap_or_default());
         }
         for request in self.content_requests.take() {
@@ -477,30 +467,18 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     }
 
     fn carry_out(&mut self, now: Instant, effects: &mut Effects<Arc<Object>>) {
-        let mut last_error: Option<(Arc<RequestError>, Arc<[u8]>)> = None;
+        let mut errors = ErrorFrames::default();
         for action in effects.drain() {
             match action {
                 Action::Reply { client, request, reply: Reply::Error(error) } => {
                     self.answered(client, request);
-                    // Whoever waits when a session fails gets the same error, which may be long.
-                    let body = match &last_error {
-                        Some((last, body)) if Arc::ptr_eq(last, &error) => Arc::clone(body),
-                        _ => error_body(&error).into(),
-                    };
-                    let head = error_head(request, body.len());
-                    self.front.send(client, ReplyFrame { head, rest: Rest::Shared(body.clone()) });
-                    last_error = Some((error, body));
+                    self.front.send(client, errors.frame(request, error));
                 }
                 Action::Reply { client, request, reply } => {
                     let fetch = self.answered(client, request);
                     self.reply(client, request, reply, fetch);
                 }
-                Action::Send { governor, message } => {
-                    if let (Some(log), Message::ToGovernor(ToGovernor::Run(run))) = (&mut self.log, &message) {
-                        log.hand_out(now, governor, run, &self.machine);
-                    }
-                    self.send(governor, message);
-                }
+                Action::Send { governor, message } => self.send(now, governor, message),
                 Action::Content { number, content } => {
                     if let Some(answer) = self.wanted.remove(&number) {
                         answer(content);
@@ -527,7 +505,8 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     }
 
     /// Sends a message to a governor; a question for an object that a client fetches has to wait for its turn.
-    fn send(&mut self, governor: GovernorId, message: Message<Arc<Object>>) {
+    fn send(&mut self, now: Instant, governor: GovernorId, message: Message<Arc<Object>>) {
+        self.log.hand_out(now, governor, &message, &self.machine);
         if self.brings_contents
             && let Message::ToGovernor(ToGovernor::Fetch { session, object, .. }) = &message
             && let Some(client) = self.sessions.get(&session.0)
@@ -584,7 +563,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Outputs { outputs, count } => ok_frame(id, &OutputsReply::new(outputs, count)),
-            Reply::Status(server) => ok_frame(id, &StatusReply::new(&self.facts, server, self.log_status())),
+            Reply::Status(server) => ok_frame(id, &StatusReply::new(&self.facts, server, self.log.status())),
             Reply::Error(error) => error_frame(id, &error),
             Reply::Object { info, content } => match fetch {
                 Some(fetch) => return self.send_object(client, id, info, content, fetch),

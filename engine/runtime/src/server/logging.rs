@@ -2,10 +2,11 @@
 
 use crate::facts::seconds_since_1970;
 use rain_data::Object;
-use rain_events::{EventLog, LogHandle};
+use rain_events::EventLog;
+use rain_events::answers::LogStatus;
 use rain_model::id::GovernorId;
 use rain_protocol::log::LogEntry;
-use rain_protocol::peer::{Run, TaskSet};
+use rain_protocol::peer::{Message, TaskSet, ToGovernor};
 use rain_server::{Effects, Server};
 use rain_transport::{Place, Transport};
 use std::sync::Arc;
@@ -14,20 +15,25 @@ use std::time::{Duration, Instant};
 /// How long a clock is trusted to go as fast as the other one.
 const CLOCK_TRUSTED: Duration = Duration::from_secs(10);
 
-/// A log, and the time of day without asking for it each time.
+/// The event log, if there is one, and the time of day without asking for it each time.
 pub(super) struct Logging {
-    log: EventLog,
+    log: Option<EventLog>,
     /// A moment, as both clocks showed it.
     origin: (Instant, f64),
 }
 
 impl Logging {
-    pub(super) fn new(log: EventLog) -> Self {
+    /// Has the machine tell what happens if there is a log.
+    pub(super) fn new(log: Option<EventLog>, machine: &mut Server<Arc<Object>>) -> Self {
+        if log.is_some() {
+            machine.set_logged();
+        }
         Self { log, origin: (Instant::now(), seconds_since_1970()) }
     }
 
-    pub(super) fn handle(&self) -> LogHandle {
-        self.log.handle()
+    /// How writing goes; `None`: there is no log.
+    pub(super) fn status(&self) -> Option<LogStatus> {
+        self.log.as_ref().map(|log| log.handle().status())
     }
 
     fn time(&mut self, now: Instant) -> f64 {
@@ -47,38 +53,46 @@ impl Logging {
         effects: &mut Effects<Arc<Object>>,
         transport: &T,
     ) {
+        if self.log.is_none() {
+            return;
+        }
         let time = self.time(now);
+        let Some(log) = &mut self.log else { return };
         for mut entry in effects.drain_log() {
             if let LogEntry::GovernorJoined { governor, host, .. } = &mut entry {
                 *host = host_of(*governor, transport);
             }
-            self.log.note(time, entry);
+            log.note(time, entry);
         }
     }
 
-    /// Notes what a governor is told to run and to bring, which happens at `now`.
+    /// Notes what a message tells a governor to run and to bring, at `now`.
     pub(super) fn hand_out(
         &mut self,
         now: Instant,
         governor: GovernorId,
-        run: &Run<Arc<Object>>,
+        message: &Message<Arc<Object>>,
         machine: &Server<Arc<Object>>,
     ) {
+        let (Message::ToGovernor(ToGovernor::Run(run)), true) = (message, self.log.is_some()) else { return };
         let time = self.time(now);
+        let Some(log) = &mut self.log else { return };
         if !matches!(&run.tasks, TaskSet::Some(tasks) if tasks.is_empty()) {
             let (session, batch, tasks) = (run.session, run.batch.clone(), run.tasks.clone());
-            self.log.note(time, LogEntry::Assigned { session, governor, batch, tasks });
+            log.note(time, LogEntry::Assigned { session, governor, batch, tasks });
         }
         if !run.remote.is_empty() {
             let from = run.remote.iter().filter_map(|input| Some((input.object, *input.holders.first()?)));
             let objects = from.map(|(object, holder)| (object, holder, machine.size_of(run.session, object))).collect();
-            self.log.note(time, LogEntry::Moved { session: run.session, to: governor, objects });
+            log.note(time, LogEntry::Moved { session: run.session, to: governor, objects });
         }
     }
 
     /// Hands what was noted to the log's thread.
     pub(super) fn flush(&mut self) {
-        self.log.flush();
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 }
 

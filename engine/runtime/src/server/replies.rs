@@ -6,7 +6,9 @@ use rain_data::{INLINE_BYTES_MAX, Object, Store};
 use rain_events::answers::LogStatus;
 use rain_model::graph::DataType;
 use rain_model::id::TaskIndex;
-use rain_protocol::client::{Fetch, ObjectInfo, RequestError, TaskInfo, content_head, error_frame, ok_frame, too_long};
+use rain_protocol::client::{
+    Fetch, ObjectInfo, RequestError, TaskInfo, content_head, error_body, error_frame, error_head, ok_frame, too_long,
+};
 use rain_protocol::msgpack::FRAME_BYTES_MAX;
 use rain_protocol::peer::TaskOutput;
 use rain_server::{RequestId, Status};
@@ -32,6 +34,24 @@ pub(super) struct StatusReply<'a> {
 impl<'a> StatusReply<'a> {
     pub(super) fn new(process: &'a ProcessFacts, server: Status, event_log: Option<LogStatus>) -> Self {
         Self { process, server, event_log }
+    }
+}
+
+/// Frames of errors. Whoever waits when a session fails gets the same error, which may be long: it is written once.
+#[derive(Default)]
+pub(super) struct ErrorFrames {
+    last: Option<(Arc<RequestError>, Arc<[u8]>)>,
+}
+
+impl ErrorFrames {
+    /// The reply to a request that has failed.
+    pub(super) fn frame(&mut self, request: RequestId, error: Arc<RequestError>) -> ReplyFrame {
+        let body = match &self.last {
+            Some((last, body)) if Arc::ptr_eq(last, &error) => body.clone(),
+            _ => error_body(&error).into(),
+        };
+        self.last = Some((error, body.clone()));
+        ReplyFrame { head: error_head(request, body.len()), rest: Rest::Shared(body) }
     }
 }
 
