@@ -48,7 +48,7 @@ fn latest_below(directory: &Path) -> Option<PathBuf> {
 
 /// The log of the server that runs on a port of this machine, if it has one.
 fn of_running(port: u16) -> Option<PathBuf> {
-    let status = status::ask(Some(&port.to_string())).ok()?;
+    let status = status::ask(port).ok()?;
     status["event_log"]["path"].as_str().map(PathBuf::from).filter(|path| path.is_file())
 }
 

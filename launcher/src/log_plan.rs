@@ -1,10 +1,10 @@
 //! `--event-log` and `--log-limit`: whether a server writes an event log, and how large it may get.
 
 use clap::{Args, ValueEnum};
-use rain_events::{EventLog, FILE_NAME, ServerFacts};
+use rain_events::{EventLog, ServerFacts};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// Bytes of a log when nothing else is said, and at least.
@@ -51,11 +51,6 @@ impl LogPlan {
     /// No log, for servers that nobody looks at.
     pub fn off() -> Self {
         Self { bytes_max: None }
-    }
-
-    /// Where the log is, or will be in a moment; `None`: there is to be none.
-    pub fn path(&self, directory: Option<&Path>) -> Option<PathBuf> {
-        self.bytes_max.and(directory).map(|directory| directory.join(FILE_NAME))
     }
 
     /// Begins the log of a server that listens at `listen`, in the directory of logs. `is_local`: its governors are on its machine.

@@ -71,12 +71,12 @@ fn find_in(root: &Path, port: u16) -> Result<Found, LookupError> {
     Ok(Found { access, directory })
 }
 
-/// What the server that `--listen` means says of itself.
+/// What the server at a port of this machine says of itself.
 ///
 /// # Errors
 /// When there is no server or no answer.
-pub fn ask(listen: Option<&str>) -> Result<Value, LookupError> {
-    let found = find(listen)?;
+pub fn ask(port: u16) -> Result<Value, LookupError> {
+    let found = find(port)?;
     let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
     asked.map_err(|error| LookupError::Ask(error, found.access.pid))
 }

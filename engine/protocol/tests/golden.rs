@@ -3,8 +3,8 @@
 
 use rain_protocol::client::{
     Cancel, ErrorKind, Fetch, FetchHeader, Forget, Hello, HelloReply, Items, NewSession, ObjectInfo, Request,
-    RequestError, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, WatchRef, WatchStarted, WireKind, decode_request,
-    error_frame, ok_frame, reply_frame,
+    RequestError, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, WatchRef, WatchStarted, WireKind,
+    decode_request, error_frame, ok_frame, reply_frame,
 };
 use serde::Serialize;
 use serde_bytes::ByteBuf;

@@ -10,6 +10,7 @@ mod counting;
 mod edges;
 mod effects;
 mod event;
+mod facts;
 mod fair;
 mod forget;
 mod governors;

@@ -8,7 +8,6 @@ use super::governors::{Governors, State};
 use super::placer::{Placer, Round, Turn};
 use super::recovery::NotRepeated;
 use super::session::{Session, session_error};
-use super::status::{GovernorStatus, SessionStatus, Status};
 use super::stored::Results;
 use super::submission::CheckTask;
 use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId};
@@ -19,8 +18,6 @@ use rain_protocol::peer::{Failure, FromGovernor, ToGovernor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Sessions that a status lists at most.
-const STATUS_SESSIONS_MAX: usize = 1000;
 /// Sessions that are asked in one turn whether a governor has too much of them.
 const ASKED_BACK_MAX: usize = 8;
 /// Sessions that find no room for a task, one after the other, before the others are not tried while all cpus are busy.
@@ -566,41 +563,6 @@ impl<D: Clone> Server<D> {
                 Ok(content) => effects.reply(to, Reply::Object { info: fetch.info.unwrap_or_default(), content }),
                 Err(why) => effects.error(to, refuse(why)),
             },
-        }
-    }
-
-    /// How many governors had joined before the one that has this number now: whether it is the same as at another time.
-    pub fn incarnation_of(&self, governor: GovernorId) -> Option<u64> {
-        self.governors.get(governor).map(|governor| governor.incarnation)
-    }
-
-    /// Bytes of an object, up to 4 GiB; 0 if there is none.
-    pub fn size_of(&self, session: SessionId, object: ObjectIndex) -> u64 {
-        self.sessions.get(&session).map_or(0, |session| u64::from(session.size_of(object)))
-    }
-
-    /// What the server is doing.
-    pub fn status(&self) -> Status {
-        let alive = self.governors.iter().filter(|(_, governor)| governor.is_alive());
-        let governors = alive.map(|(id, governor)| GovernorStatus {
-            id: id.0,
-            cpus: governor.cpus,
-            tasks_unfinished: governor.outstanding,
-            tasks_finished: governor.finished,
-        });
-        let sessions = self.sessions.values().take(STATUS_SESSIONS_MAX).map(|session| SessionStatus {
-            id: session.id.0,
-            name: session.name.clone(),
-            client: session.client.0,
-            tasks: u64::from(session.tasks.len()),
-            finished: u64::from(session.tasks.len()).saturating_sub(session.unfinished),
-            state: if session.failure.is_some() { "failed" } else { "open" }.to_owned(),
-        });
-        Status {
-            governors: governors.collect(),
-            clients: self.clients.len() as u64,
-            sessions_open: self.sessions.len() as u64,
-            sessions: sessions.collect(),
         }
     }
 }

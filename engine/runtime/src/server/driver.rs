@@ -1,13 +1,10 @@
 //! The server's thread: clients through their front, governors through a transport, the state machine between.
 
 use super::background::Background;
-use super::bringing::Question;
 use super::client::{Client, UNANSWERED_MAX};
 use super::logging::Logging;
 use super::parts::{Done, ServerParts};
-use super::replies::{
-    Answer, ElsewhereReply, Empty, ErrorFrames, InfoReply, ObjectReply, OutputsReply, SomeReply, StatusReply,
-};
+use super::replies::{Empty, ErrorFrames, StatusReply};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
 use super::turn::Turn;
 use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
@@ -16,17 +13,13 @@ use crate::memory;
 use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
 use crate::stop::Stop;
 use rain_data::{Object, Store};
-use rain_model::graph::encode_column;
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_model::time::Time;
-use rain_protocol::client::{
-    Fetch, ObjectInfo, Request, RequestError, SessionRef, WatchStarted, error_frame, ok_frame,
-};
+use rain_protocol::client::{Request, RequestError, error_frame, ok_frame};
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
 use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server};
 use rain_transport::clients::{Clients, FrontEvent, PollError};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
-use serde_bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,38 +34,38 @@ const ITEMS_PART: u64 = 2;
 const UPLOAD_PART: u64 = 4;
 
 pub(crate) struct ServerDriver<C, T> {
-    machine: Server<Arc<Object>>,
-    front: C,
-    transport: T,
-    store: Arc<Store>,
-    clients: HashMap<ClientId, Client>,
+    pub(super) machine: Server<Arc<Object>>,
+    pub(super) front: C,
+    pub(super) transport: T,
+    pub(super) store: Arc<Store>,
+    pub(super) clients: HashMap<ClientId, Client>,
     /// The client of each session.
-    sessions: HashMap<u32, ClientId>,
+    pub(super) sessions: HashMap<u32, ClientId>,
     /// Clients with questions to governors that wait for their turn.
-    bringing: BTreeSet<ClientId>,
-    background: Background<Done>,
-    facts: ProcessFacts,
-    stop: Stop,
-    joined: u32,
+    pub(super) bringing: BTreeSet<ClientId>,
+    pub(super) background: Background<Done>,
+    pub(super) facts: ProcessFacts,
+    pub(super) stop: Stop,
+    pub(super) joined: u32,
     /// Governors have had numbers below this.
-    seen: u32,
-    cpus: u32,
+    pub(super) seen: u32,
+    pub(super) cpus: u32,
     /// Governors are elsewhere: what clients fetch is brought here.
-    brings_contents: bool,
-    upload_bytes_max: u64,
-    end: EndOfTime,
-    results: Option<ResultWriter>,
-    status_requests: StatusRequests,
-    content_requests: ContentRequests,
+    pub(super) brings_contents: bool,
+    pub(super) upload_bytes_max: u64,
+    pub(super) end: EndOfTime,
+    pub(super) results: Option<ResultWriter>,
+    pub(super) status_requests: StatusRequests,
+    pub(super) content_requests: ContentRequests,
     /// Content that is on its way, by number.
-    wanted: HashMap<u64, ContentAnswer>,
-    next_wanted: u64,
-    ends_with_governors: bool,
+    pub(super) wanted: HashMap<u64, ContentAnswer>,
+    pub(super) next_wanted: u64,
+    pub(super) ends_with_governors: bool,
     /// The first governor that was lost, and why.
-    lost: Option<(GovernorId, String)>,
-    log: Logging,
+    pub(super) lost: Option<(GovernorId, String)>,
+    pub(super) log: Logging,
     /// The moment from which the machine's time counts.
-    start: Instant,
+    pub(super) start: Instant,
 }
 
 impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
@@ -491,111 +484,6 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                 }
             }
         }
-    }
-
-    /// The state machine has answered a request, which may have been a fetch.
-    fn answered(&mut self, client: ClientId, request: RequestId) -> Option<Fetch> {
-        let facts = self.clients.get_mut(&client)?;
-        facts.unanswered = facts.unanswered.saturating_sub(1);
-        let fetch = facts.fetches.remove(&request)?;
-        if self.brings_contents {
-            facts.bringing.answered(fetch.session, fetch.object, request);
-        }
-        Some(fetch)
-    }
-
-    /// Sends a message to a governor; a question for an object that a client fetches has to wait for its turn.
-    fn send(&mut self, now: Instant, governor: GovernorId, message: Message<Arc<Object>>) {
-        self.log.hand_out(now, governor, &message, &self.machine);
-        if self.brings_contents
-            && let Message::ToGovernor(ToGovernor::Fetch { session, object, .. }) = &message
-            && let Some(client) = self.sessions.get(&session.0)
-            && let Some(facts) = self.clients.get_mut(client)
-            && let Some(request) = facts.bringing.take_wanted(session.0, *object)
-        {
-            let bytes = self.machine.size_of(*session, *object);
-            facts.bringing.push(Question { governor, message, request, bytes });
-            self.bringing.insert(*client);
-            return;
-        }
-        self.transport.send(Peer::Governor(governor), message);
-    }
-
-    /// Asks governors for what clients fetch, as far as these take what they have asked for before.
-    fn bring(&mut self) {
-        self.bringing.retain(|client| {
-            let Some(Client { bringing, fetches, .. }) = self.clients.get_mut(client) else { return false };
-            let waiting = self.front.waiting_bytes(*client);
-            while let Some((governor, message)) = bringing.next(waiting, |request| fetches.contains_key(&request)) {
-                self.transport.send(Peer::Governor(governor), message);
-            }
-            !bringing.is_empty()
-        });
-    }
-
-    fn reply(&mut self, client: ClientId, id: RequestId, reply: Reply<Arc<Object>>, fetch: Option<Fetch>) {
-        let frame = match reply {
-            Reply::Done => ok_frame(id, &Empty {}),
-            Reply::Watch { number } => ok_frame(id, &WatchStarted { watch: number }),
-            Reply::Session(session) => {
-                if let Some(facts) = self.clients.get_mut(&client) {
-                    facts.sessions.insert(session.0);
-                    self.sessions.insert(session.0, client);
-                }
-                ok_frame(id, &SessionRef { session: session.0 })
-            }
-            Reply::Some { tasks, objects } => {
-                let (tasks, objects) = (encode_column(&tasks), encode_column(&objects));
-                ok_frame(id, &SomeReply { tasks: Bytes::new(&tasks), objects: Bytes::new(&objects) })
-            }
-            Reply::Holders { info, governors } => {
-                let places = governors.iter().filter_map(|governor| self.transport.place_of(*governor));
-                let at = places.map(|place| (place.ip.map(|ip| ip.to_string()), place.port)).collect();
-                ok_frame(id, &ElsewhereReply { info: &info, at })
-            }
-            Reply::Forgotten { session, objects } => {
-                if self.brings_contents
-                    && let Some(facts) = self.clients.get_mut(&client)
-                {
-                    objects.iter().for_each(|object| facts.fetched.forget(session.0, *object));
-                }
-                ok_frame(id, &Empty {})
-            }
-            Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
-            Reply::Outputs { outputs, count } => ok_frame(id, &OutputsReply::new(outputs, count)),
-            Reply::Status(server) => ok_frame(id, &StatusReply::new(&self.facts, server, self.log.status())),
-            Reply::Error(error) => error_frame(id, &error),
-            Reply::Object { info, content } => match fetch {
-                Some(fetch) => return self.send_object(client, id, info, content, fetch),
-                None => error_frame(id, &RequestError::request("not a fetch")),
-            },
-        };
-        self.front.send(client, frame.into());
-    }
-
-    /// Answers a fetch; what takes long for that is done on another thread.
-    fn send_object(&mut self, client: ClientId, id: RequestId, info: ObjectInfo, object: Arc<Object>, fetch: Fetch) {
-        let Some(facts) = self.clients.get_mut(&client) else { return };
-        let reply = ObjectReply { id, info, object, fetch, local: facts.local };
-        if reply.is_quick() {
-            let answer = reply.answer(&self.store);
-            return self.send_answer(client, fetch, answer);
-        }
-        if self.brings_contents {
-            facts.fetched.hold(fetch.session, reply.info.clone(), reply.object.clone());
-        }
-        facts.in_background += 1;
-        let store = self.store.clone();
-        self.background.run(move || Done::Object { client, fetch, answer: reply.answer(&store) });
-    }
-
-    fn send_answer(&mut self, client: ClientId, fetch: Fetch, answer: Answer) {
-        if answer.is_all
-            && let Some(facts) = self.clients.get_mut(&client)
-        {
-            facts.fetched.forget(fetch.session, fetch.object);
-        }
-        self.front.send(client, answer.frame);
     }
 }
 

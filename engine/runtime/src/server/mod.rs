@@ -1,5 +1,6 @@
 //! The server's thread and what it is made of.
 
+mod answering;
 mod background;
 mod bringing;
 mod client;

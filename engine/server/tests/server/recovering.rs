@@ -280,7 +280,7 @@ fn a_task_that_kills_its_governors_is_failed() {
     let wait = h.request(Command::WaitAll { session });
     for number in 0..3 {
         assert_eq!(runs(&mut h).len(), 2);
-        h.governor(number, FromGovernor::Started { session, task: 0, start: 1.0 });
+        h.governor(number, FromGovernor::Started { session, task: 0, worker: 0, start: 1.0 });
         lose(&mut h, number);
         if number < 2 {
             h.governor(number + 1, FromGovernor::Joined { cpus: 1 });
