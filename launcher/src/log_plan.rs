@@ -55,7 +55,10 @@ impl LogPlan {
 
     /// Begins the log of a server that listens at `listen`, in the directory of logs. `is_local`: its governors are on its machine.
     pub fn start(&self, directory: Option<&Path>, listen: SocketAddr, is_local: bool) -> Option<EventLog> {
-        let (bytes_max, directory) = (self.bytes_max?, directory?);
+        let bytes_max = self.bytes_max?;
+        let path = self.path(directory)?;
+        tracing::info!("what happens is kept in {}", path.display());
+        let directory = path.parent()?;
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let server = ServerFacts {
             name: String::new(),

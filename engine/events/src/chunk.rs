@@ -27,7 +27,7 @@ pub struct FinishedTask {
 impl FinishedTask {
     /// When it was over, microseconds since 1970.
     pub fn end(&self) -> u64 {
-        self.start + self.duration.div_ceil(1000)
+        self.start.saturating_add(self.duration.div_ceil(1000))
     }
 }
 
@@ -101,7 +101,7 @@ impl OpenChunk {
         stretch.count += 1;
         stretch.start = stretch.start.min(task.start);
         stretch.end = stretch.end.max(end);
-        stretch.busy += task.duration;
+        stretch.busy = stretch.busy.saturating_add(task.duration);
         if task.duration > stretch.longest {
             (stretch.task, stretch.longest) = (task.task, task.duration);
         }

@@ -41,7 +41,7 @@ impl Rates {
             let bucket = self.changed.entry(self.last).or_default();
             bucket.finished += finished;
             bucket.failed += failed;
-            bucket.busy += busy;
+            bucket.busy = bucket.busy.saturating_add(busy);
         }
     }
 
@@ -50,14 +50,14 @@ impl Rates {
     pub fn finished(&mut self, end: u64, duration: u64) {
         let bucket = self.at(end);
         bucket.finished += 1;
-        bucket.busy += duration;
+        bucket.busy = bucket.busy.saturating_add(duration);
     }
 
     /// So many tasks were finished about then.
     pub fn folded(&mut self, time: u64, count: u64, busy: u64) {
         let bucket = self.at(time);
         bucket.finished += count;
-        bucket.busy += busy;
+        bucket.busy = bucket.busy.saturating_add(busy);
     }
 
     /// A task has failed.
@@ -82,7 +82,7 @@ impl Rates {
                 let sum = wider.entry(bucket * WIDTHS[0] / width).or_default();
                 sum.finished += counts.finished;
                 sum.failed += counts.failed;
-                sum.busy += counts.busy;
+                sum.busy = sum.busy.saturating_add(counts.busy);
             }
             let now = time / width;
             wider.entry(now).or_default();

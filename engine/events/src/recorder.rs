@@ -319,7 +319,7 @@ impl Recorder {
                 duration: nanos(f64::from(report.duration)),
             };
             self.rates.finished(task.end(), task.duration);
-            busy += task.duration;
+            busy = task.duration.saturating_add(busy);
             state.finish(&task);
             if state.chunk.is_full() {
                 rows::put_chunk(&self.connection, state)?;
@@ -343,7 +343,7 @@ impl Recorder {
         }
         let counted = self.governor(time, governor)?;
         counted.tasks += finished.tasks.len() as u64;
-        counted.busy += busy;
+        counted.busy = counted.busy.saturating_add(busy);
         Ok(())
     }
 
@@ -357,7 +357,7 @@ impl Recorder {
             statement.execute(params![session.0, first, count])?;
         }
         let count: u64 = ranges.iter().map(|(_, count)| u64::from(*count)).sum();
-        state.tally.busy += nanos(seconds);
+        state.tally.busy = state.tally.busy.saturating_add(nanos(seconds));
         self.rates.folded(time, count, nanos(seconds));
         Ok(())
     }

@@ -7,6 +7,8 @@ use crate::questions::{Page, StreamQuery, TaskQuery, ThroughputQuery};
 use crate::views::rfc3339;
 use std::fmt::Write;
 
+/// The page up to its title. Its policy lets nothing be loaded or run.
+const HEAD: &str = include_str!("report_head.html");
 const STYLE: &str = include_str!("report.css");
 /// Sessions that are shown in detail, and failed tasks of each.
 const SESSIONS_MAX: u32 = 50;
@@ -33,9 +35,7 @@ impl Log {
         let title = status.server.name.clone().unwrap_or_else(|| status.server.address.clone());
         let _ = write!(
             page,
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-             content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-             style-src 'unsafe-inline'\"><title>Rain: {0}</title><style>{STYLE}</style></head><body><h1>Rain: {0}</h1>",
+            "{HEAD}<title>Rain: {0}</title><style>{STYLE}</style></head><body><h1>Rain: {0}</h1>",
             escaped(&title)
         );
         head(&mut page, &status);

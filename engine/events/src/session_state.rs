@@ -179,7 +179,7 @@ impl SessionState {
         let Some(name) = self.name_of(task.task, true) else { return ran };
         self.change(name, |tally| {
             tally.finished += 1;
-            tally.busy += task.duration;
+            tally.busy = tally.busy.saturating_add(task.duration);
             tally.running -= u64::from(ran).min(tally.running);
         });
         self.chunk.push(task, name);

@@ -32,7 +32,7 @@ fn submitted(session: SessionId, count: u32) -> LogEntry {
 fn finished(session: SessionId, tasks: std::ops::Range<u32>) -> LogEntry {
     let objects = tasks.clone().map(|task| ObjectReport { object: task, size: task }).collect();
     // Times that do not fit into few bytes.
-    let spread = |task: u32| f64::from(task.wrapping_mul(2_654_435_761) >> 8);
+    let spread = |task: u32| f64::from(task.wrapping_mul(2_654_435_761) >> 8) / 1e4;
     let tasks = tasks.map(|task| TaskReport { task, duration: spread(task) as f32, start: 1000.0 + spread(task) });
     let finished = Finished { session: session.0, tasks: tasks.collect(), objects, ..Finished::default() };
     LogEntry::Finished { governor: GovernorId(0), finished }

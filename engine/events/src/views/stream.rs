@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 /// Columns when nothing else is said, and at most.
 const WIDTH_DEFAULT: u32 = 1200;
 const WIDTH_MAX: u32 = 4000;
+/// A chunk that is not longer than so many columns is shown by its summary: its tasks are spread evenly over them.
+const SUMMED_COLUMNS: f64 = 4.0;
 /// Slots of an answer at most.
 const SLOTS_MAX: usize = 2000;
 
@@ -87,9 +89,9 @@ impl Canvas {
             let Piece { name, state, count, session, task, longest, .. } = *piece;
             let cell =
                 cells.entry(place).or_insert(Cell { name, state, count: 0, session, task, longest, busy: 0, most: 0 });
-            cell.count += count;
+            cell.count += (count as f64 * part).ceil() as u64;
             cell.busy += busy;
-            if longest > cell.longest || cell.count == count {
+            if longest > cell.longest {
                 (cell.session, cell.task, cell.longest) = (session, task, longest);
             }
             // What is wrong or still runs is not to be hidden by what is well.
@@ -213,7 +215,7 @@ fn add_chunks(reader: &Reader, canvas: &mut Canvas, (session, from, to): Window)
     while let Some(row) = chunks.next()? {
         let (id, session, count): (i64, u32, usize) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (start, end): (f64, f64) = (row.get(3)?, row.get(4)?);
-        if end - start < canvas.column {
+        if end - start < SUMMED_COLUMNS * canvas.column {
             let mut rows = summary.query([id])?;
             let Some(row) = rows.next()? else { continue };
             decode_summary(row.get_ref(0)?.as_blob().map_err(damaged)?, |stretch| {
