@@ -9,6 +9,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -26,40 +27,60 @@ pub fn start(launch: &Launch, stop: Stop) -> io::Result<()> {
     std::thread::Builder::new().name("places".to_owned()).spawn(move || watch(&needed, &stop)).map(|_| ())
 }
 
+/// A directory that is needed. It is held open, so that one which was removed is told from one that was only moved.
+struct Place {
+    path: PathBuf,
+    directory: File,
+}
+
+impl Place {
+    fn open(path: &Path) -> Option<Self> {
+        let directory = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path).ok()?;
+        Some(Self { path: path.to_owned(), directory })
+    }
+
+    fn is_removed(&self) -> bool {
+        match self.directory.metadata() {
+            Ok(metadata) => metadata.nlink() == 0,
+            // As network file systems say it.
+            Err(error) => error.raw_os_error() == Some(libc::ESTALE),
+        }
+    }
+}
+
 /// Directories that are needed, and what to say of one that is gone.
 struct Needed {
-    work_dirs: Vec<PathBuf>,
+    work_dirs: Vec<Place>,
     /// Where others find the server.
-    runtime_dir: Option<PathBuf>,
+    runtime_dir: Option<Place>,
 }
 
 impl Needed {
     fn of(launch: &Launch) -> Self {
         let is_found_there = matches!(launch.role, Role::Local | Role::Server(_));
-        let server = is_found_there.then(|| launch.places.server_work_dir.clone());
+        let server = is_found_there.then_some(&launch.places.server_work_dir);
         Self {
-            work_dirs: launch.places.work_dirs.iter().cloned().chain(server).collect(),
-            runtime_dir: is_found_there.then(|| launch.directory.clone()),
+            work_dirs: launch.places.work_dirs.iter().chain(server).filter_map(|path| Place::open(path)).collect(),
+            runtime_dir: Some(&launch.directory).filter(|_| is_found_there).and_then(|path| Place::open(path)),
         }
     }
 
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        self.work_dirs.iter().chain(&self.runtime_dir)
+        self.work_dirs.iter().chain(&self.runtime_dir).map(|place| &place.path)
     }
 
     /// What is wrong, if something is.
     fn trouble(&self) -> Option<String> {
-        let is_gone = |path: &&PathBuf| fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        if let Some(gone) = self.work_dirs.iter().find(is_gone) {
+        if let Some(gone) = self.work_dirs.iter().find(|place| place.is_removed()) {
             let advice =
                 "`loginctl enable-linger` keeps what you have in /dev/shm, --workdir=DIR chooses another place";
-            return Some(format!("the working directory {} was removed, so Rain ends ({advice})", gone.display()));
+            return Some(format!("the working directory {} was removed, so Rain ends ({advice})", gone.path.display()));
         }
-        let gone = self.runtime_dir.as_ref().filter(is_gone)?;
+        let gone = self.runtime_dir.as_ref().filter(|place| place.is_removed())?;
         let advice = "RAIN_RUNTIME_DIR names another place";
         Some(format!(
             "the directory {}, where clients look for this server, was removed, so Rain ends ({advice})",
-            gone.display()
+            gone.path.display()
         ))
     }
 
