@@ -1,7 +1,7 @@
 //! `--event-log` and `--log-limit`: whether a server writes an event log, and how large it may get.
 
 use clap::{Args, ValueEnum};
-use rain_events::{EventLog, ServerFacts};
+use rain_events::{EventLog, FILE_NAME, ServerFacts};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -55,10 +55,8 @@ impl LogPlan {
 
     /// Begins the log of a server that listens at `listen`, in the directory of logs. `is_local`: its governors are on its machine.
     pub fn start(&self, directory: Option<&Path>, listen: SocketAddr, is_local: bool) -> Option<EventLog> {
-        let bytes_max = self.bytes_max?;
-        let path = self.path(directory)?;
-        tracing::info!("what happens is kept in {}", path.display());
-        let directory = path.parent()?;
+        let (bytes_max, directory) = (self.bytes_max?, directory?);
+        tracing::info!("what happens is kept in {}", directory.join(FILE_NAME).display());
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let server = ServerFacts {
             name: String::new(),

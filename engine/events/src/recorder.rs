@@ -381,7 +381,8 @@ impl Recorder {
         let start = failure.times.map(|times| micros(times.start)).or(ran.map(|ran| ran.start));
         let duration = failure.times.map(|times| nanos(f64::from(times.duration)));
         let text = "INSERT INTO attempts (session, task, is_last, time, governor, worker, start, duration, message, debug, \
-                    user) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                    user, stdout, stderr) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        let [stdout, stderr] = rows::written(&failure.output);
         self.connection.prepare_cached(text)?.execute(params![
             session.0,
             task,
@@ -393,7 +394,9 @@ impl Recorder {
             duration.map(|duration| duration as i64),
             failure.message,
             failure.debug,
-            failure.user
+            failure.user,
+            stdout,
+            stderr
         ])?;
         let row = Row {
             session: Some(session),

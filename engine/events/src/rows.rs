@@ -5,7 +5,7 @@ use crate::columns::{put_column, put_number};
 use crate::error::LogError;
 use crate::session_state::{Governor, SessionState};
 use rain_model::graph::{Batch, BatchKind};
-use rain_protocol::peer::TaskDetails;
+use rain_protocol::peer::{TaskDetails, TaskOutput};
 use rusqlite::{Connection, ToSql, params};
 use serde_json::json;
 
@@ -147,9 +147,23 @@ pub fn put_assigned(
     Ok(())
 }
 
+/// Standard output and error, where there is any.
+pub fn written(output: &TaskOutput) -> [Option<&str>; 2] {
+    [&output.stdout, &output.stderr].map(|text| (!text.is_empty()).then_some(&**text))
+}
+
 pub fn put_details(connection: &Connection, session: u32, details: &TaskDetails) -> Result<(), LogError> {
-    let text = "INSERT OR REPLACE INTO details (session, task, debug, user) VALUES (?1, ?2, ?3, ?4)";
-    connection.prepare_cached(text)?.execute(params![session, details.task, details.debug, details.user])?;
+    let text =
+        "INSERT OR REPLACE INTO details (session, task, debug, user, stdout, stderr) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let [stdout, stderr] = written(&details.output);
+    connection.prepare_cached(text)?.execute(params![
+        session,
+        details.task,
+        details.debug,
+        details.user,
+        stdout,
+        stderr
+    ])?;
     Ok(())
 }
 

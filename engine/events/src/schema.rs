@@ -58,10 +58,11 @@ CREATE TABLE assigned (
 CREATE INDEX assigned_of_session ON assigned (session);
 CREATE TABLE attempts (
     id INTEGER PRIMARY KEY, session INTEGER NOT NULL, task INTEGER NOT NULL, is_last INTEGER NOT NULL, time INTEGER NOT NULL,
-    governor INTEGER NOT NULL, worker INTEGER, start INTEGER, duration INTEGER, message TEXT NOT NULL, debug TEXT, user TEXT);
+    governor INTEGER NOT NULL, worker INTEGER, start INTEGER, duration INTEGER, message TEXT NOT NULL, debug TEXT, user TEXT,
+    stdout TEXT, stderr TEXT);
 CREATE INDEX attempts_of_task ON attempts (session, task);
 CREATE TABLE details (
-    session INTEGER, task INTEGER, debug TEXT, user TEXT, PRIMARY KEY (session, task)) WITHOUT ROWID;
+    session INTEGER, task INTEGER, debug TEXT, user TEXT, stdout TEXT, stderr TEXT, PRIMARY KEY (session, task)) WITHOUT ROWID;
 CREATE TABLE objects (
     id INTEGER PRIMARY KEY, session INTEGER NOT NULL, count INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     time INTEGER NOT NULL, bytes INTEGER NOT NULL, largest INTEGER NOT NULL, data BLOB NOT NULL);

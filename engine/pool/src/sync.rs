@@ -31,12 +31,12 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Lets another thread do what it is in the middle of.
+/// Waits for another thread, which needs a few instructions for what it is in the middle of.
 pub(crate) fn pause() {
     #[cfg(loom)]
     loom::thread::yield_now();
     #[cfg(not(loom))]
-    std::thread::yield_now();
+    std::hint::spin_loop();
 }
 
 /// Locks, ignoring poison: the data behind our locks is valid between any two statements.

@@ -148,7 +148,9 @@ impl Drop for Sandbox {
 
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 pub fn text(bytes: &[u8]) -> String {

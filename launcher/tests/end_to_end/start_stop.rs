@@ -36,7 +36,7 @@ fn a_server_starts_answers_and_stops() {
     // Nothing to wait for: it is all gone when `rain stop` returns.
     assert_eq!(sandbox.processes(), []);
     sandbox.assert_nothing_is_left();
-    assert_eq!(names(&sandbox.path("log")), ["server.log"]);
+    assert_eq!(names(&sandbox.path("log")), ["events.sqlite", "server.log"]);
     assert_eq!(sandbox.rain(&["stop", "--listen", &port]).status.code(), Some(1));
 }
 

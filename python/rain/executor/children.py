@@ -19,7 +19,7 @@ _TASK_VARIABLE = b"RAIN_TASK="
 # For how long processes that were killed are not looked at, seconds.
 _PAUSE = 0.0005
 # How long to wait for their end, seconds; one may hang in the system.
-_PATIENCE = 5.0
+_PATIENCE = 15.0
 # How long it may take to execute a program that has begun to be, seconds.
 _EXECUTION_TIME_MAX = 2.0
 

@@ -67,11 +67,11 @@ def test_programs_that_execute_others_all_the_time_end(driver: Driver, tmp_path:
     program = tmp_path / "program"
     program.write_text('#!/bin/sh\nexec "$0"\n')
     program.chmod(0o755)
-    pids = driver.call(start, f'for i in {{1..60}}; do setsid {program} & echo -n "$! "; done; echo; exit')[0][0]
+    pids = driver.call(start, f'for i in {{1..30}}; do setsid {program} & echo -n "$! "; done; echo; exit')[0][0]
     alive = [pid for pid in map(int, pids.split()) if is_alive(pid)]
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
-    assert len(pids.split()) == 60 and not alive
+    assert len(pids.split()) == 30 and not alive
     with pytest.raises(Returned, match=r"has left \d+ processes"):
         driver.finish()
 

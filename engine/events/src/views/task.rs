@@ -81,13 +81,13 @@ fn task(reader: &mut Reader, session: u32, number: u32) -> Result<Option<Task>, 
             governors,
         });
     }
-    let details: Option<(Option<String>, Option<String>)> = reader
+    let said = reader
         .connection
-        .prepare_cached("SELECT debug, user FROM details WHERE session = ?1 AND task = ?2")?
-        .query_row(params![session, number], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("SELECT debug, stdout, stderr, user FROM details WHERE session = ?1 AND task = ?2")?
+        .query_row(params![session, number], |row| Ok((Said::of(row)?, row.get(3)?)))
         .optional()?;
-    let (failed_debug, history) = history(reader, session, number, &row)?;
-    let (debug, user) = details.unwrap_or((failed_debug, None));
+    let (of_failure, history) = history(reader, session, number, &row)?;
+    let (said, user): (Said, Option<String>) = said.unwrap_or((of_failure, None));
     let consumers = consumers(reader, session, number, &made)?;
     let error = (row.state == TaskState::Failed).then(|| history.last().and_then(|last| last.error.clone())).flatten();
     let info = json!({
@@ -105,9 +105,9 @@ fn task(reader: &mut Reader, session: u32, number: u32) -> Result<Option<Task>, 
         inputs: listed,
         outputs,
         error,
-        debug,
-        stdout: None,
-        stderr: None,
+        debug: said.debug,
+        stdout: said.stdout,
+        stderr: said.stderr,
         waits_for,
         waits_for_count,
         consumers,
@@ -115,29 +115,44 @@ fn task(reader: &mut Reader, session: u32, number: u32) -> Result<Option<Task>, 
     }))
 }
 
-/// The attempts at a task, the last one too if it goes on or went well; and the debug messages of the last that failed.
+/// What an attempt has said: its debug messages, standard output and error.
+#[derive(Default)]
+struct Said {
+    debug: Option<String>,
+    stdout: Option<String>,
+    stderr: Option<String>,
+}
+
+impl Said {
+    /// Of the first three columns of a row.
+    fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { debug: row.get(0)?, stdout: row.get(1)?, stderr: row.get(2)? })
+    }
+}
+
+/// The attempts at a task, the last one too if it goes on or went well; and what the last that failed has said.
 fn history(
     reader: &Reader,
     session: u32,
     number: u32,
     row: &crate::answers::TaskRow,
-) -> Result<(Option<String>, Vec<Attempt>), LogError> {
-    let text =
-        "SELECT time, governor, start, message, debug FROM attempts WHERE session = ?1 AND task = ?2 ORDER BY id";
+) -> Result<(Said, Vec<Attempt>), LogError> {
+    let text = "SELECT debug, stdout, stderr, time, governor, start, message FROM attempts \
+                WHERE session = ?1 AND task = ?2 ORDER BY id";
     let mut statement = reader.connection.prepare_cached(text)?;
     let mut rows = statement.query(params![session, number])?;
     let mut history: Vec<Attempt> = Vec::new();
-    let mut debug = None;
+    let mut said = Said::default();
     while let Some(row) = rows.next()? {
-        debug = row.get(4)?;
+        said = Said::of(row)?;
         history.push(Attempt {
             attempt: history.len() as u32 + 1,
-            governor: row.get(1)?,
+            governor: row.get(4)?,
             slot: None,
-            started: super::status::maybe_seconds(row.get(2)?),
-            finished: Some(seconds(row.get(0)?)),
+            started: super::status::maybe_seconds(row.get(5)?),
+            finished: Some(seconds(row.get(3)?)),
             state: TaskState::Failed,
-            error: row.get(3)?,
+            error: row.get(6)?,
         });
     }
     if matches!(row.state, TaskState::Finished | TaskState::Running | TaskState::Lost) {
@@ -151,7 +166,7 @@ fn history(
             error: None,
         });
     }
-    Ok((debug, history))
+    Ok((said, history))
 }
 
 /// The first tasks that read any of these objects.

@@ -248,6 +248,9 @@ impl World {
                 node.cancel(tasks.clone());
                 self.handle(number, Event::CancelledWaiting { session, ticket, tasks }, draw);
             }
+            Action::SendObject { session, object, to: Asker::Governor(asker) } if !node.there.contains(&object) => {
+                self.handle(number, Event::NotFound { session, object, asker }, draw);
+            }
             Action::SendObject { session, object, to: Asker::Governor(to) | Asker::LateGovernor(to) } => {
                 let is_maker = self.made.get(&object) == Some(&number);
                 let fails = self.unreliable && !is_maker && draw.is_multiple_of(3);
