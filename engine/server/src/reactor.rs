@@ -10,7 +10,7 @@ use super::recovery::NotRepeated;
 use super::session::{Session, session_error};
 use super::stored::Results;
 use super::submission::CheckTask;
-use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId};
+use rain_model::id::{ClientId, GovernorId, ObjectIndex, SessionId};
 use rain_model::time::Time;
 use rain_protocol::client::{ErrorKind, ObjectInfo, RequestError};
 use rain_protocol::log::LogEntry;
@@ -369,7 +369,7 @@ impl<D: Clone> Server<D> {
         self.place(effects);
     }
 
-    fn task_failed(
+    pub(super) fn task_failed(
         &mut self,
         governor: GovernorId,
         id: SessionId,
@@ -383,40 +383,6 @@ impl<D: Clone> Server<D> {
             self.log(effects, || LogEntry::TaskFailed { session: id, task, governor, failure });
             self.fail_session(id, error, effects);
         }
-    }
-
-    /// A governor has found nobody who could give it an object that tasks of it read.
-    fn input_lost(
-        &mut self,
-        governor: GovernorId,
-        id: SessionId,
-        (object, transfer): (ObjectIndex, u32),
-        why: &str,
-        effects: &mut Effects<D>,
-    ) {
-        let recovers = self.recovers;
-        let Some(session) = self.usable(id) else { return };
-        // Nobody may need it any more, because tasks were cancelled; then its holders have dropped it.
-        if !recovers && session.is_held(object) {
-            return self.cannot_bring(governor, id, object, why, effects);
-        }
-        // Who has it may be lost, or cannot be reached from there.
-        if recovers && session.has_not_arrived(governor, object, transfer, effects) {
-            self.start_fetch(FetchFor::Governor(governor), id, object, effects);
-        }
-    }
-
-    /// A session ends because a task of a governor cannot be given what it reads.
-    pub(super) fn cannot_bring(
-        &mut self,
-        governor: GovernorId,
-        id: SessionId,
-        object: ObjectIndex,
-        why: &str,
-        effects: &mut Effects<D>,
-    ) {
-        let message = format!("input object {object} could not be brought {why}");
-        self.task_failed(governor, id, NONE, Failure { message, ..Failure::default() }, effects);
     }
 
     fn fail_session(&mut self, id: SessionId, error: RequestError, effects: &mut Effects<D>) {

@@ -7,10 +7,10 @@ use super::reactor::{Client, FetchFor, PendingFetch, Server};
 use super::session::Session;
 use super::submit::check_name;
 use super::waits::{ClientFetch, Item};
-use rain_model::id::{ClientId, GovernorId, ObjectIndex, SessionId};
+use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId};
 use rain_protocol::client::RequestError;
 use rain_protocol::log::LogEntry;
-use rain_protocol::peer::{Run, ToGovernor};
+use rain_protocol::peer::{Failure, Run, ToGovernor};
 
 /// Content of this size is worth a client's connection to the governor that has it, bytes.
 const DIRECT_BYTES_MIN: u32 = 256 << 10;
@@ -277,5 +277,39 @@ impl<D: Clone> Server<D> {
             }
             Err(why) => self.cannot_bring(governor, id, object, &why, effects),
         }
+    }
+
+    /// A governor has found nobody who could give it an object that tasks of it read.
+    pub(super) fn input_lost(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        (object, transfer): (ObjectIndex, u32),
+        why: &str,
+        effects: &mut Effects<D>,
+    ) {
+        let recovers = self.recovers;
+        let Some(session) = self.usable(id) else { return };
+        // Nobody may need it any more, because tasks were cancelled; then its holders have dropped it.
+        if !recovers && session.is_held(object) {
+            return self.cannot_bring(governor, id, object, why, effects);
+        }
+        // Who has it may be lost, or cannot be reached from there.
+        if recovers && session.has_not_arrived(governor, object, transfer, effects) {
+            self.start_fetch(FetchFor::Governor(governor), id, object, effects);
+        }
+    }
+
+    /// A session ends because a task of a governor cannot be given what it reads.
+    fn cannot_bring(
+        &mut self,
+        governor: GovernorId,
+        id: SessionId,
+        object: ObjectIndex,
+        why: &str,
+        effects: &mut Effects<D>,
+    ) {
+        let message = format!("input object {object} could not be brought {why}");
+        self.task_failed(governor, id, NONE, Failure { message, ..Failure::default() }, effects);
     }
 }
