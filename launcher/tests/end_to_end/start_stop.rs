@@ -3,7 +3,7 @@
 use crate::sandbox::{PATIENCE, Sandbox, names, signal, text, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -232,11 +232,24 @@ fn a_warm_executor_that_does_not_register_is_said_with_its_line() {
 #[test]
 fn giving_up_on_a_start_ends_it() {
     let sandbox = Sandbox::new();
-    let mut child = sandbox.spawn_start(&["--simple", "--runprefix=sh -c 'sleep 0.3; exec \"$@\"' sh"]);
-    thread::sleep(Duration::from_millis(100));
+    // What is started stands at a named pipe until the test closes it.
+    let pipe = sandbox.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let prefix = format!("--runprefix=sh -c 'read line <{}; exec \"$@\"' sh", pipe.display());
+    let mut child = sandbox.spawn_start(&["--simple", &prefix]);
+    let open = || fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&pipe).ok();
+    let mut writer = open();
+    wait_until(
+        || {
+            writer = writer.take().or_else(open);
+            writer.is_some()
+        },
+        || "nobody reads the pipe".to_owned(),
+    );
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!sandbox.processes().is_empty());
+    drop(writer);
     sandbox.assert_nothing_is_left();
 }
 
@@ -252,22 +265,40 @@ fn a_daemon_keeps_no_standard_stream_open() {
     sandbox.assert_nothing_is_left();
 }
 
+/// So many times a second the threads of an idle server may wake, all of them together.
+const WAITS_A_SECOND_MAX: u64 = 20;
+
 #[test]
 fn an_idle_server_uses_no_cpu() {
     let sandbox = Sandbox::new();
     let port = sandbox.started(&["--simple"]);
     let rain = [sandbox.engine_pid(&port), sandbox.supervisor_pid(&port)];
-    let ticks = || rain.iter().map(|pid| cpu_ticks(*pid)).sum::<u64>();
-    thread::sleep(Duration::from_millis(500));
-    let before = ticks();
-    thread::sleep(Duration::from_secs(2));
-    // A tick is 10 ms: half a percent of a core in two seconds.
-    assert!(ticks() - before <= 1, "{} ticks", ticks() - before);
+    // How often its threads wait for something. That does not depend on how busy the machine is, and cpu time does.
+    let waits = || rain.iter().map(|pid| waits(*pid)).sum::<u64>();
+    // Until what a start does is over: whoever goes on without a pause never comes to this.
+    wait_until(
+        || {
+            let before = waits();
+            thread::sleep(Duration::from_secs(1));
+            waits() - before <= WAITS_A_SECOND_MAX && rain.iter().all(|pid| sleeps(*pid))
+        },
+        || "it never comes to rest".to_owned(),
+    );
     assert!(sandbox.rain(&["stop", "--listen", &port]).status.success());
 }
 
-fn cpu_ticks(pid: i32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+/// What `/proc` says of each thread of a process.
+fn thread_states(pid: i32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok()).collect()
+}
+
+fn waits(pid: i32) -> u64 {
+    let states = thread_states(pid);
+    let counts = states.iter().filter_map(|state| state.split("\nvoluntary_ctxt_switches:").nth(1));
+    counts.map(|rest| rest.split_whitespace().next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+fn sleeps(pid: i32) -> bool {
+    thread_states(pid).iter().all(|state| state.contains("\nState:\tS"))
 }
