@@ -346,7 +346,7 @@ def test_output_of_a_failing_call(session: Session) -> None:
 
     remote()(talk)()
     session.submit()
-    with pytest.raises(TaskException, match="(?s)the end.*words of a child\nlast words"):
+    with pytest.raises(TaskException, match="(?s)the end.*last words\nwords of a child"):
         session.wait_all()
 
 
