@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -158,7 +159,7 @@ class Job:
         """Pids of supervisor and engine of each rank, once their logs say that they have begun."""
         found: dict[int, tuple[int, int]] = {}
         for directory in (self.directory / "run").glob("rank-*"):
-            supervisor = int(directory.name.partition("-")[2])
+            supervisor = int(directory.name.rpartition("-")[2])
             try:
                 environment = Path(f"/proc/{supervisor}/environ").read_text().split("\0")
                 children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
@@ -196,7 +197,8 @@ def job() -> Iterator[Job]:
                     process.kill()
                     process.communicate()
             for pid in made.processes():
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8])
@@ -206,7 +208,8 @@ def test_a_workflow(job: Job, ranks: int) -> None:
     assert (code, out, said) == (0, "all of it is right\n", [])
     assert (copy / "b").read_bytes() == b"\x01" * 20_000_000
     job.check_nothing_left()
-    assert sorted(path.name for path in job.logs.iterdir()) == [f"rank-{rank}.log" for rank in range(ranks)]
+    logs = ["events.sqlite", *(f"rank-{rank}.log" for rank in range(ranks))]
+    assert sorted(path.name for path in job.logs.iterdir()) == logs
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="There is no /dev/shm")
