@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How long the server may take to answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -96,12 +96,11 @@ impl ServerViews {
 }
 
 fn status(reply: &Reply, sequence: u64) -> Value {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let cpus: u64 = reply.governors.iter().map(|governor| u64::from(governor.cpus)).sum();
     let sum = |of: fn(&Session) -> u64| reply.sessions.iter().map(of).sum::<u64>();
     let failed = reply.sessions.iter().filter(|session| session.state == "failed").count() as u64;
     json!({
-        "time": now, "sequence": sequence, "state": "running",
+        "time": rain_events::seconds_since_1970(), "sequence": sequence, "state": "running",
         "server": {"name": null, "version": reply.version, "started": reply.started, "ended": null, "address": reply.listen},
         "governors": reply.governors.len(), "cpus": cpus,
         "tasks": counts(sum(|one| one.tasks.saturating_sub(one.finished)), 0, sum(|one| one.finished)),

@@ -2,12 +2,13 @@
 
 use crate::option_path::{PathError, absolute};
 use clap::Args;
+use rain_events::seconds_since_1970 as now;
 use rain_runtime::end_of_time::{EndOfTime, STORE_TIME_MAX};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Part of the time left that is kept for storing results and ending, unless another is asked for, and its bound in
 /// seconds.
@@ -132,10 +133,6 @@ impl EndPlan {
         let (left, margin) = ((end - now()).max(0.0), self.margin);
         Some(format!("the time is over in {left:.0} s{says}; work ends {margin:.0} s before"))
     }
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn check_writable(directory: &Path) -> std::io::Result<()> {

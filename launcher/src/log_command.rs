@@ -6,11 +6,11 @@ use crate::log_place::{self, PlaceError};
 use crate::log_text;
 use rain_events::answers::TaskRow;
 use rain_events::questions::TaskQuery;
+use rain_events::seconds_since_1970;
 use rain_events::{Log, LogError};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// Why nothing is told of a log.
 #[derive(Debug, thiserror::Error)]
@@ -153,10 +153,7 @@ fn time(text: &str) -> Result<f64, LogCommandError> {
     };
     match unit {
         None => number(text).ok_or_else(wrong),
-        Some((end, unit)) => {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            Ok(now - number(&text[..end]).ok_or_else(wrong)? * unit)
-        }
+        Some((end, unit)) => Ok(seconds_since_1970() - number(&text[..end]).ok_or_else(wrong)? * unit),
     }
 }
 

@@ -5,7 +5,6 @@ use rain_events::{EventLog, FILE_NAME, ServerFacts};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::SystemTime;
 
 /// Bytes of a log when nothing else is said, and at least.
 const LIMIT_DEFAULT: u64 = 2 << 30;
@@ -57,12 +56,11 @@ impl LogPlan {
     pub fn start(&self, directory: Option<&Path>, listen: SocketAddr, is_local: bool) -> Option<EventLog> {
         let (bytes_max, directory) = (self.bytes_max?, directory?);
         tracing::info!("what happens is kept in {}", directory.join(FILE_NAME).display());
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let server = ServerFacts {
             name: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: listen.to_string(),
-            started: started.as_secs_f64(),
+            started: rain_events::seconds_since_1970(),
         };
         let started = EventLog::start(directory, bytes_max, server, is_local);
         started.inspect_err(|error| tracing::warn!("there is no event log: no thread could be started: {error}")).ok()

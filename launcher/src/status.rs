@@ -8,7 +8,7 @@ use crate::which_server::{Meant, WhichError};
 use serde_json::Value;
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -117,8 +117,7 @@ pub struct Summary<'a> {
 
 impl<'a> Summary<'a> {
     pub fn new(status: &'a Value) -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { status, now_s: now.as_secs_f64() }
+        Self { status, now_s: rain_events::seconds_since_1970() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a server holds of its log: entries go to a thread, which nobody waits for.
 
 use crate::answers::LogStatus;
+use crate::clock::seconds_since_1970 as now;
 use crate::error::LogError;
 use crate::log::Log;
 use crate::machine::Machine;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Entries that wait in the server's thread before they are handed over at least.
 const HANDED_OVER: usize = 256;
@@ -304,8 +305,4 @@ fn put_aside(path: &Path) -> Result<(), LogError> {
 fn be_last() {
     // SAFETY: only takes numbers. For Linux a thread has a priority of its own, and 0 is the calling one.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

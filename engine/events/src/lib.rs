@@ -4,6 +4,7 @@
 
 pub mod answers;
 mod chunk;
+mod clock;
 mod columns;
 mod commit;
 mod edges;
@@ -28,6 +29,7 @@ mod session_state;
 mod trace;
 mod views;
 
+pub use clock::seconds_since_1970;
 pub use error::LogError;
 pub use event_log::{EventLog, LogHandle};
 pub use log::Log;

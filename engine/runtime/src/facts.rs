@@ -1,7 +1,7 @@
 //! Facts about this process that a status reply shows.
 
+use rain_events::seconds_since_1970;
 use serde::Serialize;
-use std::time::SystemTime;
 
 /// Facts about a server's process.
 #[derive(Clone, Debug, Serialize)]
@@ -18,9 +18,4 @@ impl ProcessFacts {
     pub(crate) fn of_this_process(version: &'static str, listen: String) -> Self {
         Self { pid: std::process::id(), version, listen, started: seconds_since_1970() }
     }
-}
-
-/// The time of day.
-pub(crate) fn seconds_since_1970() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -142,12 +142,17 @@ def _descendants(spared: set[int]) -> tuple[set[int], set[int]]:
 def _status(pid: int) -> tuple[str, int, int] | None:
     """State, parent and session of a process; None if there is none."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", 0) as file:
-            # The name of the program, which comes before, may contain anything.
-            state, parent, _, session, *_ = file.read(4096).rpartition(b")")[2].split(None, 5)
+        state, parent, _, session, *_ = _fields(pid)
     except (OSError, ValueError):
         return None
     return state.decode(), int(parent), int(session)
+
+
+def _fields(pid: int) -> list[bytes]:
+    """What the system tells of a process, from its state on, which is field 3 in proc(5)."""
+    with open(f"/proc/{pid}/stat", "rb", 0) as file:
+        # The name of the program, which comes before, may contain anything.
+        return file.read(4096).rpartition(b")")[2].split()
 
 
 def _lives_on(pid: int) -> bool:
@@ -167,11 +172,10 @@ def _environment(pid: int) -> bytes | None:
     end = time.monotonic() + _EXECUTION_TIME_MAX
     while time.monotonic() < end:
         try:
-            with open(f"/proc/{pid}/stat", "rb", 0) as file:
-                fields = file.read(4096).rpartition(b")")[2].split()
+            fields = _fields(pid)
             with open(f"/proc/{pid}/environ", "rb", 0) as file:
                 variables = file.readall()
-            # Numbered from 3 in proc(5): it starts and ends at fields 50 and 51, at 0 before it is there.
+            # The environment starts and ends at fields 50 and 51 of proc(5), at 0 before it is there.
             first, last = int(fields[50 - 3]), int(fields[51 - 3])
         except (OSError, ValueError, IndexError):
             return None

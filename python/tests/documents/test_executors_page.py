@@ -6,11 +6,11 @@ import contextlib
 import fcntl
 import io
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from blocks import TOP, Block, blocks
+from building import build
 from real_server import PROGRAM, running_server, skip_without_program
 
 PAGE = "docs/executors.md"
@@ -19,11 +19,6 @@ PAGE = "docs/executors.md"
 def block(language: str, beginning: str) -> Block:
     (found,) = (one for one in blocks(PAGE) if one.language == language and one.text.startswith(beginning))
     return found
-
-
-def build(*command: str | Path) -> None:
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

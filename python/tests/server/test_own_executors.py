@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from building import build
 from real_server import PROGRAM, RainServer, running_server, skip_without_program, until_dead
 
 from rain.client import Client, Output, OutputDir, Session, Task, TaskException, blob, directory, tasks
@@ -90,11 +91,6 @@ def own_task(task_type: str) -> type[Task]:
             super().__init__(inputs=inputs, outputs=outputs, **options)
 
     return OwnTask
-
-
-def build(*command: str | Path) -> None:
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 use super::counts::{TALLY, counts, ready, with_ready};
 use crate::answers::{Counts, LogState, LogStatus, ServerStatus, SessionCounts, Status};
+use crate::clock::seconds_since_1970 as now;
 use crate::error::LogError;
 use crate::log::{Log, Reader, seconds};
 use crate::process;
 use crate::rates::WIDTHS;
 use rusqlite::params;
-use std::time::SystemTime;
 
 /// How long ago something may have been written by a server on another machine that still runs, seconds.
 const SILENCE_MAX: f64 = 10.0;
@@ -56,10 +56,6 @@ impl Reader {
     pub(super) fn present(&self) -> Result<f64, LogError> {
         Ok(if self.state()? == LogState::Running { now() } else { self.last()? })
     }
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn status(reader: &mut Reader, path: String) -> Result<Status, LogError> {

@@ -6,6 +6,7 @@
 //! finds out where it is from a page that it shares with the governor: what the governor has taken out of each pipe, and what is
 //! still in it.
 
+use crate::process::end_text;
 use memmap2::MmapRaw;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -121,12 +122,7 @@ impl Stream {
         let end = end.clamp(first_kept, self.taken);
         let from = start.max(self.since).min(end);
         let shown = from.max(end.saturating_sub(bytes_max as u64)).max(first_kept);
-        let bytes = &self.kept[(shown - first_kept) as usize..(end - first_kept) as usize];
-        let is_cut = shown > from;
-        // A character that was cut in two would become a replacement character.
-        let broken = bytes.iter().take(3).take_while(|byte| is_cut && **byte & 0xc0 == 0x80).count();
-        let text = String::from_utf8_lossy(&bytes[broken..]);
-        if is_cut { format!("...{text}") } else { text.into_owned() }
+        end_text(&self.kept[(shown - first_kept) as usize..(end - first_kept) as usize], shown > from)
     }
 }
 
@@ -192,14 +188,8 @@ pub(super) fn shown(output: &TaskOutput) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        let mut first = written.len().saturating_sub(SHOWN_BYTES);
-        while !written.is_char_boundary(first) {
-            first += 1;
-        }
-        if first > 0 {
-            text.push_str("...");
-        }
-        text.push_str(&written[first..]);
+        let first = written.len().saturating_sub(SHOWN_BYTES);
+        text.push_str(&end_text(&written.as_bytes()[first..], first > 0));
     }
     text
 }

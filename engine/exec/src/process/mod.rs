@@ -17,5 +17,5 @@ pub(crate) use lookup::{LookupError, find_program, forget_program};
 pub(crate) use rights::hint as rights_hint;
 pub use rights::keep_capabilities;
 pub(crate) use spawn::{Launch, c_string, dev_null};
-pub(crate) use tail::Tail;
+pub(crate) use tail::{Tail, end_text};
 pub use tree::set_reaper;

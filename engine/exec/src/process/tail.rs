@@ -31,13 +31,16 @@ impl Tail {
     /// The end of the stream as text, at most so many bytes of it, beginning with "..." if something was before it.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let first = self.bytes.len().saturating_sub(bytes_max.min(self.kept_bytes));
-        let is_cut = self.cut || first > 0;
-        let bytes = &self.bytes[first..];
-        // A character that was cut in two would become a replacement character.
-        let broken = bytes.iter().take(3).take_while(|byte| is_cut && **byte & 0xc0 == 0x80).count();
-        let text = String::from_utf8_lossy(&bytes[broken..]);
-        if is_cut { format!("...{text}") } else { text.into_owned() }
+        end_text(&self.bytes[first..], self.cut || first > 0)
     }
+}
+
+/// The end of a stream as text, beginning with "..." if something was before it.
+pub(crate) fn end_text(bytes: &[u8], is_cut: bool) -> String {
+    // A character that was cut in two would become a replacement character.
+    let broken = bytes.iter().take(3).take_while(|byte| is_cut && **byte & 0xc0 == 0x80).count();
+    let text = String::from_utf8_lossy(&bytes[broken..]);
+    if is_cut { format!("...{text}") } else { text.into_owned() }
 }
 
 #[cfg(test)]

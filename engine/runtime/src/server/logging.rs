@@ -1,9 +1,9 @@
 //! What the driver adds to what its state machine tells the event log.
 
-use crate::facts::seconds_since_1970;
 use rain_data::Object;
 use rain_events::EventLog;
 use rain_events::answers::LogStatus;
+use rain_events::seconds_since_1970;
 use rain_model::id::GovernorId;
 use rain_protocol::log::LogEntry;
 use rain_protocol::peer::{Message, TaskSet, ToGovernor};
