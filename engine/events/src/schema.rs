@@ -88,6 +88,9 @@ CREATE INDEX events_of_session ON events (session);
 CREATE INDEX events_of_kind ON events (kind);
 ";
 
+/// Memory for pages of the file that is written, KiB: the server's memory grows by it before it stands still.
+const WRITER_CACHE_KIB: i64 = 512;
+
 /// Makes the file of a new log.
 ///
 /// # Errors
@@ -102,6 +105,7 @@ pub fn create(path: &Path) -> Result<Connection, LogError> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(&format!("BEGIN;{TABLES}COMMIT;"))?;
     connection.pragma_update(None, "application_id", APPLICATION)?;
