@@ -89,6 +89,8 @@ struct World {
     effects: Effects<u64>,
     start: Instant,
     given: VecDeque<Given>,
+    /// Governors that were asked to give tasks of a session back, and have not answered.
+    asked_back: VecDeque<(GovernorId, SessionId)>,
     replies: Vec<Reply<u64>>,
     costs: Costs,
 }
@@ -110,6 +112,13 @@ struct Costs {
     tasks: u64,
 }
 
+impl Costs {
+    fn add(&mut self, took: Duration) {
+        self.time += took;
+        self.worst = self.worst.max(took);
+    }
+}
+
 impl World {
     fn new(governors: u32) -> Self {
         let mut world = World {
@@ -117,6 +126,7 @@ impl World {
             effects: Effects::new(),
             start: Instant::now(),
             given: VecDeque::new(),
+            asked_back: VecDeque::new(),
             replies: Vec::new(),
             costs: Costs::default(),
         };
@@ -128,8 +138,21 @@ impl World {
         world
     }
 
-    /// Has the server handle an event, and carries out what follows; returns how long the server took.
+    /// Has the server handle an event and what governors answer at once to it; returns how long the server took for the event.
     fn handle(&mut self, event: Event<u64>) -> Duration {
+        let took = self.turn(event);
+        while let Some((governor, session)) = self.asked_back.pop_front() {
+            // All of it has begun.
+            let message = FromGovernor::GaveBack { session, tasks: Vec::new() };
+            let took = self.turn(Event::Governor { governor, message });
+            self.costs.add(took);
+            self.costs.messages += 1;
+        }
+        took
+    }
+
+    /// Has the server handle an event, and carries out what follows; returns how long the server took.
+    fn turn(&mut self, event: Event<u64>) -> Duration {
         let before = Instant::now();
         self.server.handle(Time::new(before - self.start), event, &mut self.effects);
         let took = before.elapsed();
@@ -152,14 +175,7 @@ impl World {
                     }
                 }
                 Action::Send { governor, message: Message::ToGovernor(ToGovernor::GiveBack { session, .. }) } => {
-                    let message = FromGovernor::GaveBack { session, tasks: Vec::new() };
-                    self.costs.messages += 1;
-                    // Nothing follows from it.
-                    self.server.handle(
-                        Time::new(self.start.elapsed()),
-                        Event::Governor { governor, message },
-                        &mut Effects::new(),
-                    );
+                    self.asked_back.push_back((governor, session));
                 }
                 Action::Reply { reply, .. } => self.replies.push(reply),
                 Action::Send { .. } | Action::StoreResult(_) | Action::Content { .. } => {}
@@ -194,8 +210,7 @@ impl World {
         loop {
             while self.server.has_more() {
                 let took = self.handle(Event::Continue);
-                self.costs.time += took;
-                self.costs.worst = self.costs.worst.max(took);
+                self.costs.add(took);
             }
             let Some(mut given) = self.given.pop_front() else { break };
             while !given.tasks.is_empty() {
@@ -208,8 +223,7 @@ impl World {
                 };
                 let event = Event::Governor { governor: given.governor, message: FromGovernor::Finished(finished) };
                 let took = self.handle(event);
-                self.costs.time += took;
-                self.costs.worst = self.costs.worst.max(took);
+                self.costs.add(took);
                 self.costs.messages += 1;
                 self.costs.tasks += count as u64;
             }
