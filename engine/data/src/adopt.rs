@@ -4,8 +4,9 @@ use crate::blob::BlobFile;
 use crate::entries::{is_executable, read_only_mode};
 use crate::object::Object;
 use crate::protect::{Origin, open_protected};
+use crate::removal::remove_tree;
 use crate::store::{INLINE_BYTES_MAX, Store};
-use crate::tree::{DirTree, FileCopy, remove_tree};
+use crate::tree::{DirTree, FileCopy};
 use crate::writers;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
@@ -26,13 +27,15 @@ impl Store {
             (&mut file).take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
             if bytes.len() <= INLINE_BYTES_MAX {
                 fs::remove_file(path)?;
-                return Ok(self.blob(bytes, None)?.with_executable(executable));
+                return self.blob_with(bytes, executable);
             }
         }
         if writers::has_none(&file, &metadata)
             && let Some(blob) = self.move_in(&file, path)?
         {
-            return Ok(Object::file(blob, executable));
+            // Who has it open keeps it in memory.
+            drop(file);
+            return self.file_object(blob, executable);
         }
         let object = self.copy_of(&file, executable)?;
         fs::remove_file(path)?;
@@ -43,7 +46,10 @@ impl Store {
     fn move_in(&self, file: &File, path: &Path) -> io::Result<Option<BlobFile>> {
         let target = self.new_file_path();
         match fs::rename(path, &target) {
-            Ok(()) => Ok(Some(BlobFile::new(target, &file.metadata()?))),
+            Ok(()) => {
+                let metadata = file.metadata()?;
+                Ok(Some(self.counted(BlobFile::new(target, &metadata), &metadata)))
+            }
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(None),
             Err(error) => Err(self.explain(error)),
         }
@@ -65,7 +71,7 @@ impl Store {
         match fs::rename(path, &target) {
             Ok(()) => {
                 let origin = Origin::Task { was: path, objects: &objects, new_path: &|| self.new_file_path() };
-                DirTree::protect(target, &origin).map(Object::tree).map_err(|error| self.explain(error))
+                self.tree_object(DirTree::protect(target, &origin).map_err(|error| self.explain(error))?)
             }
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 let object = self.copy_dir_in(path, FileCopy::Copy)?;
@@ -94,7 +100,8 @@ impl Store {
         }
         file.set_permissions(Permissions::from_mode(read_only_mode(executable)))?;
         let blob = self.move_in(&file, path)?.ok_or(io::ErrorKind::CrossesDevices)?;
-        Ok(Object::file(blob.with_spares(self.spares()), executable))
+        drop(file);
+        self.file_object(blob.with_spares(self.spares()), executable)
     }
 
     /// Takes the file at `path`, which is that of an object in another store, too, and makes it an object: of this size, and last
@@ -108,6 +115,7 @@ impl Store {
         if (blob.size(), blob.modified()) != (size, modified) {
             return Err(crate::stamp::changed());
         }
-        Ok(Object::file(blob, executable))
+        drop(file);
+        self.file_object(blob, executable)
     }
 }

@@ -6,7 +6,7 @@ use crate::paths::{PATH_BYTES_MAX, link_stays_inside, relative_path};
 use crate::stamp::changed;
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tar::{Builder, Entry, EntryType, Header};
 
 /// Writes the archive of the directory `tree` into a file beside it.
-pub(crate) fn write_beside(tree: &Path) -> io::Result<BlobFile> {
+pub(crate) fn write_beside(tree: &Path) -> io::Result<(BlobFile, Metadata)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut name = tree.as_os_str().to_owned();
     name.push(format!(".tar{}", NEXT.fetch_add(1, Ordering::Relaxed)));
@@ -24,7 +24,7 @@ pub(crate) fn write_beside(tree: &Path) -> io::Result<BlobFile> {
     let mut writer = BufWriter::with_capacity(1 << 16, &file);
     let written = write(tree, &mut writer).and_then(|()| writer.flush()).and_then(|()| file.metadata());
     match written {
-        Ok(metadata) => Ok(BlobFile::new(path, &metadata)),
+        Ok(metadata) => Ok((BlobFile::new(path, &metadata), metadata)),
         Err(error) => {
             let _ = fs::remove_file(&path);
             Err(error)

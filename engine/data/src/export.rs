@@ -2,8 +2,9 @@
 
 use crate::copy;
 use crate::object::Object;
+use crate::removal::remove_tree;
 use crate::store::Store;
-use crate::tree::{DirTree, FileCopy, Rights, copy_tree, remove_tree};
+use crate::tree::{DirTree, FileCopy, Rights, copy_tree};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use rain_model::graph::DataType;

@@ -1,6 +1,7 @@
 //! Data objects.
 
 use crate::blob::BlobFile;
+use crate::memory::{COUNTED_BYTES_MIN, Counted, Memory};
 use crate::tree::DirTree;
 use rain_model::graph::DataType;
 use std::borrow::Cow;
@@ -13,7 +14,8 @@ use std::sync::{Arc, OnceLock};
 pub struct Object {
     pub(crate) data: Data,
     content_type: Option<Box<str>>,
-    user: Option<Box<str>>,
+    /// Few have some.
+    user: Option<Box<Box<str>>>,
     /// Whether its file may be executed; always false for a directory.
     executable: bool,
 }
@@ -25,6 +27,8 @@ pub(crate) enum Data {
         bytes: Box<[u8]>,
         /// A file with the same content, made when a program needs one.
         file: OnceLock<Box<BlobFile>>,
+        /// Its memory, where it is worth counting.
+        counted: Option<Box<Counted>>,
     },
     File(Arc<BlobFile>),
     Tree(Arc<DirTree>),
@@ -51,8 +55,14 @@ impl Object {
 
     /// A blob in memory.
     pub fn inline(bytes: Vec<u8>, content_type: Option<&str>) -> Self {
-        Self::new(Data::Inline { bytes: bytes.into_boxed_slice(), file: OnceLock::new() })
+        Self::new(Data::Inline { bytes: bytes.into_boxed_slice(), file: OnceLock::new(), counted: None })
             .with_content_type(content_type)
+    }
+
+    /// A blob in memory, which counts there.
+    pub(crate) fn inline_in(memory: &Arc<Memory>, bytes: Vec<u8>) -> Self {
+        let counted = (bytes.len() >= COUNTED_BYTES_MIN).then(|| Box::new(Counted::new(memory, bytes.len() as u64)));
+        Self::new(Data::Inline { bytes: bytes.into_boxed_slice(), file: OnceLock::new(), counted })
     }
 
     /// A blob in a file of the store, which may be executed or not as its rights say.
@@ -87,7 +97,7 @@ impl Object {
     /// The same object with these attributes of the user, JSON text.
     #[must_use]
     pub fn with_user(mut self, user: Option<&str>) -> Self {
-        self.user = user.map(Box::from);
+        self.user = user.map(|user| Box::new(user.into()));
         self
     }
 
@@ -98,7 +108,11 @@ impl Object {
         }
         let data = match &self.data {
             // The materialised file is not shared: inline content is small.
-            Data::Inline { bytes, .. } => Data::Inline { bytes: bytes.clone(), file: OnceLock::new() },
+            Data::Inline { bytes, counted, .. } => Data::Inline {
+                bytes: bytes.clone(),
+                file: OnceLock::new(),
+                counted: counted.as_ref().map(|counted| Box::new(Counted::new(counted.memory(), bytes.len() as u64))),
+            },
             Data::File(file) => Data::File(file.clone()),
             Data::Tree(tree) => Data::Tree(tree.clone()),
             Data::Lost(lost) => Data::Lost(lost.clone()),
@@ -138,7 +152,7 @@ impl Object {
 
     /// Attributes of the user, JSON text.
     pub fn user(&self) -> Option<&str> {
-        self.user.as_deref()
+        self.user.as_deref().map(|user| &**user)
     }
 
     /// The whole content, in memory; of a directory its tar archive, which is made at the first call. What may be large is better
@@ -211,6 +225,16 @@ impl Object {
             Data::File(file) => Some(file.path()),
             Data::Tree(tree) => Some(tree.path()),
             Data::Lost(_) => None,
+        }
+    }
+
+    /// Whether `real`, a path without symbolic links, is that of its file or directory.
+    pub fn is_at(&self, real: &Path) -> bool {
+        match &self.data {
+            Data::Inline { file, .. } => file.get().is_some_and(|file| file.is_at(real)),
+            Data::File(file) => file.is_at(real),
+            Data::Tree(tree) => tree.path() == real,
+            Data::Lost(_) => false,
         }
     }
 

@@ -36,7 +36,7 @@ impl Object {
 
     /// The file with content that is in memory, made at the first call.
     fn materialised(&self, store: &Store) -> io::Result<&BlobFile> {
-        let Data::Inline { bytes, file } = &self.data else { return Err(io::ErrorKind::Unsupported.into()) };
+        let Data::Inline { bytes, file, .. } = &self.data else { return Err(io::ErrorKind::Unsupported.into()) };
         if let Some(file) = file.get() {
             return Ok(file);
         }

@@ -1,6 +1,7 @@
 //! Files of dropped blobs, kept for a moment so that their memory need not be got anew: on file systems in memory, getting a
 //! page costs several times as much as filling it.
 
+use crate::memory::Memory;
 use crate::writers;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -26,9 +27,12 @@ struct Spare {
     since: Instant,
 }
 
-/// The files that a store keeps.
-#[derive(Debug, Default)]
-pub(crate) struct Spares(Mutex<Kept>);
+/// The files that a store keeps, as far as they are within the bound of its memory.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    kept: Mutex<Kept>,
+    memory: Arc<Memory>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -40,8 +44,13 @@ struct Kept {
 }
 
 impl Spares {
+    /// None yet.
+    pub(crate) fn within(memory: Arc<Memory>) -> Self {
+        Self { kept: Mutex::default(), memory }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the file at `path`, which nobody of this process uses any more, unless it is not worth it or others may still
@@ -63,7 +72,8 @@ impl Spares {
     fn has_room(&self, size: u64) -> bool {
         let kept = self.kept();
         let sum: u64 = kept.files.iter().map(|spare| spare.size).sum();
-        kept.wanted && size >= FILE_BYTES_MIN && sum + size <= KEPT_BYTES_MAX
+        let is_within = sum + size <= KEPT_BYTES_MAX && self.memory.has_room(sum + size);
+        kept.wanted && size >= FILE_BYTES_MIN && is_within
     }
 
     fn put(self: &Arc<Self>, file: File, path: PathBuf, size: u64) {

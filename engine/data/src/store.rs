@@ -5,17 +5,23 @@ use crate::blob::BlobFile;
 use crate::copy;
 use crate::entries::{is_executable, read_only_mode};
 use crate::lack::explain_lack;
-use crate::object::Object;
+use crate::memory::{COUNTED_BYTES_MIN, Memory, Movable};
+use crate::object::{Data, Object};
 use crate::protect::Origin;
+use crate::removal::remove_tree;
 use crate::spare::Spares;
-use crate::tree::{DirTree, FileCopy, Rights, copy_tree, remove_tree};
+use crate::tree::{DirTree, FileCopy, Rights, copy_tree};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use std::borrow::Cow;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// See statfs(2).
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Blobs up to this size are kept in memory, larger ones in files.
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -32,6 +38,9 @@ struct Directory {
     root: PathBuf,
     next: AtomicU64,
     spares: Arc<Spares>,
+    memory: Arc<Memory>,
+    /// Whether its file system is in memory, and so what is in it counts.
+    is_in_memory: bool,
     /// The directory given by the user, if it did not exist before.
     created_parent: Option<PathBuf>,
 }
@@ -46,8 +55,19 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Makes a store in a new directory inside `dir`, which is made if it does not exist.
+    /// Makes a store in a new directory inside `dir`, which is made if it does not exist; its memory has no bound.
+    ///
+    /// # Errors
+    /// When there cannot be such a directory.
     pub fn create(dir: &Path) -> Result<Store, StoreError> {
+        Self::create_within(dir, Arc::default())
+    }
+
+    /// Makes a store whose objects count as part of this memory.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_within(dir: &Path, memory: Arc<Memory>) -> Result<Store, StoreError> {
         let wrong = |source| StoreError::Create { path: dir.to_owned(), source };
         let existed = dir.exists();
         if existed && !dir.is_dir() {
@@ -57,9 +77,11 @@ impl Store {
         let dir = dir.canonicalize().map_err(wrong)?;
         let root = nix::unistd::mkdtemp(&dir.join("rain-XXXXXX")).map_err(|errno| wrong(errno.into()))?;
         let directory = Directory {
+            is_in_memory: is_memory(&root),
             root,
             next: AtomicU64::new(0),
-            spares: Arc::default(),
+            spares: Arc::new(Spares::within(memory.clone())),
+            memory,
             created_parent: (!existed).then_some(dir),
         };
         Ok(Store { directory: Arc::new(directory) })
@@ -114,11 +136,75 @@ impl Store {
 
     /// A blob with this content: in memory if it is small, else in a file.
     pub fn blob<'a>(&self, bytes: impl Into<Cow<'a, [u8]>>, content_type: Option<&str>) -> io::Result<Object> {
-        let bytes = bytes.into();
-        if bytes.len() <= INLINE_BYTES_MAX {
-            return Ok(Object::inline(bytes.into_owned(), content_type));
+        Ok(self.blob_with(bytes, false)?.with_content_type(content_type))
+    }
+
+    /// A blob with this content, which may be executed or not: in memory if it is small and there is room, else in a file.
+    ///
+    /// # Errors
+    /// When there is no room anywhere.
+    pub fn blob_with<'a>(&self, bytes: impl Into<Cow<'a, [u8]>>, executable: bool) -> io::Result<Object> {
+        let (bytes, memory) = (bytes.into(), self.memory());
+        if bytes.len() > INLINE_BYTES_MAX {
+            return self.file_object(self.create_blob_from(&bytes, executable)?, executable);
         }
-        Ok(Object::file(self.create_blob_from(&bytes, false)?, false).with_content_type(content_type))
+        let length = bytes.len() as u64;
+        if !self.has_room(length) {
+            memory.make_room(length)?;
+            if !memory.has_room(length)
+                && let Some(path) = memory.place_on_disk()?
+            {
+                let blob = write_new(&path, &bytes, executable).map_err(|error| memory.explain(error))?;
+                return Ok(Object::file(blob.beyond_memory(memory), executable));
+            }
+        }
+        Ok(self.inline(bytes.into_owned(), executable))
+    }
+
+    /// A small blob in memory, whether there is room or not.
+    pub fn inline(&self, bytes: Vec<u8>, executable: bool) -> Object {
+        Object::inline_in(self.memory(), bytes).with_executable(executable)
+    }
+
+    /// Whether content of so many bytes can be kept in memory.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        bytes < COUNTED_BYTES_MIN as u64 || self.memory().has_room(bytes)
+    }
+
+    /// The memory of which its objects are a part.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.directory.memory
+    }
+
+    /// Counts a file of this store that is in memory.
+    pub(crate) fn counted(&self, blob: BlobFile, metadata: &Metadata) -> BlobFile {
+        if self.directory.is_in_memory { blob.in_memory(self.memory(), metadata) } else { blob }
+    }
+
+    /// An object of a file of this store that nobody else uses; others go to the disk if there is no room for it.
+    pub(crate) fn file_object(&self, blob: BlobFile, executable: bool) -> io::Result<Object> {
+        let object = Object::file(blob, executable);
+        if let (true, Data::File(file)) = (self.directory.is_in_memory, &object.data) {
+            self.memory().add(&(file.clone() as Arc<dyn Movable>));
+            self.memory().make_room(0)?;
+        }
+        Ok(object)
+    }
+
+    /// An object of a directory of this store that nobody else uses. Files go to the disk if there is no room for it, and if that is not
+    /// enough it goes there itself.
+    pub(crate) fn tree_object(&self, tree: DirTree) -> io::Result<Object> {
+        if !self.directory.is_in_memory {
+            return Ok(Object::tree(tree));
+        }
+        let (mut tree, memory) = (tree.in_memory(self.memory()), self.memory());
+        memory.make_room(0)?;
+        if !memory.has_room(0)
+            && let Some(path) = memory.place_on_disk()?
+        {
+            tree = tree.moved_to(path, memory).map_err(|error| memory.explain(error))?;
+        }
+        Ok(Object::tree(tree))
     }
 
     /// An object with the content of the regular file at `path`, which may be executed if the file's owner may; links are
@@ -139,7 +225,7 @@ impl Store {
             let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
             (&mut source).take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
             if bytes.len() <= INLINE_BYTES_MAX {
-                return Ok(self.blob(bytes, None)?.with_executable(executable));
+                return self.blob_with(bytes, executable);
             }
         }
         self.copy_of(&source, executable)
@@ -149,7 +235,7 @@ impl Store {
     pub(crate) fn copy_of(&self, source: &File, executable: bool) -> io::Result<Object> {
         let mut target = self.new_file()?;
         copy::append(source, target.file(), 0).map_err(|error| self.explain(error))?;
-        Ok(Object::file(target.into_blob(executable)?, executable))
+        self.file_object(target.into_blob(executable)?, executable)
     }
 
     /// An object with the content of the directory at `path`.
@@ -164,7 +250,8 @@ impl Store {
     pub fn build_dir(&self, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Object> {
         let scratch = self.scratch_dir()?;
         fill(scratch.path()).map_err(|error| self.explain(error))?;
-        DirTree::protect(scratch.into_path(), &Origin::Own).map(Object::tree).map_err(|error| self.explain(error))
+        let tree = DirTree::protect(scratch.into_path(), &Origin::Own).map_err(|error| self.explain(error))?;
+        self.tree_object(tree)
     }
 
     /// A directory object with the content of a tar archive. An archive with an entry that is not a file, directory or
@@ -188,6 +275,27 @@ impl Store {
 
     pub(crate) fn spares(&self) -> &Arc<Spares> {
         &self.directory.spares
+    }
+}
+
+/// Whether the file system of `path` is in memory.
+fn is_memory(path: &Path) -> bool {
+    statfs(path).is_ok_and(|system| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&system.filesystem_type()))
+}
+
+/// Makes the file at `path`, where nothing is.
+fn write_new(path: &Path, bytes: &[u8], executable: bool) -> io::Result<BlobFile> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(bytes).and_then(|()| {
+        file.set_permissions(Permissions::from_mode(read_only_mode(executable)))?;
+        file.metadata()
+    });
+    match written {
+        Ok(metadata) => Ok(BlobFile::new(path.to_owned(), &metadata)),
+        Err(error) => {
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
     }
 }
 
@@ -255,7 +363,7 @@ impl NewFile<'_> {
     pub(crate) fn into_blob(mut self, executable: bool) -> io::Result<BlobFile> {
         self.file.set_permissions(Permissions::from_mode(read_only_mode(executable)))?;
         let metadata = self.file.metadata()?;
-        Ok(BlobFile::new(std::mem::take(&mut self.path), &metadata))
+        Ok(self.store.counted(BlobFile::new(std::mem::take(&mut self.path), &metadata), &metadata))
     }
 }
 

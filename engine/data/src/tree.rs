@@ -5,13 +5,15 @@ use crate::blob::BlobFile;
 use crate::copy;
 use crate::entries::{inside, is_executable, name_entry, refuse, special_name};
 use crate::lack::explain_lack;
+use crate::memory::{Counted, Memory, Movable, OnDisk};
 use crate::protect::{Origin, Root, Summary, check_link, protect};
+use crate::removal::remove_tree;
 use crate::stamp::{changed, missing};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Directories with more entries are not looked at before and after each task: each entry costs about a microsecond.
 const CHECKED_ENTRIES_MAX: usize = 128;
@@ -21,15 +23,42 @@ const CHECKED_ENTRIES_MAX: usize = 128;
 pub struct DirTree {
     path: Box<Path>,
     summary: Summary,
-    archive: OnceLock<BlobFile>,
+    archive: OnceLock<Arc<BlobFile>>,
+    /// Its memory.
+    counted: Option<Counted>,
+    on_disk: Option<OnDisk>,
 }
 
 impl DirTree {
     /// Takes over the directory at `path`: checks it and sets read-only rights. A tree that is refused is removed.
     pub(crate) fn protect(path: PathBuf, origin: &Origin<'_>) -> io::Result<Self> {
-        let mut tree = Self { path: path.into_boxed_path(), summary: Summary::default(), archive: OnceLock::new() };
+        let mut tree = Self {
+            path: path.into_boxed_path(),
+            summary: Summary::default(),
+            archive: OnceLock::new(),
+            counted: None,
+            on_disk: None,
+        };
         tree.summary = protect(&tree.path, origin)?;
         Ok(tree)
+    }
+
+    /// Counts the tree, whose files are in memory.
+    pub(crate) fn in_memory(mut self, memory: &Arc<Memory>) -> Self {
+        self.counted = Some(Counted::new(memory, self.size()));
+        self
+    }
+
+    /// Moves a tree that nobody uses yet to `path` on the disk.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub(crate) fn moved_to(self, path: PathBuf, memory: &Arc<Memory>) -> io::Result<Self> {
+        let on_disk = OnDisk::new(memory, self.size(), path);
+        copy_tree(&self.path, on_disk.path(), FileCopy::Copy, Rights::PRIVATE)?;
+        let mut moved = Self::protect(on_disk.path().to_owned(), &Origin::Own)?;
+        moved.on_disk = Some(on_disk);
+        Ok(moved)
     }
 
     /// Where the directory is.
@@ -67,10 +96,23 @@ impl DirTree {
             return Ok(archive);
         }
         let root = self.path.parent().unwrap_or(&self.path);
-        let made = archive::write_beside(&self.path).map_err(|error| explain_lack(root, error))?;
+        let (made, metadata) = archive::write_beside(&self.path).map_err(|error| explain_lack(root, error))?;
+        let made = match &self.counted {
+            Some(counted) => made.in_memory(counted.memory(), &metadata),
+            None => made,
+        };
         self.check_all()?;
         // Another thread may have been faster; then ours is dropped, which unlinks it.
-        Ok(self.archive.get_or_init(|| made))
+        let mut is_first = false;
+        let archive = self.archive.get_or_init(|| {
+            is_first = true;
+            Arc::new(made)
+        });
+        if let (true, Some(counted)) = (is_first, &self.counted) {
+            counted.memory().add(&(archive.clone() as Arc<dyn Movable>));
+            counted.memory().make_room(0)?;
+        }
+        Ok(archive)
     }
 }
 
@@ -78,39 +120,6 @@ impl Drop for DirTree {
     fn drop(&mut self) {
         // The whole store may be gone already.
         let _ = remove_tree(&self.path);
-    }
-}
-
-/// Removes a file or a whole directory, whatever rights its directories have.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.is_dir() => return fs::remove_file(path),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    // Killed programs may still be adding a file while they die.
-    let mut tries = 10;
-    loop {
-        unprotect(path);
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => tries -= 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            result => return result,
-        }
-    }
-}
-
-fn unprotect(path: &Path) {
-    // What cannot be changed here will make the removal fail, with a better message.
-    if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o700 != 0o700) {
-        let _ = fs::set_permissions(path, Permissions::from_mode(0o700));
-    }
-    let Ok(entries) = fs::read_dir(path) else { return };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|file_type| file_type.is_dir()) {
-            unprotect(&entry.path());
-        }
     }
 }
 

@@ -205,7 +205,7 @@ impl Payload for Arc<Object> {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             Target::HandedOver(Draft(place.outer().join(name)))
-        } else if length <= INLINE_BYTES_MAX as u64 {
+        } else if length <= INLINE_BYTES_MAX as u64 && place.has_room(length) {
             Target::Memory(Vec::with_capacity(length as usize))
         } else {
             Target::Unknown
@@ -295,7 +295,7 @@ impl Incoming<Arc<Object>> for ObjectIncoming {
                 Object::lost(data_type, why.clone())
             }
             (Target::Memory(bytes), _) if about.directory => store.import_tar(&bytes[..])?,
-            (Target::Memory(bytes), _) => Object::inline(bytes, None).with_executable(about.executable),
+            (Target::Memory(bytes), _) => store.inline(bytes, about.executable),
             (Target::HandedOver(path), About { handed_over: Some(HandedOver { size, modified, .. }), .. }) => {
                 store.adopt_shared(&path.0, *size, *modified, about.executable)?
             }

@@ -4,7 +4,7 @@ use super::config::shown;
 use crate::call::{Outputs, Stop, TaskCall, one_output};
 use crate::inputs::unreadable;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rain_data::{INLINE_BYTES_MAX, Object, export};
+use rain_data::{INLINE_BYTES_MAX, export};
 use rain_model::graph::DataType;
 use std::cell::Cell;
 use std::io;
@@ -28,7 +28,7 @@ pub(super) fn concat(call: &TaskCall<'_>) -> Outputs {
         for (number, input) in call.inputs.iter().enumerate() {
             bytes.extend_from_slice(&input.contents().map_err(|error| unreadable(number, &error))?);
         }
-        return one_output(call, Object::inline(bytes, None));
+        return one_output(call, call.store.blob(bytes, None)?);
     }
     let mut file = call.store.new_file()?;
     for (number, input) in call.inputs.iter().enumerate() {

@@ -104,7 +104,7 @@ impl InFlight {
                 let real = places.directory.join(&path).canonicalize().map_err(|error| {
                     wrong(&format_args!("{path:?} is not a file or directory of the executor: {error}"))
                 })?;
-                if let Some(input) = self.inputs.iter().find(|input| input.file_path() == Some(&*real)) {
+                if let Some(input) = self.inputs.iter().find(|input| input.is_at(&real)) {
                     return pass_on(input, spec, content_type, user);
                 }
                 self.adopt(&real, spec, places).map_err(|why| wrong(&format_args!("{path:?} {why}")))?

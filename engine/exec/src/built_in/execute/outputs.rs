@@ -66,7 +66,7 @@ fn take_output(
     // Both the entry and the directories above it may be links that the program made.
     if metadata.is_symlink() || path.components().count() > 1 {
         let real = full.canonicalize().map_err(|error| format!("'{shown}' is a link to nothing: {error}"))?;
-        if let Some(input) = call.inputs.iter().find(|input| input.file_path() == Some(&*real)) {
+        if let Some(input) = call.inputs.iter().find(|input| input.is_at(&real)) {
             crate::call::check_data_type(input, spec)?;
             return Ok(input.with_metadata(content_type, input.user()));
         }
@@ -95,7 +95,7 @@ fn check_type(is_dir: bool, spec: &OutputSpec) -> Result<(), &'static str> {
 
 /// An object with the content that a link leads to: something in the sandbox or in an input.
 fn copy_linked(call: &TaskCall<'_>, sandbox: &Sandbox, real: &Path, spec: &OutputSpec) -> Result<Arc<Object>, String> {
-    let in_input = call.inputs.iter().any(|input| input.file_path().is_some_and(|path| real.starts_with(path)));
+    let in_input = call.inputs.iter().any(|input| real.ancestors().any(|above| input.is_at(above)));
     if !in_input && (!real.starts_with(sandbox.path()) || real == sandbox.path()) {
         return Err(format!("is a link to {}, which is outside of the task's directory", real.display()));
     }
