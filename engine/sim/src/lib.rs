@@ -9,6 +9,7 @@ mod driving;
 pub mod faults;
 mod governor;
 pub mod graph;
+pub mod makespan;
 pub mod mutation;
 pub mod network;
 pub mod node;

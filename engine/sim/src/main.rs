@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use rain_sim::faults::FaultKind;
+use rain_sim::makespan;
 use rain_sim::mutation::Mutation;
 use rain_sim::run::{Options, Outcome, run, shrink};
 use rain_sim::sweep::sweep;
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 #[derive(Parser)]
 #[command(
-    about = "Runs the engine in virtual time from a seed. Ends with 0; 10 when a run went wrong, 11 when one is stuck, 12 after a panic."
+    about = "Runs the engine in virtual time from a seed. Ends with 0; 10 when a run went wrong, 11 when one is stuck, 12 after a panic, 2 when it was asked for nonsense."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -37,6 +38,8 @@ enum Command {
     Sweep { from: u64, count: u64 },
     /// Say which kinds of faults a failing seed does not need
     Shrink { seed: u64 },
+    /// Place the tasks of graphs on clusters, and say how long they take
+    Makespan(makespan::options::Options),
 }
 
 fn exit_code(verdict: Option<Verdict>) -> ExitCode {
@@ -101,5 +104,12 @@ fn main() -> ExitCode {
             println!("rain-sim run {seed}{}", flags(&options));
             run_one(seed, &options)
         }
+        Command::Makespan(asked) => match makespan::run(&asked, |line| println!("{line}")) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("rain-sim: {error}");
+                ExitCode::from(2)
+            }
+        },
     }
 }
