@@ -48,11 +48,7 @@ impl Asking {
 
     /// JSON text.
     pub(crate) async fn answer(&self, question: Question, parameters: String) -> Result<String, Refusal> {
-        let what = match question {
-            Question::Task(..) => "task",
-            Question::Samples(_) => "governor",
-            _ => "session",
-        };
+        let what = question.what();
         let answer = self.blocking(move |views| views.answer(question, &parameters)).await?;
         answer.ok_or(Refusal::NotFound(what))
     }

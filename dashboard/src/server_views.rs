@@ -26,6 +26,8 @@ struct Reply {
     listen: String,
     started: f64,
     governors: Vec<Governor>,
+    #[serde(default)]
+    governors_lost: Vec<Lost>,
     sessions_open: u64,
     sessions: Vec<Session>,
 }
@@ -33,9 +35,18 @@ struct Reply {
 #[derive(Deserialize)]
 struct Governor {
     id: u32,
+    host: String,
     cpus: u32,
     tasks_unfinished: u64,
     tasks_finished: u64,
+}
+
+#[derive(Deserialize)]
+struct Lost {
+    id: u32,
+    host: String,
+    reason: String,
+    lost: f64,
 }
 
 #[derive(Deserialize)]
@@ -61,14 +72,32 @@ impl Session {
     }
 }
 
+/// What is known of any governor.
+fn governor(id: u32, host: &str, started: f64) -> Value {
+    json!({
+        "id": id, "host": host, "state": "alive", "cpus": 0, "joined": started, "lost": null, "reason": null, "running": 0,
+        "load": null, "memory": null, "memory_budget": null, "net_in": null, "net_out": null, "disk": null, "spilled": 0,
+        "tasks": 0, "seconds": 0.0, "executors": 0, "topology": null,
+    })
+}
+
 impl Governor {
     fn shown(&self, started: f64) -> Value {
-        json!({
-            "id": self.id, "host": format!("governor {}", self.id), "state": "alive", "cpus": self.cpus, "joined": started,
-            "lost": null, "reason": null, "running": self.tasks_unfinished.min(self.cpus.into()), "load": null,
-            "memory": null, "memory_budget": null, "net_in": null, "net_out": null, "spilled": 0,
-            "tasks": self.tasks_finished, "executors": 0, "topology": null,
-        })
+        let mut shown = governor(self.id, &self.host, started);
+        shown["cpus"] = json!(self.cpus);
+        shown["running"] = json!(self.tasks_unfinished.min(self.cpus.into()));
+        shown["tasks"] = json!(self.tasks_finished);
+        shown
+    }
+}
+
+impl Lost {
+    fn shown(&self, started: f64) -> Value {
+        let mut shown = governor(self.id, &self.host, started);
+        shown["state"] = json!("lost");
+        shown["lost"] = json!(self.lost);
+        shown["reason"] = json!(self.reason);
+        shown
     }
 }
 
@@ -129,7 +158,9 @@ impl Views for ServerViews {
             }
             Question::Governors => {
                 let reply = self.reply()?;
-                let shown: Vec<Value> = reply.governors.iter().map(|one| one.shown(reply.started)).collect();
+                let alive = reply.governors.iter().map(|one| one.shown(reply.started));
+                let shown: Vec<Value> =
+                    alive.chain(reply.governors_lost.iter().map(|one| one.shown(reply.started))).collect();
                 json!({"governors": shown})
             }
             Question::Throughput => json!({"times": [], "step": 1.0, "finished": [], "failed": [], "running": []}),

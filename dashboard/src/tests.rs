@@ -299,7 +299,8 @@ fn the_description_has_all_routes_and_no_others() {
 fn a_server_without_a_log_shows_what_is_just_now() {
     let reply = json!({
         "pid": 7, "version": "0.1.0", "listen": "127.0.0.1:7210", "started": 1000.0, "clients": 1, "sessions_open": 2,
-        "governors": [{"id": 0, "cpus": 4, "tasks_unfinished": 9, "tasks_finished": 300}],
+        "governors": [{"id": 0, "host": "node1", "cpus": 4, "tasks_unfinished": 9, "tasks_finished": 300}],
+        "governors_lost": [{"id": 1, "host": "node2", "reason": "it hung up", "lost": 1010.0}],
         "sessions": [
             {"id": 0, "name": "iris", "client": 3, "tasks": 5, "finished": 2, "state": "open"},
             {"id": 1, "name": "", "client": 3, "tasks": 7, "finished": 7, "state": "failed"}],
@@ -313,6 +314,11 @@ fn a_server_without_a_log_shows_what_is_just_now() {
     assert_eq!((&status["cpus"], &status["log"], &status["state"]), (&json!(4), &Value::Null, &json!("running")));
     let (_, governors) = ask_json(port, "GET /api/v1/governors");
     assert_eq!(governors["governors"][0]["running"], 4);
+    let lost = &governors["governors"][1];
+    assert_eq!(
+        (&lost["host"], &lost["state"], &lost["reason"]),
+        (&json!("node2"), &json!("lost"), &json!("it hung up"))
+    );
     let (_, sessions) = ask_json(port, "GET /api/v1/sessions");
     assert_eq!(sessions["sessions"][1]["name"], "iris");
     assert_eq!(ask_json(port, "GET /api/v1/sessions/1").1["state"], "failed");
@@ -322,5 +328,5 @@ fn a_server_without_a_log_shows_what_is_just_now() {
     assert!(body["error"]["message"].as_str().unwrap().contains("--event-log=off"), "{body}");
     let (_, metrics) = ask(port, "GET /metrics");
     assert!(metrics.contains("rain_tasks{state=\"finished\"} 9\n"), "{metrics}");
-    assert!(metrics.contains("rain_governor_finished_tasks{governor=\"0\",host=\"governor 0\"} 300\n"), "{metrics}");
+    assert!(metrics.contains("rain_governor_finished_tasks{governor=\"0\",host=\"node1\"} 300\n"), "{metrics}");
 }

@@ -17,6 +17,49 @@ pub enum Question {
     Events,
 }
 
+impl Question {
+    /// The question at a path of the API, without `/api/v1/` and parameters.
+    pub fn parse(path: &str) -> Option<Self> {
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let parts: Vec<&str> = path.split('/').collect();
+        Some(match parts.as_slice() {
+            ["status"] => Self::Status,
+            ["sessions"] => Self::Sessions,
+            ["sessions", session] => Self::Session(number(session)?),
+            ["sessions", session, "tasks"] => Self::Tasks(number(session)?),
+            ["sessions", session, "tasks", task] => Self::Task(number(session)?, number(task)?),
+            ["sessions", session, "graph"] => Self::Graph(number(session)?),
+            ["sessions", session, "objects"] => Self::Objects(number(session)?),
+            ["governors"] => Self::Governors,
+            ["governors", governor, "samples"] => Self::Samples(number(governor)?),
+            ["stream"] => Self::Stream,
+            ["throughput"] => Self::Throughput,
+            ["events"] => Self::Events,
+            _ => return None,
+        })
+    }
+
+    /// What the question names and what may not be known.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::Task(..) => "task",
+            Self::Samples(_) => "governor",
+            _ => "session",
+        }
+    }
+}
+
+/// Answers the question at a path of the API (what follows `/api/v1/`, with parameters), JSON text.
+///
+/// # Errors
+/// Why there is no answer.
+pub fn view(views: &dyn Views, path: &str) -> Result<String, String> {
+    let (path, parameters) = path.split_once('?').unwrap_or((path, ""));
+    let question = Question::parse(path).ok_or_else(|| format!("{path:?} is no question of the HTTP API"))?;
+    let answer = views.answer(question, parameters).map_err(|error| error.to_string())?;
+    answer.ok_or_else(|| format!("there is no such {}", question.what()))
+}
+
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {

@@ -4,6 +4,8 @@ use crate::end_time::EndArgs;
 use crate::log_args::{LogCommandArgs, ReportArgs, TraceArgs};
 use crate::log_plan::LogArgs;
 use crate::remote::args::{GovernorArgs, ListenArgs, PlaceArgs, ServerArgs};
+use crate::seen_args::{GovernorsArgs, SessionsArgs, TasksArgs, TopArgs};
+use crate::which_args::WhichServer;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -59,6 +61,14 @@ pub enum Command {
     Stop(WhichServer),
     /// Show what a server is doing
     Status(StatusArgs),
+    /// Watch what a server does, in this terminal; q ends it
+    Top(TopArgs),
+    /// List the sessions of a server
+    Sessions(SessionsArgs),
+    /// List the tasks of a server
+    Tasks(TasksArgs),
+    /// List the governors of a server: their machines, and why they were lost
+    Governors(GovernorsArgs),
     /// Show the log of a run in a browser, also of one that is over or was broken off
     Dashboard(DashboardArgs),
     /// Print the completions for a shell, to be sourced by it
@@ -140,20 +150,6 @@ pub struct StartArgs {
     pub end: EndArgs,
 }
 
-/// Which server is meant.
-#[derive(Debug, Args)]
-pub struct WhichServer {
-    /// The server: HOST, HOST:PORT, or the PORT of one on this machine [default: $RAIN_SERVER, else port 7210 of this machine]
-    #[arg(value_name = "HOST:PORT", conflicts_with = "listen")]
-    pub server: Option<String>,
-    /// The access file for a server on another machine [default: $RAIN_ACCESS]; -: standard input
-    #[arg(long, value_name = "FILE")]
-    pub access: Option<PathBuf>,
-    /// Where a server on this machine listens: PORT, ADDRESS or ADDRESS:PORT [default: 127.0.0.1:7210]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-}
-
 /// What a shell is to source.
 pub fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
@@ -207,6 +203,10 @@ mod tests {
             "rain server --listen=7210 --ready-file=r",
             "rain governor host:7210 --cpus=-1",
             "rain status 7211",
+            "rain top node1:7210 --interval=0.5",
+            "rain sessions --state=failed --json",
+            "rain tasks 7211 --session=3 --state=failed,lost --name=main/ --governor=0 --sort=-seconds --limit=5",
+            "rain governors --access=rain.access node1",
             "rain completions bash",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -1,7 +1,7 @@
 //! The little that the launcher asks a running server.
 
 use crate::runtime_dir::Access;
-use rain_protocol::client::{Hello, HelloReply, RequestError, reply_frame};
+use rain_protocol::client::{Hello, HelloReply, RequestError, View, Viewed, reply_frame};
 use rain_protocol::msgpack::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, body_length, decode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,9 +22,9 @@ pub enum AskError {
 }
 
 /// What a connection goes through.
-pub trait Stream: Read + Write {}
+pub trait Stream: Read + Write + Send {}
 
-impl<T: Read + Write> Stream for T {}
+impl<T: Read + Write + Send> Stream for T {}
 
 /// A connection to a server.
 pub struct ServerConnection {
@@ -62,6 +62,15 @@ impl ServerConnection {
     /// When there is no good answer.
     pub fn status(&mut self) -> Result<serde_json::Value, AskError> {
         self.ask("status", &BTreeMap::<String, u32>::new())
+    }
+
+    /// Asks what the HTTP API answers at a path.
+    ///
+    /// # Errors
+    /// When there is no good answer.
+    pub fn view(&mut self, path: String) -> Result<serde_json::Value, AskError> {
+        let answer: Viewed = self.ask("view", &View { path })?;
+        serde_json::from_str(&answer.json).map_err(|error| AskError::Answer(error.to_string()))
     }
 
     /// Waits until the server hangs up.

@@ -12,9 +12,9 @@ use crate::remote;
 use crate::remote::access::{AccessFiles, TlsAccess};
 use crate::role::Role;
 use crate::runtime_dir;
+use crate::shown::Shown;
 use crate::signals::{catch_signals, stop_on_signals};
-use rain_events::EventLog;
-use rain_runtime::questions::{ContentRequests, StatusRequests};
+use rain_runtime::questions::ContentRequests;
 use rain_topology::Topology;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -90,10 +90,10 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     let token = runtime_dir::new_token()?;
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     let log = launch.log.start(launch.log_dir.as_deref(), launch.listen, true);
-    let status = match &launch.http {
-        Some(http) => http.serve(log.as_ref().map(EventLog::handle), &mut access, reports)?,
-        None => StatusRequests::default(),
-    };
+    let shown = Shown::new(log.as_ref());
+    if let Some(http) = &launch.http {
+        http.serve(&shown, &mut access, reports)?;
+    }
     // Connections that leave the machine are encrypted, and both sides show certificates.
     let cluster = (!launch.listen.ip().is_loopback()).then(Cluster::new).transpose()?;
     access.tls = cluster.as_ref().map(TlsAccess::for_clients);
@@ -121,7 +121,8 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
         listen: launch.listen.to_string(),
         python: launch.prestart_python.clone(),
         end: launch.end.for_runtime(),
-        status,
+        status: shown.requests(),
+        view: shown.view(),
         contents,
         log,
     };

@@ -3,9 +3,8 @@
 use crate::address::{self, AddressError};
 use crate::reports::{Report, Reports};
 use crate::runtime_dir::{self, Access, RuntimeDirError};
-use rain_dashboard::{DashboardError, LiveViews, LogViews, ServerViews, Views};
-use rain_events::LogHandle;
-use rain_runtime::questions::StatusRequests;
+use crate::shown::Shown;
+use rain_dashboard::{DashboardError, LogViews};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -42,42 +41,30 @@ impl HttpPlan {
         })
     }
 
-    /// Serves browsers from now on; notes the address of the page in the access file to be, and reports it. `log` is the
-    /// event log that this server writes.
+    /// Serves browsers what `shown` answers, from now on; notes the address of the page in the access file to be, and reports it.
     ///
     /// # Errors
     /// When the port is taken, or the system refuses.
-    pub fn serve(
-        &self,
-        log: Option<LogHandle>,
-        access: &mut Access,
-        reports: &mut Reports,
-    ) -> Result<StatusRequests, HttpError> {
-        let requests = StatusRequests::default();
+    pub fn serve(&self, shown: &Shown, access: &mut Access, reports: &mut Reports) -> Result<(), HttpError> {
         let listener = match rain_dashboard::listen(self.listen, !self.chosen) {
             // Nobody asked for it: Rain does without.
             Err(error) if !self.chosen => {
                 tracing::warn!("{error}");
                 let _ = reports.send(&Report::Note(format!("there is no dashboard: {error}")));
-                return Ok(requests);
+                return Ok(());
             }
             listener => listener?,
         };
         let token = runtime_dir::new_token()?;
-        let asked = requests.clone();
-        let server = ServerViews::new(Arc::new(move |answer| asked.ask(answer)));
-        let views: Arc<dyn Views> = match log {
-            Some(log) => Arc::new(LiveViews::new(log, server)),
-            None => Arc::new(server),
-        };
-        let page = rain_dashboard::serve(listener, &token, views)?;
+        let page = rain_dashboard::serve(listener, &token, shown.views())?;
+        shown.set_page(page.clone());
         if !self.listen.ip().is_loopback() {
             let note = "the dashboard is not encrypted, and other machines can reach it: its address is a secret";
             let _ = reports.send(&Report::Note(note.to_owned()));
         }
         let _ = reports.send(&Report::Dashboard(page.clone()));
         access.dashboard = Some(page);
-        Ok(requests)
+        Ok(())
     }
 
     /// Serves browsers a log, without a server behind it; the address of the page.

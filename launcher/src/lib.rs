@@ -39,13 +39,20 @@ mod remote;
 mod reports;
 mod role;
 mod runtime_dir;
+mod seen;
+mod seen_args;
+mod seen_command;
+mod shown;
 mod signals;
 mod start;
 mod status;
+mod status_command;
 mod stop;
 mod stray_signals;
 mod supervisor;
 mod terminal;
+mod top;
+mod which_args;
 mod which_server;
 mod work_dir;
 
@@ -88,7 +95,11 @@ fn run(command: Command) -> ExitCode {
             Err(error) => failed(&error, USAGE),
         },
         Command::Stop(args) => printed(stop::run(&args)),
-        Command::Status(args) => printed(status::run(&args.which, args.json)),
+        Command::Status(args) => printed(status_command::run(&args)),
+        Command::Top(args) => ended(top::run(&args)),
+        Command::Sessions(args) => printed(seen_command::sessions(&args)),
+        Command::Tasks(args) => printed(seen_command::tasks(&args)),
+        Command::Governors(args) => printed(seen_command::governors(&args)),
         Command::Dashboard(args) => match dashboard_command::run(&args) {
             Ok(never) => match never {},
             Err(error) => failed(&error, 1),

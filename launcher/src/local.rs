@@ -8,7 +8,7 @@ use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
 use rain_runtime::end_of_time::EndOfTime;
 use rain_runtime::local::{LocalConfig, run_local};
-use rain_runtime::questions::{ContentRequests, StatusRequests};
+use rain_runtime::questions::{ContentRequests, StatusRequests, View};
 use rain_topology::CpuId;
 use rain_transport_tcp::front::ClientFront;
 use std::ffi::OsString;
@@ -32,6 +32,7 @@ pub struct LocalPlan {
     pub python: Option<PathBuf>,
     pub end: EndOfTime,
     pub status: StatusRequests,
+    pub view: View,
     pub contents: ContentRequests,
     pub log: Option<EventLog>,
 }
@@ -67,6 +68,7 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         listen: plan.listen,
         end: plan.end,
         status: plan.status,
+        view: plan.view,
         contents: plan.contents,
         log: plan.log,
     };

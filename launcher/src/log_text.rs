@@ -168,7 +168,7 @@ fn rounded(seconds: Option<f64>) -> Option<f64> {
 }
 
 /// A task with its times rounded.
-fn short(task: &Value) -> Value {
+pub fn short(task: &Value) -> Value {
     let mut task = task.clone();
     for key in ["submitted", "ready", "assigned", "started", "finished", "seconds"] {
         task[key] = json!(rounded(task[key].as_f64()));

@@ -1,16 +1,16 @@
-//! `rain status`.
+//! Finding servers, and what is said of them in a terminal.
 
-use crate::cli::WhichServer;
 use crate::client::{AskError, ServerConnection};
 use crate::remote::reach::ReachError;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
-use crate::which_server::{Meant, WhichError};
+use crate::which_server::WhichError;
 use serde_json::Value;
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an answer may take.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Longest text in a table, characters.
 const CELL_CHARS_MAX: usize = 60;
@@ -86,29 +86,6 @@ pub fn line(text: &str) -> String {
     text.lines().next().unwrap_or_default().replace(|c| !is_shown(c), "?")
 }
 
-/// Asks the server for its status; the text to be printed.
-///
-/// # Errors
-/// When there is no server or no answer.
-pub fn run(which: &WhichServer, json: bool) -> Result<String, LookupError> {
-    let (status, dashboard) = match Meant::find(which)? {
-        Meant::Elsewhere(server) => {
-            (server.open(ANSWER_TIME_MAX)?.status().map_err(|error| server.unanswered(error))?, None)
-        }
-        Meant::Here(port) => {
-            let found = find(port)?;
-            let asked = ServerConnection::open(&found.access, ANSWER_TIME_MAX).and_then(|mut server| server.status());
-            (asked.map_err(|error| LookupError::Ask(error, found.access.pid))?, found.access.dashboard)
-        }
-    };
-    if json {
-        let mut status = status;
-        status["dashboard"] = dashboard.into();
-        return Ok(format!("{status}\n"));
-    }
-    Ok(table(&status) + &dashboard.map(|page| format!("\nlook  {page}\n")).unwrap_or_default())
-}
-
 /// A server in one line.
 pub struct Summary<'a> {
     status: &'a Value,
@@ -134,17 +111,36 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-fn ago(seconds: f64) -> String {
+/// An age for people.
+pub fn ago(seconds: f64) -> String {
+    duration(seconds) + " ago"
+}
+
+/// A length of time for people.
+pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64;
     match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0, s) => format!("{s} s ago"),
-        (0, 0, m, s) => format!("{m} min {s} s ago"),
-        (0, h, m, _) => format!("{h} h {m} min ago"),
-        (d, h, _, _) => format!("{d} d {h} h ago"),
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, _, _) => format!("{d} d {h} h"),
     }
 }
 
-fn rows<'a>(status: &'a Value, key: &str) -> &'a [Value] {
+/// Bytes for people.
+pub fn bytes(bytes: f64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let step = (0..units.len() - 1).find(|step| bytes < 1024f64.powi(*step as i32 + 1)).unwrap_or(units.len() - 1);
+    let number = bytes / 1024f64.powi(step as i32);
+    if step == 0 || number >= 100.0 {
+        format!("{number:.0} {}", units[step])
+    } else {
+        format!("{number:.1} {}", units[step])
+    }
+}
+
+/// What a status has under this key.
+pub fn rows<'a>(status: &'a Value, key: &str) -> &'a [Value] {
     status[key].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -190,23 +186,6 @@ fn width(text: &str) -> usize {
     text.chars().map(of).sum()
 }
 
-fn table(status: &Value) -> String {
-    let mut text = format!("{}, clients: {}\n", Summary::new(status), cell(&status["clients"]));
-    let governor_columns = ["id", "cpus", "tasks_waiting", "tasks_running", "tasks_unfinished", "tasks_finished"];
-    list(&mut text, "governor", rows(status, "governors"), &governor_columns);
-    list(&mut text, "session", rows(status, "sessions"), &["id", "name", "client", "tasks", "finished", "state"]);
-    let listed = rows(status, "sessions").len() as u64;
-    if let Some(more) =
-        status["sessions_open"].as_u64().and_then(|all| all.checked_sub(listed)).filter(|more| *more > 0)
-    {
-        let _ = writeln!(text, "and {more} more sessions");
-    }
-    if let Some(error) = status["event_log"]["error"].as_str() {
-        let _ = writeln!(text, "no event log: {}", line(error));
-    }
-    text
-}
-
 /// A table of those columns that the rows have.
 pub fn list(text: &mut String, title: &str, rows: &[Value], columns: &[&str]) {
     let columns = columns.iter().filter(|column| rows.iter().any(|row| !row[**column].is_null()));
@@ -232,44 +211,6 @@ pub fn list(text: &mut String, title: &str, rows: &[Value], columns: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn example() -> Value {
-        json!({
-            "pid": 7, "version": "0.1.0", "listen": "127.0.0.1:7210", "started": 1000.0, "clients": 1,
-            "governors": [
-                {"id": 0, "cpus": 4, "tasks_waiting": 1, "tasks_running": 2, "tasks_finished": 300},
-                {"id": 1, "cpus": 2, "tasks_waiting": 0, "tasks_running": 0, "tasks_finished": 0}],
-            "sessions": [{"id": 0, "name": "iris\u{1b}[2J", "client": 3, "tasks": 5, "finished": 2, "state": "open"}]
-        })
-    }
-
-    #[test]
-    fn the_table_is_aligned_and_safe_for_terminals() {
-        let text = table(&example());
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with("Rain 0.1.0 on 127.0.0.1:7210, pid 7, since "), "{text}");
-        assert!(lines[0].ends_with("governors: 2, cpus: 6, clients: 1"), "{text}");
-        assert_eq!(lines[2], "governor  cpus  waiting  running  finished");
-        assert_eq!(lines[3], "0         4     1        2        300");
-        assert_eq!(lines[6], "session  name      client  tasks  finished  state");
-        assert_eq!(lines[7], "0        iris?[2J  3       5      2         open");
-        assert_eq!(table(&json!({})).lines().count(), 1);
-    }
-
-    #[test]
-    fn names_of_any_length_and_script_stay_in_their_column() {
-        let session = |name: &str| json!({"id": 1, "name": name, "tasks": 5});
-        let names = ["x".repeat(70_000), "漢字".to_owned(), "e\u{301}a\u{202e}b\nc".to_owned(), "plain".to_owned()];
-        let sessions: Vec<Value> = names.iter().map(|name| session(name)).collect();
-        let text = table(&json!({"sessions": sessions, "sessions_open": 1004}));
-        let lines: Vec<&str> = text.lines().skip(2).collect();
-        assert_eq!(lines[1], format!("1        {}…  5", "x".repeat(59)));
-        assert_eq!(lines[2], format!("1        漢字{}  5", " ".repeat(56)));
-        assert_eq!(lines[3], format!("1        e\u{301}a?b?c{}  5", " ".repeat(54)));
-        assert_eq!(lines[4], format!("1        plain{}  5", " ".repeat(55)));
-        assert_eq!(lines[5], "and 1000 more sessions");
-    }
 
     #[test]
     fn ages_are_short() {

@@ -1,11 +1,11 @@
 //! `rain stop`.
 
-use crate::cli::WhichServer;
 use crate::client::{AskError, ServerConnection};
 use crate::launch::{LAUNCH_FILE, Launch};
 use crate::remote::reach::ReachError;
 use crate::runtime_dir;
 use crate::status::{self, LookupError};
+use crate::which_args::WhichServer;
 use crate::which_server::{Meant, WhichError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;

@@ -1,11 +1,11 @@
 //! Which server a command line means: one of this user on this machine, or one that is reached over the network.
 
 use crate::address::{self, AddressError};
-use crate::cli::WhichServer;
 use crate::client_command::SERVER_VARIABLE;
 use crate::remote::access;
 use crate::remote::reach::{ReachError, Server};
 use crate::runtime_dir;
+use crate::which_args::WhichServer;
 use std::net::{IpAddr, UdpSocket};
 
 /// A server that is meant.

@@ -51,6 +51,7 @@ pub enum Request {
     Info(Items),
     Outputs(TasksOf),
     Status,
+    View(View),
     Stop,
 }
 
@@ -187,6 +188,20 @@ pub struct Items {
 pub struct TasksOf {
     pub session: u32,
     pub tasks: ByteBuf,
+}
+
+/// A question of the HTTP API, asked without HTTP.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct View {
+    /// What follows `/api/v1/` in the address, with parameters.
+    pub path: String,
+}
+
+/// The reply to `view`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Viewed {
+    /// What the API answers, JSON text.
+    pub json: String,
 }
 
 /// A watch of a session.
@@ -393,6 +408,7 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "info" => Request::Info(body(&mut seq)?),
                     "outputs" => Request::Outputs(body(&mut seq)?),
                     "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
+                    "view" => Request::View(body(&mut seq)?),
                     "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,
                     other => return Err(de::Error::custom(format!("unknown op {}", quoted(other)))),
                 };

@@ -3,8 +3,8 @@
 
 use rain_protocol::client::{
     Cancel, ErrorKind, Fetch, FetchHeader, Forget, Hello, HelloReply, Items, NewSession, ObjectInfo, Request,
-    RequestError, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, WatchRef, WatchStarted, WireKind,
-    decode_request, error_frame, ok_frame, reply_frame,
+    RequestError, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, View, Viewed, WatchRef, WatchStarted,
+    WireKind, decode_request, error_frame, ok_frame, reply_frame,
 };
 use serde::Serialize;
 use serde_bytes::ByteBuf;
@@ -59,6 +59,7 @@ fn written(id: u64, request: &Request) -> Vec<u8> {
         Request::Info(body) => frame("info", id, body),
         Request::Outputs(body) => frame("outputs", id, body),
         Request::Status => frame("status", id, &nothing),
+        Request::View(body) => frame("view", id, body),
         Request::Stop => frame("stop", id, &nothing),
     }
 }
@@ -72,7 +73,7 @@ fn assert_reads(name: &str, id: u64, expected: &Request) {
 #[test]
 fn requests_are_read_and_written_again() {
     let full: Vec<String> = requests().into_iter().filter(|name| !name.ends_with("-least")).collect();
-    assert_eq!(full.len(), 19, "one of each request: {full:?}");
+    assert_eq!(full.len(), 20, "one of each request: {full:?}");
     for name in full {
         let expected = golden(&name);
         let (id, request) = decode_request(&expected[4..]).unwrap();
@@ -103,6 +104,7 @@ fn requests_are_read_as_the_index_says() {
     let tasks = TasksOf { session: 1, tasks: column(&[1]) };
     assert_reads("outputs", 23, &Request::Outputs(tasks));
     assert_reads("status", 20, &Request::Status);
+    assert_reads("view", 24, &Request::View(View { path: "sessions/1/tasks?state=failed".into() }));
     assert_reads("close-session", 21, &Request::CloseSession(SessionRef { session: 1 }));
     assert_reads("stop", 22, &Request::Stop);
 
@@ -186,6 +188,7 @@ fn replies_are_written() {
         ("watch-reply", ok_frame(8, &WatchStarted { watch: 70000 })),
         ("content-reply", ok_frame(15, &header)),
         ("info-reply", ok_frame(19, &infos)),
+        ("view-reply", ok_frame(24, &Viewed { json: r#"{"tasks":[],"total":0,"next":null}"#.into() })),
     ] {
         assert_eq!(frame, golden(name), "{name}");
     }

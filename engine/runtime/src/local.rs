@@ -5,7 +5,7 @@ use crate::end_of_time::EndOfTime;
 pub use crate::error::RuntimeError;
 use crate::facts::ProcessFacts;
 use crate::governor::{GovernorError, start_governor};
-use crate::questions::{ContentRequests, StatusRequests};
+use crate::questions::{ContentRequests, StatusRequests, View};
 use crate::server::{ServerDriver, ServerParts};
 pub use crate::stop::Stop;
 use rain_data::{Object, Store};
@@ -29,6 +29,8 @@ pub struct LocalConfig {
     pub end: EndOfTime,
     /// Questions from other threads.
     pub status: StatusRequests,
+    /// Answers questions of the HTTP API for clients.
+    pub view: View,
     pub contents: ContentRequests,
     /// What happens is noted there.
     pub log: Option<EventLog>,
@@ -75,6 +77,7 @@ pub fn run_local<C: Clients>(
     let mut driver =
         ServerDriver::new(ServerParts { clients, transport: server_end, store, facts, stop, log: config.log });
     driver.answer(config.status, config.contents, wake.clone());
+    driver.show(config.view);
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {
         ready();

@@ -11,6 +11,9 @@ pub struct Questions<Q>(Arc<Mutex<State<Q>>>);
 /// For its status; called with it, JSON text.
 pub type StatusRequests = Questions<Box<dyn FnOnce(String) + Send>>;
 
+/// Answers a question of the HTTP API (the path after `/api/v1/`, with parameters) with JSON text, on a thread that may block.
+pub type View = Arc<dyn Fn(&str) -> Result<String, RequestError> + Send + Sync>;
+
 /// For content, which it brings to its process.
 pub type ContentRequests = Questions<ContentRequest>;
 

@@ -377,7 +377,7 @@ fn command(request: Request) -> Option<Command<u64>> {
         }
         Request::Outputs(of) => Command::Outputs { session: id(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
-        Request::Hello(_) | Request::Upload(_) | Request::Stop => return None,
+        Request::Hello(_) | Request::Upload(_) | Request::View(_) | Request::Stop => return None,
     })
 }
 

@@ -11,12 +11,12 @@ use crate::remote::access::TlsAccess;
 use crate::remote::engine::open_to_clients;
 use crate::remote::{RemoteError, clear_ready_file};
 use crate::runtime_dir::{self, ServerDir};
+use crate::shown::Shown;
 use crate::start;
-use rain_events::EventLog;
 use rain_model::id::GovernorId;
 use rain_runtime::cluster::{OnLoss, ServerConfig, run_server};
 use rain_runtime::local::{LocalConfig, run_local};
-use rain_runtime::questions::{ContentRequests, StatusRequests};
+use rain_runtime::questions::ContentRequests;
 use rain_transport_mpi::World;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -92,10 +92,10 @@ pub fn serve(
     // Governors come through MPI and in no other way.
     access.tls = Some(TlsAccess::for_clients(&cluster));
     let log = launch.log.start(launch.log_dir.as_deref(), door.listen, world.size() == 1);
-    let status = match &launch.http {
-        Some(http) => http.serve(log.as_ref().map(EventLog::handle), &mut access, reports)?,
-        None => StatusRequests::default(),
-    };
+    let shown = Shown::new(log.as_ref());
+    if let Some(http) = &launch.http {
+        http.serve(&shown, &mut access, reports)?;
+    }
     tell_end(launch, reports);
     let end = launch.end.for_runtime();
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
@@ -106,6 +106,7 @@ pub fn serve(
         ClientListener::start(door.listener, PeerTls::for_clients(&cluster)?, clients).map_err(EngineError::Thread)?;
     drop(cluster);
     let alone = world.size() == 1;
+    let (status, view) = (shown.requests(), shown.view());
     let mut opened = Ok(());
     let (version, listen) = (env!("CARGO_PKG_VERSION"), door.listen.to_string());
     let stopper = stop.clone();
@@ -119,7 +120,7 @@ pub fn serve(
         let cpus = share.cpus.len();
         let governors = vec![governor_config(launch, share)];
         run_local(
-            LocalConfig { governors, workdir, version, listen, end, status, contents, log },
+            LocalConfig { governors, workdir, version, listen, end, status, view, contents, log },
             front,
             stop,
             || open(cpus),
@@ -127,8 +128,8 @@ pub fn serve(
         world.finish();
     } else {
         let on_loss = Some(end_job(&world, job, stop.clone()));
-        let config =
-            ServerConfig { workdir, version, listen, governors: governors as u32, on_loss, end, status, contents, log };
+        let governors = governors as u32;
+        let config = ServerConfig { workdir, version, listen, governors, on_loss, end, status, view, contents, log };
         let connect = |store, wake| Ok(world.into_transport(store, wake));
         run_server(config, front, stop, connect, |cpus| open(cpus as usize))?;
     }

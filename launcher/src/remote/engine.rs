@@ -13,10 +13,10 @@ use crate::orphan::Guardian;
 use crate::place_watch;
 use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
+use crate::shown::Shown;
 use crate::signals::{catch_signals, stop_on_signals};
-use rain_events::EventLog;
 use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
-use rain_runtime::questions::{ContentRequests, StatusRequests};
+use rain_runtime::questions::ContentRequests;
 use rain_topology::Topology;
 use rain_transport_tcp::contents::ContentService;
 use rain_transport_tcp::front::{ClientFront, FrontConfig};
@@ -48,10 +48,10 @@ pub fn serve(
     let mut access = runtime_dir::access(launch.listen, &launch.directory, token.clone());
     access.tls = Some(TlsAccess::new(&cluster));
     let log = launch.log.start(launch.log_dir.as_deref(), launch.listen, false);
-    let status = match &launch.http {
-        Some(http) => http.serve(log.as_ref().map(EventLog::handle), &mut access, reports)?,
-        None => StatusRequests::default(),
-    };
+    let shown = Shown::new(log.as_ref());
+    if let Some(http) = &launch.http {
+        http.serve(&shown, &mut access, reports)?;
+    }
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let config = ServerConfig {
         workdir: launch.places.server_work_dir.clone(),
@@ -60,7 +60,8 @@ pub fn serve(
         governors: 0,
         on_loss: None,
         end: launch.end.for_runtime(),
-        status,
+        status: shown.requests(),
+        view: shown.view(),
         contents: ContentRequests::default(),
         log,
     };

@@ -26,7 +26,7 @@ fn a_server_starts_answers_and_stops() {
     assert_eq!(status["listen"], format!("127.0.0.1:{port}"));
     assert_eq!(status["governors"].as_array().unwrap().len(), 2);
     let table = text(&sandbox.rain(&["status", "--listen", &port]).stdout);
-    assert!(table.contains("governor  cpus"), "{table}");
+    assert!(table.contains("governor  host"), "{table}");
 
     let elsewhere = text(&sandbox.rain(&["status", "--listen=1"]).stderr);
     assert!(elsewhere.contains(&format!("port {port}")), "{elsewhere}");

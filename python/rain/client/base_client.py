@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import weakref
@@ -107,6 +108,21 @@ class BaseClient:
         """
         __tracebackhide__ = True
         return self._request("status", {}, deadline_after(timeout))
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """The address of the server's page for browsers (``docs/dashboard.md``), with its token; None if it has none.
+
+        A private server has a page from when this is asked for on. It keeps no event log, so that shows what is just
+        now.
+
+        Raises:
+            ConnectionLost: The connection broke.
+        """
+        __tracebackhide__ = True
+        reply = self._request("view", {"path": "dashboard?open=true"})
+        link: str | None = json.loads(reply["json"])["link"]
+        return link
 
     def get_server_info(self, timeout: float | None = None) -> dict[str, Any]:
         """What each governor has, of the sessions of this client.

@@ -235,6 +235,18 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         ["ok", 23, {"outputs": [[1, "fold 3\n", "...end"]], "count": 1}],
     ),
     ("status", "client", "what does the server do?", ["status", 20, {}]),
+    (
+        "view",
+        "client",
+        "which tasks have failed?",
+        ["view", 24, {"path": "sessions/1/tasks?state=failed"}],
+    ),
+    (
+        "view-reply",
+        "server",
+        "what the HTTP API answers to it",
+        ["ok", 24, {"json": '{"tasks":[],"total":0,"next":null}'}],
+    ),
     ("close-session", "client", "the end of a session", ["close_session", 21, {"session": 1}]),
     ("stop", "client", "the end of the server", ["stop", 22, {}]),
     (

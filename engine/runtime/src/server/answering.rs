@@ -88,7 +88,9 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Outputs { outputs, count } => ok_frame(id, &OutputsReply::new(outputs, count)),
-            Reply::Status(server) => ok_frame(id, &StatusReply::new(&self.facts, server, self.log.status())),
+            Reply::Status(server) => {
+                ok_frame(id, &StatusReply::new(&self.facts, server, &self.machines, self.log.status()))
+            }
             Reply::Error(error) => error_frame(id, &error),
             Reply::Object { info, content } => match fetch {
                 Some(fetch) => return self.send_object(client, id, info, content, fetch),

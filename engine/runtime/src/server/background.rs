@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Runs jobs on a bounded number of threads, which are started when they are needed, and hands out what comes of them.
 pub(super) struct Background<T> {
     threads: Option<IoThreads>,
+    threads_max: usize,
     /// Each job that waits or runs has a clone; none when this ends.
     results: Option<Sender<T>>,
     done: Receiver<T>,
@@ -20,8 +21,13 @@ pub(super) struct Background<T> {
 impl<T: Send + 'static> Background<T> {
     /// Starts nothing yet; `wake` is called after each job.
     pub(super) fn new(wake: Wake) -> Self {
+        Self::with_threads(THREADS_MAX, wake)
+    }
+
+    /// The same with so many threads at most.
+    pub(super) fn with_threads(threads_max: usize, wake: Wake) -> Self {
         let (results, done) = unbounded();
-        Self { threads: None, results: Some(results), done, is_over: Arc::default(), wake }
+        Self { threads: None, threads_max, results: Some(results), done, is_over: Arc::default(), wake }
     }
 
     /// Has a job done; at once and here when the system gives no thread.
@@ -35,7 +41,7 @@ impl<T: Send + 'static> Background<T> {
             }
         };
         if self.threads.is_none() {
-            self.threads = IoThreads::start(THREADS_MAX)
+            self.threads = IoThreads::start(self.threads_max)
                 .inspect_err(|error| tracing::warn!("cannot start a thread: {error}"))
                 .ok();
         }

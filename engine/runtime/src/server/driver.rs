@@ -2,7 +2,8 @@
 
 use super::background::Background;
 use super::client::{Client, UNANSWERED_MAX};
-use super::logging::Logging;
+use super::logging::{Logging, host_of};
+use super::machines::Machines;
 use super::parts::{Done, ServerParts};
 use super::replies::{Empty, ErrorFrames, StatusReply};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
@@ -10,13 +11,13 @@ use super::turn::Turn;
 use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::facts::ProcessFacts;
 use crate::memory;
-use crate::questions::{ContentAnswer, ContentRequests, StatusRequests};
+use crate::questions::{ContentAnswer, ContentRequests, StatusRequests, View};
 use crate::stop::Stop;
 use rain_data::{Object, Store};
 use rain_events::seconds_since_1970;
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_model::time::Time;
-use rain_protocol::client::{Request, RequestError, error_frame, ok_frame};
+use rain_protocol::client::{Request, RequestError, Viewed, error_frame, ok_frame};
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
 use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server};
 use rain_transport::clients::{Clients, FrontEvent, PollError};
@@ -45,6 +46,9 @@ pub(crate) struct ServerDriver<C, T> {
     /// Clients with questions to governors that wait for their turn.
     pub(super) bringing: BTreeSet<ClientId>,
     pub(super) background: Background<Done>,
+    /// One thread, for what clients want to see: it may take long, and holds nothing else up.
+    pub(super) viewing: Background<Done>,
+    pub(super) view: Option<View>,
     pub(super) facts: ProcessFacts,
     pub(super) stop: Stop,
     pub(super) joined: u32,
@@ -65,6 +69,7 @@ pub(crate) struct ServerDriver<C, T> {
     /// The first governor that was lost, and why.
     pub(super) lost: Option<(GovernorId, String)>,
     pub(super) log: Logging,
+    pub(super) machines: Machines,
     /// The moment from which the machine's time counts.
     pub(super) start: Instant,
 }
@@ -79,6 +84,8 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         Self {
             machine,
             background: Background::new(clients.wake()),
+            viewing: Background::with_threads(1, clients.wake()),
+            view: None,
             front: clients,
             transport,
             store,
@@ -101,6 +108,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             ends_with_governors: false,
             lost: None,
             log,
+            machines: Machines::default(),
             start: Instant::now(),
         }
     }
@@ -138,6 +146,11 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         contents.set_wake(wake);
         self.status_requests = status;
         self.content_requests = contents;
+    }
+
+    /// Has clients shown what they want to see.
+    pub(crate) fn show(&mut self, view: View) {
+        self.view = Some(view);
     }
 
     /// Has the server end when a governor is lost.
@@ -223,7 +236,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         self.front.poll(wait)?;
         let has_more_requests = self.take_requests();
         let has_more_messages = self.take_messages();
-        while let Some(done) = self.background.take_done() {
+        while let Some(done) = self.background.take_done().or_else(|| self.viewing.take_done()) {
             self.take_done(done);
         }
         while self.results.as_ref().is_some_and(ResultWriter::take_written) {
@@ -263,7 +276,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     /// Answers what other threads of this process ask.
     fn answer_questions(&mut self) {
         for answer in self.status_requests.take() {
-            let reply = StatusReply::new(&self.facts, self.machine.status(), self.log.status());
+            let reply = StatusReply::new(&self.facts, self.machine.status(), &self.machines, self.log.status());
             answer(serde_json::to_string(&reply).unwrap_or_default());
         }
         for request in self.content_requests.take() {
@@ -284,6 +297,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                         self.joined += 1;
                         self.seen = self.seen.max(governor.0 + 1);
                         self.cpus = self.cpus.saturating_add(*cpus);
+                        self.machines.joined(governor, host_of(governor, &self.transport));
                         tracing::info!("{governor} has joined with {cpus} cpus");
                     }
                     return Some(Event::Governor { governor, message });
@@ -291,6 +305,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                 TransportEvent::Message { from, .. } => tracing::warn!("{from:?} sent what no server takes"),
                 TransportEvent::Lost { peer: Peer::Governor(governor), why } => {
                     tracing::warn!("{governor} is lost: {why}");
+                    self.machines.lost(governor, &why);
                     self.lost.get_or_insert((governor, why.clone()));
                     return Some(Event::GovernorLost { governor, why });
                 }
@@ -405,6 +420,12 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                 self.front.hold(client);
                 return Ok(None);
             }
+            Request::View(asked) => {
+                let view = self.view.clone().ok_or_else(|| RequestError::request("this server shows nothing"))?;
+                self.front.hold(client);
+                self.viewing.run(move || Done::View { client, id, answer: view(&asked.path) });
+                return Ok(None);
+            }
             Request::Stop => {
                 tracing::info!("{client} asks the server to stop");
                 self.front.send(client, ok_frame(id, &Empty {}).into());
@@ -443,6 +464,14 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                 if let Some(event) = event {
                     self.handle(event);
                 }
+            }
+            Done::View { client, id, answer } => {
+                self.front.go_on(client);
+                let frame = match answer {
+                    Ok(json) => ok_frame(id, &Viewed { json }),
+                    Err(error) => error_frame(id, &error),
+                };
+                self.front.send(client, frame.into());
             }
             Done::Object { client, fetch, answer } => {
                 self.send_answer(client, fetch, answer);

@@ -97,7 +97,7 @@ impl Logging {
 }
 
 /// The machine of a governor.
-fn host_of<T: Transport<Arc<Object>>>(governor: GovernorId, transport: &T) -> String {
+pub(super) fn host_of<T: Transport<Arc<Object>>>(governor: GovernorId, transport: &T) -> String {
     match transport.place_of(governor) {
         Some(Place { ip: Some(ip), .. }) => ip.to_string(),
         _ => std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),

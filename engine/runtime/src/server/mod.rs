@@ -7,6 +7,7 @@ mod client;
 mod driver;
 mod fetched;
 mod logging;
+mod machines;
 mod parts;
 mod replies;
 mod requests;

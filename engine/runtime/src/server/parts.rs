@@ -27,6 +27,8 @@ pub(crate) struct ServerParts<C, T> {
 pub(super) enum Done {
     /// The request of a client that is held until this is dealt with; an error when it is none of the protocol.
     Request { client: ClientId, prepared: Result<(RequestId, Prepared), RequestError> },
+    /// The answer to what a client, which is held until this is dealt with, wants to see.
+    View { client: ClientId, id: RequestId, answer: Result<String, RequestError> },
     /// The answer to a fetch.
     Object { client: ClientId, fetch: Fetch, answer: Answer },
 }

@@ -1,17 +1,18 @@
 //! Bodies of replies to clients.
 
+use super::machines::{LostGovernor, Machines};
 use crate::content::ObjectContent;
 use crate::facts::ProcessFacts;
 use rain_data::{INLINE_BYTES_MAX, Object, Store};
 use rain_events::answers::LogStatus;
 use rain_model::graph::DataType;
-use rain_model::id::TaskIndex;
+use rain_model::id::{GovernorId, TaskIndex};
 use rain_protocol::client::{
     Fetch, ObjectInfo, RequestError, TaskInfo, content_head, error_body, error_frame, error_head, ok_frame, too_long,
 };
 use rain_protocol::msgpack::FRAME_BYTES_MAX;
 use rain_protocol::peer::TaskOutput;
-use rain_server::{RequestId, Status};
+use rain_server::{GovernorStatus, RequestId, SessionStatus, Status};
 use rain_transport::clients::{ReplyFrame, Rest};
 use rain_transport::content::Content;
 use serde::Serialize;
@@ -25,15 +26,37 @@ const FETCH_BYTES_MAX: usize = 64 << 20;
 pub(super) struct StatusReply<'a> {
     #[serde(flatten)]
     process: &'a ProcessFacts,
-    #[serde(flatten)]
-    server: Status,
+    governors: Vec<GovernorReply>,
+    governors_lost: Vec<LostGovernor>,
+    clients: u64,
+    sessions_open: u64,
+    sessions: Vec<SessionStatus>,
     /// `None`: there is no event log.
     event_log: Option<LogStatus>,
 }
 
+#[derive(Serialize)]
+struct GovernorReply {
+    #[serde(flatten)]
+    governor: GovernorStatus,
+    /// Its machine, "" if that is not known.
+    host: String,
+}
+
 impl<'a> StatusReply<'a> {
-    pub(super) fn new(process: &'a ProcessFacts, server: Status, event_log: Option<LogStatus>) -> Self {
-        Self { process, server, event_log }
+    pub(super) fn new(
+        process: &'a ProcessFacts,
+        server: Status,
+        machines: &Machines,
+        event_log: Option<LogStatus>,
+    ) -> Self {
+        let Status { governors, clients, sessions_open, sessions } = server;
+        let with_host = |governor: GovernorStatus| GovernorReply {
+            host: machines.host(GovernorId(governor.id)).to_owned(),
+            governor,
+        };
+        let governors = governors.into_iter().map(with_host).collect();
+        Self { process, governors, governors_lost: machines.all_lost(), clients, sessions_open, sessions, event_log }
     }
 }
 

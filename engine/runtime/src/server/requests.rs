@@ -115,7 +115,7 @@ pub(super) fn plain_command(request: Request) -> Result<Command<Arc<Object>>, Re
         Request::Outputs(of) => Command::Outputs { session: SessionId(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
         Request::Hello(_) => return Err(RequestError::protocol("a second hello")),
-        Request::Submit(_) | Request::Upload(_) | Request::Fetch(_) | Request::Stop => {
+        Request::Submit(_) | Request::Upload(_) | Request::Fetch(_) | Request::View(_) | Request::Stop => {
             return Err(RequestError::protocol("not a request for the state machine"));
         }
     })
