@@ -169,6 +169,7 @@ impl Engine {
         let (handles, senders): (Vec<_>, Vec<_>) = (0..governors as u32)
             .map(|number| {
                 let config = GovernorConfig {
+                    memory: Default::default(),
                     cpus: vec![None; workers],
                     workdir: std::env::temp_dir().join(format!(
                         "rain-bench-{}-{number}-{}",

@@ -117,6 +117,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
     let plan = LocalPlan {
         governors: governors.map(|(cpus, path)| GovernorPlan { cpus, work_dir: path.clone() }).collect(),
         server_work_dir: launch.places.server_work_dir.clone(),
+        memory: launch.memory(1),
         executors: launch.executors.clone(),
         listen: launch.listen.to_string(),
         python: launch.prestart_python.clone(),

@@ -4,16 +4,19 @@ use crate::end_time::EndPlan;
 use crate::governor_config::ExecutorConfig;
 use crate::http::HttpPlan;
 use crate::log_plan::LogPlan;
+use crate::memory::MemoryPlan;
 use crate::plan::{Governors, StartPlan};
 pub use crate::reports::{Report, Reports, read_reports};
 use crate::role::Role;
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use rain_data::Memory;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Name of the launch file in the server's runtime directory.
 pub const LAUNCH_FILE: &str = "launch.json";
@@ -29,6 +32,8 @@ pub struct Launch {
     pub directory: PathBuf,
     pub log_dir: Option<PathBuf>,
     pub work_dir: Option<PathBuf>,
+    #[serde(default)]
+    pub memory: MemoryPlan,
     pub run_prefix: Vec<String>,
     pub executors: Vec<ExecutorConfig>,
     pub reserve_cpu: bool,
@@ -78,6 +83,9 @@ pub struct Places {
     pub server_work_dir: PathBuf,
     /// Working directory of each governor.
     pub work_dirs: Vec<PathBuf>,
+    /// Where data goes for which there is not enough memory; made when there is some.
+    #[serde(default)]
+    pub spill_dir: Option<PathBuf>,
     /// What is to be removed in the end.
     pub remove: Vec<PathBuf>,
 }
@@ -92,6 +100,7 @@ impl Launch {
             // The server's directory is removed with it.
             log_dir: plan.log_dir.or_else(|| plan.private.then(|| directory.to_owned())),
             work_dir: plan.work_dir,
+            memory: plan.memory,
             run_prefix: plan.run_prefix,
             executors: plan.executors,
             reserve_cpu: plan.reserve_cpu,
@@ -106,6 +115,12 @@ impl Launch {
             descriptors,
             places: Places::default(),
         }
+    }
+
+    /// The memory for objects of this process, on a machine with so many like it.
+    pub fn memory(&self, governors: usize) -> Arc<Memory> {
+        let work_dir = self.places.work_dirs.first().unwrap_or(&self.places.server_work_dir);
+        self.memory.memory(work_dir, self.places.spill_dir.clone(), governors)
     }
 
     /// How many governors are to be started.

@@ -17,6 +17,7 @@ mod end_watch;
 mod engine;
 mod engine_error;
 mod engine_log;
+mod file_system;
 mod governor_config;
 mod host_name;
 mod http;
@@ -27,6 +28,7 @@ mod log_command;
 mod log_place;
 mod log_plan;
 mod log_text;
+mod memory;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 mod old_logs;

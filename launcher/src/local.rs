@@ -2,7 +2,7 @@
 
 use crate::governor_config::ExecutorConfig;
 use crate::launch::Launch;
-use rain_data::{Store, StoreError};
+use rain_data::{Memory, Store, StoreError};
 use rain_events::EventLog;
 use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
 use rain_runtime::GovernorConfig;
@@ -14,6 +14,7 @@ use rain_transport_tcp::front::ClientFront;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use rain_runtime::local::{RuntimeError, Stop};
@@ -27,6 +28,8 @@ const ANY_PYTHON: &str = "python3";
 pub struct LocalPlan {
     pub governors: Vec<GovernorPlan>,
     pub server_work_dir: PathBuf,
+    /// For objects of the server and of all governors.
+    pub memory: Arc<Memory>,
     pub executors: Vec<ExecutorConfig>,
     pub listen: String,
     pub python: Option<PathBuf>,
@@ -58,12 +61,14 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         prestart: governor.cpus.len().min(prestart_max),
         cpus: governor.cpus,
         workdir: governor.work_dir,
+        memory: plan.memory.clone(),
         executors: executors.clone(),
         python: python.clone(),
     });
     let config = LocalConfig {
         governors: governors.collect(),
         workdir: plan.server_work_dir,
+        memory: plan.memory.clone(),
         version: env!("CARGO_PKG_VERSION"),
         listen: plan.listen,
         end: plan.end,
@@ -110,13 +115,14 @@ pub fn try_warm_executors(executors: &[ExecutorConfig], directory: &Path) -> Res
     Ok(())
 }
 
-/// The settings of a governor in a process of its own.
-pub fn governor(launch: &Launch, cpus: Vec<Option<CpuId>>, work_dir: PathBuf) -> GovernorConfig {
+/// The settings of a governor in a process of its own, on a machine with so many of them.
+pub fn governor(launch: &Launch, cpus: Vec<Option<CpuId>>, work_dir: PathBuf, governors: usize) -> GovernorConfig {
     let machine_cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
     GovernorConfig {
         prestart: if launch.prestart_python.is_some() { cpus.len().min(machine_cpus) } else { 0 },
         cpus,
         workdir: work_dir,
+        memory: launch.memory(governors),
         executors: launch.executors.iter().cloned().map(executor).collect(),
         python: launch.prestart_python.clone().unwrap_or_else(|| ANY_PYTHON.into()),
     }

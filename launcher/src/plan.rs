@@ -6,6 +6,7 @@ use crate::end_time::{EndError, EndPlan};
 use crate::governor_config::{self, ExecutorConfig, GovernorConfigError};
 use crate::http::HttpPlan;
 use crate::log_plan::LogPlan;
+use crate::memory::{MemoryError, MemoryPlan};
 use crate::option_path::{self, PathError};
 use crate::programs;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub struct StartPlan {
     pub listen: SocketAddr,
     pub log_dir: Option<PathBuf>,
     pub work_dir: Option<PathBuf>,
+    pub memory: MemoryPlan,
     /// Program (absolute) and arguments.
     pub run_prefix: Vec<String>,
     pub executors: Vec<ExecutorConfig>,
@@ -77,6 +79,8 @@ pub enum PlanError {
     #[error("--runprefix: there is no program {0:?} (its path, or its name in PATH)")]
     RunPrefixProgram(String),
     #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
     Path(#[from] PathError),
     #[error(transparent)]
     End(#[from] EndError),
@@ -110,6 +114,7 @@ impl StartPlan {
             listen: args.at.listen.as_deref().map_or(Ok(address::DEFAULT_LISTEN), address::parse)?,
             log_dir: absolute("--logdir", args.places.logdir.as_deref())?,
             work_dir: absolute("--workdir", args.places.workdir.as_deref())?,
+            memory: MemoryPlan::new(&args.places)?,
             run_prefix: run_prefix(args.runprefix.as_deref())?,
             executors: match &args.governor_config {
                 Some(path) => governor_config::read(path)?,

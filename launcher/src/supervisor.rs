@@ -206,9 +206,20 @@ fn prepare(launch: &mut Launch, held: &mut Held) -> Result<File, SupervisorError
     };
     let made = work_dir::make(launch.work_dir.as_deref(), launch.listen.port(), launch.governor_count());
     match made.map_err(SupervisorError::WorkDir) {
-        Ok(places) => {
-            for note in work_dir::notes(&places) {
+        Ok(mut places) => {
+            let place = places.work_dirs.first().unwrap_or(&places.server_work_dir);
+            for note in work_dir::notes(&places).into_iter().chain(launch.memory.notes(place)) {
                 let _ = held.reports.send(&Report::Note(note));
+            }
+            match launch.memory.choose_disk().map_err(SupervisorError::WorkDir) {
+                Ok(disk) => {
+                    places.remove.extend(disk.clone());
+                    places.spill_dir = disk;
+                }
+                Err(error) => {
+                    places.remove.iter().for_each(|path| work_dir::remove_tree(path));
+                    launch.role.excuse(error)?;
+                }
             }
             launch.places = places;
         }

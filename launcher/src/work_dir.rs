@@ -1,12 +1,12 @@
 //! Directories for the data of governors.
 
-use crate::host_name::host_name;
+use crate::file_system::{free_bytes, may_write, unique_name};
 use crate::launch::Places;
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::unistd::geteuid;
 use std::env;
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -22,9 +22,7 @@ const ROOM_BYTES_MIN: u64 = 256 << 20;
 /// # Errors
 /// When one cannot be made; what was made by then is removed again.
 pub fn make(chosen: Option<&Path>, port: u16, governors: usize) -> io::Result<Places> {
-    let pid = std::process::id();
-    // Other machines may have the same directory, and a process of the same number.
-    let name = format!("{}-{pid}-{}", host_name(), unique());
+    let name = unique_name();
     let (parent, suffix) = match chosen {
         Some(chosen) => {
             fs::create_dir_all(chosen).map_err(naming(chosen))?;
@@ -49,15 +47,7 @@ pub fn make(chosen: Option<&Path>, port: u16, governors: usize) -> io::Result<Pl
         }
     }
     let remove = if chosen.is_some() { all } else { vec![parent] };
-    Ok(Places { server_work_dir, work_dirs, remove })
-}
-
-/// What no other directory of this process, nor one of an earlier process of its number, has in its name.
-fn unique() -> String {
-    let mut bytes = [0; 4];
-    let filled = fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
-    // Without it, the other parts of the name have to do; making the directory fails where they do not.
-    if filled.is_ok() { format!("{:08x}", u32::from_le_bytes(bytes)) } else { "0".to_owned() }
+    Ok(Places { server_work_dir, work_dirs, spill_dir: None, remove })
 }
 
 fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
@@ -72,8 +62,7 @@ fn default_parent() -> PathBuf {
     let memory = Path::new(MEMORY_FILE_SYSTEM);
     let usual = env::var_os("TMPDIR").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
     let usual = usual.unwrap_or_else(|| PathBuf::from("/tmp"));
-    if access(memory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok() && has_room(free_bytes(memory), free_bytes(&usual))
-    {
+    if may_write(memory) && has_room(free_bytes(memory), free_bytes(&usual)) {
         return memory.to_owned();
     }
     usual
@@ -82,10 +71,6 @@ fn default_parent() -> PathBuf {
 /// Whether the memory file system has enough room, or as much as the place that would be taken instead.
 fn has_room(in_memory: u64, elsewhere: u64) -> bool {
     in_memory >= MEMORY_BYTES_MIN || (in_memory > 0 && in_memory >= elsewhere)
-}
-
-fn free_bytes(path: &Path) -> u64 {
-    statvfs(path).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
 /// What users should know about the places for data.
@@ -130,12 +115,13 @@ fn make_removable(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host_name::host_name;
 
     #[test]
     fn each_governor_gets_a_private_directory() {
         let directory = tempfile::tempdir().unwrap();
         let chosen = directory.path().join("not/there/yet");
-        let Places { server_work_dir, work_dirs, remove } = make(Some(&chosen), 7210, 2).unwrap();
+        let Places { server_work_dir, work_dirs, remove, .. } = make(Some(&chosen), 7210, 2).unwrap();
         assert_eq!(remove.len(), 3);
         assert!(remove.contains(&server_work_dir) && work_dirs.iter().all(|path| remove.contains(path)));
         let name = work_dirs[1].file_name().unwrap().to_str().unwrap();

@@ -51,12 +51,20 @@ def works(client: Client) -> bool:
 class RainServer:
     """A running server: where it listens, and where it keeps its files."""
 
-    def __init__(self, runtime: Path, *options: str, address: str) -> None:
+    def __init__(self, runtime: Path, *options: str, address: str, workdir: Path | None = None) -> None:
         self.runtime = runtime
         self.environment = {**os.environ, "RAIN_RUNTIME_DIR": str(runtime)}
-        workdir = runtime / "work"
-        workdir.mkdir()
-        command = ["start", "--listen", f"{address}:0", "--workdir", str(workdir), "--logdir", str(runtime / "logs")]
+        self.workdir = workdir or runtime / "work"
+        self.workdir.mkdir(exist_ok=True)
+        command = [
+            "start",
+            "--listen",
+            f"{address}:0",
+            "--workdir",
+            str(self.workdir),
+            "--logdir",
+            str(runtime / "logs"),
+        ]
         started = self.rain(*command, *(options or ("--simple",)))
         assert started.returncode == 0, started.stdout + started.stderr
         self.announcement = started.stdout
@@ -74,7 +82,7 @@ class RainServer:
         stopped = self.rain("stop", "--listen", f"127.0.0.1:{self.port}")
         assert stopped.returncode == 0, stopped.stdout + stopped.stderr
         assert not list(self.runtime.glob("server-*"))
-        assert not list((self.runtime / "work").iterdir())
+        assert not list(self.workdir.iterdir())
 
 
 @contextlib.contextmanager
@@ -87,11 +95,11 @@ def runtime_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running_server(*options: str, address: str = "127.0.0.1") -> Iterator[RainServer]:
+def running_server(*options: str, address: str = "127.0.0.1", workdir: Path | None = None) -> Iterator[RainServer]:
     """A server for a ``with`` block, which clients of this process find by its port."""
     skip_without_program()
     with runtime_directory() as runtime:
-        server = RainServer(runtime, *options, address=address)
+        server = RainServer(runtime, *options, address=address, workdir=workdir)
         try:
             yield server
         finally:

@@ -12,7 +12,7 @@ use crate::questions::{ContentRequests, StatusRequests, View};
 use crate::server::{ServerDriver, ServerParts};
 use crate::session::SessionTable;
 use crate::stop::Stop;
-use rain_data::{Object, Store};
+use rain_data::{Memory, Object, Store};
 use rain_events::EventLog;
 use rain_model::id::GovernorId;
 use rain_protocol::client::HelloReply;
@@ -26,6 +26,8 @@ use std::sync::Arc;
 pub struct ServerConfig {
     /// Directory for content that clients send and fetch; made, and removed at the end.
     pub workdir: PathBuf,
+    /// What this content takes is a part of this.
+    pub memory: Arc<Memory>,
     pub version: &'static str,
     /// Where it listens, for status replies.
     pub listen: String,
@@ -59,7 +61,7 @@ pub fn run_server<C: Clients, T: Transport<Arc<Object>>>(
     connect: impl FnOnce(Arc<Store>, Wake) -> Result<T, RuntimeError>,
     ready: impl FnOnce(u32),
 ) -> Result<(), RuntimeError> {
-    let store = Arc::new(Store::create(&config.workdir)?);
+    let store = Arc::new(Store::create_within(&config.workdir, config.memory)?);
     let wake = clients.wake();
     stop.set_wake(wake.clone());
     let transport = connect(store.clone(), wake.clone())?;
@@ -111,7 +113,7 @@ pub fn run_governor<T>(
 where
     T: Transport<Arc<Object>> + Send + 'static,
 {
-    let store = Arc::new(Store::create(&config.workdir).map_err(RuntimeError::Store)?);
+    let store = Arc::new(Store::create_within(&config.workdir, config.memory.clone()).map_err(RuntimeError::Store)?);
     let bell = Bell::default();
     let sessions = Arc::new(SessionTable::default());
     let contents = Arc::new(GovernorContents(sessions.clone()));

@@ -1,8 +1,10 @@
 //! How a governor is set up.
 
+use rain_data::Memory;
 use rain_exec::ExecutorSpec;
 use rain_topology::CpuId;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How a governor is set up.
 #[derive(Clone, Debug)]
@@ -11,6 +13,8 @@ pub struct GovernorConfig {
     pub cpus: Vec<Option<CpuId>>,
     /// Directory for objects; made, and removed at the end.
     pub workdir: PathBuf,
+    /// What objects take is a part of this.
+    pub memory: Arc<Memory>,
     /// Executors beside Python's.
     pub executors: Vec<ExecutorSpec>,
     /// Interpreter for Python tasks whose client asks for none.

@@ -84,7 +84,7 @@ pub fn start_governor<T>(
 where
     T: Transport<Arc<Object>> + Send + 'static,
 {
-    let store = Arc::new(Store::create(&config.workdir)?);
+    let store = Arc::new(Store::create_within(&config.workdir, config.memory.clone())?);
     start_governor_with(id, config, store, Arc::default(), Bell::default())
 }
 

@@ -8,7 +8,7 @@ use crate::governor::{GovernorError, start_governor};
 use crate::questions::{ContentRequests, StatusRequests, View};
 use crate::server::{ServerDriver, ServerParts};
 pub use crate::stop::Stop;
-use rain_data::{Object, Store};
+use rain_data::{Memory, Object, Store};
 use rain_events::EventLog;
 use rain_model::id::GovernorId;
 use rain_protocol::client::HelloReply;
@@ -23,6 +23,8 @@ pub struct LocalConfig {
     pub governors: Vec<GovernorConfig>,
     /// Directory for content that clients send; made, and removed at the end.
     pub workdir: PathBuf,
+    /// What content that clients send takes is a part of this.
+    pub memory: Arc<Memory>,
     pub version: &'static str,
     /// Where it listens, for status replies.
     pub listen: String,
@@ -47,7 +49,7 @@ pub fn run_local<C: Clients>(
     stop: Stop,
     ready: impl FnOnce(),
 ) -> Result<(), RuntimeError> {
-    let store = Arc::new(Store::create(&config.workdir)?);
+    let store = Arc::new(Store::create_within(&config.workdir, config.memory)?);
     let wake = clients.wake();
     stop.set_wake(wake.clone());
     let cpus: u32 = config.governors.iter().map(|governor| governor.cpus.len() as u32).sum();

@@ -37,6 +37,7 @@ impl Governor {
     fn start(workers: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = GovernorConfig {
+            memory: Default::default(),
             cpus: vec![None; workers],
             workdir: directory.path().join("work"),
             executors: Vec::new(),

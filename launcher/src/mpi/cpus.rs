@@ -3,7 +3,7 @@
 use crate::remote::role::CpuCount;
 use rain_topology::{Cpu, CpuId, Topology};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a rank knows about its cpus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,10 @@ pub struct Share {
     pub cpus: Vec<Option<CpuId>>,
     /// So many executors may be started ahead: none where ranks crowd on few cpus.
     pub prestart_max: usize,
+    /// Cpus of each governor of the machine, which divide what it has beside cpus.
+    pub host_parts: Vec<usize>,
+    /// Which of these is its own.
+    pub host_place: usize,
 }
 
 /// Divides the cpus of each node among its ranks, the same on every rank; and what users should know about it. The server,
@@ -61,6 +65,15 @@ pub fn divide(ranks: &[RankCpus]) -> (Vec<Share>, Vec<String>) {
         group.into_iter().zip(parts).for_each(|(rank, part)| shares[rank] = part);
         notes.extend(note);
     }
+    let host = |rank: usize| (&ranks[rank].host, &ranks[rank].boot);
+    let mut by_host: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    (first_worker..ranks.len()).for_each(|rank| by_host.entry(host(rank)).or_default().push(rank));
+    for members in by_host.into_values() {
+        let parts: Vec<usize> = members.iter().map(|&rank| shares[rank].cpus.len()).collect();
+        for (place, rank) in members.into_iter().enumerate() {
+            (shares[rank].host_parts, shares[rank].host_place) = (parts.clone(), place);
+        }
+    }
     (shares, notes)
 }
 
@@ -75,7 +88,7 @@ fn divide_group(members: &[&RankCpus]) -> (Vec<Share>, Option<String>) {
     let pin = members.iter().all(|member| member.pin) && !limited;
     let prestart_max = there / members.len();
     let fits = counts.iter().zip(&own).all(|(count, own)| *count <= own.len());
-    let share = |cpus| Share { cpus, prestart_max };
+    let share = |cpus| Share { cpus, prestart_max, ..Share::default() };
     if asked > there || (!fits && !same) {
         let (host, count) = (&members[0].host, members.len());
         let plural = if count == 1 { "" } else { "s" };

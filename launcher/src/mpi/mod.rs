@@ -19,6 +19,7 @@ use crate::end_time::EndPlan;
 use crate::http::HttpPlan;
 use crate::launch::{Descriptors, Launch, Report, Reports, make_inheritable};
 use crate::log_plan::LogPlan;
+use crate::memory::MemoryPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::remote::args::EngineArgs;
 use crate::remote::role::{CpuCount, Role};
@@ -135,6 +136,7 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         listen,
         log_dir: absolute("--logdir", &args.places.logdir)?,
         work_dir: absolute("--workdir", &args.places.workdir)?,
+        memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: Vec::new(),
         executors: args.worker.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
         reserve_cpu: false,

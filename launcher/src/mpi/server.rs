@@ -116,11 +116,12 @@ pub fn serve(
         opened = open_to_clients(&directory, &access, &role.server.access_files, &ready, reports, &stopper);
     };
     let workdir = launch.places.server_work_dir.clone();
+    let memory = launch.memory(share.host_parts.len());
     if alone {
         let cpus = share.cpus.len();
         let governors = vec![governor_config(launch, share)];
         run_local(
-            LocalConfig { governors, workdir, version, listen, end, status, view, contents, log },
+            LocalConfig { governors, workdir, memory, version, listen, end, status, view, contents, log },
             front,
             stop,
             || open(cpus),
@@ -129,7 +130,8 @@ pub fn serve(
     } else {
         let on_loss = Some(end_job(&world, job, stop.clone()));
         let governors = governors as u32;
-        let config = ServerConfig { workdir, version, listen, governors, on_loss, end, status, view, contents, log };
+        let config =
+            ServerConfig { workdir, memory, version, listen, governors, on_loss, end, status, view, contents, log };
         let connect = |store, wake| Ok(world.into_transport(store, wake));
         run_server(config, front, stop, connect, |cpus| open(cpus as usize))?;
     }

@@ -15,6 +15,13 @@ pub struct PlaceArgs {
     /// Directory for data [default: a memory file system, or $TMPDIR]
     #[arg(long, value_name = "DIR")]
     pub workdir: Option<PathBuf>,
+    /// How much memory data may take there, e.g. 16GiB: what is beyond it goes to --spill-dir [default: 60 % of what the machine or the
+    /// job has]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Directory on a disk for data for which there is not enough memory [default: one in $TMPDIR, /var/tmp or /tmp]
+    #[arg(long, value_name = "DIR")]
+    pub spill_dir: Option<PathBuf>,
 }
 
 /// Where a server listens.

@@ -55,6 +55,7 @@ pub fn serve(
     let front = ClientFront::new(FrontConfig { tcp: None, socket_path: Some(access.socket.clone()), token })?;
     let config = ServerConfig {
         workdir: launch.places.server_work_dir.clone(),
+        memory: launch.memory(1),
         version: env!("CARGO_PKG_VERSION"),
         listen: launch.listen.to_string(),
         governors: 0,
@@ -135,7 +136,7 @@ pub fn govern(
     let cpus = placement.groups.into_iter().next().unwrap_or_default();
     let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
     local::try_warm_executors(&launch.executors, &work_dir)?;
-    let config = local::governor(launch, cpus, work_dir);
+    let config = local::governor(launch, cpus, work_dir, 1);
     patience::await_server(&role.server, role.wait, &stop);
     let tls = PeerTls::governor(&role.authority, &role.credentials.clone().into())?;
     let connect = |store, wake, contents| {

@@ -13,7 +13,8 @@ use crate::governor_config;
 use crate::host_name::host_name;
 use crate::launch::Launch;
 use crate::log_plan::LogPlan;
-use crate::plan::{self, Governors, StartPlan};
+use crate::memory::MemoryPlan;
+use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Claim, ServerDir};
 use crate::start;
 use crate::terminal::say;
@@ -54,6 +55,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         listen: SocketAddr::new(listen.ip, *listen.ports.start()),
         log_dir: absolute("--logdir", &args.places.logdir)?,
         work_dir: absolute("--workdir", &args.places.workdir)?,
+        memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
         executors: args.worker.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
         reserve_cpu: false,

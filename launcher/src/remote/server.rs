@@ -10,6 +10,7 @@ use crate::end_time::EndPlan;
 use crate::http::HttpPlan;
 use crate::launch::Launch;
 use crate::log_plan::LogPlan;
+use crate::memory::MemoryPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::start;
 use crate::terminal::say;
@@ -31,6 +32,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         listen: address::parse_for_server(args.serving.at.listen.as_deref())?,
         log_dir: absolute("--logdir", &args.places.logdir)?,
         work_dir: absolute("--workdir", &args.places.workdir)?,
+        memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: Vec::new(),
         executors: Vec::new(),
         reserve_cpu: false,

@@ -13,6 +13,7 @@ use crate::client::ServerConnection;
 use crate::end_time::EndPlan;
 use crate::http::HttpPlan;
 use crate::log_plan::LogPlan;
+use crate::memory::MemoryPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
@@ -64,6 +65,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         listen: address::parse_for_server(args.at.listen.as_deref())?,
         log_dir: absolute("--logdir", &args.places.logdir)?,
         work_dir: absolute("--workdir", &args.places.workdir)?,
+        memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
         executors: Vec::new(),
         reserve_cpu: false,
@@ -279,6 +281,7 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way:
             words.push(format!("{option}={}", text(&path)?));
         }
     }
+    words.extend(MemoryPlan::options(&args.places).map_err(PlanError::from)?);
     if let Some(prefix) = &args.runprefix {
         words.push(format!("--runprefix={prefix}"));
     }
