@@ -3,8 +3,8 @@
     python bench/run.py [--quick | --smoke] [--json FILE] [NAME...]
 
 NAME is one of the files beside this one: engine_alone, server_scale, built_in_tasks, remote_calls, futures,
-programs, large_data, start_and_idle, tcp, mpi. Nothing is judged: a missed bound is marked in the table and changes
-no exit code.
+programs, large_data, spilling, start_and_idle, tcp, mpi. Nothing is judged: a missed bound is marked in the table and
+changes no exit code.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import own_executors
 import programs
 import remote_calls
 import server_scale
+import spilling
 import start_and_idle
 import tcp
 from measure import RAIN, RAIN_BENCH, TOP, Row, Size
@@ -40,6 +41,7 @@ MEASUREMENTS = {
         own_executors,
         programs,
         large_data,
+        spilling,
         start_and_idle,
         tcp,
         mpi,

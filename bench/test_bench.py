@@ -19,6 +19,7 @@ MEASUREMENTS = (
     "futures",
     "programs",
     "large_data",
+    "spilling",
     "start_and_idle",
     "tcp",
     "mpi",

@@ -1,11 +1,12 @@
 //! `rain-bench engine`: the engine alone, server and one local governor in this process, no client and no wire. `rain-bench
-//! scale`: the server's decisions alone (`scale.rs`). `rain-bench logs`: the event log alone (`logs.rs`).
+//! scale`: the server's decisions alone (`scale.rs`). `rain-bench logs`: the event log alone (`logs.rs`). `rain-bench spill`: objects that go to a disk (`spill.rs`).
 //!
 //! Each line of output is one JSON object `{"name", "value", "unit", "runs"}`, which `bench/run.py` collects.
 
 mod logs;
 mod row;
 mod scale;
+mod spill;
 
 use crate::row::{Row, print};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -19,6 +20,7 @@ use rain_runtime::{GovernorConfig, start_governor};
 use rain_server::{Action, Command, Effects, Event, Reply, Server, Submission};
 use rain_transport::{InProcessEndpoint, Peer, Transport, TransportEvent, Wake, connect_in_process};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Instant;
@@ -54,6 +56,17 @@ enum What {
         #[arg(long, default_value_t = 1_000_000)]
         tasks: u32,
     },
+    /// Objects that go to a disk because there is not memory enough, beside what `dd` writes there.
+    Spill {
+        #[arg(long, default_value = "/dev/shm")]
+        memory: PathBuf,
+        #[arg(long, default_value = "/var/tmp")]
+        disk: PathBuf,
+        #[arg(long, default_value_t = 512)]
+        mebibytes: usize,
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
     /// The server's decisions: all of the table, or one graph of it.
     Scale {
         #[arg(long, value_enum)]
@@ -84,6 +97,7 @@ fn main() {
             engine((tasks, shape), runs, (workers, governors), log);
         }
         What::Logs { tasks } => logs::measure(tasks),
+        What::Spill { memory, disk, mebibytes, runs } => spill::measure(&memory, &disk, mebibytes, runs),
         What::Scale { graph: Some(graph), tasks, governors, .. } => scale::graph(graph, tasks, governors),
         What::Scale { largest, .. } => scale::table(largest),
     }
