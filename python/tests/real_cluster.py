@@ -26,6 +26,7 @@ class Cluster:
     def __init__(self, runtime: Path, stack: ExitStack) -> None:
         self.runtime = runtime
         self.stack = stack
+        self.work = runtime / "work"
         self.port = 0
         self.server_engine = 0
         self.processes: list[subprocess.Popen[str]] = []
@@ -35,7 +36,7 @@ class Cluster:
         """Start a program; the pid of the process that does the work, once it is ready."""
         enter = ["ip", "netns", "exec", namespace] if namespace else []
         number = len(self.processes)
-        directories = [f"--logdir={self.runtime / 'logs'}", f"--workdir={self.runtime / 'work' / str(number)}"]
+        directories = [f"--logdir={self.runtime / 'logs'}", f"--workdir={self.work / str(number)}"]
         process = subprocess.Popen(
             [*enter, str(PROGRAM), *arguments, *directories],
             env={**os.environ, "RAIN_RUNTIME_DIR": str(self.runtime / "run")},
@@ -65,11 +66,11 @@ class Cluster:
         (found,) = (self.runtime / "run").glob("server-*")
         self.port = int(found.name.rpartition("-")[2])
 
-    def govern(self, address: str = "127.0.0.1", cpus: int = 1, namespace: str | None = None) -> int:
-        access = f"--access={self.access}"
-        return self.start(
-            "governor", f"{address}:{self.port}", access, f"--cpus={cpus}", "--no-pin", namespace=namespace
-        )
+    def govern(
+        self, address: str = "127.0.0.1", cpus: int = 1, namespace: str | None = None, options: tuple[str, ...] = ()
+    ) -> int:
+        common = (f"--access={self.access}", f"--cpus={cpus}", "--no-pin")
+        return self.start("governor", f"{address}:{self.port}", *common, *options, namespace=namespace)
 
     def client(self) -> Client:
         return self.stack.enter_context(Client("localhost", self.port))
@@ -103,9 +104,10 @@ def new_cluster() -> Iterator[Cluster]:
         runtime = Path(path)
         patch.setenv("RAIN_RUNTIME_DIR", str(runtime / "run"))
         with ExitStack() as stack:
-            yield Cluster(runtime, stack)
+            cluster = Cluster(runtime, stack)
+            yield cluster
         assert not list((runtime / "run").iterdir())
-        assert not [left for work in (runtime / "work").iterdir() for left in work.iterdir()]
+        assert not [left for work in cluster.work.iterdir() for left in work.iterdir()]
 
 
 def governors(client: Client) -> list[int]:

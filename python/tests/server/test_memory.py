@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from random_graphs import check_random_graphs
-from real_cluster import wait_until
+from real_cluster import joined, new_cluster, wait_until
 from real_server import RainServer, running_server, runtime_directory, works
 
 from rain.client import Client, Program, TaskException, blob, directory, remote, tasks
@@ -234,6 +234,7 @@ def test_a_disk_that_takes_nothing_fails_who_makes_more(tmp_path: Path) -> None:
             assert "made" in str(caught.value)
             # The session has ended, and with it what it had.
             assert works(client)
+            wait_until(lambda: bytes_in(Path(memory)) < BUDGET / 2)
             fill(client, 16)
 
 
@@ -255,3 +256,28 @@ def test_nothing_stays_on_the_disk_when_an_engine_is_killed() -> None:
         assert bytes_in(Path(disk)) > 0
         os.kill(int(server.announcement.partition("pid ")[2].split()[0]), signal.SIGKILL)
         wait_until(lambda: not os.listdir(disk) and not os.listdir(memory))
+
+
+def test_governors_get_from_each_other_what_is_on_a_disk(places: tuple[Path, Path]) -> None:
+    disk = places[1]
+    before = os.listdir(disk)
+    count, size = 40, 2 * MIB
+    with tempfile.TemporaryDirectory(prefix="rain-test-", dir=MEMORY_FILES) as memory, new_cluster() as cluster:
+        cluster.work = Path(memory)
+        cluster.serve()
+        for _ in range(2):
+            cluster.govern(options=(f"--memory={BUDGET}B", f"--spill-dir={disk}"))
+        client = joined(cluster, 2)
+        with client.new_session() as session:
+            sources = [made(number, size) for number in range(count)]
+            sums = [added(sources[number], sources[-1 - number]) for number in range(count)]
+            for task in [*sources, *sums]:
+                task.output.keep()
+            session.submit()
+            session.wait_all()
+            assert bytes_in(disk) > 0
+            for task in sums:
+                assert task.output.fetch().get_bytes() == bytes([count - 1]) * size
+            for number, task in enumerate(sources):
+                assert task.output.fetch().get_bytes() == bytes([number]) * size
+    assert os.listdir(disk) == before
