@@ -19,6 +19,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
+import future_graphs
+import large_values
+import small_sessions
 from measure import Row, Server, Size, cpu_seconds, process_tree, row, running_server, seconds
 
 PROCESSES = 2
@@ -148,6 +151,9 @@ def measure(size: Size) -> Iterator[Row]:
                     yield row(f"map {many:,}, {how}, {name}", "µs/call", None, times)
                 times = [pool_mapped(pool, many, 1 if chunksize == 1 else None) for _ in runs]
                 yield row(f"map {many:,}, {how}, Pool", "µs/call", None, times)
+            yield from future_graphs.measure(size, others)
+            yield from large_values.measure(size, others, server)
+        yield from small_sessions.measure(size, server)
         hops = [chain(executor, count, server.pid) for _ in runs]
         yield row(f"chain of {count:,} futures", "µs/hop", None, [hop for hop, _ in hops])
         yield row("CPU of executors for it", "µs/hop", None, [cpu for _, cpu in hops])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,14 @@ class StrictServer(FakeServer):
         data = content[body["offset"] : body["offset"] + body["limit"]]
         return {"size": len(content), "data_type": 0, "content_type": None, "info": {}, "data": data}
 
+    def _results(self, body: dict[str, Any]) -> dict[str, Any]:
+        session = self.session(body)
+        asked = numbers(body["objects"])
+        kept = [[number, session.contents[number]] for number in asked if number in session.kept]
+        missing = [number for number in asked if number not in session.kept]
+        errors = [[array("I", [number]).tobytes(), error(f"object {number} is not kept")] for number in missing]
+        return {"results": kept, "large": b"", "errors": errors}
+
     def _unkeep(self, body: dict[str, Any]) -> dict[str, Any]:
         session = self.session(body)
         for number in numbers(body["objects"]):
@@ -156,6 +165,11 @@ class StrictServer(FakeServer):
             require(number < len(session.kinds) and number not in session.forgotten_kinds, f"kind {number}")
             session.forgotten_kinds.add(number)
         return {}
+
+
+def error(message: str) -> dict[str, Any]:
+    """What is wrong with a part of a request."""
+    return {"kind": "request", "message": message}
 
 
 def require(condition: bool, what: str) -> None:

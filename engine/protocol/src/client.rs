@@ -45,6 +45,8 @@ pub enum Request {
     /// End a watch.
     Unwatch(WatchRef),
     Fetch(Fetch),
+    /// Give the contents of these objects as they are finished, in groups.
+    Results(Results),
     Unkeep(Unkeep),
     Cancel(Cancel),
     Forget(Forget),
@@ -243,6 +245,25 @@ impl Fetch {
     }
 }
 
+/// Objects of a session whose contents are wanted; the column is little-endian `u32`s.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Results {
+    pub session: u32,
+    pub objects: ByteBuf,
+}
+
+/// A reply to `results`: what has become of some of the objects.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ResultsReply {
+    /// Objects with their contents.
+    pub results: Vec<(u32, ByteBuf)>,
+    /// Finished objects that are too large for this reply: the client fetches them, one by one.
+    #[serde(with = "serde_bytes")]
+    pub large: Vec<u8>,
+    /// Objects that will not be there, and why: all those of a column for the same reason.
+    pub errors: Vec<(ByteBuf, RequestError)>,
+}
+
 /// What a governor says of the content that a client fetches from it, ahead of the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchHeader {
@@ -402,6 +423,7 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "watch_next" => Request::WatchNext(body(&mut seq)?),
                     "unwatch" => Request::Unwatch(body(&mut seq)?),
                     "fetch" => Request::Fetch(body(&mut seq)?),
+                    "results" => Request::Results(body(&mut seq)?),
                     "unkeep" => Request::Unkeep(body(&mut seq)?),
                     "cancel" => Request::Cancel(body(&mut seq)?),
                     "forget" => Request::Forget(body(&mut seq)?),

@@ -3,7 +3,7 @@
 
 use rain_protocol::client::{
     Cancel, ErrorKind, Fetch, FetchHeader, Forget, Hello, HelloReply, Items, NewSession, ObjectInfo, Request,
-    RequestError, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, View, Viewed, WatchRef, WatchStarted,
+    RequestError, Results, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, View, Viewed, WatchRef, WatchStarted,
     WireKind, decode_request, error_frame, ok_frame, reply_frame,
 };
 use serde::Serialize;
@@ -53,6 +53,7 @@ fn written(id: u64, request: &Request) -> Vec<u8> {
         Request::WatchNext(body) => frame("watch_next", id, body),
         Request::Unwatch(body) => frame("unwatch", id, body),
         Request::Fetch(body) => frame("fetch", id, body),
+        Request::Results(body) => frame("results", id, body),
         Request::Unkeep(body) => frame("unkeep", id, body),
         Request::Cancel(body) => frame("cancel", id, body),
         Request::Forget(body) => frame("forget", id, body),
@@ -73,7 +74,7 @@ fn assert_reads(name: &str, id: u64, expected: &Request) {
 #[test]
 fn requests_are_read_and_written_again() {
     let full: Vec<String> = requests().into_iter().filter(|name| !name.ends_with("-least")).collect();
-    assert_eq!(full.len(), 20, "one of each request: {full:?}");
+    assert_eq!(full.len(), 21, "one of each request: {full:?}");
     for name in full {
         let expected = golden(&name);
         let (id, request) = decode_request(&expected[4..]).unwrap();
@@ -97,6 +98,7 @@ fn requests_are_read_as_the_index_says() {
     assert_reads("watch-next", 9, &Request::WatchNext(watch));
     assert_reads("unwatch", 10, &Request::Unwatch(watch));
     assert_reads("fetch", 11, &Request::Fetch(fetch));
+    assert_reads("results", 24, &Request::Results(Results { session: 1, objects: column(&[2, 3, 4, 5]) }));
     assert_reads("unkeep", 16, &Request::Unkeep(Unkeep { session: 1, objects: column(&[3]) }));
     assert_reads("cancel", 17, &Request::Cancel(Cancel { session: 1, tasks: column(&[2]), waiting: true }));
     assert_reads("forget", 18, &Request::Forget(forget));

@@ -4,8 +4,8 @@ use super::submission::Submission;
 use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_protocol::peer::FromGovernor;
 
-/// Number that a client gave a request.
-pub type RequestId = u64;
+/// What a request is called in its answer: the number of 64 bits that a client gave it. Beyond those, a driver tells the parts of one apart.
+pub type RequestId = u128;
 
 /// What happens to the server.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use rain_protocol::client::{self, Request, Submit, WireConst, WireKind, WireOutp
 use rain_protocol::executor::{append_define, append_forget, append_lent, decode_from_executor};
 use rain_protocol::msgpack::FrameBuffer;
 use rain_protocol::peer::{Finished, FromGovernor, Message, ObjectReport, TaskReport};
-use rain_server::{Action, Command, Effects, Event, Reply, Server, Submission};
+use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server, Submission};
 use rain_sim::random::Random;
 use rain_wire::lane::{LaneIn, LaneOut, Piece};
 use serde_bytes::ByteBuf;
@@ -377,7 +377,7 @@ fn command(request: Request) -> Option<Command<u64>> {
         }
         Request::Outputs(of) => Command::Outputs { session: id(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
-        Request::Hello(_) | Request::Upload(_) | Request::View(_) | Request::Stop => return None,
+        Request::Hello(_) | Request::Upload(_) | Request::Results(_) | Request::View(_) | Request::Stop => return None,
     })
 }
 
@@ -395,7 +395,7 @@ fn commands_of_clients() {
         for client in [ClientId(1), ClientId(2)] {
             server.handle(now, Event::ClientConnected { client, python: None }, &mut effects);
         }
-        let mut answers: BTreeMap<u64, u32> = BTreeMap::new();
+        let mut answers: BTreeMap<RequestId, u32> = BTreeMap::new();
         let mut sent = 0;
         let mut take = |effects: &mut Effects<u64>| {
             for action in effects.drain() {
@@ -431,7 +431,7 @@ fn commands_of_clients() {
                 take(&mut effects);
             }
         }
-        let unanswered: Vec<u64> = (1..=sent).filter(|request| !answers.contains_key(request)).collect();
+        let unanswered: Vec<RequestId> = (1..=sent).filter(|request| !answers.contains_key(request)).collect();
         assert!(unanswered.is_empty() || has_more_sessions(&mut server), "{unanswered:?} are not answered");
     });
 }
@@ -439,7 +439,7 @@ fn commands_of_clients() {
 /// Whether sessions are open that were not closed above.
 fn has_more_sessions(server: &mut Server<u64>) -> bool {
     let mut effects = Effects::new();
-    let event = Event::Request { client: ClientId(1), request: u64::MAX, command: Command::Status };
+    let event = Event::Request { client: ClientId(1), request: RequestId::MAX, command: Command::Status };
     server.handle(Time::default(), event, &mut effects);
     let open = effects.drain().find_map(|action| match action {
         Action::Reply { reply: Reply::Status(status), .. } => Some(!status.sessions.is_empty()),

@@ -1,6 +1,7 @@
 """Arguments of remote functions as bytes.
 
-Plain arguments become ``[arguments, positions]`` in MessagePack: at the positions stand data objects, one input each.
+Plain arguments become ``[arguments, positions]`` in MessagePack: at the positions stand data objects, one input each. A
+third element has those of the positions whose objects are outcomes of calls, for which their results stand.
 Anything else is a pickle of ``(arguments, keyword arguments)`` in which data objects are persistent ids
 ``(input, parameter)``. A pickle begins with 0x80, a MessagePack array does not.
 """

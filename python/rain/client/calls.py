@@ -8,8 +8,6 @@ and the last call is done; at the end of the interpreter all executors are waite
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
 import pickle
 import queue
 import threading
@@ -23,6 +21,7 @@ from ..common.columns import from_column, to_column
 from ..common.errors import CancelledException, RainException, TaskException
 from .base_client import BaseClient
 from .callbacks import Callbacks
+from .connection import PART
 from .fetching import Fetching
 from .forgotten import is_forgotten
 from .forking import watch_forks
@@ -53,8 +52,6 @@ EXITING = "cannot schedule new futures after interpreter shutdown"
 class CallFuture(Protocol):
     """What a future of a call is here."""
 
-    # What brings the result.
-    _coming: Coming | None
     # Of concurrent.futures.
     _condition: threading.Condition
     _waiters: list[Any]
@@ -64,6 +61,8 @@ class CallFuture(Protocol):
 
 
 AnyFuture = TypeVar("AnyFuture", bound=CallFuture)
+# A future, the size of its result, what has come of its call, or why that is not known.
+Outcome = tuple[CallFuture, int, "tuple[bool, Any] | None", "RainException | None"]
 
 
 class Calls:
@@ -86,8 +85,6 @@ class Calls:
         self._client = client
         self._lock = Mutex()
         self._pending: dict[CallFuture, Task] = {}
-        # One for each thread that is submitting calls.
-        self._starting: set[object] = set()
         self._taken: list[Task] = []
         self._taken_bytes = 0
         # Constants that held arguments or functions of such calls.
@@ -113,46 +110,52 @@ class Calls:
             _live.discard(self)
             raise
 
-    def begin(self, token: object) -> None:
-        """A thread begins to submit calls: the session is not closed before :meth:`end` with the same token."""
-        self._lock.run(self._begin, token)
-
-    def _begin(self, token: object) -> None:
+    def check(self) -> None:
+        """Raise an exception if no calls are taken."""
         if self.broken is not None:
             raise BrokenExecutor(f"The executor cannot be used any more: {self.broken}")
         if _exiting:
             raise ExecutorShutdown(EXITING)
         if self.shut is not None:
             raise ExecutorShutdown(self.shut)
-        self._starting.add(token)
-
-    def end(self, token: object) -> None:
-        """The thread that has begun with this token is ready."""
-        self._starting.discard(token)
-        self._wake_if_shut()
 
     def add(self, futures: Mapping[Any, Task]) -> None:
-        """Take over futures whose tasks are submitted; after an interrupt, this may be called again."""
-        # A result that was asked for before the interrupt may be taken and freed by now.
-        new = {future: Coming(self, future, task) for future, task in futures.items() if future._coming is None}
-        self._lock.run(self._add, futures, new)
-        results = [future._coming for future in futures]
-        asked = [result for result in results if result is not None and not result.is_asked]
-        requests = [request for result in asked if (request := result.request()) is not None]
-        if requests:
-            try:
-                self.session._start_requests("fetch", requests)
-            except RainException as error:
-                for result in asked:
-                    result.settle(0, None, error)
-        for result in asked:
-            result.is_asked = True
+        """Take over futures whose tasks are about to be submitted."""
+        # One step, for which no lock is needed.
+        self._pending.update(futures)
 
-    def _add(self, futures: Mapping[Any, Task], results: dict[CallFuture, Coming]) -> None:
-        for future, coming in results.items():
-            # In this order: after an interrupt between the two, both are done once more.
-            self._pending[future] = futures[future]
-            future._coming = coming
+    def drop(self, futures: list[Any]) -> None:
+        """Forget futures that nobody has, and whose tasks will not be submitted."""
+        for future in futures:
+            self._pending.pop(future, None)
+        self._wake_if_shut()
+
+    def ask(self, futures: dict[int, Any]) -> None:
+        """Ask for the results of calls that were submitted, by the numbers of their outputs; twice does no harm."""
+        coming = Coming(self, futures)
+        try:
+            self.session._start_request("results", {"objects": to_column(futures)}, coming.take)
+        except RainException as error:
+            coming.take({}, error)
+
+    def fail(self, futures: list[Any], error: RainException) -> None:
+        """Calls could not be submitted."""
+        self.settle([(future, 0, None, error) for future in futures])
+
+    def hurry(self, task: Task | None) -> None:
+        """Somebody waits for a call."""
+        if task is not None and task._oid < 0:
+            self._send_now()
+
+    def _send_now(self) -> None:
+        outbox = self.session._outbox
+        if outbox.waiting and self.shut != FORKED:
+            with contextlib.suppress(RainException):
+                self.session._submitting.run(outbox.send, self.session)
+
+    def wake(self) -> None:
+        """Have the thread of the calls send those that wait. This does not block, and may come at any point."""
+        self._events.put(None)
 
     @property
     def pending(self) -> list[Any]:
@@ -163,10 +166,11 @@ class Calls:
     def cancel(self, futures: Iterable[AnyFuture], waiting: bool) -> list[AnyFuture]:
         """Cancel calls; with `waiting`, only those that have not begun. Returns those that were cancelled."""
         chosen = list(futures)
+        self._send_now()
         while True:
             pending = dict(self._pending)
             tasks = {future: pending[future] for future in chosen if future in pending}
-            by_id = {task._id: future for future, task in tasks.items() if not is_forgotten(task)}
+            by_id = {task._id: future for future, task in tasks.items() if task._oid >= 0 and not is_forgotten(task)}
             if not by_id:
                 return []
             body = {"tasks": to_column(by_id), "waiting": waiting}
@@ -190,6 +194,9 @@ class Calls:
         task = self._pending.get(future)
         if task is None:
             return False
+        self._send_now()
+        if task._oid < 0:
+            return False
         body = {"tasks": to_column([task._id])}
         try:
             (info,) = self.session._request("info", body)["tasks"]
@@ -208,10 +215,10 @@ class Calls:
         return True
 
     def _refer(self, future: CallFuture, task: Task) -> bool:
-        if task._id in self._held:
+        if task._oid >= 0 and task._id in self._held:
             self._held.move_to_end(task._id)
             return True
-        return future in self._pending and task.output._kept
+        return future in self._pending and task._keeps_output
 
     def shut_down(self) -> None:
         """Close the session when the last call is done. This does not block, and may come at any point."""
@@ -224,24 +231,26 @@ class Calls:
         if thread is not self._thread and not self._callbacks.is_own(thread):
             self._over.wait()
 
-    def settle(
-        self,
-        future: CallFuture,
-        size: int,
-        outcome: tuple[bool, Any] | None,
-        error: RainException | None,
-    ) -> None:
-        """Make a future done."""
+    def settle(self, done: list[Outcome]) -> None:
+        """Make futures done."""
         with self._lock:
-            task = self._pending[future]
-            if error is not None and not isinstance(error, CancelledException) and self.session._failed:
-                self.broken = self.broken or error
-            self._take(future, task, size if outcome is not None and outcome[0] else 0)
-        callbacks = future._finish(outcome, self._broken_error(task, error))
-        if callbacks:
-            self._callbacks.add(future, callbacks)
+            known = []
+            for future, size, outcome, error in done:
+                task = self._pending.get(future)
+                if task is None:
+                    continue
+                if error is not None and not isinstance(error, CancelledException) and self.session._failed:
+                    self.broken = self.broken or error
+                if task._oid >= 0:
+                    self._take(future, task, size if outcome is not None and outcome[0] else 0)
+                known.append((future, task, outcome, error))
+        for future, task, outcome, error in known:
+            callbacks = future._finish(outcome, error and self._broken_error(task, error))
+            if callbacks:
+                self._callbacks.add(future, callbacks)
         with self._lock:
-            del self._pending[future]
+            for future, _, _, _ in known:
+                self._pending.pop(future, None)
         self._wake_if_shut()
 
     def refused(self, error: RainException) -> None:
@@ -249,6 +258,10 @@ class Calls:
         if self.broken is None:
             self.broken = error
             self._is_refused = True
+
+    def task_of(self, future: CallFuture | None) -> Task | None:
+        """The task of a call that is not done."""
+        return None if future is None else self._pending.get(future)
 
     def in_thread(self, job: Callable[[], None]) -> None:
         """Do what takes long while others hand out replies."""
@@ -297,9 +310,12 @@ class Calls:
         self._events.put(None)
 
     def _forget(self, task: Task) -> None:
-        task.output._kept = False
-        # Which refers to the task.
-        del task._outputs
+        task._let_go()
+        outputs = getattr(task, "_outputs", None)
+        if outputs is not None:
+            outputs[0]._kept = False
+            # Which refers to the task.
+            del task._outputs
         self.session._submitted.pop(task._id, None)
 
     def _wake_if_shut(self) -> None:
@@ -313,6 +329,7 @@ class Calls:
             while not self._is_over():
                 with contextlib.suppress(queue.Empty):
                     self._events.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+                self._send_waiting()
                 self._cancel_unwanted()
                 due = self._free_due(due)
         finally:
@@ -323,14 +340,26 @@ class Calls:
                 self._over.open()
 
     def _is_over(self) -> bool:
-        with self._lock:
-            return self.shut is not None and not self._pending and not self._starting and self._callbacks.is_idle()
+        if self.shut is None:
+            return False
+        # Nobody is making calls, and nobody will.
+        with self.session._submitting, self._lock:
+            return not self._pending and self._callbacks.is_idle()
+
+    def _send_waiting(self) -> None:
+        session, outbox = self.session, self.session._outbox
+        # What is under way is answered, unless the connection has ended.
+        if outbox.waiting and (not outbox.is_under_way or session._connection.closed):
+            with session._submitting, contextlib.suppress(RainException):
+                outbox.send(session)
 
     def _cancel_unwanted(self) -> None:
         with self._lock:
             unwanted = [self._unwanted.popleft() for _ in range(len(self._unwanted))]
-            tasks = [self._pending[future] for future in unwanted if future in self._pending]
-            numbers = [task._id for task in tasks if not is_forgotten(task)]
+            tasks = [(future, self._pending[future]) for future in unwanted if future in self._pending]
+            numbers = [task._id for _, task in tasks if task._oid >= 0 and not is_forgotten(task)]
+            # Those that are sent first.
+            self._unwanted.extend(future for future, task in tasks if task._oid < 0)
         if numbers:
             self._tell("cancel", {"tasks": to_column(numbers), "waiting": True})
 
@@ -433,74 +462,105 @@ class _Held(weakref.ref["CallFuture"]):
 
 
 class Coming:
-    """The result of a call, on its way from the server to its future."""
+    """The results of calls on their way from the server to their futures.
 
-    __slots__ = ("_current", "_numbers", "calls", "fetching", "future", "is_asked")
+    Args:
+        calls: Whose calls they are.
+        futures: By the numbers of the outputs.
+    """
+
+    __slots__ = ("_calls", "_futures")
+
+    def __init__(self, calls: Calls, futures: dict[int, CallFuture]) -> None:
+        self._calls = calls
+        self._futures = futures
+
+    def take(self, reply: dict[str, Any], error: RainException | None) -> None:
+        """Take what the server says of some of them, in the thread that hands out replies; it may say it twice."""
+        calls, pop = self._calls, self._futures.pop
+        if error is not None:
+            futures = [pop(number) for number in list(self._futures)]
+            calls.settle([(future, 0, None, error) for future in futures])
+            return
+        done: list[Outcome] = []
+        for number, content in reply.get("results", ()):
+            future = pop(number, None)
+            if future is not None:
+                done.append((future, len(content), *_outcome_of(calls, future, content)))
+        for column, why in reply.get("errors", ()):
+            failed = [pop(number, None) for number in from_column(column)]
+            made = calls.session._exception(why)
+            done += [(future, 0, None, made) for future in failed if future is not None]
+        for number in from_column(reply.get("large", b"")):
+            future = pop(number, None)
+            task = calls.task_of(future)
+            if future is not None and task is not None:
+                _Large(calls, future, task).ask()
+        if self._futures and PART not in reply:
+            untold = RainException("The server has not said what has become of the call")
+            done += [(pop(number), 0, None, untold) for number in list(self._futures)]
+        if done:
+            calls.settle(done)
+
+
+def _outcome_of(
+    calls: Calls, future: CallFuture, content: bytes | bytearray | memoryview
+) -> tuple[tuple[bool, Any] | None, RainException | None]:
+    """The outcome of a call from its content, or why there is none."""
+    try:
+        return pickle.loads(content), None
+    # What a class of the user's raises when it is unpickled is the outcome of this call alone.
+    except BaseException as caught:
+        task = calls.task_of(future)
+        described = task.describe() if task is not None else "a call"
+        why = f"The result of {described} cannot be unpickled: {type(caught).__name__}: {caught}"
+        return None, RainException(why)
+
+
+class _Large:
+    """A large result on its way, which is fetched by itself."""
+
+    __slots__ = ("_calls", "_fetching", "_future")
 
     def __init__(self, calls: Calls, future: CallFuture, task: Task) -> None:
-        # Set when it is certain that the server was asked. After an interrupt it may be asked twice.
-        self.is_asked = False
-        # The request whose answer counts, of those that were made.
-        self._numbers = itertools.count()
-        self._current = -1
-        self.calls = calls
-        self.future: CallFuture | None = future
-        self.fetching: Fetching | None = Fetching(task.output, calls.session.client._connection)
-
-    def request(self) -> tuple[dict[str, Any], Callable[[dict[str, Any], RainException | None], None]] | None:
-        """With what to ask for the result, and what takes the answer; None if it is here."""
-        fetching = self.fetching
-        if fetching is None:
-            return None
-        number = self._current = next(self._numbers)
-        return fetching.body, functools.partial(self.take, number)
+        self._calls = calls
+        self._future: CallFuture | None = future
+        self._fetching = Fetching(task.output, calls.session.client._connection)
 
     def ask(self) -> None:
-        """Ask for the result; the server answers when it is there."""
-        request = self.request()
-        if request is not None:
-            try:
-                self.calls.session._start_request("fetch", *request)
-            except RainException as error:
-                self.settle(0, None, error)
-
-    def take(self, number: int, reply: dict[str, Any], error: RainException | None) -> None:
-        """Take the answer to a request, in the thread that hands out replies."""
-        if number != self._current or self.fetching is None:
-            return
-        if error is not None:
-            self.settle(0, None, error)
-        elif Fetching.takes_long(reply) or reply["size"] > LONG_RESULT:
-            self.calls.in_thread(lambda: self.load(reply))
-        else:
-            self.load(reply)
-
-    def load(self, reply: dict[str, Any]) -> None:
-        """Make the outcome of the answer, or ask for more of it."""
-        fetching = self.fetching
-        assert fetching is not None
-        outcome = error = None
+        """Ask for the result, or for more of it."""
         try:
-            content = fetching.take_bytes(reply)
-            if content is not None:
-                outcome = pickle.loads(content)
+            self._calls.session._start_request("fetch", self._fetching.body, self._take)
+        except RainException as error:
+            self._settle(0, None, error)
+
+    def _take(self, reply: dict[str, Any], error: RainException | None) -> None:
+        """Take the answer, in the thread that hands out replies."""
+        if error is not None:
+            self._settle(0, None, error)
+        elif Fetching.takes_long(reply) or reply["size"] > LONG_RESULT:
+            self._calls.in_thread(lambda: self._load(reply))
+        else:
+            self._load(reply)
+
+    def _load(self, reply: dict[str, Any]) -> None:
+        future = self._future
+        if future is None:
+            return
+        try:
+            content = self._fetching.take_bytes(reply)
         except RainException as caught:
-            error = caught.with_traceback(None)
-        # What a class of the user's raises when it is unpickled is the outcome of this call alone.
-        except BaseException as caught:
-            what = fetching.dataobj._task
-            described = what.describe() if what is not None else "a call"
-            error = RainException(f"The result of {described} cannot be unpickled: {type(caught).__name__}: {caught}")
-        if outcome is None and error is None:
+            self._settle(0, None, caught.with_traceback(None))
+            return
+        if content is None:
             self.ask()
         else:
-            self.settle(reply.get("size", 0), outcome, error)
+            self._settle(reply.get("size", 0), *_outcome_of(self._calls, future, content))
 
-    def settle(self, size: int, outcome: tuple[bool, Any] | None, error: RainException | None) -> None:
-        """Make the future done. Whoever refers to this object keeps nothing alive afterwards."""
-        future, self.future, self.fetching = self.future, None, None
+    def _settle(self, size: int, outcome: tuple[bool, Any] | None, error: RainException | None) -> None:
+        future, self._future = self._future, None
         if future is not None:
-            self.calls.settle(future, size, outcome, error)
+            self._calls.settle([(future, size, outcome, error)])
 
 
 class _Fetchers:

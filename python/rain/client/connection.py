@@ -35,8 +35,6 @@ from .locking import Bell, Role
 PROTOCOL_VERSION = 1
 # How long the thread in the background stays when it has nothing to wait for.
 _LINGER_SECONDS = 1.0
-# Larger frames are sent at once.
-_SMALL_FRAME = 4 << 10
 
 
 class RequestError(Exception):
@@ -47,7 +45,9 @@ class RequestError(Exception):
         self.error = error
 
 
-# What takes the reply to a request: its body, or why there is none (a RequestError or a RainException).
+# What takes the reply to a request: its body, or why there is none (a RequestError or a RainException). Of a reply in
+# parts each comes by itself, and all but the last have this in their body.
+PART = "is_part"
 Taker = Callable[[dict[str, Any], "Exception | None"], None]
 
 
@@ -95,10 +95,8 @@ class Connection:
         self._open: dict[int, Request] = {}
         self._waiting: dict[int, Request] = {}
         self._with_takers: dict[int, Request] = {}
-        # Those of the last sort that have a reply which was not handed over.
-        self._answered: deque[Request] = deque()
-        # Those that were queued, whose replies come at once; when one does, what is queued behind it is sent.
-        self._prompt: dict[int, Request] = {}
+        # Those of the last sort that have a reply, or a part of one, which was not handed over.
+        self._answered: deque[tuple[Request, list[Any]]] = deque()
         # The role of the thread in the background, and what wakes it.
         self._background = Role()
         self._bell = Bell()
@@ -227,8 +225,7 @@ class Connection:
             if self._failure is not None:
                 raise self._error()
             self._frames.put(first.frame)
-            if not self._is_sent_soon(first.frame):
-                self._flush(first)
+            self._flush(first)
             # Not before that: the two would take turns with Python's lock.
             self._wake_background()
         except BaseException as error:
@@ -252,39 +249,8 @@ class Connection:
         if self._failure is not None:
             raise self._error()
         request.has_left = True
-        self._open[request.id] = self._prompt[request.id] = request
+        self._open[request.id] = request
         self._frames.put(request.frame)
-
-    def _is_sent_soon(self, frame: Frame) -> bool:
-        """Whether a frame that is queued is sent when a reply comes, which is on its way: calls in quick succession go
-        to the server together."""
-        if len(frame.data) > _SMALL_FRAME or not self._frames.waiting_few or self._failure is not None:
-            return False
-        try:
-            first = next(iter(self._prompt.values()))
-        except (RuntimeError, StopIteration):
-            # There is none, or it has come right now.
-            return False
-        return first.frame.has_gone
-
-    def _send_queued(self) -> None:
-        """Send what was queued, in a thread that has to go on reading."""
-        try:
-            self._frames.flush(self._prompt, time.monotonic())
-        except RainTimeout:
-            # The server reads no more until it has been read from.
-            sender = Request("", -1, Frame(bytearray()))
-            thread = threading.Thread(target=self._flush_later, args=(sender,), name="rain-sending", daemon=True)
-            with contextlib.suppress(RuntimeError):
-                thread.start()
-        except OSError as error:
-            raise self._broken(error) from None
-
-    def _flush_later(self, who: object) -> None:
-        try:
-            self._frames.flush(who)
-        except OSError as error:
-            self._broken(error)
 
     def post(self, operation: str, body: dict[str, Any]) -> None:
         """Send a request without waiting for anything; its reply does not matter."""
@@ -307,7 +273,6 @@ class Connection:
         self._failure = RainException, why
         self._open, self._waiting, self._with_takers = {}, {}, {}
         self._answered = deque()
-        self._prompt = {}
         self._reader, self._background, self._bell = Role(), Role(), Bell()
         self._frames.forked()
         if self._carrier is not None:
@@ -393,28 +358,26 @@ class Connection:
         if not (
             isinstance(reply, list)
             and len(reply) == 3
-            and reply[0] in ("ok", "error")
+            and reply[0] in ("ok", "error", "part")
             and isinstance(reply[1], int)
             and isinstance(reply[2], dict)
         ):
             raise self._strange(RainException, "what it sends is not Rain's protocol")
         request = self._open.get(reply[1])
         if request is not None:
-            request.reply = reply
             if request.taker is not None:
-                self._answered.append(request)
+                self._answered.append((request, reply))
                 self._bell.ring()
-            elif request.has_left:
-                self._open.pop(request.id, None)
-                if request.forsaken is not None:
-                    request.forsaken(request)
-            elif request.bell is not None:
-                request.bell.ring()
-        was_prompt = self._prompt.pop(reply[1], None) is not None
+            else:
+                request.reply = reply
+                if request.has_left:
+                    self._open.pop(request.id, None)
+                    if request.forsaken is not None:
+                        request.forsaken(request)
+                elif request.bell is not None:
+                    request.bell.ring()
         # Only after that: whoever is interrupted before leaves the reply to the next reader, who does all of it again.
         self._frames.take(unread)
-        if was_prompt and self._frames.unsent:
-            self._send_queued()
 
     def _leave(self, request: Request) -> None:
         """A thread does not wait any more; what it did for others, another one does."""
@@ -481,7 +444,7 @@ class Connection:
             except OSError as error:
                 self._broken(error)
             while self._answered:
-                self._hand_over(self._answered.popleft())
+                self._hand_over(*self._answered.popleft())
             if self._failure is not None:
                 self._hand_over_failure()
                 return
@@ -502,12 +465,18 @@ class Connection:
             else:
                 self._bell.wait()
 
-    def _hand_over(self, request: Request) -> None:
+    def _hand_over(self, request: Request, reply: list[Any]) -> None:
+        assert request.taker is not None
+        if reply[0] == "part":
+            # One that was read twice, because of an interrupt, is handed over twice.
+            if request.id in self._with_takers:
+                _give(request.taker, {**reply[2], PART: True}, None)
+            return
         self._open.pop(request.id, None)
         # A reply that was read twice, because of an interrupt, is handed over once.
         if self._with_takers.pop(request.id, None) is None:
             return
-        assert request.taker is not None
+        request.reply = reply
         try:
             body = self._body(request)
         except (RequestError, RainException) as error:

@@ -94,7 +94,7 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
 
     @staticmethod
     def _output(task: Any, index: int, output: OutputSpec) -> DataObject:
-        return DataObject(
+        made = DataObject(
             task._session,
             output.label,
             output.data_type,
@@ -102,6 +102,8 @@ class DataObject(ObjectItem, Anything):  # type: ignore[misc] # (a subclass of A
             task=task,
             index=index,
         )
+        made._kept = task._keeps_output
+        return made
 
     @staticmethod
     def _constant(content: bytes, label: str, data_type: DataType, content_type: str | None) -> DataObject:

@@ -19,7 +19,6 @@ from .locking import Role
 
 MAX_FRAME = 256 << 20
 _FRAMES_AT_ONCE = 16
-_WAITING_MAX = 64
 _READ_SIZE = 1 << 16
 _READ_SIZE_MAX = 1 << 20
 # The system takes no larger times; whoever waits longer waits again.
@@ -36,12 +35,10 @@ class FrameTooLarge(Exception):
 class Frame:
     """A frame to send."""
 
-    __slots__ = ("_queued", "_sent", "data", "has_gone")
+    __slots__ = ("_queued", "_sent", "data")
 
     def __init__(self, data: bytearray) -> None:
         self.data = data
-        # Whether all of it surely was given to the system.
-        self.has_gone = False
         self._queued: list[None] = []
         # How many bytes each call of the system has taken.
         self._sent: list[int] = []
@@ -68,11 +65,6 @@ class Frames:
     def unsent(self) -> bool:
         """Whether there are frames, or the rest of one, to be sent by whoever has the time."""
         return bool(self._outgoing)
-
-    @property
-    def waiting_few(self) -> bool:
-        """Whether more frames may wait for somebody to send them."""
-        return len(self._outgoing) < _WAITING_MAX
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; it is sent with the next :meth:`flush`."""
@@ -123,7 +115,6 @@ class Frames:
                 # So much of the next one went along. After an interrupt this is done again, to the same effect.
                 self._outgoing[1]._sent = [-rest]
             self._outgoing.popleft()
-            frame.has_gone = True
 
     def read(self, deadline: float | None = None) -> tuple[memoryview, Unread]:
         """The body of the next frame, and what is to be given to :meth:`take` when something was done with it.

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures._base import CANCELLED, PENDING, RUNNING
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-import msgspec
-
 from ..common import cause
 from ..common.errors import CancelledException, PickleException, RainException, SessionException
 from ..executor.plain import Chunk, Failure, failure_of, result_of
 from .base_client import BaseClient
-from .calls import Calls, Coming
+from .calls import Calls
 from .deferred import Deferred
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
 from .graph import Anything, Graph
@@ -63,8 +61,6 @@ class TaskFuture(concurrent.futures.Future[T], Deferred, Anything):  # type: ign
         self.task = task
         self._calls = calls
         self._failure: Failure | None = None
-        # What brings the result.
-        self._coming: Coming | None = None
         # Threads that are in cancel() or stop(), and whether the server has said meanwhile that it is cancelled.
         self._cancelling = 0
         self._is_cancelled = False
@@ -88,6 +84,27 @@ class TaskFuture(concurrent.futures.Future[T], Deferred, Anything):  # type: ign
                 if self._state == PENDING:
                     self._state = RUNNING
         return super().running()
+
+    def result(self, timeout: float | None = None) -> T:
+        """As that of :class:`concurrent.futures.Future`."""
+        __tracebackhide__ = True
+        if self._state == PENDING:
+            self._calls.hurry(self.task)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As that of :class:`concurrent.futures.Future`."""
+        __tracebackhide__ = True
+        if self._state == PENDING:
+            self._calls.hurry(self.task)
+        return super().exception(timeout)
+
+    def as_input(self, session: Graph) -> Task | None:
+        """The call, if its result is on the server or will be."""
+        task = self.task
+        if task is not None and session is task._session and self._calls.refer(self, task):
+            return task
+        return None
 
     def as_argument(self, session: Graph | None) -> tuple[Any, ...]:
         """How it travels as an argument of another call: by reference, if its result is on the server."""
@@ -269,30 +286,19 @@ class Executor(concurrent.futures.Executor):
         return f"<Executor over {self.session!r}, {len(self._calls.pending)} calls pending>"
 
     def _start(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
-        calls, token = self._calls, object()
         # Not with the lock under which tasks are submitted: it may wait for other calls.
         given = list(given)
         if not given:
             return []
-        try:
-            try:
-                calls.begin(token)
-                futures = self.session._submitting.run(self._make_and_submit, fn, given)
-                calls.end(token)
-                return futures
-            except BaseException:
-                calls.end(token)
-                raise
-        except BaseException:
-            # Here after an interrupt in the lines above.
-            calls.end(token)
-            raise
+        self._calls.check()
+        return self.session._submitting.run(self._make, fn, given)
 
-    def _make_and_submit(self, fn: Callable[..., T], given: Iterable[Arguments]) -> list[TaskFuture[T]]:
-        session, calls = self.session, self._calls
+    def _make(self, fn: Callable[..., T], given: list[Arguments]) -> list[TaskFuture[T]]:
+        """Make calls, which are sent now or soon."""
+        session, calls, outbox = self.session, self._calls, self.session._outbox
+        calls.check()
         futures: list[TaskFuture[T]] = []
         made: dict[TaskFuture[Any], Task] = {}
-        before = set(map(id, session._new_tasks))
         try:
             make = self._maker(fn)
             for args, kwargs in given:
@@ -301,20 +307,24 @@ class Executor(concurrent.futures.Executor):
                     futures.append(TaskFuture(calls, None))
                     futures[-1].set_exception(task)
                 else:
-                    task.output.keep()
                     futures.append(TaskFuture(calls, task))
                     made[futures[-1]] = task
             if made:
-                session._submit_all(len(made), calls.refused)
-            elif not session._new_tasks:
+                calls.add(made)
+                outbox.add(calls, made)
+                if outbox.is_due(session, made):
+                    outbox.send(session)
+            elif len(session._new_tasks) == len(outbox.waiting):
                 # Of calls that could not be made.
                 session._referred.clear()
-            calls.add(made)
         except BaseException as error:
             # After a Ctrl-C, a task may have been made that nobody has, and tasks may be submitted all the same.
-            new = [task for task in session._new_tasks if id(task) not in before and _is_call(task)]
-            session._withdraw([task for task in [*made.values(), *new] if task._oid < 0])
-            calls.add({future: task for future, task in made.items() if task._oid >= 0})
+            calls.drop([future for future, task in made.items() if task._oid < 0 and future not in outbox.waiting])
+            known = {id(task) for _, task in outbox.waiting.values()}
+            new = [task for task in session._new_tasks if id(task) not in known and _is_call(task)]
+            if new:
+                session._withdraw(new)
+            calls.wake()
             if isinstance(error, SessionException) and session._failed:
                 raise BrokenExecutor(f"The executor cannot be used any more: {error}") from None
             raise
@@ -329,6 +339,10 @@ class Executor(concurrent.futures.Executor):
         except PickleException as error:
             refused = _without_frames(error)
             return lambda args, kwargs: refused
+        if session._outbox.waiting and sent.kind not in session._kind_ids:
+            # The server may have something against the new kind, and is asked about it alone.
+            session._outbox.send(session)
+            sent = function._now(session)
 
         def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task | PickleException:
             try:
@@ -341,8 +355,7 @@ class Executor(concurrent.futures.Executor):
 
 def _is_call(task: Task) -> bool:
     """Whether a task is a call of an executor: no others have outcomes, and these are submitted by who makes them."""
-    kind = task._kind
-    return kind.task_type == "py/run" and msgspec.msgpack.decode(kind.config).get("plain") == "outcome"
+    return task._keeps_output
 
 
 def _results(

@@ -35,8 +35,9 @@ class TaskItem:
 
     __slots__ = ()
 
-    # How many of the inputs, at their end, the client has added itself.
+    # How many of the inputs, at their end, the client has added itself; and whether the outputs are kept in any case.
     _hidden: int = 0
+    _keeps_output: bool = False
     _session: Graph
     _kind: Kind
     _inputs: tuple[Any, ...]
@@ -44,6 +45,9 @@ class TaskItem:
     # The id of the first output, -1 before the submit; and the task's own id, from the submit on.
     _oid: int
     _id: int
+
+    def _let_go(self) -> None:
+        """Keep no outputs any more because of `_keeps_output`."""
 
     def describe(self) -> str:
         """The task in words."""

@@ -5,23 +5,26 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
+
+import msgspec
 
 from ..common.errors import RainException
 from .arguments import PLAIN_TYPES, pickle_arguments
 from .capture import Capture, capture
+from .data import DataObject
+from .deferred import Deferred
 from .execute import check_environment
-from .function_table import Sent, Template
+from .function_table import LARGE, Sent, Template
 from .graph import Graph
 from .kind import Limits, OutputSpec, check_cpus, check_name, check_options
 from .remote import function_options
-from .task_function import TaskFunction, make_call
-
-if TYPE_CHECKING:
-    from .task import Task
+from .task import Task, check_input
+from .task_function import KeptCall, TaskFunction, make_call
 
 _OWN_OPTIONS = ("outcome", "cpus", "name", "env")
 _ONE_PICKLE = (OutputSpec("output", content_type="pickle"),)
+_encode = msgspec.msgpack.Encoder().encode
 # Arguments of a partial function that are added to those of each call; larger ones travel once, with the function.
 _SMALL = 1 << 10
 # Templates of one set of options before they are made anew.
@@ -100,12 +103,45 @@ class PlainFunction(TaskFunction):
             function = function.func
         super().__init__(function, name, options.template(name), least=0, most=sys.maxsize, special=False)
         self._captured = capture(function, name)
+        self._keeps = options.outcome
 
     def _call_with(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         if self._args or self._kwargs:
             args = (*self._args, *args)
             kwargs = {**self._kwargs, **kwargs}
-        return super()._call_with(session, sent, args, kwargs)
+        if not self._keeps:
+            return super()._call_with(session, sent, args, kwargs)
+        if kwargs:
+            return self._call_generally(session, sent, args, kwargs)
+        values: list[Any] = []
+        positions: list[int] = []
+        inputs: list[Any] = []
+        outcomes: list[int] = []
+        for arg in args:
+            if type(arg) in PLAIN_TYPES:
+                values.append(arg)
+                continue
+            if not isinstance(arg, (Deferred, DataObject, Task)):
+                return self._call_generally(session, sent, args, kwargs)
+            if isinstance(arg, Deferred):
+                task = arg.as_input(session)
+                if task is None:
+                    return self._call_generally(session, sent, args, kwargs)
+                outcomes.append(len(values))
+                inputs.append(task)
+            else:
+                inputs.append(check_input(session, arg))
+            positions.append(len(values))
+            values.append(None)
+        config = None
+        if values:
+            try:
+                config = _encode((values, positions, outcomes) if outcomes else (values, positions))
+            except (OverflowError, UnicodeEncodeError):
+                return self._call_generally(session, sent, args, kwargs)
+        if sent.function is None and (config is None or len(config) <= LARGE):
+            return KeptCall(session, sent.kind, tuple(inputs), config)
+        return make_call(session, sent, tuple(inputs), config, True)
 
     def _capture(self) -> Capture:
         return self._captured
@@ -117,7 +153,7 @@ class PlainFunction(TaskFunction):
     def _general_call(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         count = len(args) + len(kwargs)
         config, inputs = pickle_arguments(session, args, kwargs, [0] * count, self.__name__)
-        return make_call(session, sent, inputs, config)
+        return make_call(session, sent, inputs, config, self._keeps)
 
 
 def name_of(function: Any) -> str:

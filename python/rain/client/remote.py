@@ -304,7 +304,7 @@ class Remote(TaskFunction):
                 "much is taken once for each submit: all calls get it as it was at the first of them. Submit before "
                 "changing it, or pass it as an argument",
                 RainWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _capture(self) -> Capture:

@@ -64,14 +64,20 @@ class Session(Submitting):
     @property
     def task_count(self) -> int:
         """The number of tasks that are not submitted."""
-        return len(self._new_tasks)
+        return len(self._own_new_tasks())
 
     @property
     def dataobj_count(self) -> int:
         """The number of data objects that are not submitted: constants and outputs of tasks."""
         constants = sum(not isinstance(constant, (HiddenObject, SentAgain)) for constant in self._constants)
-        outputs: int = sum(task._kind.n_outputs for task in self._new_tasks)
+        outputs: int = sum(task._kind.n_outputs for task in self._own_new_tasks())
         return constants + outputs
+
+    def _own_new_tasks(self) -> list[Task]:
+        """Those that are not submitted, without calls of executors, which are on their way."""
+        if not self._has_calls:
+            return self._new_tasks
+        return [task for task in self._new_tasks if not task._keeps_output]
 
     @property
     def tasks(self) -> list[Task]:
@@ -114,15 +120,11 @@ class Session(Submitting):
             ConnectionLost: The connection broke.
         """
         __tracebackhide__ = True
-        self._submit_all()
-
-    def _submit_all(self, calls: int = 0, refused: Callable[[RainException], None] | None = None) -> None:
-        __tracebackhide__ = True
         self._check_open()
         while self._taken_once:
             remote, captured = self._taken_once.popitem()
             remote._check_taken_once(captured)
-        self._locked(self._submit, calls, refused)
+        self._locked(self._submit)
 
     def discard(self) -> None:
         """Drop all tasks and objects that are not submitted, as after a submit that was refused."""
@@ -135,23 +137,6 @@ class Session(Submitting):
         self._batch = object()
         self._referred.clear()
         self._free_held()
-
-    def _withdraw(self, tasks: list[Task]) -> None:
-        """Take out tasks that were made last and not submitted, with the hidden constants that only they read."""
-        hidden = {id(item) for task in tasks for item in task._inputs[len(task._shown_inputs) :]}
-        self._submitting.run(self._take_out, set(map(id, tasks)), hidden)
-
-    def _take_out(self, gone: set[int], hidden: set[int]) -> None:
-        # Other threads may add to the ends of these lists.
-        count = len(self._new_tasks)
-        self._new_tasks[:count] = [task for task in self._new_tasks[:count] if id(task) not in gone]
-        count = len(self._kept)
-        self._kept[:count] = [
-            item for item in self._kept[:count] if id(item._task) not in gone and id(item) not in hidden
-        ]
-        count = len(self._constants)
-        self._constants[:count] = [item for item in self._constants[:count] if id(item) not in hidden]
-        self._batch = object()
 
     def wait(self, items: Iterable[Item], progress: bool = False, timeout: float | None = None) -> None:
         """Wait until all of some tasks and objects are finished.
@@ -468,7 +453,7 @@ class Session(Submitting):
 
     def _not_submitted(self) -> str:
         """What a block has made in vain, in words; empty if there is nothing."""
-        tasks = self._new_tasks
+        tasks = self._own_new_tasks()
         if not tasks:
             return ""
         first = tasks[0].describe()

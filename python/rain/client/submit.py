@@ -194,6 +194,8 @@ class Batch:
     def _keep(self) -> bytes:
         first, end = self.first_object, self.end_object
         kept = [item._oid for item in self.session._kept if item._kept and first <= item._oid < end]
+        if self.session._has_calls:
+            kept += [task._oid for task in self.tasks if task._keeps_output]
         return to_column(dict.fromkeys([*kept, *(item._oid for item in self.held)]))
 
 

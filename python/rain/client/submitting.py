@@ -9,10 +9,15 @@ from typing import Any, Callable
 from ..common.columns import to_column
 from ..common.errors import RainException
 from .connection import Request, RequestError, deadline_after
+from .data import DataObject
 from .graph import Graph
 from .kind import Kind
-from .submit import Batch, batches, upload_pieces
+from .outbox import Outbox
+from .submit import PART_BYTES, Batch, batches, upload_pieces
+from .task import Task
 
+# Is told what the server has answered to a submit: None, or why it was refused.
+Answered = Callable[["RainException | None"], None]
 # After an interrupt, the reply to a submit is waited for so long; it comes at once from a server that is not stuck.
 SETTLE_SECONDS = 1.0
 
@@ -25,26 +30,45 @@ class Submitting(Graph):
         # The batch that is being submitted, and whether its thread was interrupted and has left it.
         self._unsettled: Batch | None = None
         self._interrupted = False
+        # Calls of executors that are not submitted.
+        self._outbox = Outbox()
 
-    def _submit(self, calls: int = 0, refused: Callable[[RainException], None] | None = None) -> None:
-        """Submit all that there is.
-
-        If that is so many calls of functions, and no more, what the server says to it need not be waited for: hardly
-        anything can be wrong with them. The request goes with the next one that is started; if it is refused all the
-        same, `refused` is called, perhaps more than once.
-        """
+    def _submit(self) -> None:
+        """Submit all that there is."""
         __tracebackhide__ = True
         if self._unsettled is not None:
             self._settle_interrupted()
         for batch in batches(self):
-            if (
-                refused is not None
-                and len(batch.tasks) == calls
-                and not (batch.has_new_kinds or self._new_tasks[calls:])
-            ):
-                self._carry_out(batch, refused)
-            else:
-                self._carry_out(batch)
+            self._carry_out(batch)
+        self._outbox.ask()
+        self._tidy()
+
+    def _submit_calls(self, calls: list[Task], answered: Answered) -> None:
+        """Submit calls of executors, and what was made before.
+
+        What the server says to calls and nothing else need not be waited for: hardly anything can be wrong with them.
+        The request goes with the next one that is started, and `answered` is called when the server has answered,
+        perhaps more than once.
+        """
+        __tracebackhide__ = True
+        self._check_open()
+        if self._unsettled is not None:
+            self._settle_interrupted()
+        if self._new_tasks[: len(calls)] == calls:
+            batch = Batch(self, calls, _constants_of(calls), [])
+            if batch.size <= PART_BYTES:
+                if batch.has_new_kinds:
+                    self._carry_out(batch)
+                    answered(None)
+                else:
+                    self._carry_out(batch, answered)
+                self._tidy()
+                return
+        self._submit()
+        answered(None)
+
+    def _tidy(self) -> None:
+        """After a submit, let go of what nothing needs any more."""
         self._free_held()
         if self._referred and not self._new_tasks:
             self._referred.clear()
@@ -52,15 +76,15 @@ class Submitting(Graph):
         if dropped:
             self._forget_kinds(dropped)
 
-    def _carry_out(self, batch: Batch, refused: Callable[[RainException], None] | None = None) -> None:
+    def _carry_out(self, batch: Batch, answered: Answered | None = None) -> None:
         """Submit a batch, or nothing of it."""
         __tracebackhide__ = True
         try:
             try:
                 # From here on it has numbers, about which it is decided whether they count.
                 self._unsettled = batch
-                self._send_batch(batch, refused)
-                if refused is None:
+                self._send_batch(batch, answered)
+                if answered is None:
                     self._settle()
                 else:
                     batch.publish()
@@ -74,24 +98,24 @@ class Submitting(Graph):
             self._leave_batch()
             raise
 
-    def _send_batch(self, batch: Batch, refused: Callable[[RainException], None] | None) -> None:
+    def _send_batch(self, batch: Batch, answered: Answered | None) -> None:
         __tracebackhide__ = True
         body = batch.encode()
         for object_id, content in batch.uploads:
             for piece in upload_pieces(object_id, content):
                 self._request("upload", piece)
         batch.request = self._connection.prepare("submit", body)
-        if refused is None:
+        if answered is None:
             # The reply is kept if it comes later.
             batch.request.forsaken = _remember
             self._call(batch.request)
         else:
-            batch.request.forsaken = partial(self._take_reply, refused)
+            batch.request.forsaken = partial(self._take_reply, answered)
             self._connection.queue(batch.request)
 
-    def _take_reply(self, refused: Callable[[RainException], None], request: Request) -> None:
-        if request.reply is not None and request.reply[0] != "ok":
-            refused(self._exception(request.reply[2]))
+    def _take_reply(self, answered: Answered, request: Request) -> None:
+        if request.reply is not None:
+            answered(self._exception(request.reply[2]) if request.reply[0] != "ok" else None)
 
     def _leave_batch(self) -> None:
         """A thread that submits a batch leaves it with an exception."""
@@ -130,6 +154,26 @@ class Submitting(Graph):
         __tracebackhide__ = True
         if self._interrupted:
             self._locked(self._settle_later)
+        # Whatever is asked about the session concerns these, too.
+        if self._outbox.waiting and not self._submitting._is_owned():
+            self._locked(self._outbox.send, self)
+
+    def _withdraw(self, tasks: list[Task]) -> None:
+        """Take out tasks that were made last and not submitted, with the hidden constants that only they read."""
+        hidden = {id(item) for task in tasks for item in task._inputs[len(task._shown_inputs) :]}
+        self._submitting.run(self._take_out, set(map(id, tasks)), hidden)
+
+    def _take_out(self, gone: set[int], hidden: set[int]) -> None:
+        # Other threads may add to the ends of these lists.
+        count = len(self._new_tasks)
+        self._new_tasks[:count] = [task for task in self._new_tasks[:count] if id(task) not in gone]
+        count = len(self._kept)
+        self._kept[:count] = [
+            item for item in self._kept[:count] if id(item._task) not in gone and id(item) not in hidden
+        ]
+        count = len(self._constants)
+        self._constants[:count] = [item for item in self._constants[:count] if id(item) not in hidden]
+        self._batch = object()
 
     def _settle_later(self) -> None:
         """Before anything else is done with the session: settle a submit that was interrupted."""
@@ -155,6 +199,18 @@ class Submitting(Graph):
         if column:
             body = {"session": self.session_id, "tasks": b"", "kinds": column}
             self._connection.post("forget", body)
+
+
+def _constants_of(calls: list[Task]) -> list[DataObject]:
+    """The constants that calls read, and that are not submitted."""
+    found = {
+        item: None
+        for call in calls
+        if call._inputs
+        for item in call._inputs
+        if isinstance(item, DataObject) and item._task is None and item._number < 0
+    }
+    return list(found)
 
 
 def _remember(request: Request) -> None:

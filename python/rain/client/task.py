@@ -398,7 +398,7 @@ def _readable_arguments(config: bytes | None) -> Any:
         return {"args": []}
     if config[0] >> 4 != 9:
         return {"args": f"pickled, {len(config)} bytes"}
-    args, positions = msgspec.msgpack.decode(config)
+    args, positions, *_ = msgspec.msgpack.decode(config)
     for number, position in enumerate(positions):
         args[position] = f"input {number}"
     return {"args": args}

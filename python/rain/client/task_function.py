@@ -50,6 +50,40 @@ class CallWithObjects(Call):
         self._place(session, kind, (*inputs, *hidden), config, 4)
 
 
+class KeptCall(Call):
+    """A call of an executor: its output is kept until the server was told to forget it."""
+
+    __slots__ = ("_keeps_output",)
+
+    def __init__(self, session: Graph, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None) -> None:
+        self._keeps_output = True
+        self._place(session, kind, inputs, config, 4)
+
+    def _let_go(self) -> None:
+        self._keeps_output = False
+
+
+class KeptCallWithObjects(CallWithObjects):
+    """The same with arguments or the function in objects."""
+
+    __slots__ = ("_keeps_output",)
+
+    def __init__(
+        self,
+        session: Graph,
+        kind: Kind,
+        inputs: tuple[TaskInput, ...],
+        config: bytes | None,
+        hidden: tuple[HiddenObject, ...],
+    ) -> None:
+        self._keeps_output = True
+        self._hidden = len(hidden)
+        self._place(session, kind, (*inputs, *hidden), config, 4)
+
+    def _let_go(self) -> None:
+        self._keeps_output = False
+
+
 class TaskFunction(Sendable):
     """Makes tasks that call a function, which travels as it is when the task is made.
 
@@ -72,6 +106,7 @@ class TaskFunction(Sendable):
         self._most = most
         self._special = special
         self._sent: Sent | None = None
+        self._keeps = False
 
     def _call_in(self, session: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         """Make a task in a session that calls the function with these arguments."""
@@ -119,7 +154,7 @@ class TaskFunction(Sendable):
                 return self._call_generally(session, sent, args, kwargs)
         if sent.function is None and (config is None or len(config) <= LARGE):
             return Call(session, sent.kind, tuple(inputs), config)
-        return make_call(session, sent, tuple(inputs), config)
+        return make_call(session, sent, tuple(inputs), config, self._keeps)
 
     def _capture(self) -> Capture:
         """The function as it is now."""
@@ -164,8 +199,13 @@ def _may_differ(path: SearchPath, differs: Callable[[], bool] | None) -> bool:
     return not path.is_current() or (differs is not None and differs())
 
 
-def make_call(session: Graph, sent: Sent, inputs: tuple[TaskInput, ...], config: bytes | None) -> Task:
-    """Make a task that calls a function, with `config` as its arguments; what is large goes into objects."""
+def make_call(
+    session: Graph, sent: Sent, inputs: tuple[TaskInput, ...], config: bytes | None, keeps: bool = False
+) -> Task:
+    """Make a task that calls a function, with `config` as its arguments; what is large goes into objects.
+
+    `keeps`: the output is kept, as those of an executor are.
+    """
     hidden: list[HiddenObject] = []
     arguments: bytes | int | None = config
     large = sent.function() if isinstance(sent.function, weakref.ref) else None
@@ -182,5 +222,6 @@ def make_call(session: Graph, sent: Sent, inputs: tuple[TaskInput, ...], config:
             hidden.append(HiddenObject.make(session, config))
             config = _encode({"args": len(inputs)})
     if not hidden:
-        return Call(session, sent.kind, inputs, config)
-    return CallWithObjects(session, sent.kind, inputs, config, tuple(hidden))
+        return (KeptCall if keeps else Call)(session, sent.kind, inputs, config)
+    made = KeptCallWithObjects if keeps else CallWithObjects
+    return made(session, sent.kind, inputs, config, tuple(hidden))

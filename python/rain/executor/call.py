@@ -20,7 +20,7 @@ from ..common.labeled_list import LabeledList
 from ..common.mapped_file import MappedFile
 from .context import Context
 from .functions import Function
-from .plain import InputFailed, run_plain, value_of
+from .plain import InputFailed, result_of, run_plain, value_of
 from .workdir import Workdir, remove
 
 INLINE_OUTPUT = 64 << 10
@@ -182,9 +182,11 @@ class Call:
 
     def _decode(self, config: bytes | memoryview) -> list[Any]:
         args: list[Any]
-        args, positions = _decode(config)
+        args, positions, *outcomes = _decode(config)
         for number, position in enumerate(positions):
             args[position] = self.argument(number, position)
+        for position in outcomes[0] if outcomes else ():
+            args[position] = result_of(args[position])
         return args
 
     def drop_staged(self, but: list[str]) -> None:

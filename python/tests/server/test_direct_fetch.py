@@ -471,3 +471,11 @@ def test_a_governor_that_stops_in_the_middle_is_not_waited_for_long(
     with fake_governor(cluster, tmp_path, stall) as (governor, direct):
         assert direct.fetch([governor.place], 1, 7) is None
         over.set()
+
+
+def test_results_of_governors_elsewhere(cluster: Cluster) -> None:
+    cluster.govern()
+    for client in (cluster.client(), cluster.client_elsewhere()):
+        with client.executor() as executor:
+            for size in (10, 100_000, 300_000):
+                assert [len(content) for content in executor.map(bytes, [size] * 20)] == [size] * 20

@@ -18,7 +18,7 @@ CLIENT_LAYERS = [
     "search_path sendable watch culprit capture function_table arguments pickler task_function",
     "paths execute remote plain tasks",
     # Sessions: what is submitted, and how.
-    "submit submitting session base_client",
+    "outbox submit submitting session base_client",
     # What users begin with.
     "callbacks future_errors calls futures client stored __init__",
 ]

@@ -124,7 +124,7 @@ def test_futures_of_a_failing_session(session: Session, server: FakeServer) -> N
     def fail(body: dict[str, Any]) -> None:
         raise Refuse("session", "out of memory")
 
-    server.answers["fetch"] = fail
+    server.answers["results"] = fail
     executor = Executor(session)
     future = executor.submit(len, "x")
     assert isinstance(future.exception(10), RainException)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_server import numbers
 from strict_server import StrictServer
 
 from rain.client import BrokenExecutor, Client
@@ -34,10 +35,13 @@ def test_a_refused_call_breaks_the_executor(server: StrictServer) -> None:
         assert len(server.bodies("submit")) == 2
 
 
-def test_many_calls_ask_for_their_results_in_one_piece(server: StrictServer) -> None:
+def test_calls_and_their_results_go_in_groups(server: StrictServer) -> None:
     with Client("localhost", 7999) as client, client.executor() as executor:
         futures = [executor.submit(pow, number, 2) for number in range(50)]
         # This server's results are no outcomes of calls.
         assert all(future.exception(PATIENCE_S) is not None for future in futures)
         strict = server.open[executor.session.session_id]
-        assert (strict.submits, strict.tasks, len(strict.kinds)) == (50, 50, 1)
+        assert (strict.tasks, len(strict.kinds)) == (50, 1)
+        # Those that are made while the answer to an earlier one is on its way go together, and so do their results.
+        asked = [len(numbers(body["objects"])) for body in server.bodies("results")]
+        assert sum(asked) == 50 and len(asked) == strict.submits

@@ -234,6 +234,42 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
         "what a task has written",
         ["ok", 23, {"outputs": [[1, "fold 3\n", "...end"]], "count": 1}],
     ),
+    (
+        "results",
+        "client",
+        "the contents of several objects, as they are finished",
+        ["results", 24, {"session": 1, "objects": column(2, 3, 4, 5)}],
+    ),
+    (
+        "results-part",
+        "server",
+        "some of them",
+        ["part", 24, {"results": [[2, b'Hello {"to": "World"}']], "large": b"", "errors": []}],
+    ),
+    (
+        "results-reply",
+        "server",
+        "the rest: one that is to be fetched, two that will not be there",
+        [
+            "ok",
+            24,
+            {
+                "results": [],
+                "large": column(3),
+                "errors": [
+                    [
+                        column(4, 5),
+                        {
+                            "kind": "cancelled",
+                            "message": "task 2 (example2/split) was cancelled",
+                            "session": 1,
+                            "task": 2,
+                        },
+                    ]
+                ],
+            },
+        ],
+    ),
     ("status", "client", "what does the server do?", ["status", 20, {}]),
     (
         "view",

@@ -58,7 +58,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         });
     }
 
-    pub(super) fn reply(&mut self, client: ClientId, id: RequestId, reply: Reply<Arc<Object>>, fetch: Option<Fetch>) {
+    pub(super) fn reply(&mut self, client: ClientId, id: u64, reply: Reply<Arc<Object>>, fetch: Option<Fetch>) {
         let frame = match reply {
             Reply::Done => ok_frame(id, &Empty {}),
             Reply::Watch { number } => ok_frame(id, &WatchStarted { watch: number }),
@@ -104,7 +104,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     pub(super) fn send_object(
         &mut self,
         client: ClientId,
-        id: RequestId,
+        id: u64,
         info: ObjectInfo,
         object: Arc<Object>,
         fetch: Fetch,

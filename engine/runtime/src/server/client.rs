@@ -2,6 +2,7 @@
 
 use super::bringing::Bringing;
 use super::fetched::Fetched;
+use super::groups::Group;
 use super::uploads::Uploads;
 use rain_data::Object;
 use rain_protocol::client::{Fetch, SessionRef};
@@ -24,7 +25,9 @@ pub(super) struct Client {
     /// Answers to fetches that are made on other threads,
     pub(super) in_background: usize,
     /// and the closing of a session that waits for them: nothing of a session is answered after its end.
-    pub(super) closing: Option<(RequestId, SessionRef)>,
+    pub(super) closing: Option<(u64, SessionRef)>,
+    /// Requests for many results that are not answered whole, by their numbers.
+    pub(super) groups: HashMap<u64, Group>,
     /// Objects that come from governors elsewhere,
     pub(super) bringing: Bringing<Message<Arc<Object>>>,
     /// and those that have come.
@@ -43,6 +46,7 @@ impl Client {
             unanswered: 0,
             in_background: 0,
             closing: None,
+            groups: HashMap::new(),
             bringing: Bringing::default(),
             fetched: Fetched::default(),
             uploads: Arc::new(Mutex::new(Uploads::new(upload_bytes_max))),

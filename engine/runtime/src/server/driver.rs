@@ -2,6 +2,7 @@
 
 use super::background::Background;
 use super::client::{Client, UNANSWERED_MAX};
+use super::groups::result_of;
 use super::logging::{Logging, host_of};
 use super::machines::Machines;
 use super::parts::{Done, ServerParts};
@@ -19,7 +20,7 @@ use rain_model::id::{ClientId, GovernorId, SessionId};
 use rain_model::time::Time;
 use rain_protocol::client::{Request, RequestError, Viewed, error_frame, ok_frame};
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
-use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server};
+use rain_server::{Action, Command, Effects, Event, Reply, Server};
 use rain_transport::clients::{Clients, FrontEvent, PollError};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use std::collections::{BTreeSet, HashMap};
@@ -45,6 +46,8 @@ pub(crate) struct ServerDriver<C, T> {
     pub(super) sessions: HashMap<u32, ClientId>,
     /// Clients with questions to governors that wait for their turn.
     pub(super) bringing: BTreeSet<ClientId>,
+    /// Groups of results of which a client is to be told something.
+    pub(super) told: BTreeSet<(ClientId, u64)>,
     pub(super) background: Background<Done>,
     /// One thread, for what clients want to see: it may take long, and holds nothing else up.
     pub(super) viewing: Background<Done>,
@@ -92,6 +95,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             clients: HashMap::new(),
             sessions: HashMap::new(),
             bringing: BTreeSet::new(),
+            told: BTreeSet::new(),
             facts,
             stop,
             joined: 0,
@@ -223,7 +227,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     }
 
     /// Has the machine handle an event, and does what follows.
-    fn handle_at(&mut self, now: Instant, event: Event<Arc<Object>>, effects: &mut Effects<Arc<Object>>) {
+    pub(super) fn handle_at(&mut self, now: Instant, event: Event<Arc<Object>>, effects: &mut Effects<Arc<Object>>) {
         let time = Time::new(now.saturating_duration_since(self.start));
         self.machine.handle(time, event, effects);
         self.log.take(now, effects, &self.transport);
@@ -247,6 +251,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         if self.machine.has_more() {
             self.handle(Event::Continue);
         }
+        self.tell_results();
         self.log.flush();
         Ok(has_more_requests || has_more_messages || self.machine.has_more())
     }
@@ -349,7 +354,11 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     }
 
     /// The event that a request is; `None` when it was answered, or goes to another thread first.
-    fn request(&mut self, client: ClientId, id: RequestId, request: Request) -> Option<Event<Arc<Object>>> {
+    fn request(&mut self, client: ClientId, id: u64, request: Request) -> Option<Event<Arc<Object>>> {
+        if let Request::Results(results) = &request {
+            self.ask_for_results(client, id, results);
+            return None;
+        }
         match self.command(client, id, request) {
             Ok(command) => self.event(client, id, command?),
             Err(error) => {
@@ -359,20 +368,15 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         }
     }
 
-    fn event(
-        &mut self,
-        client: ClientId,
-        request: RequestId,
-        command: Command<Arc<Object>>,
-    ) -> Option<Event<Arc<Object>>> {
+    fn event(&mut self, client: ClientId, id: u64, command: Command<Arc<Object>>) -> Option<Event<Arc<Object>>> {
         self.clients.get_mut(&client)?.unanswered += 1;
-        Some(Event::Request { client, request, command })
+        Some(Event::Request { client, request: id.into(), command })
     }
 
     fn command(
         &mut self,
         client: ClientId,
-        id: RequestId,
+        id: u64,
         request: Request,
     ) -> Result<Option<Command<Arc<Object>>>, RequestError> {
         let facts = self.clients.get_mut(&client).ok_or_else(|| RequestError::protocol("no handshake was made"))?;
@@ -409,9 +413,9 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                     self.send_object(client, id, info, object, fetch);
                     return Ok(None);
                 }
-                facts.fetches.insert(id, fetch);
+                facts.fetches.insert(id.into(), fetch);
                 if self.brings_contents {
-                    facts.bringing.want(fetch.session, fetch.object, id);
+                    facts.bringing.want(fetch.session, fetch.object, id.into());
                 }
                 return Ok(Some(fetch_command(&fetch, facts.local)));
             }
@@ -475,16 +479,25 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             }
             Done::Object { client, fetch, answer } => {
                 self.send_answer(client, fetch, answer);
-                let Some(facts) = self.clients.get_mut(&client) else { return };
-                facts.in_background -= 1;
-                if facts.in_background == 0
-                    && let Some((id, session)) = facts.closing.take()
-                {
-                    self.front.go_on(client);
-                    if let Some(event) = self.request(client, id, Request::CloseSession(session)) {
-                        self.handle(event);
-                    }
-                }
+                self.is_done_in_background(client);
+            }
+            Done::Result { client, group, object, content } => {
+                self.take_read_result(client, group, object, content);
+                self.is_done_in_background(client);
+            }
+        }
+    }
+
+    /// A job for a client is done: a session that waited for it can be closed.
+    fn is_done_in_background(&mut self, client: ClientId) {
+        let Some(facts) = self.clients.get_mut(&client) else { return };
+        facts.in_background -= 1;
+        if facts.in_background == 0
+            && let Some((id, session)) = facts.closing.take()
+        {
+            self.front.go_on(client);
+            if let Some(event) = self.request(client, id, Request::CloseSession(session)) {
+                self.handle(event);
             }
         }
     }
@@ -493,13 +506,13 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         let mut errors = ErrorFrames::default();
         for action in effects.drain() {
             match action {
-                Action::Reply { client, request, reply: Reply::Error(error) } => {
-                    self.answered(client, request);
-                    self.front.send(client, errors.frame(request, error));
-                }
                 Action::Reply { client, request, reply } => {
                     let fetch = self.answered(client, request);
-                    self.reply(client, request, reply, fetch);
+                    match (result_of(request), reply) {
+                        (Err((group, object)), reply) => self.take_result(client, group, object, reply, fetch),
+                        (Ok(id), Reply::Error(error)) => self.front.send(client, errors.frame(id, error)),
+                        (Ok(id), reply) => self.reply(client, id, reply, fetch),
+                    }
                 }
                 Action::Send { governor, message } => self.send(now, governor, message),
                 Action::Content { number, content } => {

@@ -6,6 +6,7 @@ mod bringing;
 mod client;
 mod driver;
 mod fetched;
+mod groups;
 mod logging;
 mod machines;
 mod parts;

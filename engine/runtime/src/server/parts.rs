@@ -8,7 +8,7 @@ use rain_data::Store;
 use rain_events::EventLog;
 use rain_model::id::ClientId;
 use rain_protocol::client::{Fetch, RequestError};
-use rain_server::RequestId;
+use std::io;
 use std::sync::Arc;
 
 /// What a driver is made of.
@@ -26,9 +26,11 @@ pub(crate) struct ServerParts<C, T> {
 /// What was done on another thread.
 pub(super) enum Done {
     /// The request of a client that is held until this is dealt with; an error when it is none of the protocol.
-    Request { client: ClientId, prepared: Result<(RequestId, Prepared), RequestError> },
+    Request { client: ClientId, prepared: Result<(u64, Prepared), RequestError> },
     /// The answer to what a client, which is held until this is dealt with, wants to see.
-    View { client: ClientId, id: RequestId, answer: Result<String, RequestError> },
+    View { client: ClientId, id: u64, answer: Result<String, RequestError> },
     /// The answer to a fetch.
     Object { client: ClientId, fetch: Fetch, answer: Answer },
+    /// Content that was read for the group with this number.
+    Result { client: ClientId, group: u64, object: u32, content: io::Result<Vec<u8>> },
 }

@@ -12,7 +12,7 @@ use rain_protocol::client::{
 };
 use rain_protocol::msgpack::FRAME_BYTES_MAX;
 use rain_protocol::peer::TaskOutput;
-use rain_server::{GovernorStatus, RequestId, SessionStatus, Status};
+use rain_server::{GovernorStatus, SessionStatus, Status};
 use rain_transport::clients::{ReplyFrame, Rest};
 use rain_transport::content::Content;
 use serde::Serialize;
@@ -68,7 +68,7 @@ pub(super) struct ErrorFrames {
 
 impl ErrorFrames {
     /// The reply to a request that has failed.
-    pub(super) fn frame(&mut self, request: RequestId, error: Arc<RequestError>) -> ReplyFrame {
+    pub(super) fn frame(&mut self, request: u64, error: Arc<RequestError>) -> ReplyFrame {
         let body = match &self.last {
             Some((last, body)) if Arc::ptr_eq(last, &error) => body.clone(),
             _ => error_body(&error).into(),
@@ -127,7 +127,7 @@ struct FetchReply<'a> {
 
 /// A fetch whose content is here.
 pub(super) struct ObjectReply {
-    pub(super) id: RequestId,
+    pub(super) id: u64,
     pub(super) info: ObjectInfo,
     pub(super) object: Arc<Object>,
     pub(super) fetch: Fetch,
@@ -201,6 +201,8 @@ impl ObjectReply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rain_protocol::client::{ErrorKind, ResultsReply, reply_frame};
+    use serde_bytes::ByteBuf;
 
     /// A golden frame of the client protocol.
     fn golden(name: &str) -> Vec<u8> {
@@ -238,6 +240,16 @@ mod tests {
         let at = vec![(Some("10.0.0.2".to_owned()), 41000), (None, 41001)];
         let (zero, two) = (0u32.to_le_bytes(), 2u32.to_le_bytes());
         let written = TaskOutput { stdout: "fold 3\n".to_owned(), stderr: "...end".to_owned() };
+        let of = |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+        let part = ResultsReply { results: vec![(2, ByteBuf::from(content.to_vec()))], ..ResultsReply::default() };
+        let cancelled = RequestError {
+            kind: ErrorKind::Cancelled,
+            session: Some(1),
+            task: Some(2),
+            ..RequestError::request("task 2 (example2/split) was cancelled")
+        };
+        let errors = vec![(ByteBuf::from(of(&[4, 5])), cancelled)];
+        let rest = ResultsReply { large: of(&[3]), errors, ..ResultsReply::default() };
         let some = |tasks| SomeReply { tasks: Bytes::new(tasks), objects: Bytes::new(&[]) };
         for (name, frame) in [
             ("done-reply", ok_frame(2, &Empty {})),
@@ -246,6 +258,8 @@ mod tests {
             ("fetch-reply-path", ok_frame(13, &path)),
             ("fetch-reply-at", ok_frame(14, &ElsewhereReply { info: &info(4, 300_000), at })),
             ("cancel-reply", ok_frame(17, &some(&two))),
+            ("results-part", reply_frame("part", 24, &part).unwrap()),
+            ("results-reply", ok_frame(24, &rest)),
             ("outputs-reply", ok_frame(23, &OutputsReply::new(vec![(1, written)], 1))),
         ] {
             assert_eq!(frame, golden(name), "{name}");

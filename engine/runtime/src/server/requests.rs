@@ -6,7 +6,7 @@ use rain_model::graph::{DataType, decode_column};
 use rain_model::id::SessionId;
 use rain_protocol::client::{Fetch, Request, RequestError, Submit, decode_request};
 use rain_protocol::msgpack::HEADER_BYTES;
-use rain_server::{Command, RequestId, Submission};
+use rain_server::{Command, Submission};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request, as far as it was dealt with on another thread.
@@ -19,11 +19,7 @@ pub(super) enum Prepared {
 ///
 /// # Errors
 /// When the frame is none of the protocol.
-pub(super) fn prepare(
-    frame: &[u8],
-    uploads: &Mutex<Uploads>,
-    store: &Store,
-) -> Result<(RequestId, Prepared), RequestError> {
+pub(super) fn prepare(frame: &[u8], uploads: &Mutex<Uploads>, store: &Store) -> Result<(u64, Prepared), RequestError> {
     let body = frame.get(HEADER_BYTES..).unwrap_or_default();
     let (id, request) = decode_request(body).map_err(|error| RequestError::protocol(error.to_string()))?;
     let prepared = match request {
@@ -65,6 +61,11 @@ pub(super) fn prepare_submit(
 pub(super) fn fetch_command(fetch: &Fetch, local: bool) -> Command<Arc<Object>> {
     let direct = fetch.direct && fetch.offset == 0 && !local;
     Command::Fetch { session: SessionId(fetch.session), object: fetch.object, direct }
+}
+
+/// The command for one of many results: of a large one it is enough to know that it is there.
+pub(super) fn result_command(session: u32, object: u32) -> Command<Arc<Object>> {
+    Command::Fetch { session: SessionId(session), object, direct: true }
 }
 
 /// The command for a request that concerns nobody but the state machine.
@@ -115,7 +116,12 @@ pub(super) fn plain_command(request: Request) -> Result<Command<Arc<Object>>, Re
         Request::Outputs(of) => Command::Outputs { session: SessionId(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
         Request::Hello(_) => return Err(RequestError::protocol("a second hello")),
-        Request::Submit(_) | Request::Upload(_) | Request::Fetch(_) | Request::View(_) | Request::Stop => {
+        Request::Submit(_)
+        | Request::Upload(_)
+        | Request::Fetch(_)
+        | Request::Results(_)
+        | Request::View(_)
+        | Request::Stop => {
             return Err(RequestError::protocol("not a request for the state machine"));
         }
     })

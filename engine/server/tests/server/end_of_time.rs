@@ -5,7 +5,7 @@ use rain_model::id::SessionId;
 use rain_model::time::Time;
 use rain_protocol::client::ErrorKind;
 use rain_protocol::peer::{FromGovernor, ToGovernor};
-use rain_server::{Action, Command, Event, Reply, StoredResult};
+use rain_server::{Action, Command, Event, Reply, RequestId, StoredResult};
 use std::time::Duration;
 
 /// Results that are to be stored since the last call.
@@ -20,7 +20,7 @@ fn take_results(h: &mut Harness) -> Vec<StoredResult<u64>> {
     Vec::into_iter(results).map(unwrap).collect()
 }
 
-fn cancelled(h: &mut Harness, request: u64) -> String {
+fn cancelled(h: &mut Harness, request: RequestId) -> String {
     match h.take_reply(request) {
         Some(Reply::Error(error)) if error.kind == ErrorKind::Cancelled => error.message.clone(),
         other => panic!("not cancelled: {other:?}"),

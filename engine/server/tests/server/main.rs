@@ -19,7 +19,7 @@ use rain_model::time::Time;
 use rain_protocol::peer::{
     Finished, Forget, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet, ToGovernor,
 };
-use rain_server::{Action, Command, Effects, Event, Reply, Server, Submission};
+use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server, Submission};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct Harness {
     pub server: Server<Content>,
     pub actions: Vec<Action<Content>>,
     pub now: Time,
-    request: u64,
+    request: RequestId,
 }
 
 pub const CLIENT: ClientId = ClientId(1);
@@ -57,7 +57,7 @@ impl Harness {
     }
 
     /// Sends a request and returns its number.
-    pub fn request(&mut self, command: Command<Content>) -> u64 {
+    pub fn request(&mut self, command: Command<Content>) -> RequestId {
         self.request += 1;
         self.handle(Event::Request { client: CLIENT, request: self.request, command });
         self.request
@@ -72,7 +72,7 @@ impl Harness {
     }
 
     /// The reply to a request, if there is one by now.
-    pub fn take_reply(&mut self, number: u64) -> Option<Reply<Content>> {
+    pub fn take_reply(&mut self, number: RequestId) -> Option<Reply<Content>> {
         let is_it = |a: &Action<Content>| matches!(a, Action::Reply { request, .. } if *request == number);
         let index = self.actions.iter().position(is_it)?;
         match self.actions.remove(index) {

@@ -3,7 +3,7 @@
 use crate::{Harness, submission};
 use rain_model::id::{GovernorId, NONE, SessionId};
 use rain_protocol::peer::{FromGovernor, TaskSet, ToGovernor};
-use rain_server::{Action, Command, Event, Reply};
+use rain_server::{Action, Command, Event, Reply, RequestId};
 use std::time::{Duration, Instant};
 
 fn lose(h: &mut Harness, number: u32) {
@@ -50,7 +50,7 @@ fn run_all(h: &mut Harness, session: SessionId) -> Vec<u32> {
     }
 }
 
-fn fetch(h: &mut Harness, session: SessionId, object: u32) -> u64 {
+fn fetch(h: &mut Harness, session: SessionId, object: u32) -> RequestId {
     h.request(Command::Fetch { session, object, direct: false })
 }
 
@@ -265,7 +265,7 @@ fn many_tasks_and_objects_are_decided_on_soon() {
 }
 
 /// What a wait for everything is answered, which is an error.
-fn error(h: &mut Harness, wait: u64) -> String {
+fn error(h: &mut Harness, wait: RequestId) -> String {
     match h.take_reply(wait) {
         Some(Reply::Error(error)) => error.message.clone(),
         other => panic!("{other:?}"),
