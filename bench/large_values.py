@@ -8,7 +8,7 @@ from concurrent.futures import Executor as AnyExecutor
 from typing import Any
 
 from measure import Row, Server, Size, row
-from rain.client import remote
+from rain.client import Output, remote
 
 READERS = 64
 
@@ -21,14 +21,11 @@ def length(data: bytes) -> int:
     return len(data)
 
 
-@remote()
-def make_array(ctx: Any, size: int) -> bytes:
-    import pickle
-
+@remote(outputs=Output(encode="pickle"))
+def make_array(ctx: Any, size: int) -> Any:
     import numpy
 
-    # What a user does who has an array: the pickle is the content.
-    return pickle.dumps(numpy.arange(size // 8, dtype="int64"), protocol=5)
+    return numpy.arange(size // 8, dtype="int64")
 
 
 @remote()
@@ -37,7 +34,6 @@ def load_array(ctx: Any, data: Any) -> bytes:
 
     import numpy  # noqa: F401 (not a part of what is measured)
 
-    data.content_type = "pickle"
     start = perf_counter()
     array = data.load()
     taken = perf_counter() - start

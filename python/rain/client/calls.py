@@ -19,6 +19,8 @@ from typing import Any, Callable, Protocol, TypeVar
 
 from ..common.columns import from_column, to_column
 from ..common.errors import CancelledException, RainException, TaskException
+from ..common.mapped_file import MappedFile
+from ..common.pickle_buffers import load_file
 from .base_client import BaseClient
 from .callbacks import Callbacks
 from .connection import PART
@@ -504,11 +506,11 @@ class Coming:
 
 
 def _outcome_of(
-    calls: Calls, future: CallFuture, content: bytes | bytearray | memoryview
+    calls: Calls, future: CallFuture, content: bytes | bytearray | MappedFile
 ) -> tuple[tuple[bool, Any] | None, RainException | None]:
     """The outcome of a call from its content, or why there is none."""
     try:
-        return pickle.loads(content), None
+        return load_file(content) if isinstance(content, MappedFile) else pickle.loads(content), None
     # What a class of the user's raises when it is unpickled is the outcome of this call alone.
     except BaseException as caught:
         task = calls.task_of(future)
@@ -548,7 +550,7 @@ class _Large:
         if future is None:
             return
         try:
-            content = self._fetching.take_bytes(reply)
+            content = self._fetching.take_content(reply)
         except RainException as caught:
             self._settle(0, None, caught.with_traceback(None))
             return

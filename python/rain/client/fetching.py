@@ -61,16 +61,13 @@ class Fetching:
         content = self._take(reply, deadline)
         return None if content is None else self._instance(content)
 
-    def take_bytes(self, reply: dict[str, Any]) -> bytes | bytearray | memoryview | None:
-        """The same for who wants nothing but the bytes."""
-        content = self._take(reply, None)
-        if content is None:
-            return None
-        if content.file is not None:
-            return content.file.view()
-        return content.data
+    def take_content(self, reply: dict[str, Any]) -> bytes | bytearray | MappedFile | None:
+        """The same for who wants nothing but the bytes, or the file with them, which is to be read at once."""
+        content = self._take(reply, None, stays=False)
+        return None if content is None else content.file or content.data
 
-    def _take(self, reply: dict[str, Any], deadline: float | None) -> _Content | None:
+    def _take(self, reply: dict[str, Any], deadline: float | None, stays: bool = True) -> _Content | None:
+        """Take a reply; with `stays`, content is there also when its file is removed."""
         __tracebackhide__ = True
         if "at" in reply:
             return self._fetch_directly(reply, deadline)
@@ -80,7 +77,8 @@ class Fetching:
             # Opened at once: the object may be freed before it is looked at.
             if "path" in reply:
                 file = MappedFile(reply["path"])
-                file.detach()
+                if stays:
+                    file.detach()
                 return _Content(first, None, file)
             if len(reply["data"]) >= reply["size"]:
                 return _Content(first, reply["data"], None)

@@ -20,6 +20,8 @@ from typing import Any
 
 from .errors import RainException, UsageError
 from .given import plain_number
+from .mapped_file import MappedFile
+from .pickle_buffers import Piece, load_file
 
 _PLAIN = frozenset(("pickle", "cloudpickle", "json", "cbor", "arrow", "text"))
 
@@ -80,6 +82,34 @@ def encode_value(value: Any, name: str) -> bytes:
         raise RainException(
             f"A {type(value).__name__} cannot be encoded as {name!r}: {type(error).__name__}: {error}"
         ) from error
+
+
+def encode_pieces(value: Any, name: str) -> list[Piece]:
+    """As :func:`encode_value`, in pieces: what is large in a pickle is not copied."""
+    if name != "pickle":
+        return [encode_value(value, name)]
+    from .pickling import dump_pieces
+
+    try:
+        return dump_pieces(value)
+    except RainException:
+        raise
+    except Exception as error:
+        raise RainException(
+            f"A {type(value).__name__} cannot be encoded as {name!r}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def decode_file(file: MappedFile, name: str | None) -> Any:
+    """As :func:`decode_value`, of what is in a file: large arrays in a pickle are not copied."""
+    if name not in ("pickle", "cloudpickle"):
+        return decode_value(file.view(), name)
+    try:
+        return load_file(file)
+    except RainException:
+        raise
+    except Exception as error:
+        raise RainException(f"The data cannot be loaded as {name!r}: {type(error).__name__}: {error}") from error
 
 
 def decode_value(data: Any, name: str | None) -> Any:

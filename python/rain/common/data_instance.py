@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from .attributes import ObjectInfo, ObjectSpec, read_user
-from .content_type import check_content_type, decode_value, text_encoding
+from .content_type import check_content_type, decode_file, decode_value, text_encoding
 from .errors import RainException
 from .ids import ID, DataType
 from .mapped_file import MappedFile
@@ -133,6 +133,8 @@ class DataInstance:
         if self.data_type is not DataType.BLOB:
             raise RainException("A directory cannot be loaded; use write(), link() or get_bytes()")
         check_content_type(self.content_type)
+        if self._file is not None:
+            return decode_file(self._file, self.content_type)
         return decode_value(self.get_view(), self.content_type)
 
     def write(self, path: str | os.PathLike[str]) -> None:

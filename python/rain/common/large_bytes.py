@@ -40,14 +40,14 @@ def new_bytes(size: int) -> tuple[bytes | bytearray, memoryview]:
     return made, memoryview((ctypes.c_char * size).from_address(start)).cast("B")
 
 
-def read_large(fd: int, size: int) -> bytes | None:
-    """The content of a file of a known size of at least LARGE; None where this way of reading is not supported."""
+def read_large(fd: int, size: int, start: int = 0) -> bytes | None:
+    """So many bytes of a file, straight into a new object; None where this way of reading is not supported."""
     content, room = new_bytes(size)
     if not isinstance(content, bytes):
         return None
     position = 0
     while position < size:
-        count = os.preadv(fd, [room[position:]], position)
+        count = os.preadv(fd, [room[position:]], start + position)
         if count == 0:
             return None
         position += count

@@ -20,17 +20,23 @@ class MappedFile:
     calls. Once it was read, the content stays there also when the file is removed.
     """
 
-    __slots__ = ("_bytes", "_view", "path")
+    __slots__ = ("_bytes", "_part", "_private", "_view", "path")
 
     def __init__(self, path: str) -> None:
         self.path: str | None = path
         # Threads that are here at the same time may both set these; the contents are equal.
         self._view: memoryview | None = None
         self._bytes: bytes | None = None
+        # Made by detach() for the first one who wants it.
+        self._private: memoryview | None = None
+        # The part that was read last.
+        self._part: tuple[int, bytes] | None = None
 
     def detach(self) -> None:
         """Read or map the file and forget its path, where it need not stay."""
         self.view()
+        if self._bytes is None:
+            self._private = self.private()
         self.path = None
 
     def view(self) -> memoryview:
@@ -39,6 +45,40 @@ class MappedFile:
             self._load(MAPPED_BYTES_MIN)
             assert self._view is not None
         return self._view
+
+    def private(self) -> memoryview | None:
+        """A mapping of the file for the caller alone, which may write to it; None where there can be none.
+
+        What is written there is seen by nobody else, and changes no file.
+        """
+        private, self._private = self._private, None
+        if private is not None or self.path is None:
+            return private
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                fd = file.fileno()
+                size = os.fstat(fd).st_size
+                return map_file(fd, size, writable=True) if size >= MAPPED_BYTES_MIN else None
+        except OSError:
+            return None
+
+    def read(self, start: int, size: int) -> bytes:
+        """A part of the content as bytes; the part that was read last is remembered."""
+        part = self._part
+        if part is None or part[0] != start or len(part[1]) != size:
+            part = self._part = start, self._read_part(start, size)
+        return part[1]
+
+    def _read_part(self, start: int, size: int) -> bytes:
+        if self.path is not None:
+            try:
+                with open(self.path, "rb", buffering=0) as file:
+                    content = read_large(file.fileno(), size, start)
+            except OSError:
+                content = None
+            if content is not None:
+                return content
+        return bytes(self.view()[start : start + size])
 
     def bytes(self) -> bytes:
         """The content of the file as bytes."""

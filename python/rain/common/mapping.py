@@ -16,20 +16,24 @@ _MAP_FIXED = 0x10
 _calls: tuple[Any, Any] | None = None
 
 
-def map_file(fd: int, size: int) -> memoryview:
+def map_file(fd: int, size: int, writable: bool = False) -> memoryview:
     """The first `size` bytes of an open file, more than 0; `fd` may be closed afterwards.
+
+    `writable`: the mapping is private, and may be written to, which changes no file.
 
     Raises:
         OSError: The file cannot be mapped.
     """
+    access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
     if sys.version_info >= (3, 13):
-        return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ, trackfd=False))
+        return memoryview(mmap.mmap(fd, size, access=access, trackfd=False))
     calls = _find_calls()
     if calls is None:
-        return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ))
+        return memoryview(mmap.mmap(fd, size, access=access))
     address_of, map_over = calls
-    memory = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ))
-    error = map_over(address_of(memory), size, fd)
+    rights = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
+    memory = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=rights))
+    error = map_over(address_of(memory), size, fd, writable)
     if error:
         raise OSError(error, os.strerror(error))
     return memory
@@ -88,8 +92,10 @@ def _find_calls() -> tuple[Any, Any] | None:
             release_buffer(buffer)
             return start
 
-        def map_over(address: int, size: int, fd: int) -> int:
-            mapped = system_mmap(address, size, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, fd, 0)
+        def map_over(address: int, size: int, fd: int, writable: bool) -> int:
+            rights = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
+            flags = mmap.MAP_PRIVATE if writable else mmap.MAP_SHARED
+            mapped = system_mmap(address, size, rights, flags | _MAP_FIXED, fd, 0)
             return ctypes.get_errno() if mapped == failed else 0
 
         _calls = (address_of, map_over)

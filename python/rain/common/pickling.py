@@ -6,6 +6,8 @@ import pickle
 import sys
 from typing import Any
 
+from . import pickle_buffers
+from .pickle_buffers import Piece
 from .reference import PROTOCOL
 
 # Names of the script's module (the second one is in processes of multiprocessing), and how they stand in pickles.
@@ -19,18 +21,28 @@ def dump(value: Any) -> bytes:
     Raises:
         Exception: Whatever the pickling of something that cannot be pickled raises.
     """
+    pieces = dump_pieces(value)
+    return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+
+def dump_pieces(value: Any) -> list[Piece]:
+    """As :func:`dump`, in pieces: large contents are not copied, but referred to."""
     if not has_own_modules():
         try:
-            data = pickle.dumps(value, protocol=PROTOCOL)
+            pieces = pickle_buffers.dump_pieces(_quick_pickler, value)
         except Exception:
             # Something local, which has no name; or else the same error comes again.
-            data = None
-        if data is not None and not names_script(data):
-            return data
+            pieces = []
+        if pieces and not any(type(piece) is bytes and names_script(piece) for piece in pieces):
+            return pieces
     # Not before it is needed: it imports cloudpickle.
-    from .by_value import dump_by_value
+    from .by_value import ByValuePickler
 
-    return dump_by_value(value)
+    return pickle_buffers.dump_pieces(ByValuePickler, value)
+
+
+def _quick_pickler(file: Any) -> pickle.Pickler:
+    return pickle.Pickler(file, protocol=PROTOCOL)
 
 
 def names_script(data: bytes) -> bool:

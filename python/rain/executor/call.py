@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..common.content_type import encode_value, is_subtype, text_encoding
+from ..common.content_type import encode_pieces, is_subtype, text_encoding
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException
 from ..common.given import plain_number
@@ -21,7 +21,7 @@ from ..common.mapped_file import MappedFile
 from .context import Context
 from .functions import Function
 from .plain import InputFailed, result_of, run_plain, value_of
-from .workdir import Workdir, remove
+from .workdir import Workdir, remove, size_of
 
 INLINE_OUTPUT = 64 << 10
 # Contents of all outputs together in the answer to a call.
@@ -126,7 +126,7 @@ class Call:
 
     def _run(self) -> list[Any]:
         if self.function.plain is not None:
-            return [(self._source(run_plain(self)), None, None)]
+            return [(self._source(*run_plain(self)), None, None)]
         args, kwargs = self.arguments()
         result = self.function.call(self.context, *args, **kwargs)
         told = self.context._info
@@ -348,11 +348,10 @@ class Call:
         encode = self.function.encode[number] if self.function.encode is not None else None
         dynamic = None
         if encode is not None:
-            data: bytes | bytearray | memoryview = encode_value(value, encode)
-            dynamic = encode
-        elif isinstance(value, str):
+            return self._source(*encode_pieces(value, encode)), encode, user
+        if isinstance(value, str):
             dynamic = content_type or "text"
-            data = value.encode(text_encoding(dynamic))
+            data: bytes | bytearray | memoryview = value.encode(text_encoding(dynamic))
         elif isinstance(value, (bytes, bytearray, memoryview)):
             data = value
         else:
@@ -379,13 +378,13 @@ class Call:
         unpack_directory(value.get_bytes(), path)
         return path
 
-    def _source(self, data: bytes | bytearray | memoryview) -> str | bytes:
-        size = data.nbytes if isinstance(data, memoryview) else len(data)
+    def _source(self, *pieces: bytes | bytearray | memoryview) -> str | bytes:
+        size = size_of(pieces)
         self.inline_bytes += size
         if size > INLINE_OUTPUT or self.inline_bytes > INLINE_OUTPUTS:
             self.inline_bytes -= size
-            return self.workdir.write(data)
-        return bytes(data)
+            return self.workdir.write(pieces)
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
 
 def _content(given: list[Any]) -> bytes | memoryview:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Protocol
 
 from ..common import pickling
 from ..common.errors import RainException
+from ..common.pickle_buffers import LARGE, Piece
 from .error_text import describe_error
 from .functions import Function
 
@@ -55,8 +56,8 @@ class InputFailed(Exception):
         self.failure = failure
 
 
-def run_plain(call: PlainCall) -> bytes:
-    """Call the function; returns its result or outcome, pickled."""
+def run_plain(call: PlainCall) -> list[Piece]:
+    """Call the function; returns its result or outcome, pickled, in pieces."""
     function = call.function
     if function.plain == "value":
         args, kwargs = call.arguments()
@@ -64,15 +65,15 @@ def run_plain(call: PlainCall) -> bytes:
     try:
         args, kwargs = call.arguments()
         result = function.call(*args, **kwargs)
-        if type(result) in _NAMELESS:
-            return pickle.dumps((True, result), protocol=5)
+        if type(result) in _NAMELESS and (type(result) is not bytes or len(result) < LARGE):
+            return [pickle.dumps((True, result), protocol=5)]
         return dump((True, result), function.name)
     except InputFailed as caught:
         failure = caught.failure
     # SystemExit and the like, too, are what this one call has come to.
     except BaseException as caught:
         failure = failure_of(caught)
-    return pickle.dumps((False, failure), protocol=5)
+    return [pickle.dumps((False, failure), protocol=5)]
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -92,7 +93,7 @@ def failure_of(error: BaseException) -> Failure:
 def pickle_of(error: BaseException) -> bytes | None:
     """The pickle of an exception and its ``args``; None if they cannot be pickled."""
     try:
-        return dump((error, error.args), type(error).__name__)
+        return b"".join(dump((error, error.args), type(error).__name__))
     except BaseException:
         return None
 
@@ -118,10 +119,10 @@ class Chunk:
         return results, None
 
 
-def dump(value: Any, name: str) -> bytes:
-    """Pickle a value, the quick way where this is possible."""
+def dump(value: Any, name: str) -> list[Piece]:
+    """Pickle a value in pieces, the quick way where this is possible."""
     try:
-        return pickling.dump(value)
+        return pickling.dump_pieces(value)
     except Exception as error:
         raise RainException(f"The result of {name}() cannot be pickled: {type(error).__name__}: {error}") from None
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Iterable, Sequence
 
 from ..common.errors import RainException
 
@@ -65,19 +66,20 @@ class Workdir:
         self._count += 1
         return os.path.join(self.path, f"out-{self._count}")
 
-    def write(self, data: bytes | bytearray | memoryview) -> str:
-        """Write an output into a new file; returns its path."""
+    def write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> str:
+        """Write the pieces of an output into a new file; returns its path."""
         path = self.new_path()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            rest = memoryview(data).cast("B")
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            for piece in pieces:
+                rest = memoryview(piece).cast("B")
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
         except OSError as error:
             os.unlink(path)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise RainException(
-                    f"No space left for an output of {len(data)} bytes in the working directory {self.path}"
+                    f"No space left for an output of {size_of(pieces)} bytes in the working directory {self.path}"
                 ) from None
             raise RainException(f"An output cannot be written to {self.path}: {error.strerror}") from None
         finally:
@@ -93,6 +95,11 @@ class Workdir:
         self._is_empty = True
         self._fd = os.open(self._current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(self._fd)
+
+
+def size_of(pieces: Iterable[bytes | bytearray | memoryview]) -> int:
+    """The bytes of an output in pieces."""
+    return sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in pieces)
 
 
 def remove(path: str) -> None:
