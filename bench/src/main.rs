@@ -273,7 +273,7 @@ impl Engine {
         self.request += 1;
         self.server.handle(
             self.now(),
-            Event::Request { client: CLIENT, request: self.request, command },
+            Event::Request { client: CLIENT, request: self.request.into(), command },
             &mut self.effects,
         );
         let mut replies = self.carry_out();

@@ -10,3 +10,4 @@ pub mod executor;
 pub mod log;
 pub mod msgpack;
 pub mod peer;
+mod request_error;

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ..common import cause
 from ..common.errors import CancelledException, PickleException, RainException, SessionException
+from ..common.identity import IdentityMap
 from ..executor.plain import Chunk, Failure, failure_of, result_of
 from .base_client import BaseClient
 from .calls import Calls
@@ -20,8 +21,9 @@ from .deferred import Deferred
 from .future_errors import BrokenByCall, BrokenExecutor, ExecutorShutdown, RemoteException, RemoteTraceback
 from .graph import Anything, Graph
 from .kind import TaskOptions
-from .plain import PlainOptions, name_of
+from .plain import PlainFunction, PlainOptions, name_of
 from .session import Session
+from .taken_apart import NOTHING, take_apart
 from .task import Task
 
 if TYPE_CHECKING:
@@ -209,6 +211,9 @@ class Executor(concurrent.futures.Executor):
         self._options = {"outcome": True, "cpus": cpus, "name": name, "env": env, **options}
         # Checks the options now and not at the first call.
         PlainOptions.of(self._options)
+        # What makes the calls of functions, without references to these; and the one that is in use.
+        self._functions: IdentityMap[PlainFunction] = IdentityMap()
+        self._used: PlainFunction | None = None
         own_client = None
         if isinstance(target, Session):
             self.session = target
@@ -317,7 +322,9 @@ class Executor(concurrent.futures.Executor):
             elif len(session._new_tasks) == len(outbox.waiting):
                 # Of calls that could not be made.
                 session._referred.clear()
+            self._let_go()
         except BaseException as error:
+            self._let_go()
             # After a Ctrl-C, a task may have been made that nobody has, and tasks may be submitted all the same.
             calls.drop([future for future, task in made.items() if task._oid < 0 and future not in outbox.waiting])
             known = {id(task) for _, task in outbox.waiting.values()}
@@ -330,11 +337,31 @@ class Executor(concurrent.futures.Executor):
             raise
         return futures
 
+    def _let_go(self) -> None:
+        """Keep nothing of the function that was called."""
+        function, self._used = self._used, None
+        if function is not None:
+            function.function = NOTHING.function
+            function.give(NOTHING)
+
+    def _function(self, fn: Callable[..., Any]) -> PlainFunction:
+        """What makes calls of a function, as it is now; the one of an earlier call, if that was of the same code."""
+        taken = take_apart(fn)
+        function = self._functions.get(taken.function)
+        if function is not None and function.is_of(taken):
+            self._used = function
+            function.function = taken.function
+            function.give(taken)
+            return function
+        function = self._used = self.session._plain_function(fn, self._options)
+        self._functions.set(taken.function, function)
+        return function
+
     def _maker(self, fn: Callable[..., Any]) -> Callable[..., Task | PickleException]:
         """What makes calls of a function, as it is now, from positional and keyword arguments."""
         session = self.session
         try:
-            function = session._plain_function(fn, self._options)
+            function = self._function(fn)
             sent = function._now(session)
         except PickleException as error:
             refused = _without_frames(error)

@@ -120,17 +120,18 @@ class Outbox:
         if not self.waiting:
             return
         submitted: dict[CallOwner, dict[int, Any]] = {}
+        asked = []
         for future, (owner, task) in self.waiting.items():
             if task._oid >= 0:
                 submitted.setdefault(owner, {})[task._oid] = future
+                asked.append(future)
         for owner, futures in submitted.items():
             owner.ask(futures)
-        if len(submitted) == 1 and len(next(iter(submitted.values()))) == len(self.waiting):
+        if len(asked) == len(self.waiting):
             self.waiting.clear()
             return
-        for futures in submitted.values():
-            for future in futures.values():
-                self.waiting.pop(future, None)
+        for future in asked:
+            self.waiting.pop(future, None)
 
     def _give_up(self, session: Sender, error: RainException) -> None:
         session._withdraw([task for _, task in self.waiting.values()])

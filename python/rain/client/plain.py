@@ -19,14 +19,13 @@ from .function_table import LARGE, Sent, Template
 from .graph import Graph
 from .kind import Limits, OutputSpec, check_cpus, check_name, check_options
 from .remote import function_options
+from .taken_apart import TakenApart, take_apart
 from .task import Task, check_input
 from .task_function import KeptCall, TaskFunction, make_call
 
 _OWN_OPTIONS = ("outcome", "cpus", "name", "env")
 _ONE_PICKLE = (OutputSpec("output", content_type="pickle"),)
 _encode = msgspec.msgpack.Encoder().encode
-# Arguments of a partial function that are added to those of each call; larger ones travel once, with the function.
-_SMALL = 1 << 10
 # Templates of one set of options before they are made anew.
 _TEMPLATES = 1000
 
@@ -39,8 +38,8 @@ class PlainOptions(NamedTuple):
     name: str
     env: dict[str, str]
     limits: Limits
-    # By name of the function.
-    templates: dict[str, Template]
+    # By name of the function and by its parts.
+    templates: dict[tuple[str, tuple[Any, ...] | None], Template]
 
     @staticmethod
     def of(options: Mapping[str, Any]) -> PlainOptions:
@@ -63,16 +62,17 @@ class PlainOptions(NamedTuple):
             {},
         )
 
-    def template(self, name: str) -> Template:
-        """What calls of functions of this name have in common."""
-        template = self.templates.get(name)
+    def template(self, name: str, parts: tuple[Any, ...] | None = None) -> Template:
+        """What calls of functions of this name, that are put together in this way, have in common."""
+        key = (name, parts)
+        template = self.templates.get(key)
         if template is None:
             if len(self.templates) >= _TEMPLATES:
                 self.templates.clear()
             mode = "outcome" if self.outcome else "value"
-            options = function_options(name, env=self.env, plain=mode)
+            options = function_options(name, env=self.env, plain=mode, parts=parts)
             template = Template.make(options, _ONE_PICKLE, self.cpus, self.name or name, self.limits)
-            self.templates[name] = template
+            self.templates[key] = template
         return template
 
 
@@ -93,17 +93,22 @@ class PlainFunction(TaskFunction):
     def __init__(self, function: Callable[..., Any], options: PlainOptions) -> None:
         if not callable(function):
             raise RainException(f"A function is needed, not {type(function).__name__}: {function!r}")
-        # Arguments that were given before.
-        self._args: tuple[Any, ...] = ()
-        self._kwargs: dict[str, Any] = {}
         name = name_of(function)
-        while type(function) is functools.partial and _is_small(function):
-            self._args = (*function.args, *self._args)
-            self._kwargs = {**function.keywords, **self._kwargs}
-            function = function.func
-        super().__init__(function, name, options.template(name), least=0, most=sys.maxsize, special=False)
-        self._captured = capture(function, name)
+        taken = take_apart(function)
+        self.parts = taken.parts
+        template = options.template(name, taken.parts)
+        super().__init__(taken.function, name, template, least=0, most=sys.maxsize, special=False)
+        self._captured = capture(taken.function, name)
+        self.give(taken)
         self._keeps = options.outcome
+
+    def give(self, taken: TakenApart) -> None:
+        """Have the next calls be those of a callable, which differs from the one before in its values only."""
+        self._args, self._kwargs = taken.args, taken.kwargs
+
+    def is_of(self, taken: TakenApart) -> bool:
+        """Whether these are calls of a callable, which has not changed, but for its values."""
+        return self.parts == taken.parts and self._captured.is_of(taken.function)
 
     def _call_with(self, session: Graph, sent: Sent, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         if self._args or self._kwargs:
@@ -162,16 +167,6 @@ def name_of(function: Any) -> str:
         function = function.func
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__
-
-
-def _is_small(partial: functools.partial[Any]) -> bool:
-    """Whether the arguments of a partial function cannot change and are small."""
-    if partial.__dict__ or len(partial.args) + len(partial.keywords) > 8:
-        return False
-    for value in (*partial.args, *partial.keywords.values()):
-        if type(value) not in PLAIN_TYPES or (isinstance(value, (str, bytes)) and len(value) > _SMALL):
-            return False
-    return True
 
 
 def plain_function(function: Callable[..., Any], options: Mapping[str, Any]) -> PlainFunction:

@@ -396,6 +396,7 @@ def function_options(
     parameters: list[Any] | None = None,
     env: Mapping[str, str] | None = None,
     plain: str | None = None,
+    parts: tuple[Any, ...] | None = None,
 ) -> dict[str, Any]:
     """The configuration of a kind of task that calls a function, as the executor reads it, without the function."""
     options: dict[str, Any] = {"name": name, "load": load, "encode": encode, "parameters": parameters}
@@ -403,6 +404,8 @@ def function_options(
         options["env"] = env
     if plain:
         options["plain"] = plain
+    if parts:
+        options["parts"] = parts
     return options
 
 

@@ -145,7 +145,7 @@ class _PlainInstance:
         """What is called as one of these, if it is that simple."""
         instance = called.__self__ if type(called) is MethodType else called
         kind = type(instance)
-        if kind not in classes or not _is_pickled_by_its_dictionary(kind):
+        if kind not in classes or not is_pickled_by_its_dictionary(kind):
             return None
         state = vars(instance)
         if not all(map(_is_small, state.values())):
@@ -177,7 +177,7 @@ class _PlainInstance:
         return True
 
 
-def _is_pickled_by_its_dictionary(cls: type) -> bool:
+def is_pickled_by_its_dictionary(cls: type) -> bool:
     """Whether a class leaves it to `object` how its objects are pickled, and these have no state beside `__dict__`."""
     return (
         all(getattr(cls, name, None) is getattr(object, name, None) for name in _WAYS_TO_PICKLE)

@@ -11,6 +11,8 @@ from .mapping import map_file
 
 # Reading a smaller file is quicker than mapping it, and a process can have some 65,000 mappings only.
 MAPPED_BYTES_MIN = 256 << 10
+# A file that is gone has a mapping more for the first one who wants to write to it, from this size on.
+PRIVATE_BYTES_MIN = 1 << 20
 
 
 class MappedFile:
@@ -35,7 +37,7 @@ class MappedFile:
     def detach(self) -> None:
         """Read or map the file and forget its path, where it need not stay."""
         self.view()
-        if self._bytes is None:
+        if self._bytes is None and self.view().nbytes >= PRIVATE_BYTES_MIN:
             self._private = self.private()
         self.path = None
 

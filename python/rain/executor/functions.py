@@ -16,6 +16,7 @@ from ..common.errors import RainException
 from ..common.ids import DataType
 from . import sources
 from .main_module import Script
+from .parts import put_together
 
 # Functions that have come as objects, and are remembered, have so many bytes as pickles, all together.
 LARGE_BYTES = 256 << 20
@@ -37,6 +38,7 @@ class Function:
         "name",
         "outputs",
         "parameters",
+        "parts",
         "path",
         "plain",
         "priority",
@@ -59,6 +61,7 @@ class Function:
         self.parameters: list[Any] | None = options["parameters"]
         self.env: dict[str, str] | None = options.get("env")
         self.plain: str | None = options.get("plain")
+        self.parts: list[Any] | None = options.get("parts")
         # The client's module search path.
         self.path = [entry if isinstance(entry, str) else os.fsdecode(entry) for entry in options["path"]]
         self.priority: int = kind.get("priority", 0)
@@ -125,7 +128,7 @@ class Function:
                 f"(executor: {sys.executable}, Python {sys.version.split()[0]})"
             ) from error
         script.add(loaded)
-        return loaded, script
+        return put_together(loaded, self.parts) if self.parts else loaded, script
 
 
 class _LargeFunctions:

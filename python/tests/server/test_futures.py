@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import operator
 import os
 import pickle
@@ -33,6 +34,10 @@ from rain.client import (
 )
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+# Changed between calls.
+scale_of_calls = 1
 
 
 def square(number: int) -> int:
@@ -355,3 +360,40 @@ def test_empty_standard_input(session: Session) -> None:
     task.output.keep()
     session.submit()
     assert task.output.fetch().get_bytes() == b""
+
+
+def test_new_callables_for_each_call(client: Client) -> None:
+    """Lambdas, partials and methods of the same code make one kind of task, however many there are."""
+
+    class Local:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def get(self, more: int = 0) -> int:
+            self.number += 1
+            return self.number + more
+
+        def fail(self) -> None:
+            raise ValueError(self.number)
+
+    with client.executor() as executor:
+        for make in (
+            lambda number: lambda: number,
+            lambda number: lambda add=number: add,
+            lambda number: functools.partial(int, number),
+            lambda number: functools.partial(Local(number - 1).get),
+            lambda number: functools.partial(Local(number - 2).get, 1),
+        ):
+            futures = [executor.submit(make(number)) for number in range(40)]
+            assert [future.result(30) for future in futures] == list(range(40))
+        # The last two are the same method.
+        assert len(executor.session._kind_ids) == 4
+        error = executor.submit(Local(17).fail).exception(30)
+        assert isinstance(error, ValueError) and error.args == (17,)
+        assert "raise ValueError(self.number)" in str(error.__cause__) and "put_together" not in str(error.__cause__)
+        mine = Local(1)
+        assert executor.submit(mine.get).result(30) == 2 and mine.number == 1
+        # What a function refers to is as it is at the call.
+        for scale in (2, 3):
+            vars(sys.modules[__name__])["scale_of_calls"] = scale
+            assert executor.submit(lambda x=scale: x * scale_of_calls).result(30) == scale * scale

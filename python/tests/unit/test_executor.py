@@ -351,7 +351,7 @@ def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workdir = Workdir(str(tmp_path))
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(RainException, match="No space left for an output of 3 bytes"):
-        workdir.write(b"123")
+        workdir.write([b"12", b"3"])
     assert not list(tmp_path.glob("out-*"))
 
 

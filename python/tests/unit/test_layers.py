@@ -16,11 +16,11 @@ CLIENT_LAYERS = [
     "kind graph active forgotten fetching waiting written drawing data output task deferred",
     # Functions as tasks, and the tasks that every governor knows.
     "search_path sendable watch culprit capture function_table arguments pickler task_function",
-    "paths execute remote plain tasks",
+    "paths execute remote taken_apart plain tasks",
     # Sessions: what is submitted, and how.
     "outbox submit submitting session base_client",
     # What users begin with.
-    "callbacks future_errors calls futures client stored __init__",
+    "callbacks future_errors coming calls futures client stored __init__",
 ]
 
 
