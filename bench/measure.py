@@ -35,7 +35,7 @@ class Size:
 
 @dataclass
 class Row:
-    """One line of the table. Less is better in all of them; `wanted` is the upper bound of issue 2, if it has one."""
+    """One line of the table. Less is better in all of them; `wanted` is an upper bound, if there is one."""
 
     name: str
     value: float

@@ -45,6 +45,9 @@ class CallsOfExecutor(Protocol):
     def task_of(self, future: CallFuture | None) -> Task | None:
         """The task of a call that is not done."""
 
+    def wake(self) -> None:
+        """Have a thread send calls that wait."""
+
     def in_thread(self, job: Callable[[], None]) -> None:
         """Do what takes long while others hand out replies."""
 
@@ -69,6 +72,8 @@ class Coming:
         if error is not None:
             futures = [pop(number) for number in list(self._futures)]
             calls.settle([(future, 0, None, error) for future in futures])
+            # Those that wait are not sent any more, either.
+            calls.wake()
             return
         done: list[Outcome] = []
         for number, content in reply.get("results", ()):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from ..common.errors import RainException
+from .connection import Connection
 
 if TYPE_CHECKING:
     from .task import Task
@@ -43,6 +44,9 @@ class Sender(Protocol):
 
     _new_tasks: list[Any]
 
+    @property
+    def _connection(self) -> Connection: ...
+
     def _submit_calls(self, calls: list[Task], answered: Callable[[RainException | None], None]) -> None:
         """Submit calls; a function gets the answer of the server: None, or why they were refused."""
 
@@ -66,7 +70,7 @@ class Outbox:
 
     def is_due(self, session: Sender, made: Mapping[Any, Task]) -> bool:
         """Whether calls that were just added are not to wait."""
-        if self._under_way is None or len(self.waiting) >= CALLS_TOGETHER:
+        if self._under_way is None or len(self.waiting) >= CALLS_TOGETHER or session._connection.closed:
             return True
         if len(session._new_tasks) != len(self.waiting):
             return True

@@ -26,7 +26,7 @@ client = Client(cpus=2)
 executor = client.executor()
 
 def slow():
-    time.sleep(0.5)
+    time.sleep(3)
     return "slow"
 
 waited = executor.submit(slow)
