@@ -105,17 +105,29 @@ def dump_pieces(make: Callable[[Any], pickle.Pickler], value: Any) -> list[Piece
     return pieces
 
 
-def _padding(before: Piece, size: int, position: int) -> tuple[bytes, int]:
-    """Opcodes that do nothing, so that a piece at a position is aligned; and how many bytes its own opcode has."""
+def without_contents(pieces: list[Piece]) -> Iterator[Piece]:
+    """The pieces of a pickle but for large contents."""
+    before: Piece = b""
+    for piece in pieces:
+        if len(piece) < LARGE or not _head(before, len(piece)):
+            yield piece
+        before = piece
+
+
+def _head(before: Piece, size: int) -> int:
+    """How many bytes the opcode of a content has, which is at the end of the piece before it; 0 if that is none."""
     for opcode, count in _CONTENTS.items():
         head = 1 + count
         if len(before) >= head and before[-head] == opcode and before[-count:] == size.to_bytes(count, "little"):
-            break
-    else:
-        # A frame of small things.
-        return b"", 0
+            return head
+    return 0
+
+
+def _padding(before: Piece, size: int, position: int) -> tuple[bytes, int]:
+    """Opcodes that do nothing, so that a piece at a position is aligned; and how many bytes its own opcode has."""
+    head = _head(before, size)
     missing = -position % ALIGNMENT
-    if missing == 0:
+    if missing == 0 or head == 0:
         return b"", head
     if missing < 3:
         missing += ALIGNMENT

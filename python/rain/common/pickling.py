@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from . import pickle_buffers
-from .pickle_buffers import Piece
+from .pickle_buffers import Piece, without_contents
 from .reference import PROTOCOL
 
 # Names of the script's module (the second one is in processes of multiprocessing), and how they stand in pickles.
@@ -33,7 +33,7 @@ def dump_pieces(value: Any) -> list[Piece]:
         except Exception:
             # Something local, which has no name; or else the same error comes again.
             pieces = []
-        if pieces and not any(type(piece) is bytes and names_script(piece) for piece in pieces):
+        if pieces and not any(names_script(bytes(piece)) for piece in without_contents(pieces)):
             return pieces
     # Not before it is needed: it imports cloudpickle.
     from .by_value import ByValuePickler
