@@ -1,4 +1,7 @@
-"""Pickles with large contents: in pieces, aligned, and loaded from files without copies."""
+"""Pickles with large contents: in pieces, aligned, and loaded from files without copies.
+
+These tests need pyarrow, numpy and pandas, which the other tests do not.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
 
 from rain.common import pickling
 from rain.common.content_type import decode_file
 from rain.common.mapped_file import MappedFile
 from rain.common.pickle_buffers import ALIGNMENT, LARGE
+
+pa = pytest.importorskip("pyarrow")
+np = pytest.importorskip("numpy")
+pd = pytest.importorskip("pandas")
 
 KIB = 1 << 10
 

@@ -2,7 +2,7 @@
 
 use super::bringing::Bringing;
 use super::fetched::Fetched;
-use super::groups::Group;
+use super::group::Group;
 use super::uploads::Uploads;
 use rain_data::Object;
 use rain_protocol::client::{Fetch, SessionRef};

@@ -2,7 +2,7 @@
 
 use super::background::Background;
 use super::client::{Client, UNANSWERED_MAX};
-use super::groups::result_of;
+use super::group::result_of;
 use super::logging::{Logging, host_of};
 use super::machines::Machines;
 use super::parts::{Done, ServerParts};

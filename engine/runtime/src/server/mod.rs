@@ -6,12 +6,13 @@ mod bringing;
 mod client;
 mod driver;
 mod fetched;
-mod groups;
+mod group;
 mod logging;
 mod machines;
 mod parts;
 mod replies;
 mod requests;
+mod results;
 mod turn;
 mod uploads;
 
