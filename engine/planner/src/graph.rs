@@ -167,6 +167,33 @@ impl Graph {
         self.kinds[task]
     }
 
+    /// The same graph with other durations, in seconds, and sizes, in bytes.
+    ///
+    /// # Errors
+    /// When one of them is negative or no number.
+    pub fn with(&self, duration: impl Fn(usize) -> f64, size: impl Fn(usize) -> f64) -> Result<Self, PlanError> {
+        let mut graph = self.clone();
+        for (task, slot) in graph.durations.iter_mut().enumerate() {
+            *slot = duration(task);
+            if !(slot.is_finite() && *slot >= 0.0) {
+                return Err(PlanError::Duration { task, duration: *slot });
+            }
+        }
+        for (object, slot) in graph.sizes.iter_mut().enumerate() {
+            *slot = size(object).max(1.0);
+            if !slot.is_finite() {
+                return Err(PlanError::Size { object, size: *slot });
+            }
+        }
+        graph.tails = graph.b_levels(|task| graph.duration(task), |_| 0.0);
+        Ok(graph)
+    }
+
+    /// More than the number of any kind.
+    pub fn kinds(&self) -> usize {
+        self.kinds.iter().max().map_or(0, |kind| *kind as usize + 1)
+    }
+
     /// The objects that a task reads, each once.
     pub fn inputs(&self, task: usize) -> &[u32] {
         self.inputs.of(task)

@@ -42,7 +42,7 @@ const UNSEEN: f64 = 1.0;
 impl<'a> Knowledge<'a> {
     /// Nothing but the graph's shape, or all.
     pub fn new(graph: &'a Graph, all: bool) -> Self {
-        let kinds = (0..graph.tasks()).map(|task| graph.kind(task) as usize + 1).max().unwrap_or(0);
+        let kinds = graph.kinds();
         Self {
             graph,
             all,

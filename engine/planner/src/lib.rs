@@ -13,6 +13,7 @@ pub mod list;
 pub mod machine;
 pub mod moves;
 pub mod online;
+pub mod partition;
 pub mod plan;
 pub mod random;
 pub mod search;

@@ -15,8 +15,6 @@ pub struct Weights {
     pub links: bool,
     /// How many of the governors get tasks.
     pub governors: usize,
-    /// Priorities are the order in which tasks start here, not their urgency.
-    pub as_started: bool,
     pub strict: bool,
 }
 
@@ -107,7 +105,6 @@ pub fn schedule(graph: &Graph, cluster: &Cluster, weights: Weights) -> Plan {
         places: vec![0; graph.tasks()],
         finishes: vec![0.0; graph.tasks()],
     };
-    let mut starts = vec![0.0; graph.tasks()];
     for task in order {
         let task = task as usize;
         let needs = graph.cpus(task);
@@ -124,11 +121,9 @@ pub fn schedule(graph: &Graph, cluster: &Cluster, weights: Weights) -> Plan {
         }
         if let Some((start, _, governor)) = best {
             filling.place(task, governor, start);
-            starts[task] = start;
         }
     }
-    let priorities = if weights.as_started { starts.iter().map(|start| -start).collect() } else { urgencies };
-    Plan { places: filling.places, priorities, strict: weights.strict }
+    Plan { places: filling.places, priorities: urgencies, strict: weights.strict }
 }
 
 /// Weights worth trying, the most promising ones first.
@@ -136,11 +131,11 @@ pub fn portfolio(graph: &Graph, cluster: &Cluster) -> Vec<Weights> {
     let governors = cluster.governors();
     let has_wide = (0..graph.tasks()).any(|task| graph.cpus(task) > 1);
     let mut found = Vec::new();
-    let first = Weights { urgency: 1.0, transfer: 1.0, links: true, governors, as_started: false, strict: false };
+    let first = Weights { urgency: 1.0, transfer: 1.0, links: true, governors, strict: false };
     found.push(first);
     if graph.objects() > 0 {
         for links in [true, false] {
-            for transfer in [0.0, 0.5, 1.0, 2.0, 4.0, 16.0] {
+            for transfer in [1.0, 2.0, 0.5, 4.0, 0.0, 16.0] {
                 for urgency in [1.0, 0.0, 4.0] {
                     found.push(Weights { urgency, transfer, links, ..first });
                 }
@@ -153,8 +148,6 @@ pub fn portfolio(graph: &Graph, cluster: &Cluster) -> Vec<Weights> {
             fewer /= 2;
         }
     }
-    let started: Vec<Weights> = found.iter().map(|weights| Weights { as_started: true, ..*weights }).collect();
-    found.extend(started);
     if has_wide {
         let strict: Vec<Weights> = found.iter().map(|weights| Weights { strict: true, ..*weights }).collect();
         found.extend(strict);

@@ -3,10 +3,15 @@
 use crate::cluster::Cluster;
 use crate::graph::Graph;
 use crate::learned::Knowledge;
-use crate::machine::Machine;
+use crate::list::{portfolio, schedule};
+use crate::machine::{Machine, NOWHERE};
+use crate::partition::divide;
 
 /// An object for which nothing else is missing comes before all others: more than what urgencies differ by.
 const URGENT: f64 = 1e9;
+
+/// How many ready tasks are looked at that stay where they are, and one for two governors: what comes after them waits anyway.
+const KEPT_MAX: usize = 16;
 
 /// How tasks are placed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +22,10 @@ pub struct Policy {
     pub urgency: f64,
     /// All durations and sizes are known from the start.
     pub knows_all: bool,
+    /// The first task of a kind goes before tasks of kinds that are known.
+    pub explores: bool,
+    /// How much longer than the saved transfer a task may wait for the governor that a division of the graph gives it; 0 for no division.
+    pub patience: f64,
 }
 
 /// What is decided about ready tasks at one time.
@@ -27,6 +36,11 @@ struct Placing<'a, 'b> {
     policy: Policy,
     known: Knowledge<'a>,
     urgencies: Vec<f64>,
+    /// Where a division of the graph has tasks.
+    hints: Vec<u32>,
+    /// Kinds of which a task was chosen to go first, and these tasks.
+    begun: Vec<bool>,
+    pioneers: Vec<bool>,
     /// Tasks that have a place and have not finished, by governor.
     given: Vec<Vec<u32>>,
     /// Ready tasks without a place, the most urgent last.
@@ -37,8 +51,8 @@ struct Placing<'a, 'b> {
 }
 
 impl Placing<'_, '_> {
-    /// Learns from tasks that have finished; true if there are such.
-    fn observe(&mut self) -> bool {
+    /// Learns from tasks that have finished, and says how many.
+    fn observe(&mut self) -> usize {
         let mut finished = Vec::new();
         for given in &mut self.given {
             given.retain(|task| {
@@ -50,16 +64,42 @@ impl Placing<'_, '_> {
             });
         }
         finished.iter().for_each(|task| self.known.finish(*task));
-        !finished.is_empty()
+        finished.len()
     }
 
     fn rank(&mut self) {
         let weight = self.policy.urgency / self.cluster.bandwidth();
         let known = &self.known;
         self.urgencies = self.graph.b_levels(|task| known.duration(task), |object| weight * known.size(object));
+        if self.policy.explores {
+            for task in 0..self.graph.tasks() {
+                if !std::mem::replace(&mut self.begun[self.graph.kind(task) as usize], true) {
+                    self.pioneers[task] = true;
+                }
+                if self.pioneers[task] {
+                    self.urgencies[task] += URGENT / 2.0;
+                }
+            }
+        }
         self.known.is_news = false;
         let urgencies = &self.urgencies;
         self.pool.sort_by(|a, b| urgencies[*a as usize].total_cmp(&urgencies[*b as usize]).then(b.cmp(a)));
+    }
+
+    /// Divides the graph as far as it is known; tasks that have a place keep it.
+    fn divide(&mut self) {
+        let known = &self.known;
+        let Ok(expected) = self.graph.with(|task| known.duration(task), |object| known.size(object)) else { return };
+        let mut plan = schedule(&expected, self.cluster, portfolio(&expected, self.cluster)[0]);
+        let is_placed = |task: usize| self.machine.place(task) != NOWHERE;
+        for (task, place) in plan.places.iter_mut().enumerate() {
+            if is_placed(task) {
+                *place = self.machine.place(task);
+            }
+        }
+        if let Some(plan) = divide(&expected, self.cluster, &plan, 1, 0, is_placed, || false) {
+            self.hints = plan.places;
+        }
     }
 
     fn admit(&mut self, task: u32) {
@@ -121,10 +161,10 @@ impl Placing<'_, '_> {
 
     /// Gives ready tasks to governors; those that would only wait there for a cpu are kept.
     fn place(&mut self) {
-        let many = self.cluster.cpus_in_all() as usize + 16;
+        let kept_max = KEPT_MAX + self.cluster.governors() / 2;
         self.look_at_cpus();
         let mut kept = Vec::new();
-        for _ in 0..many {
+        while kept.len() < kept_max {
             let Some(task) = self.pool.pop() else { break };
             let needs = self.graph.cpus(task as usize);
             let mut best: Option<(f64, f64, f64, usize)> = None;
@@ -139,7 +179,19 @@ impl Placing<'_, '_> {
                     best = Some((start, bytes, free, governor));
                 }
             }
-            let Some((start, bytes, free, governor)) = best else { continue };
+            let Some(mut place) = best else { continue };
+            if let Some(hint) = self.hints.get(task as usize).map(|hint| *hint as usize)
+                && place.1 > 0.0
+            {
+                let free = self.cpus[hint][needs as usize - 1];
+                let (arrives, bytes) = self.arrival(task as usize, hint);
+                let start = free.max(arrives);
+                let saves = (place.1 - bytes) / self.cluster.bandwidth();
+                if start <= place.0 + self.policy.patience * saves {
+                    place = (start, bytes, free, hint);
+                }
+            }
+            let (start, bytes, free, governor) = place;
             if free <= self.machine.now() || (bytes > 0.0 && free <= start) {
                 self.machine.assign(task as usize, governor as u32, self.urgencies[task as usize]);
                 self.given[governor].push(task);
@@ -164,8 +216,15 @@ fn occupy(cpus: &mut [f64], needs: u32, until: f64) {
     cpus.sort_unstable_by(f64::total_cmp);
 }
 
-/// Runs a graph that fits the cluster from the start to the end, and says how long it took, in seconds.
-pub fn run_online<'a>(machine: &mut Machine<'a>, graph: &'a Graph, cluster: &'a Cluster, policy: Policy) -> f64 {
+/// Runs a graph that fits the cluster from the start to the end, and says how long it took, in seconds; `None` when it was given up because
+/// `enough` said so.
+pub fn run_online<'a>(
+    machine: &mut Machine<'a>,
+    graph: &'a Graph,
+    cluster: &'a Cluster,
+    policy: Policy,
+    enough: impl Fn() -> bool,
+) -> Option<f64> {
     machine.reset();
     machine.set_urgent(URGENT);
     let governors = cluster.governors();
@@ -176,6 +235,9 @@ pub fn run_online<'a>(machine: &mut Machine<'a>, graph: &'a Graph, cluster: &'a 
         policy,
         known: Knowledge::new(graph, policy.knows_all),
         urgencies: Vec::new(),
+        hints: Vec::new(),
+        begun: vec![false; graph.kinds()],
+        pioneers: vec![false; graph.tasks()],
         given: vec![Vec::new(); governors],
         pool: Vec::new(),
         cpus: (0..governors).map(|governor| vec![0.0; cluster.cpus(governor) as usize]).collect(),
@@ -184,18 +246,31 @@ pub fn run_online<'a>(machine: &mut Machine<'a>, graph: &'a Graph, cluster: &'a 
     placing.rank();
     let mut enabled = Vec::new();
     let mut since_ranked = 0;
+    let mut steps = 0u32;
+    let divides = policy.patience > 0.0 && graph.objects() > 0;
+    let (mut finished, mut divided_at) = (0, 0);
     loop {
-        since_ranked += usize::from(placing.observe());
+        steps = steps.wrapping_add(1);
+        if steps.is_multiple_of(64) && enough() {
+            return None;
+        }
+        let seen = placing.observe();
+        since_ranked += seen;
+        finished += seen;
         if placing.known.is_news || (!policy.knows_all && since_ranked > graph.tasks() / 32) {
             placing.rank();
             since_ranked = 0;
+        }
+        if divides && (finished == 0 || finished >= divided_at + graph.tasks() / 10) {
+            divided_at = finished;
+            placing.divide();
         }
         placing.machine.take_enabled(&mut enabled);
         enabled.drain(..).for_each(|task| placing.admit(task));
         placing.place();
         placing.machine.settle();
         if !placing.machine.advance() {
-            break placing.machine.now();
+            return Some(placing.machine.now());
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The search for a better plan: the best of many list schedules, then small changes of it.
+//! The search for a better plan: the best of many that are made in different ways, then small changes of it.
 
 use crate::cluster::Cluster;
 use crate::graph::Graph;
 use crate::list::{Weights, portfolio, schedule};
 use crate::machine::Machine;
 use crate::moves::Draft;
+use crate::online::{Policy, run_online};
+use crate::partition::divide;
 use crate::plan::Plan;
 use crate::random::Random;
 use rayon::prelude::*;
@@ -45,9 +47,9 @@ pub fn search(
 ) -> Result<Found, crate::error::PlanError> {
     cluster.fits(graph)?;
     let enough = lower_bound(graph, cluster) * ENOUGH;
-    let mut starts = list_schedules(graph, cluster, enough, budget);
+    let mut starts = starts(graph, cluster, seed, enough, budget);
     starts.sort_by(|a, b| a.makespan.total_cmp(&b.makespan));
-    let replays: usize = starts.iter().map(|start| start.replays).sum();
+    let replays = replays_of(&starts);
     let best = starts[0].clone();
     if best.makespan <= enough || budget(replays) >= 1.0 {
         return Ok(Found { replays, ..best });
@@ -67,25 +69,73 @@ pub fn search(
     Ok(Found { replays: replays + tried, ..best })
 }
 
-/// Replays list schedules with several weights; the first one whatever the budget is.
-fn list_schedules(graph: &Graph, cluster: &Cluster, enough: f64, budget: Budget) -> Vec<Found> {
-    let weights = portfolio(graph, cluster);
-    let try_one = |machine: &mut Machine, weights: &Weights| {
-        let plan = schedule(graph, cluster, *weights);
-        let makespan = machine.replay(&plan, f64::INFINITY).unwrap_or(f64::INFINITY);
-        Found { plan, makespan, replays: 1 }
-    };
-    let first = try_one(&mut Machine::new(graph, cluster), &weights[0]);
-    if first.makespan <= enough {
-        return vec![first];
+/// A way to make a plan to start from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    List(Weights),
+    Online(Policy),
+    /// The best plan so far, divided anew with loads balanced in as many stages.
+    Divided(usize),
+}
+
+/// Ways to make plans, in waves: first those that find the most in the least time. Each wave begins only while its part of the budget is not used.
+fn waves(graph: &Graph, cluster: &Cluster) -> [(f64, Vec<Origin>); 3] {
+    let lists: Vec<Origin> = portfolio(graph, cluster).into_iter().skip(1).map(Origin::List).collect();
+    let (early, late) = lists.split_at(lists.len().min(5));
+    if graph.objects() == 0 {
+        return [(0.2, early.to_vec()), (0.4, Vec::new()), (0.5, late.to_vec())];
     }
-    let later = weights[1..].par_iter().enumerate().map_init(
-        || Machine::new(graph, cluster),
-        |machine, (at, weights)| (budget(at) < 0.5).then(|| try_one(machine, weights)),
-    );
-    let mut found: Vec<Found> = later.flatten().collect();
-    found.push(first);
+    let policy = |transfer, urgency| {
+        Origin::Online(Policy { transfer, urgency, knows_all: true, explores: false, patience: 0.0 })
+    };
+    let stages = [1, 4, 16].map(Origin::Divided);
+    let second = [&stages[..], &[policy(1.0, 1.0), policy(2.0, 1.0)]].concat();
+    let third = [late, &[policy(4.0, 1.0), policy(16.0, 0.0)], &stages[..]].concat();
+    [(0.2, early.to_vec()), (0.4, second), (0.5, third)]
+}
+
+/// Plans of several origins, replayed; the first one whatever the budget is.
+fn starts(graph: &Graph, cluster: &Cluster, seed: u64, enough: f64, budget: Budget) -> Vec<Found> {
+    let replayed = |machine: &mut Machine, plan: Plan, replays: usize| {
+        let makespan = machine.replay(&plan, f64::INFINITY).unwrap_or(f64::INFINITY);
+        Found { plan, makespan, replays }
+    };
+    let first = schedule(graph, cluster, portfolio(graph, cluster)[0]);
+    let mut found = vec![replayed(&mut Machine::new(graph, cluster), first, 1)];
+    for (wave, (until, origins)) in waves(graph, cluster).into_iter().enumerate() {
+        let Some(best) = found.iter().min_by(|a, b| a.makespan.total_cmp(&b.makespan)) else { break };
+        if best.makespan <= enough {
+            break;
+        }
+        let before = replays_of(&found);
+        let make = |machine: &mut Machine, (at, origin): (usize, &Origin)| {
+            let is_over = || budget(before + at) >= until;
+            if is_over() {
+                return None;
+            }
+            match origin {
+                Origin::List(weights) => Some(replayed(machine, schedule(graph, cluster, *weights), 1)),
+                Origin::Online(policy) => {
+                    let mut online = Machine::new(graph, cluster);
+                    run_online(&mut online, graph, cluster, *policy, is_over)?;
+                    Some(replayed(machine, online.as_run(), 2))
+                }
+                Origin::Divided(stages) => {
+                    let seed = Random::new(seed.wrapping_add((wave * 64 + at) as u64)).draw();
+                    let plan = divide(graph, cluster, &best.plan, *stages, seed, |_| false, is_over)?;
+                    Some(replayed(machine, plan, 1))
+                }
+            }
+        };
+        let machine = || Machine::new(graph, cluster);
+        let made: Vec<Option<Found>> = origins.par_iter().enumerate().map_init(machine, make).collect();
+        found.extend(made.into_iter().flatten());
+    }
     found
+}
+
+fn replays_of(found: &[Found]) -> usize {
+    found.iter().map(|found| found.replays).sum()
 }
 
 /// Changes a plan for as long as the budget lasts: changes that make it longer are taken less and less.

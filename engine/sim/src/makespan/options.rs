@@ -39,6 +39,13 @@ fn above_zero(text: &str) -> Result<f64, String> {
     }
 }
 
+fn zero_or_more(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("a number of zero or more is wanted".to_owned()),
+    }
+}
+
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scheduler {
@@ -96,6 +103,10 @@ pub struct Options {
     /// Searches side by side [default: one for each cpu; 2 with --replays]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub chains: Option<u64>,
+    /// With `learned`, how long a task may wait for the governor that a division of the graph gives it, in parts of the transfer that this
+    /// saves; 0 for no division
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0, value_parser = zero_or_more)]
+    pub patience: f64,
     /// Where the rows go; without it they are printed
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,

@@ -16,9 +16,6 @@ use std::time::Instant;
 /// Bytes of a MiB.
 pub const MIB: f64 = (1u64 << 20) as f64;
 
-/// How tasks are placed when nothing is known beforehand.
-const LEARNED: Policy = Policy { transfer: 1.0, urgency: 1.0, knows_all: false };
-
 /// The names of the columns.
 pub const COLUMNS: &str = "graph,split,cluster,bandwidth_mib_s,netmodel,scheduler,makespan_s,scheduler_wall_s,sim_wall_s,\
      transferred_mib,lb_critical_path_s,lb_work_s";
@@ -72,6 +69,11 @@ fn random_plan(graph: &Graph, cluster: &Cluster, seed: u64) -> Plan {
     Plan { places, priorities, strict: false }
 }
 
+/// How tasks are placed when nothing is known beforehand.
+fn learned(options: &Options) -> Policy {
+    Policy { transfer: 1.0, urgency: 1.0, knows_all: false, explores: true, patience: options.patience }
+}
+
 fn searched(graph: &Graph, cluster: &Cluster, seed: u64, options: &Options) -> Plan {
     let begin = Instant::now();
     let budget = |replays: usize| match options.replays {
@@ -109,7 +111,7 @@ pub fn row(
     let planned = begin.elapsed().as_secs_f64();
     let makespan = match &plan {
         Some(plan) => machine.replay(plan, f64::INFINITY).unwrap_or(f64::INFINITY),
-        None => run_online(&mut machine, graph, cluster, LEARNED),
+        None => run_online(&mut machine, graph, cluster, learned(options), || false).unwrap_or(f64::INFINITY),
     };
     let all = begin.elapsed().as_secs_f64();
     // Where tasks are placed as they run, deciding and running are not told apart.
