@@ -5,7 +5,7 @@ use crate::error::LogError;
 use crate::rates::Rates;
 use crate::rows;
 use crate::schema;
-use crate::session_state::{Governor, SessionState};
+use crate::session_state::{Governor, OTHER_NAMES, SessionState};
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, SessionId};
 use rain_protocol::log::{LogEntry, MachineSample};
@@ -16,6 +16,8 @@ use std::path::Path;
 
 /// Numbers of governors; the log numbers those that had one before by so much more.
 const GOVERNOR_NUMBERS: u32 = 1 << 16;
+/// Texts whose numbers are remembered.
+const STRINGS_MAX: usize = 100_000;
 /// Characters of an error that lists and summaries have.
 const ERROR_LINE_MAX: usize = 500;
 
@@ -37,6 +39,7 @@ pub struct Recorder {
     /// How many governors had this number before.
     incarnations: HashMap<GovernorId, u32>,
     strings: HashMap<String, u32>,
+    last_string: u32,
     pub(crate) rates: Rates,
     /// Entries so far.
     pub(crate) sequence: u64,
@@ -70,6 +73,7 @@ impl Recorder {
             governors: HashMap::new(),
             incarnations: HashMap::new(),
             strings: HashMap::new(),
+            last_string: 0,
             rates: Rates::default(),
             sequence: 0,
             last_time: micros(server.started),
@@ -146,7 +150,10 @@ impl Recorder {
             }
             LogEntry::Cancelled { session, tasks } => self.cancel(time, session, &tasks)?,
             LogEntry::Lost { session, governor, tasks } => {
-                let text = format!("{governor} was lost");
+                if tasks.is_empty() {
+                    return Ok(());
+                }
+                let text = format!("{governor} was lost with them");
                 let row = Row {
                     session: Some(session),
                     value: Some(tasks.len() as u64),
@@ -156,6 +163,18 @@ impl Recorder {
                 self.event(time, "TaskLost", row)?;
                 if let Some(state) = self.sessions.get_mut(&session.0) {
                     tasks.into_iter().for_each(|task| _ = state.run_again(task, true));
+                }
+            }
+            LogEntry::Repeated { session, tasks } => {
+                let row = Row {
+                    session: Some(session),
+                    value: Some(tasks.len() as u64),
+                    text: Some("what they have made was lost"),
+                    ..Row::default()
+                };
+                self.event(time, "TaskLost", row)?;
+                if let Some(state) = self.sessions.get_mut(&session.0) {
+                    state.repeat(tasks);
                 }
             }
             LogEntry::Moved { session, to, objects } => self.moved(time, session, to, &objects)?,
@@ -240,7 +259,12 @@ impl Recorder {
         if let Some(number) = self.strings.get(text) {
             return Ok(*number);
         }
-        let number = self.strings.len() as u32 + 1;
+        // One that is written again has another number then, which makes no difference to readers.
+        if self.strings.len() >= STRINGS_MAX {
+            self.strings.clear();
+        }
+        self.last_string += 1;
+        let number = self.last_string;
         self.connection
             .prepare_cached("INSERT INTO strings (id, text) VALUES (?1, ?2)")?
             .execute(params![number, text])?;
@@ -259,11 +283,13 @@ impl Recorder {
             return Ok(());
         }
         let mut names = Vec::with_capacity(batch.kinds.len());
+        let other = self.string(OTHER_NAMES)?;
         for kind in batch.kinds.iter() {
             let name = self.string(kind.kind.display_name())?;
             let task_type = self.string(&kind.kind.task_type)?;
             rows::put_kind(&self.connection, session.0, kind, name, task_type)?;
-            names.push(name);
+            let counted = self.sessions.get_mut(&session.0).map(|state| state.counted_name(name, other));
+            names.push(counted.unwrap_or(name));
         }
         let row = Row { session: Some(session), value: Some(u64::from(batch.count)), ..Row::default() };
         self.event(time, "Submit", row)?;

@@ -3,8 +3,13 @@
 use crate::chunk::{FinishedTask, OpenChunk, Slot};
 use crate::graph_rows::GraphRow;
 use rain_model::graph::{Batch, Batches};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// Names of tasks that a session counts one by one; tasks of further names are counted together.
+pub const GROUPS_MAX: usize = if cfg!(test) { 3 } else { 10_000 };
+/// The name of those.
+pub const OTHER_NAMES: &str = "(other)";
 
 /// How many tasks there are of each state that is no guess, and how long they ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +110,8 @@ pub struct SessionState {
     /// Tasks that do not run any more and that the table of running ones has.
     pub stopped: Vec<u32>,
     pub groups: HashMap<u32, Group>,
+    /// Tasks that were finished and run again because what they made was lost. They count as finished meanwhile.
+    repeated: BTreeSet<u32>,
 }
 
 impl SessionState {
@@ -125,6 +132,15 @@ impl SessionState {
         self.is_changed = true;
         let kinds_only = Batch { count: batch.count, kind: batch.kind.clone(), ..Batch::empty(batch.first) };
         self.batches.insert(&Arc::new(kinds_only), BatchNote { open: batch.count, names });
+    }
+
+    /// Under which name tasks of this name are counted; `other` stands for all names for which there is no room.
+    pub fn counted_name(&mut self, name: u32, other: u32) -> u32 {
+        if !self.groups.contains_key(&name) && self.groups.len() >= GROUPS_MAX {
+            return other;
+        }
+        self.groups.entry(name).or_default();
+        name
     }
 
     /// The number of the name of a task, which is over now if `is_over`.
@@ -157,6 +173,7 @@ impl SessionState {
             // An attempt before this one, or a message that came twice.
             Some(before) if before.is_stored => self.stopped.push(task),
             Some(_) => {}
+            None if self.repeated.contains(&task) => {}
             None => self.change(name, |tally| tally.running += 1),
         }
     }
@@ -173,9 +190,27 @@ impl SessionState {
         Some(before)
     }
 
+    /// Finished tasks are to be run again.
+    pub fn repeat(&mut self, tasks: Vec<u32>) {
+        self.repeated.extend(tasks);
+    }
+
+    /// Whether a task that is over now was finished before.
+    fn is_repeated(&mut self, task: u32) -> bool {
+        !self.repeated.is_empty() && self.repeated.remove(&task)
+    }
+
     /// A task has finished; whether it ran as far as was known.
     pub fn finish(&mut self, task: &FinishedTask) -> bool {
         let ran = self.stop(task.task).is_some();
+        if self.is_repeated(task.task) {
+            // With the last task of its batch its name was forgotten.
+            if let Some(name) = self.name_of(task.task, false) {
+                self.change(name, |tally| tally.busy = tally.busy.saturating_add(task.duration));
+                self.chunk.push(task, name);
+            }
+            return ran;
+        }
         let Some(name) = self.name_of(task.task, true) else { return ran };
         self.change(name, |tally| {
             tally.finished += 1;
@@ -190,6 +225,9 @@ impl SessionState {
     pub fn fold(&mut self, first: u32, count: u32) {
         for task in first..first.saturating_add(count) {
             let ran = self.stop(task).is_some();
+            if self.is_repeated(task) {
+                continue;
+            }
             let Some(name) = self.name_of(task, true) else { continue };
             self.change(name, |tally| {
                 tally.finished += 1;
@@ -202,11 +240,16 @@ impl SessionState {
     /// A task is over without having finished; where it ran.
     pub fn give_up(&mut self, task: u32, has_failed: bool) -> Option<Running> {
         let ran = self.stop(task);
-        if let Some(name) = self.name_of(task, true) {
+        // What it has made before is lost.
+        let was_finished = self.is_repeated(task);
+        if let Some(name) = self.name_of(task, !was_finished) {
             self.change(name, |tally| {
+                if was_finished {
+                    tally.finished = tally.finished.saturating_sub(1);
+                }
                 tally.failed += u64::from(has_failed);
                 tally.cancelled += u64::from(!has_failed);
-                tally.running -= u64::from(ran.is_some()).min(tally.running);
+                tally.running -= u64::from(ran.is_some() && !was_finished).min(tally.running);
             });
         }
         ran
@@ -215,10 +258,11 @@ impl SessionState {
     /// A task is to be run again; where it ran.
     pub fn run_again(&mut self, task: u32, is_lost: bool) -> Option<Running> {
         let ran = self.stop(task);
+        let counted = ran.is_some() && !self.repeated.contains(&task);
         if let Some(name) = self.name_of(task, false) {
             self.change(name, |tally| {
                 tally.lost += u64::from(is_lost);
-                tally.running -= u64::from(ran.is_some()).min(tally.running);
+                tally.running -= u64::from(counted).min(tally.running);
             });
         }
         ran
@@ -229,11 +273,85 @@ impl SessionState {
         let stored = self.running.drain().filter(|(_, running)| running.is_stored).map(|(task, _)| task);
         self.stopped.extend(stored);
         self.batches = Batches::default();
+        self.repeated.clear();
         self.tally.close();
         for group in self.groups.values_mut() {
             group.tally.close();
             group.is_changed = true;
         }
         self.is_changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rain_model::graph::{BatchKind, Kind};
+
+    const SLOT: Slot = Slot { governor: 0, worker: 0 };
+
+    fn session(tasks: u32) -> SessionState {
+        let mut state = SessionState::new(1, String::new(), 1, 0);
+        let kinds: Arc<[BatchKind]> = [BatchKind { number: 0, kind: Arc::new(Kind::new("buildin/noop")) }].into();
+        state.add_batch(&Batch { kinds, count: tasks, ..Batch::empty(0) }, [7].into());
+        state
+    }
+
+    fn finish(state: &mut SessionState, task: u32) {
+        state.finish(&FinishedTask { task, slot: SLOT, start: 1000, duration: 5 });
+    }
+
+    #[test]
+    fn tasks_that_are_run_again_are_counted_once_and_no_other_one_is_missed() {
+        let mut state = session(4);
+        finish(&mut state, 0);
+        finish(&mut state, 1);
+        state.start(2, SLOT, 1000);
+        state.run_again(2, true);
+        state.repeat(vec![0, 1]);
+        let expected = Tally { tasks: 4, finished: 2, lost: 1, busy: 10, ..Tally::default() };
+        assert_eq!(state.tally, expected);
+        state.start(0, SLOT, 2000);
+        assert_eq!((state.tally, state.running.len()), (expected, 1));
+        finish(&mut state, 0);
+        // It is lost while it runs again, and runs again.
+        state.start(1, SLOT, 2000);
+        state.run_again(1, true);
+        finish(&mut state, 1);
+        state.start(2, SLOT, 3000);
+        assert_eq!(state.tally.running, 1);
+        finish(&mut state, 2);
+        finish(&mut state, 3);
+        assert_eq!(state.tally, Tally { tasks: 4, finished: 4, lost: 2, busy: 30, ..Tally::default() });
+        assert_eq!(state.groups[&7].tally, state.tally);
+        assert_eq!(state.tally.open(), 0);
+    }
+
+    #[test]
+    fn a_task_that_is_run_again_may_fail() {
+        let mut state = session(3);
+        finish(&mut state, 0);
+        state.repeat(vec![0]);
+        state.give_up(0, true);
+        finish(&mut state, 1);
+        finish(&mut state, 2);
+        assert_eq!((state.tally.finished, state.tally.failed, state.tally.open()), (2, 1, 0));
+    }
+
+    #[test]
+    fn names_beyond_a_bound_are_counted_together() {
+        let mut state = session(1);
+        for name in 0..100 {
+            let counted = state.counted_name(name, 1000);
+            let kinds: Arc<[BatchKind]> =
+                [BatchKind { number: name, kind: Arc::new(Kind::new("buildin/noop")) }].into();
+            let batch = Batch { kinds, count: 2, ..Batch::empty(1 + name * 2) };
+            state.add_batch(&batch, [counted].into());
+        }
+        assert_eq!(state.groups.len(), GROUPS_MAX + 1);
+        let tasks = |name: u32| state.groups.get(&name).map(|group| group.tally.tasks);
+        assert_eq!((tasks(0), tasks(1), tasks(2), tasks(7)), (Some(2), Some(2), None, Some(3)));
+        assert_eq!((tasks(1000), state.tally.tasks), (Some(201 - 7), 201));
+        assert_eq!((state.counted_name(1, 1000), state.counted_name(99, 1000)), (1, 1000));
     }
 }

@@ -38,6 +38,33 @@ fn finished(session: SessionId, tasks: std::ops::Range<u32>) -> LogEntry {
     LogEntry::Finished { governor: GovernorId(0), finished }
 }
 
+#[test]
+fn what_was_lost_and_made_again_is_counted_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = EventLog::start(directory.path(), LIMIT, facts(), false).unwrap();
+    log.note(1001.0, opened(1));
+    log.note(1002.0, submitted(SESSION, 100));
+    log.note(1003.0, finished(SESSION, 0..60));
+    log.note(1004.0, LogEntry::Lost { session: SESSION, governor: GovernorId(0), tasks: (60..80).collect() });
+    log.note(1004.0, LogEntry::Repeated { session: SESSION, tasks: (0..50).collect() });
+    log.note(1005.0, finished(SESSION, 0..50));
+    log.note(1006.0, finished(SESSION, 60..100));
+    log.note(1007.0, LogEntry::SessionClosed { session: SESSION });
+    drop(log);
+    let log = Log::open(directory.path()).unwrap();
+    let tasks = log.status().unwrap().tasks;
+    assert_eq!((tasks.finished, tasks.cancelled, tasks.open()), (100, 0, 0));
+    for sort in ["id", "-seconds", "started", "name"] {
+        let query = TaskQuery { sort: Some(sort.into()), limit: Some(1000), ..TaskQuery::default() };
+        let mut ids: Vec<u32> = log.tasks(1, &query).unwrap().unwrap().tasks.iter().map(|task| task.id).collect();
+        ids.sort_unstable();
+        assert!(ids.into_iter().eq(0..100), "{sort}");
+    }
+    let lost = EventQuery { kind: Some("TaskLost".into()), ..EventQuery::default() };
+    let values: Vec<Option<u64>> = log.events(&lost).unwrap().events.iter().map(|event| event.value).collect();
+    assert_eq!(values, [Some(20), Some(50)]);
+}
+
 fn until(mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {

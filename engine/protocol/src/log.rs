@@ -73,10 +73,15 @@ pub enum LogEntry {
         session: SessionId,
         tasks: Vec<TaskIndex>,
     },
-    /// Tasks that were finished or under way are to be run again, because a governor was lost.
+    /// Tasks that were under way are to be run again, because their governor was lost.
     Lost {
         session: SessionId,
         governor: GovernorId,
+        tasks: Vec<TaskIndex>,
+    },
+    /// Tasks that were finished are to be run again, because what they made was lost.
+    Repeated {
+        session: SessionId,
         tasks: Vec<TaskIndex>,
     },
     /// A governor was told to bring objects from others.

@@ -127,7 +127,7 @@ impl<D> Effects<D> {
         self.actions.is_empty()
     }
 
-    /// Tells the event log something.
+    /// Tells the event log something; without one it is dropped with this.
     pub(crate) fn log(&mut self, entry: LogEntry) {
         self.log.push(entry);
     }

@@ -21,7 +21,10 @@ impl<D: Clone> Server<D> {
     }
 
     /// Tells the log of the latest submit of a session.
-    pub(super) fn log_submit(&self, id: SessionId, effects: &mut Effects<D>) {
+    pub(super) fn log_submit(&mut self, id: SessionId, effects: &mut Effects<D>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.tell_repeated(effects);
+        }
         if !self.is_logged {
             return;
         }

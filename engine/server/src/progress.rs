@@ -132,6 +132,7 @@ impl<D: Clone> Session<D> {
             if record.has_run_again() && self.is_wanted_again(&batch, task) {
                 self.outputs_are_made(&batch, task, &mut ready, &mut wanted);
                 self.tasks[task].begin_again();
+                self.repeated.push(task);
                 ready.push(task);
                 own.put(batch);
                 self.push_made_ready(&mut ready, &mut readers);

@@ -273,6 +273,9 @@ impl<D: Clone> Server<D> {
                 if self.is_logged {
                     self.log_finished(id, finished, count, effects);
                 }
+                if let Some(session) = self.sessions.get_mut(&session_id) {
+                    session.tell_repeated(effects);
+                }
             }
             FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, effects),
             FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, effects),

@@ -6,6 +6,7 @@ use super::records::TaskState;
 use super::session::Session;
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, ObjectIndex, TaskIndex};
+use rain_protocol::log::LogEntry;
 use rain_protocol::peer::ToGovernor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,12 +92,22 @@ impl<D: Clone> Session<D> {
         for (object, reader) in missing {
             self.wait_for(object, reader);
         }
+        effects.log(LogEntry::Lost { session: self.id, governor: id, tasks: tasks.clone() });
+        self.tell_repeated(effects);
         again.extend(tasks);
         again.extend(self.find_urgent());
         again.sort_unstable();
         again.dedup();
         self.push_again(again);
         Ok(())
+    }
+
+    /// Tells the log which finished tasks are to be run again since the last time.
+    pub(super) fn tell_repeated(&mut self, effects: &mut Effects<D>) {
+        if !self.repeated.is_empty() {
+            let tasks = std::mem::take(&mut self.repeated);
+            effects.log(LogEntry::Repeated { session: self.id, tasks });
+        }
     }
 
     /// Has those of these tasks that are ready wait for a governor.
@@ -247,6 +258,7 @@ impl<D: Clone> Session<D> {
             let batch = batch.clone();
             note.open += 1;
             self.tasks[task].begin_again();
+            self.repeated.push(task);
             again.push(task);
             for output in batch.outputs(task) {
                 let record = &self.objects[output];

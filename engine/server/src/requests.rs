@@ -220,7 +220,10 @@ impl<D: Clone> Server<D> {
             _ => session.holders_of_kept(object).next(),
         };
         if governor.is_none() && session.is_to_be_made_again(object) {
-            let made_again = session.make_again(object).map(|tasks| session.push_again(tasks));
+            let made_again = session.make_again(object).map(|tasks| {
+                session.tell_repeated(effects);
+                session.push_again(tasks);
+            });
             return match made_again {
                 Ok(()) => {
                     self.parked.entry((id, object)).or_default().push(to);

@@ -101,6 +101,8 @@ pub(super) struct Session<D> {
     pub(super) losses: BTreeMap<TaskIndex, u32>,
     /// Objects that were lost and have been made again just now.
     pub(super) remade: Vec<ObjectIndex>,
+    /// Finished tasks that are to be run again, of which the log was not told.
+    pub(super) repeated: Vec<TaskIndex>,
     /// Governors that know this session, and how many of its tasks they have.
     pub(super) shares: Shares,
 }
@@ -152,6 +154,7 @@ impl<D: Clone> Session<D> {
             transfers: BTreeMap::new(),
             losses: BTreeMap::new(),
             remade: Vec::new(),
+            repeated: Vec::new(),
             shares: Shares::default(),
         }
     }
@@ -177,6 +180,7 @@ impl<D: Clone> Session<D> {
         self.transfers = BTreeMap::new();
         self.losses = BTreeMap::new();
         self.remade = Vec::new();
+        self.repeated = Vec::new();
         self.task_details.clear();
         self.object_details.clear();
         self.constant_types.clear();

@@ -1,5 +1,6 @@
 //! A whole run: one server, its governors and clients, in virtual time.
 
+use crate::checkers::logged::Logged;
 use crate::checkers::{answers, bounds, claims, cpus, once, replies, rest, wakeups};
 use crate::client::Client;
 use crate::content::Data;
@@ -32,6 +33,8 @@ pub struct World {
     dying: BTreeSet<u32>,
     /// Whether sessions are being closed.
     closing: bool,
+    /// What the server has told its event log.
+    logged: Logged,
 }
 
 impl World {
@@ -46,7 +49,9 @@ impl World {
             next_governor: 0,
             dying: BTreeSet::new(),
             closing: false,
+            logged: Logged::default(),
         };
+        world.server.set_logged();
         if world.context.setup.recovers {
             world.server.set_recovers();
         }
@@ -267,6 +272,11 @@ impl World {
     fn handle(&mut self, event: Event<Data>) {
         let mut effects = Effects::new();
         self.server.handle(rain_model::time::Time::new(since_beginning(self.context.now)), event, &mut effects);
+        for entry in effects.drain_log() {
+            if let Err(violation) = self.logged.take(&entry) {
+                self.context.broken(violation);
+            }
+        }
         for action in effects.drain() {
             match action {
                 Action::Send { governor, message } => {

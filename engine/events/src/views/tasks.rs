@@ -237,7 +237,15 @@ impl Search<'_> {
         }
         // The heap has the best so far; its top is the worst of them.
         let mut best: BinaryHeap<(i128, u32)> = BinaryHeap::new();
+        // Tasks that were run again after a loss are in two chunks.
+        let mut added = reader.has_losses(self.session)?.then(Bits::default);
         let mut add = |value: u64, task: u32| {
+            if let Some(added) = &mut added {
+                if added.has(task) {
+                    return;
+                }
+                added.set(task);
+            }
             let value = if largest_first { -i128::from(value) } else { i128::from(value) };
             if matches.as_ref().is_some_and(|tasks| !tasks.has(task)) {
                 return;
@@ -292,6 +300,13 @@ impl Reader {
     fn task_count(&self, session: u32) -> Result<u64, LogError> {
         let mut statement = self.connection.prepare_cached("SELECT tasks FROM sessions WHERE id = ?1")?;
         Ok(statement.query_row([session], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    /// Whether tasks of a session were lost with a governor.
+    fn has_losses(&self, session: u32) -> Result<bool, LogError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT 1 FROM events WHERE session = ?1 AND kind = 'TaskLost'")?;
+        Ok(statement.exists([session])?)
     }
 
     /// Whether a session has neither failed nor been closed.

@@ -16,6 +16,7 @@ mod watching;
 use rain_model::graph::{Batch, Column, DataType, Kind, OutputSpec};
 use rain_model::id::{ClientId, GovernorId, NONE, SessionId};
 use rain_model::time::Time;
+use rain_protocol::log::LogEntry;
 use rain_protocol::peer::{
     Finished, Forget, FromGovernor, Message, ObjectReport, Run, TaskReport, TaskSet, ToGovernor,
 };
@@ -29,6 +30,7 @@ pub type Content = u64;
 pub struct Harness {
     pub server: Server<Content>,
     pub actions: Vec<Action<Content>>,
+    pub log: Vec<LogEntry>,
     pub now: Time,
     request: RequestId,
 }
@@ -38,7 +40,8 @@ pub const CLIENT: ClientId = ClientId(1);
 impl Harness {
     /// A server with governors of these cpus and one client.
     pub fn new(cpus: &[u32]) -> Self {
-        let mut harness = Self { server: Server::new(), actions: Vec::new(), now: Time::default(), request: 0 };
+        let mut harness =
+            Self { server: Server::new(), actions: Vec::new(), log: Vec::new(), now: Time::default(), request: 0 };
         for (number, cpus) in cpus.iter().enumerate() {
             harness.governor(number as u32, FromGovernor::Joined { cpus: *cpus });
         }
@@ -50,6 +53,7 @@ impl Harness {
         let mut effects = Effects::new();
         self.server.handle(self.now, event, &mut effects);
         self.actions.extend(effects.drain());
+        self.log.extend(effects.drain_log());
     }
 
     pub fn governor(&mut self, number: u32, message: FromGovernor<Content>) {

@@ -19,6 +19,24 @@ fn new(cpus: &[u32]) -> Harness {
     h
 }
 
+#[test]
+fn the_log_is_told_which_tasks_run_again_and_which_of_them_were_finished() {
+    let mut h = new(&[1, 1]);
+    h.server.set_logged();
+    let session = h.new_session();
+    h.done(Command::Submit { session, submission: submission(&[(&[], 0), (&[0], 1), (&[1], 2)], &[], &[2]) });
+    let governor = runs(&mut h)[0].1;
+    h.finish(governor, session, &[0], &[0]);
+    h.log.clear();
+    lose(&mut h, governor);
+    let told: Vec<String> = h.log.drain(..).map(|entry| format!("{entry:?}")).collect();
+    assert!(told[0].starts_with("GovernorLost"), "{told:?}");
+    assert!(told[1].starts_with("Lost") && told[1].ends_with("tasks: [1, 2] }"), "{told:?}");
+    assert!(told[2].starts_with("Repeated") && told[2].ends_with("tasks: [0] }"), "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(run_all(&mut h, session), [0, 1, 2]);
+}
+
 /// The tasks that governors were told to run since the last call, in ascending order, each with its governor.
 fn runs(h: &mut Harness) -> Vec<(u32, u32)> {
     let mut runs = Vec::new();

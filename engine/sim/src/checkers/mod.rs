@@ -5,6 +5,7 @@ pub mod bounds;
 pub mod claims;
 pub mod cpus;
 pub mod inputs;
+pub mod logged;
 pub mod once;
 pub mod replies;
 pub mod rest;
