@@ -70,6 +70,8 @@ pub struct OpenChunk {
     durations: Vec<u64>,
     slots: Vec<Slot>,
     stretches: BTreeMap<(u32, u32), Stretch>,
+    /// The stretch of the latest task, which `stretches` has once another one comes.
+    latest: Option<((u32, u32), Stretch)>,
     bounds: Option<ChunkBounds>,
     /// Its row has all of it.
     pub is_written: bool,
@@ -88,16 +90,7 @@ impl OpenChunk {
         self.starts.push(task.start);
         self.durations.push(task.duration);
         let end = task.end();
-        let stretch = self.stretches.entry((place, name)).or_insert(Stretch {
-            slot: task.slot,
-            name,
-            count: 0,
-            start: task.start,
-            end,
-            busy: 0,
-            task: task.task,
-            longest: 0,
-        });
+        let stretch = self.stretch((place, name), task);
         stretch.count += 1;
         stretch.start = stretch.start.min(task.start);
         stretch.end = stretch.end.max(end);
@@ -117,6 +110,35 @@ impl OpenChunk {
         bounds.start = bounds.start.min(task.start);
         bounds.end = bounds.end.max(end);
         bounds.longest = bounds.longest.max(task.duration);
+    }
+
+    /// The stretch of a place and a name, which a task is going to be added to.
+    fn stretch(&mut self, key: (u32, u32), task: &FinishedTask) -> &mut Stretch {
+        if self.latest.as_ref().is_none_or(|(latest, _)| *latest != key) {
+            self.settle();
+        }
+        let Self { stretches, latest, .. } = self;
+        let (_, stretch) = latest.get_or_insert_with(|| {
+            let begun = Stretch {
+                slot: task.slot,
+                name: key.1,
+                count: 0,
+                start: task.start,
+                end: task.end(),
+                busy: 0,
+                task: task.task,
+                longest: 0,
+            };
+            (key, stretches.remove(&key).unwrap_or(begun))
+        });
+        stretch
+    }
+
+    /// Puts the latest stretch to the others.
+    fn settle(&mut self) {
+        if let Some((key, stretch)) = self.latest.take() {
+            self.stretches.insert(key, stretch);
+        }
     }
 
     fn place(&mut self, slot: Slot) -> u32 {
@@ -156,7 +178,8 @@ impl OpenChunk {
     }
 
     /// Its stretches as `decode_summary` reads them.
-    pub fn encode_summary(&self) -> Vec<u8> {
+    pub fn encode_summary(&mut self) -> Vec<u8> {
+        self.settle();
         let mut out = Vec::with_capacity(16 * self.stretches.len() + 16);
         let base = self.bounds.map_or(0, |bounds| bounds.start);
         put_number(&mut out, self.stretches.len() as u64);
@@ -265,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_summary_has_all_tasks_and_their_time() {
-        let (open, tasks) = chunk();
+        let (mut open, tasks) = chunk();
         let mut stretches = Vec::new();
         decode_summary(&open.encode_summary(), |stretch| stretches.push(stretch)).unwrap();
         assert_eq!(stretches.iter().map(|stretch| stretch.count).sum::<u32>(), 100);

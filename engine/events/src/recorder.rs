@@ -351,6 +351,7 @@ impl Recorder {
                 rows::put_chunk(&self.connection, state)?;
             }
         }
+        state.settle();
         for object in &finished.objects {
             state.objects.numbers.push(object.object);
             state.objects.sizes.push(u64::from(object.size));

@@ -110,6 +110,8 @@ pub struct SessionState {
     /// Tasks that do not run any more and that the table of running ones has.
     pub stopped: Vec<u32>,
     pub groups: HashMap<u32, Group>,
+    /// What the latest finished tasks, which have the same name, add to the counts.
+    finishing: Option<(u32, Tally)>,
     /// Tasks that were finished and run again because what they made was lost. They count as finished meanwhile.
     repeated: BTreeSet<u32>,
 }
@@ -200,8 +202,9 @@ impl SessionState {
         !self.repeated.is_empty() && self.repeated.remove(&task)
     }
 
-    /// A task has finished; whether it ran as far as was known.
-    pub fn finish(&mut self, task: &FinishedTask) -> bool {
+    /// A task has finished. It is counted with the next `settle`.
+    #[inline]
+    pub fn finish(&mut self, task: &FinishedTask) {
         let ran = self.stop(task.task).is_some();
         if self.is_repeated(task.task) {
             // With the last task of its batch its name was forgotten.
@@ -209,16 +212,32 @@ impl SessionState {
                 self.change(name, |tally| tally.busy = tally.busy.saturating_add(task.duration));
                 self.chunk.push(task, name);
             }
-            return ran;
+            return;
         }
-        let Some(name) = self.name_of(task.task, true) else { return ran };
-        self.change(name, |tally| {
-            tally.finished += 1;
-            tally.busy = tally.busy.saturating_add(task.duration);
-            tally.running -= u64::from(ran).min(tally.running);
-        });
+        let Some(name) = self.name_of(task.task, true) else { return };
+        match &mut self.finishing {
+            Some((latest, added)) if *latest == name => {
+                added.finished += 1;
+                added.running += u64::from(ran);
+                added.busy = added.busy.saturating_add(task.duration);
+            }
+            _ => {
+                self.settle();
+                let added = Tally { finished: 1, running: u64::from(ran), busy: task.duration, ..Tally::default() };
+                self.finishing = Some((name, added));
+            }
+        }
         self.chunk.push(task, name);
-        ran
+    }
+
+    /// Counts the latest finished tasks: those of a report mostly have one name, which is looked up once for all of them.
+    pub fn settle(&mut self) {
+        let Some((name, added)) = self.finishing.take() else { return };
+        self.change(name, |tally| {
+            tally.finished += added.finished;
+            tally.busy = tally.busy.saturating_add(added.busy);
+            tally.running -= added.running.min(tally.running);
+        });
     }
 
     /// Tasks have finished of which nothing else is known.
@@ -299,6 +318,7 @@ mod tests {
 
     fn finish(state: &mut SessionState, task: u32) {
         state.finish(&FinishedTask { task, slot: SLOT, start: 1000, duration: 5 });
+        state.settle();
     }
 
     #[test]
