@@ -184,6 +184,7 @@ impl Engine {
             .map(|number| {
                 let config = GovernorConfig {
                     memory: Default::default(),
+                    resources: Default::default(),
                     cpus: vec![None; workers],
                     workdir: std::env::temp_dir().join(format!(
                         "rain-bench-{}-{number}-{}",

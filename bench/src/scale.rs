@@ -131,7 +131,7 @@ impl World {
             costs: Costs::default(),
         };
         for number in 0..governors {
-            let message = FromGovernor::Joined { cpus: CPUS };
+            let message = FromGovernor::Joined { cpus: CPUS, resources: Default::default() };
             world.handle(Event::Governor { governor: GovernorId(number), message });
         }
         world.handle(Event::ClientConnected { client: CLIENT, python: None });

@@ -1,9 +1,11 @@
 //! What can be typed; `plan` says what it means.
 
 use crate::end_time::EndArgs;
+use crate::explain::ExplainArgs;
 use crate::log_args::{LogCommandArgs, ReportArgs, TraceArgs};
 use crate::log_plan::LogArgs;
 use crate::remote::args::{GovernorArgs, ListenArgs, PlaceArgs, ServerArgs};
+use crate::resources::ResourceArgs;
 use crate::seen_args::{GovernorsArgs, SessionsArgs, TasksArgs, TopArgs};
 use crate::which_args::WhichServer;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
@@ -69,6 +71,8 @@ pub enum Command {
     Tasks(TasksArgs),
     /// List the governors of a server: their machines, and why they were lost
     Governors(GovernorsArgs),
+    /// Say why a task does not run, or where it does
+    Explain(ExplainArgs),
     /// Show the log of a run in a browser, also of one that is over or was broken off
     Dashboard(DashboardArgs),
     /// Print the completions for a shell, to be sourced by it
@@ -147,6 +151,8 @@ pub struct StartArgs {
     #[arg(long, hide = true)]
     pub private: bool,
     #[command(flatten)]
+    pub resources: ResourceArgs,
+    #[command(flatten)]
     pub end: EndArgs,
 }
 
@@ -192,11 +198,14 @@ mod tests {
             "rain start --simple",
             "rain start --local-governors=[4,4,2] --no-pin -S",
             "rain start --local-wokers=[4,4,2]",
+            "rain start --simple --resource=licence=3 --resource gpus=[0,1] --gpus=none",
+            "rain governor host --resource licence=3 --gpus none",
             "rain start -S --governor-host-file=my_hosts",
             "rain start --autoconf=pbs --remote-init=ls",
             "rain start --simple --listen=7210 --http-listen=8080 --logdir=l --workdir=w --governor-config=c",
             "rain stop --listen 7211",
             "rain status --json",
+            "rain explain 1:42 --json node1:7211",
             "rain status node1:7211 --access=rain.access",
             "rain stop node1",
             "rain dashboard logs --http-listen=0",

@@ -87,7 +87,11 @@ impl ServerConnection {
         self.ask::<_, serde::de::IgnoredAny>("stop", &BTreeMap::<String, u32>::new()).map(|_| ())
     }
 
-    fn ask<B: Serialize, R: DeserializeOwned>(&mut self, op: &str, body: &B) -> Result<R, AskError> {
+    /// Asks something.
+    ///
+    /// # Errors
+    /// When there is no good answer.
+    pub fn ask<B: Serialize, R: DeserializeOwned>(&mut self, op: &str, body: &B) -> Result<R, AskError> {
         let id = self.next_id;
         self.next_id += 1;
         let wrong = |error: FrameError| AskError::Answer(error.to_string());

@@ -113,9 +113,15 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
         .map_err(EngineError::Thread)?;
     let cpus = placement.groups.iter().map(Vec::len).sum();
     let ready = Report::Ready { pid: std::process::id(), governors: placement.groups.len(), cpus };
-    let governors = placement.groups.into_iter().zip(&launch.places.work_dirs);
+    let parts: Vec<usize> = placement.groups.iter().map(Vec::len).collect();
+    let governors = placement.groups.into_iter().zip(&launch.places.work_dirs).enumerate();
     let plan = LocalPlan {
-        governors: governors.map(|(cpus, path)| GovernorPlan { cpus, work_dir: path.clone() }).collect(),
+        governors: governors
+            .map(|(place, (cpus, path))| {
+                let resources = launch.resources.supplies(&parts, place);
+                GovernorPlan { cpus, resources, work_dir: path.clone() }
+            })
+            .collect(),
         server_work_dir: launch.places.server_work_dir.clone(),
         memory: launch.memory(1),
         executors: launch.executors.clone(),

@@ -33,6 +33,8 @@ pub enum EngineError {
     Warm(#[from] local::WarmError),
     #[error(transparent)]
     Runtime(#[from] local::RuntimeError),
+    #[error("the server refuses this governor: {0}")]
+    Refused(String),
     #[cfg(feature = "mpi")]
     #[error(transparent)]
     Rank(Box<dyn std::error::Error + Send + Sync>),

@@ -1,6 +1,8 @@
-//! The file of `--governor-config`: executors that governors can start.
+//! The file of `--governor-config`: executors that governors can start, and what they have beside cpus.
 
 use crate::programs;
+use crate::resources::parse_amount;
+use rain_model::resources::{Amount, ResourceError, Supplies, Supply, check_supplies};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +53,10 @@ pub enum Problem {
     Environment(String),
     #[error("the start_timeout of executor {0:?} is not a number of seconds above 0")]
     StartTimeout(String),
+    #[error("resource {0:?} is neither an amount above 0, as 3 or \"4GiB\", nor a list of labels")]
+    Amount(String),
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
 }
 
 #[derive(Deserialize)]
@@ -58,6 +64,30 @@ pub enum Problem {
 struct File {
     #[serde(default)]
     executors: BTreeMap<Spanned<String>, Entry>,
+    #[serde(default)]
+    resources: BTreeMap<Spanned<String>, Spanned<Resource>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a resource is a number, a text as \"4GiB\", or a list of labels")]
+enum Resource {
+    Number(f64),
+    Text(String),
+    Labels(Vec<Label>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a label is a whole number or a text")]
+enum Label {
+    Number(u32),
+    Text(String),
+}
+
+/// What the file says.
+#[derive(Debug, Default, PartialEq)]
+pub struct GovernorFile {
+    pub executors: Vec<ExecutorConfig>,
+    pub resources: Supplies,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +115,7 @@ enum Words {
 ///
 /// # Errors
 /// Says what is wrong, and in which line.
-pub fn read(path: &Path) -> Result<Vec<ExecutorConfig>, GovernorConfigError> {
+pub fn read(path: &Path) -> Result<GovernorFile, GovernorConfigError> {
     let unreadable = |source| GovernorConfigError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let base = std::path::absolute(path).map_err(unreadable)?;
@@ -96,12 +126,36 @@ pub fn read(path: &Path) -> Result<Vec<ExecutorConfig>, GovernorConfigError> {
     })
 }
 
-fn parse(text: &str, base: &Path, place: &dyn Fn(usize) -> String) -> Result<Vec<ExecutorConfig>, (usize, Problem)> {
+fn parse(text: &str, base: &Path, place: &dyn Fn(usize) -> String) -> Result<GovernorFile, (usize, Problem)> {
     let file: File = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         (offset, Problem::Toml(error.message().to_owned()))
     })?;
-    file.executors.into_iter().map(|(name, entry)| check(&name, entry, base, place)).collect()
+    let executors = file.executors.into_iter().map(|(name, entry)| check(&name, entry, base, place));
+    let executors = executors.collect::<Result<_, _>>()?;
+    let resources = file.resources.into_iter().map(|(name, resource)| check_resource(&name, resource));
+    let resources: Supplies = resources.collect::<Result<_, _>>()?;
+    check_supplies(&resources).map_err(|error| (0, error.into()))?;
+    Ok(GovernorFile { executors, resources })
+}
+
+fn check_resource(name: &Spanned<String>, resource: Spanned<Resource>) -> Result<(String, Supply), (usize, Problem)> {
+    let at = resource.span().start;
+    let amount = |amount: Option<Amount>| {
+        amount.map(Supply::Amount).ok_or_else(|| (at, Problem::Amount(name.get_ref().clone())))
+    };
+    let text = |label| match label {
+        Label::Number(number) => number.to_string(),
+        Label::Text(text) => text,
+    };
+    let supply = match resource.into_inner() {
+        Resource::Number(number) => amount(Amount::from_number(number))?,
+        Resource::Text(text) => amount(parse_amount(&text))?,
+        Resource::Labels(labels) => Supply::Indexed(labels.into_iter().map(text).collect()),
+    };
+    let named = (name.get_ref().clone(), supply);
+    check_supplies(&[named.clone()].into()).map_err(|error| (name.span().start, error.into()))?;
+    Ok(named)
 }
 
 fn check(
@@ -155,6 +209,10 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Vec<ExecutorConfig>, String> {
+        read_file(text).map(|file| file.executors)
+    }
+
+    fn read_file(text: &str) -> Result<GovernorFile, String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("governor.toml");
         std::fs::write(&path, text).unwrap();
@@ -178,6 +236,15 @@ mod tests {
     }
 
     #[test]
+    fn resources_are_amounts_or_labels() {
+        let text = "[resources]\nlicence = 3\nmemory = \"4GiB\"\nshare = 0.5\ngpus = [0, \"GPU-1\"]\n";
+        let read = read_file(text).unwrap().resources;
+        let totals: Vec<_> = read.iter().map(|(name, supply)| (name.as_str(), supply.total().number())).collect();
+        assert_eq!(totals, [("gpus", 2.0), ("licence", 3.0), ("memory", 4294967296.0), ("share", 0.5)]);
+        assert_eq!(read["gpus"], Supply::Indexed(vec!["0".into(), "GPU-1".into()]));
+    }
+
+    #[test]
     fn mistakes_are_said_with_their_line() {
         for (text, line, expected) in [
             ("[executors.a]\ncommand = \"sh\"\nspeed = 3\n", 3, "unknown field `speed`"),
@@ -192,6 +259,10 @@ mod tests {
             ("[executors.a]\ncommand = \"sh\"\nstart_timeout = -1\n", 3, "start_timeout"),
             ("[executors.a\n", 1, ""),
             ("[executors.a]\nargs = []\n", 1, "missing field `command`"),
+            ("[resources]\nlicence = 0\n", 2, "above 0"),
+            ("[resources]\ngpus = [0, 0]\n", 2, "twice"),
+            ("[resources]\n\ncpus = 2\n", 3, "of their own"),
+            ("[resources]\nlicence = true\n", 2, "a resource is"),
         ] {
             let message = read_text(text).expect_err(text);
             assert!(message.contains(&format!("governor.toml:{line}: ")) && message.contains(expected), "{message}");

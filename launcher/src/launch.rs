@@ -7,6 +7,7 @@ use crate::log_plan::LogPlan;
 use crate::memory::MemoryPlan;
 use crate::plan::{Governors, StartPlan};
 pub use crate::reports::{Report, Reports, read_reports};
+use crate::resources::ResourcePlan;
 use crate::role::Role;
 use crate::runtime_dir::{self, RuntimeDirError};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -36,6 +37,8 @@ pub struct Launch {
     pub memory: MemoryPlan,
     pub run_prefix: Vec<String>,
     pub executors: Vec<ExecutorConfig>,
+    #[serde(default)]
+    pub resources: ResourcePlan,
     pub reserve_cpu: bool,
     pub pin: bool,
     pub keep_capabilities: bool,
@@ -103,6 +106,7 @@ impl Launch {
             memory: plan.memory,
             run_prefix: plan.run_prefix,
             executors: plan.executors,
+            resources: plan.resources,
             reserve_cpu: plan.reserve_cpu,
             pin: plan.pin,
             keep_capabilities: plan.keep_capabilities,

@@ -17,6 +17,7 @@ mod end_watch;
 mod engine;
 mod engine_error;
 mod engine_log;
+mod explain;
 mod file_system;
 mod governor_config;
 mod host_name;
@@ -39,6 +40,7 @@ mod plan;
 mod programs;
 mod remote;
 mod reports;
+mod resources;
 mod role;
 mod runtime_dir;
 mod seen;
@@ -102,6 +104,7 @@ fn run(command: Command) -> ExitCode {
         Command::Sessions(args) => printed(seen_command::sessions(&args)),
         Command::Tasks(args) => printed(seen_command::tasks(&args)),
         Command::Governors(args) => printed(seen_command::governors(&args)),
+        Command::Explain(args) => printed(explain::run(&args)),
         Command::Dashboard(args) => match dashboard_command::run(&args) {
             Ok(never) => match never {},
             Err(error) => failed(&error, 1),

@@ -5,6 +5,7 @@ use crate::launch::Launch;
 use rain_data::{Memory, Store, StoreError};
 use rain_events::EventLog;
 use rain_exec::{ExecutorError, ExecutorProcess, ExecutorSpec, Interrupt};
+use rain_model::resources::Supplies;
 use rain_runtime::GovernorConfig;
 use rain_runtime::end_of_time::EndOfTime;
 use rain_runtime::local::{LocalConfig, run_local};
@@ -44,6 +45,8 @@ pub struct LocalPlan {
 pub struct GovernorPlan {
     /// One for each worker; `None`: not pinned.
     pub cpus: Vec<Option<CpuId>>,
+    /// What it has beside cpus.
+    pub resources: Supplies,
     pub work_dir: PathBuf,
 }
 
@@ -60,6 +63,7 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
     let governors = plan.governors.into_iter().map(|governor| GovernorConfig {
         prestart: governor.cpus.len().min(prestart_max),
         cpus: governor.cpus,
+        resources: governor.resources,
         workdir: governor.work_dir,
         memory: plan.memory.clone(),
         executors: executors.clone(),
@@ -106,8 +110,9 @@ pub fn try_warm_executors(executors: &[ExecutorConfig], directory: &Path) -> Res
         let place = config.place.clone();
         move |source| WarmError::Executor { place, source: Box::new(source) }
     };
-    let start =
-        |config: &ExecutorConfig| ExecutorProcess::start(&executor(config.clone()), &store, None).map_err(at(config));
+    let start = |config: &ExecutorConfig| {
+        ExecutorProcess::start(&executor(config.clone()), &store, None, &[]).map_err(at(config))
+    };
     let mut started = warm.iter().map(|config| start(config)).collect::<Result<Vec<_>, _>>()?;
     for (process, config) in started.iter_mut().zip(&warm) {
         process.wait_registered(&interrupt, &|| false).map_err(at(config))?;
@@ -120,6 +125,7 @@ pub fn governor(launch: &Launch, cpus: Vec<Option<CpuId>>, work_dir: PathBuf, go
     let machine_cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
     GovernorConfig {
         prestart: if launch.prestart_python.is_some() { cpus.len().min(machine_cpus) } else { 0 },
+        resources: launch.resources.supplies(&[cpus.len()], 0),
         cpus,
         workdir: work_dir,
         memory: launch.memory(governors),

@@ -3,12 +3,13 @@
 use crate::address::{self, AddressError};
 use crate::cli::StartArgs;
 use crate::end_time::{EndError, EndPlan};
-use crate::governor_config::{self, ExecutorConfig, GovernorConfigError};
+use crate::governor_config::{self, ExecutorConfig, GovernorConfigError, GovernorFile};
 use crate::http::HttpPlan;
 use crate::log_plan::LogPlan;
 use crate::memory::{MemoryError, MemoryPlan};
 use crate::option_path::{self, PathError};
 use crate::programs;
+use crate::resources::{ResourcePlan, ResourcePlanError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ pub struct StartPlan {
     /// Program (absolute) and arguments.
     pub run_prefix: Vec<String>,
     pub executors: Vec<ExecutorConfig>,
+    pub resources: ResourcePlan,
     pub reserve_cpu: bool,
     pub pin: bool,
     /// What tasks start has all rights of root, where this is root.
@@ -87,6 +89,8 @@ pub enum PlanError {
     #[error(transparent)]
     Address(#[from] AddressError),
     #[error(transparent)]
+    Resources(#[from] ResourcePlanError),
+    #[error(transparent)]
     GovernorConfig(#[from] GovernorConfigError),
 }
 
@@ -109,6 +113,7 @@ impl StartPlan {
         if args.min_governors.is_some() {
             return Err(PlanError::MinGovernors);
         }
+        let file = args.governor_config.as_deref().map_or(Ok(GovernorFile::default()), governor_config::read)?;
         Ok(Self {
             governors,
             listen: args.at.listen.as_deref().map_or(Ok(address::DEFAULT_LISTEN), address::parse)?,
@@ -116,10 +121,8 @@ impl StartPlan {
             work_dir: absolute("--workdir", args.places.workdir.as_deref())?,
             memory: MemoryPlan::new(&args.places)?,
             run_prefix: run_prefix(args.runprefix.as_deref())?,
-            executors: match &args.governor_config {
-                Some(path) => governor_config::read(path)?,
-                None => Vec::new(),
-            },
+            executors: file.executors,
+            resources: ResourcePlan::new(&args.resources, file.resources)?,
             reserve_cpu: args.reserve_cpu,
             pin: !args.no_pin,
             keep_capabilities: keeps_capabilities(args.keep_capabilities),

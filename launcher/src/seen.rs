@@ -5,6 +5,8 @@ use crate::remote::reach::Server;
 use crate::status::{self, ANSWER_TIME_MAX, LookupError};
 use crate::which_args::WhichServer;
 use crate::which_server::Meant;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// A server that is asked.
@@ -54,6 +56,14 @@ impl Seen {
     /// When there is no good answer.
     pub fn status(&mut self) -> Result<Value, LookupError> {
         self.connection.status().map_err(|error| self.who.unanswered(error))
+    }
+
+    /// What the server answers to a question of the protocol.
+    ///
+    /// # Errors
+    /// When there is no good answer.
+    pub fn ask<B: Serialize, R: DeserializeOwned>(&mut self, op: &str, body: &B) -> Result<R, LookupError> {
+        self.connection.ask(op, body).map_err(|error| self.who.unanswered(error))
     }
 
     /// What the HTTP API answers at a path, with these parameters.

@@ -25,9 +25,19 @@ pub fn run(args: &StatusArgs) -> Result<String, LookupError> {
 
 fn table(status: &Value) -> String {
     let mut text = format!("{}, clients: {}\n", Summary::new(status), cell(&status["clients"]));
-    let governor_columns =
-        ["id", "host", "cpus", "state", "tasks_waiting", "tasks_running", "tasks_unfinished", "tasks_finished"];
-    list(&mut text, "governor", rows(status, "governors"), &governor_columns);
+    let governor_columns = [
+        "id",
+        "host",
+        "cpus",
+        "state",
+        "tasks_waiting",
+        "tasks_running",
+        "tasks_unfinished",
+        "tasks_finished",
+        "resources",
+    ];
+    let governors: Vec<Value> = rows(status, "governors").iter().map(with_resources_in_words).collect();
+    list(&mut text, "governor", &governors, &governor_columns);
     let now = seconds_since_1970();
     let lost = rows(status, "governors_lost").iter().map(|governor| {
         let mut row = governor.clone();
@@ -47,6 +57,23 @@ fn table(status: &Value) -> String {
         let _ = writeln!(text, "no event log: {}", line(error));
     }
     text
+}
+
+/// A governor whose resources are one text: what is free of each, and how much there is.
+fn with_resources_in_words(governor: &Value) -> Value {
+    const GIBIBYTE: f64 = (1u64 << 30) as f64;
+    let mut governor = governor.clone();
+    let Some(resources) = governor["resources"].as_object() else { return governor };
+    let word = |(name, resource): (&String, &Value)| {
+        let [free, total] = ["free", "total"].map(|key| resource[key].as_f64().unwrap_or_default());
+        if name == rain_model::resources::MEMORY {
+            return format!("{name} {:.1}/{:.1} GiB", free / GIBIBYTE, total / GIBIBYTE);
+        }
+        format!("{name} {free}/{total}")
+    };
+    let words: Vec<String> = resources.iter().map(word).collect();
+    governor["resources"] = format!("{} free", words.join(", ")).into();
+    governor
 }
 
 #[cfg(test)]
@@ -74,6 +101,15 @@ mod tests {
         assert_eq!(lines[6], "session  name      client  tasks  finished  state");
         assert_eq!(lines[7], "0        iris?[2J  3       5      2         open");
         assert_eq!(table(&json!({})).lines().count(), 1);
+    }
+
+    #[test]
+    fn what_is_free_of_resources_is_shown() {
+        let gpus = json!({"free": 0.5, "total": 2.0, "labels": ["0", "1"]});
+        let memory = json!({"free": 1_610_612_736.0, "total": 4_294_967_296.0});
+        let governor = json!({"id": 0, "cpus": 4, "resources": {"gpus": gpus, "memory": memory}});
+        let text = table(&json!({"governors": [governor]}));
+        assert_eq!(text.lines().nth(3).unwrap(), "0         4     gpus 0.5/2, memory 1.5/4.0 GiB free");
     }
 
     #[test]

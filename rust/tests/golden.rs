@@ -108,6 +108,7 @@ fn the_tasklib_reads_and_writes_what_governors_send() {
 #[test]
 fn the_engine_writes_what_governors_send() {
     let engine_kinds = kinds().map(|kind| EngineKind {
+        resources: Vec::new(),
         task_type: kind.task_type,
         cpus: kind.cpus,
         name: kind.name,

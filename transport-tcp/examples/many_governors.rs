@@ -20,7 +20,7 @@ fn resident_bytes(pid: &str) -> Result<u64, AnyError> {
 
 fn join(server: SocketAddr, tls: PeerTls) -> Result<TcpTransport<Vec<u8>>, AnyError> {
     let (_, mut end) = TcpTransport::join(&[server], TcpListener::bind("127.0.0.1:0")?, tls, (), None)?;
-    end.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus: 1 }));
+    end.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus: 1, resources: Default::default() }));
     Ok(end)
 }
 

@@ -39,6 +39,7 @@ fn rain(count: u32, threads: usize, store: &Store) -> f64 {
                         store,
                         interrupt: &interrupt,
                         cancelled: &|| false,
+                        environment: &[],
                     });
                     assert!(matches!(outcome, TaskOutcome::Finished { .. }), "{outcome:?}");
                 }

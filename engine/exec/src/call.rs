@@ -22,6 +22,8 @@ pub struct TaskCall<'a> {
     pub interrupt: &'a Interrupt,
     /// Whether the task is to be stopped.
     pub cancelled: &'a dyn Fn() -> bool,
+    /// Variables that say what it was given of the governor's resources.
+    pub environment: &'a [(String, String)],
 }
 
 impl<'a> TaskCall<'a> {

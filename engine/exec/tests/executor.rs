@@ -43,7 +43,7 @@ struct Talk {
 impl Talk {
     fn new() -> Self {
         let fixture = Fixture::new();
-        let executor = ExecutorProcess::start(&spec(&["good"]), &fixture.store, None).unwrap();
+        let executor = ExecutorProcess::start(&spec(&["good"]), &fixture.store, None, &[]).unwrap();
         Self { fixture, executor, next: 0 }
     }
 
@@ -243,7 +243,7 @@ fn many_calls_are_in_flight_and_kinds_are_defined_once() {
 fn an_executor_that_writes_without_reading_does_not_block_us() {
     const CALLS: u64 = 100;
     let fixture = Fixture::new();
-    let mut executor = ExecutorProcess::start(&spec(&["deaf", &CALLS.to_string()]), &fixture.store, None).unwrap();
+    let mut executor = ExecutorProcess::start(&spec(&["deaf", &CALLS.to_string()]), &fixture.store, None, &[]).unwrap();
     let batch = one_task(kind("fake/echo", &(), &[blob()]), 1);
     let input = [text(&"x".repeat(50_000))];
     let mut answers = Vec::new();
@@ -278,7 +278,7 @@ fn waiting_ends_with_the_interrupt_or_the_timeout() {
 fn a_program_that_is_no_executor_is_told_by_what_it_wrote() {
     let fixture = Fixture::new();
     let command = ["sh", "-c", "echo to output; echo to error >&2; exit 3"].map(Into::into).to_vec();
-    let mut other = ExecutorProcess::start(&ExecutorSpec { command, ..spec(&[]) }, &fixture.store, None).unwrap();
+    let mut other = ExecutorProcess::start(&ExecutorSpec { command, ..spec(&[]) }, &fixture.store, None, &[]).unwrap();
     let message = other.wait_registered(&fixture.interrupt, &|| false).unwrap_err().to_string();
     assert_says(&message, &["status 3 before it registered", "its stdout and stderr", "to output\nto error"]);
 }
@@ -286,7 +286,7 @@ fn a_program_that_is_no_executor_is_told_by_what_it_wrote() {
 #[test]
 fn registration_is_waited_for_until_cancelled() {
     let fixture = Fixture::new();
-    let mut executor = ExecutorProcess::start(&spec(&["silent"]), &fixture.store, None).unwrap();
+    let mut executor = ExecutorProcess::start(&spec(&["silent"]), &fixture.store, None, &[]).unwrap();
     fixture.stop();
     assert!(!executor.wait_registered(&fixture.interrupt, &|| true).unwrap());
     assert!(!executor.is_registered());
@@ -305,7 +305,7 @@ fn executors_that_start_wrongly_are_told_apart() {
     let start = |mode: &str, timeout| {
         let fixture = Fixture::new();
         let spec = ExecutorSpec { start_timeout: timeout, ..spec(&[mode]) };
-        let mut executor = ExecutorProcess::start(&spec, &fixture.store, None).unwrap();
+        let mut executor = ExecutorProcess::start(&spec, &fixture.store, None, &[]).unwrap();
         let error = executor.wait_registered(&fixture.interrupt, &|| false).unwrap_err();
         assert_dies(executor.pid());
         drop(executor);
@@ -332,7 +332,7 @@ fn executors_that_cannot_be_started_say_so() {
         (vec!["a\0b"], "zero byte"),
     ] {
         let spec = ExecutorSpec { command: command.iter().map(Into::into).collect(), ..spec(&[]) };
-        let error = ExecutorProcess::start(&spec, &fixture.store, None).unwrap_err();
+        let error = ExecutorProcess::start(&spec, &fixture.store, None, &[]).unwrap_err();
         assert_says(&error.to_string(), &["cannot be started", says]);
     }
     assert!(fixture.stored().is_empty());

@@ -130,7 +130,7 @@ impl Governor {
                 }
                 return;
             }
-            ToGovernor::Stop => Action::Stop,
+            ToGovernor::Refused { .. } | ToGovernor::Stop => Action::Stop,
         };
         actions.push(action);
     }
@@ -282,9 +282,11 @@ impl Governor {
 /// The session that a message of the server is about, which the governor has to know; none for other messages.
 fn session_of<D>(message: &ToGovernor<D>) -> Option<SessionId> {
     match message {
-        ToGovernor::OpenSession(_) | ToGovernor::EndOfWork { .. } | ToGovernor::CaughtUp { .. } | ToGovernor::Stop => {
-            None
-        }
+        ToGovernor::OpenSession(_)
+        | ToGovernor::EndOfWork { .. }
+        | ToGovernor::CaughtUp { .. }
+        | ToGovernor::Refused { .. }
+        | ToGovernor::Stop => None,
         ToGovernor::Run(run) => Some(run.session),
         ToGovernor::Forget(forget) => Some(SessionId(forget.session)),
         ToGovernor::CloseSession(session)

@@ -23,6 +23,7 @@ pub(crate) fn link<G: Graph>(
     let graph = &session.graph;
     let batch = &run.batch;
     let edges = session.add_batch(batch).ok_or(TooManyInputs)?;
+    session.add_grants(run.grants);
     // Claims come first: nothing may be dropped between its producer's end and its consumer's linking.
     for (object, _) in &run.constants {
         graph.claim(*object);

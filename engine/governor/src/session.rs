@@ -2,6 +2,7 @@
 
 use crate::graph::Graph;
 use rain_model::graph::{Batch, Batches};
+use rain_model::resources::Grant;
 use rain_pool::Cancelled;
 use rain_protocol::peer::{Forget, OpenSession};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,8 @@ pub struct Session<G: Graph> {
     raised: RwLock<BTreeMap<u32, i32>>,
     /// Failed attempts of tasks that are run again.
     attempts: Mutex<BTreeMap<u32, u32>>,
+    /// What tasks were given that ask for more than cpus.
+    grants: RwLock<BTreeMap<u32, Arc<Grant>>>,
     leave: Leave<G>,
 }
 
@@ -76,6 +79,7 @@ impl<G: Graph> Session<G> {
             ranks: AtomicBool::new(false),
             raised: RwLock::default(),
             attempts: Mutex::default(),
+            grants: RwLock::default(),
             leave,
         }
     }
@@ -123,7 +127,30 @@ impl<G: Graph> Session<G> {
     #[cold]
     fn rank(&self, task: u32) -> i32 {
         let raised = self.raised.read().unwrap_or_else(PoisonError::into_inner).get(&task).copied();
-        raised.unwrap_or_else(|| self.batch_of(task).map_or(0, |batch| batch.kind(task).priority))
+        let priority = raised.unwrap_or_else(|| self.batch_of(task).map_or(0, |batch| batch.kind(task).priority));
+        // What it was given is idle until it runs.
+        if priority == 0 && self.grant(task).is_some() { 1 } else { priority }
+    }
+
+    /// Notes what tasks were given, before they are queued.
+    pub(crate) fn add_grants(&self, grants: Vec<(u32, Grant)>) {
+        if !grants.is_empty() {
+            let mut known = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+            known.extend(grants.into_iter().map(|(task, grant)| (task, Arc::new(grant))));
+            self.ranks.store(true, Ordering::Release);
+        }
+    }
+
+    /// What a task was given, if it asks for more than cpus.
+    pub fn grant(&self, task: u32) -> Option<Arc<Grant>> {
+        self.grants.read().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
+    }
+
+    /// Forgets what a task was given, if it is over.
+    pub fn drop_grant(&self, task: u32) {
+        if self.graph.is_done_with(task) {
+            self.grants.write().unwrap_or_else(PoisonError::into_inner).remove(&task);
+        }
     }
 
     /// Gives tasks priorities of their own; returns those that are in a queue already.
@@ -216,6 +243,12 @@ impl<G: Graph> Session<G> {
         }
         drop(attempts);
         if self.ranks.load(Ordering::Acquire) {
+            let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+            if !grants.is_empty() {
+                // Those that are over and were not run here, as they were cancelled.
+                grants.retain(|task, _| !self.graph.is_done_with(*task));
+            }
+            drop(grants);
             let mut raised = self.raised.write().unwrap_or_else(PoisonError::into_inner);
             for task in &forget.tasks {
                 raised.remove(task);

@@ -88,6 +88,7 @@ fn run(session: SessionId, remote: &[(u32, &[u32])]) -> ToGovernor<Content> {
         batch: Arc::new(batch),
         tasks: TaskSet::All,
         constants: Vec::new(),
+        grants: Vec::new(),
         remote: remote
             .iter()
             .map(|(object, holders)| RemoteInput {

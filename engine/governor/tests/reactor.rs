@@ -52,6 +52,7 @@ impl<G: Graph<Content = Content> + Send + Sync + 'static> World<G> {
             constants: Vec::new(),
             remote: Vec::new(),
             pins: Vec::new(),
+            grants: Vec::new(),
         };
         change(&mut run);
         self.server(ToGovernor::Run(run));

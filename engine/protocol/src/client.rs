@@ -2,9 +2,12 @@
 
 use crate::bounded::{self, Nested};
 use crate::cut::{cut, quoted};
+pub use crate::info::{ObjectInfo, TaskInfo};
 use crate::msgpack::{FrameError, HEADER_BYTES, append_value, decode, encode_frame, finish_frame};
 pub use crate::request_error::{ErrorKind, RequestError};
+use crate::resources::WireRequest;
 use rain_model::graph::DataType;
+use rain_model::resources::ALTERNATIVES_MAX;
 use serde::de::{self, DeserializeSeed, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
@@ -53,6 +56,7 @@ pub enum Request {
     Forget(Forget),
     Info(Items),
     Outputs(TasksOf),
+    Explain(TasksOf),
     Status,
     View(View),
     Stop,
@@ -132,10 +136,20 @@ pub struct WireKind {
     /// Tasks of kinds with different ones are not run by the same executor process.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub process: String,
+    /// What a task asks for, the first of these that fits.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounded::list::<ALTERNATIVES_MAX, _, _>"
+    )]
+    pub resources: Vec<WireRequest>,
 }
 
 fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WireKind>, D::Error> {
-    let size = |kind: &WireKind| KIND_COUNT + kind.inputs.len() + kind.outputs.len();
+    let size = |kind: &WireKind| {
+        let resources: usize = kind.resources.iter().map(|request| 1 + request.0.len()).sum();
+        KIND_COUNT + kind.inputs.len() + kind.outputs.len() + resources
+    };
     Nested { items_max: KINDS_AND_LABELS_MAX, size }.deserialize(deserializer)
 }
 
@@ -315,45 +329,6 @@ pub struct HelloReply {
     pub local: bool,
 }
 
-/// Info of a task; absent fields are empty.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct TaskInfo {
-    pub id: u32,
-    pub state: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub governor: Option<u32>,
-    /// Seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<f64>,
-    /// Seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub debug: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-}
-
-/// Info of an object; absent fields are empty.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ObjectInfo {
-    pub id: u32,
-    pub state: String,
-    /// Bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub debug: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-}
-
 impl WireOutput {
     /// The declared data type, if its number is known.
     pub fn data_type(&self) -> Option<DataType> {
@@ -395,6 +370,7 @@ impl<'de> Deserialize<'de> for RequestFrame {
                     "forget" => Request::Forget(body(&mut seq)?),
                     "info" => Request::Info(body(&mut seq)?),
                     "outputs" => Request::Outputs(body(&mut seq)?),
+                    "explain" => Request::Explain(body(&mut seq)?),
                     "status" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Status)?,
                     "view" => Request::View(body(&mut seq)?),
                     "stop" => body::<IgnoredAny, A>(&mut seq).map(|_| Request::Stop)?,

@@ -256,6 +256,8 @@ impl From<&Kind> for WireKind {
             timeout: kind.timeout.map(|timeout| timeout.as_secs_f64()),
             priority: kind.priority,
             process: kind.process.clone(),
+            // What it was given says the environment of its executor.
+            resources: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, ObjectIndex, SessionId, TaskIndex};
+use rain_model::resources::{Grant, Supplies};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -67,6 +68,10 @@ pub enum ToGovernor<D> {
     CaughtUp {
         ticket: u64,
     },
+    /// What the governor has said of itself cannot be; it ends.
+    Refused {
+        why: String,
+    },
     /// End.
     Stop,
 }
@@ -109,6 +114,8 @@ pub struct Run<D> {
     pub remote: Vec<RemoteInput>,
     /// Outputs and constants to be held until unpinned; others are dropped after their last consumer here.
     pub pins: Vec<ObjectIndex>,
+    /// What tasks are given that ask for more than cpus.
+    pub grants: Vec<(TaskIndex, Grant)>,
 }
 
 /// An input that other governors hold.
@@ -150,6 +157,8 @@ impl TaskSet {
 pub enum FromGovernor<D> {
     Joined {
         cpus: u32,
+        /// What it has beside cpus.
+        resources: Supplies,
     },
     /// A task that may take long has begun; `start` in seconds since 1970.
     Started {

@@ -6,6 +6,7 @@ use rain_protocol::client::{
     RequestError, Results, SessionRef, Submit, TaskInfo, TasksOf, Unkeep, Upload, View, Viewed, WatchRef, WatchStarted,
     WireKind, decode_request, error_frame, ok_frame, reply_frame,
 };
+use rain_protocol::resources::WireRequest;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ fn written(id: u64, request: &Request) -> Vec<u8> {
         Request::Forget(body) => frame("forget", id, body),
         Request::Info(body) => frame("info", id, body),
         Request::Outputs(body) => frame("outputs", id, body),
+        Request::Explain(body) => frame("explain", id, body),
         Request::Status => frame("status", id, &nothing),
         Request::View(body) => frame("view", id, body),
         Request::Stop => frame("stop", id, &nothing),
@@ -74,7 +76,7 @@ fn assert_reads(name: &str, id: u64, expected: &Request) {
 #[test]
 fn requests_are_read_and_written_again() {
     let full: Vec<String> = requests().into_iter().filter(|name| !name.ends_with("-least")).collect();
-    assert_eq!(full.len(), 21, "one of each request: {full:?}");
+    assert_eq!(full.len(), 22, "one of each request: {full:?}");
     for name in full {
         let expected = golden(&name);
         let (id, request) = decode_request(&expected[4..]).unwrap();
@@ -104,6 +106,7 @@ fn requests_are_read_as_the_index_says() {
     assert_reads("forget", 18, &Request::Forget(forget));
     assert_reads("info", 19, &Request::Info(items(&[1, 2], &[3])));
     let tasks = TasksOf { session: 1, tasks: column(&[1]) };
+    assert_reads("explain", 24, &Request::Explain(tasks.clone()));
     assert_reads("outputs", 23, &Request::Outputs(tasks));
     assert_reads("status", 20, &Request::Status);
     assert_reads("view", 24, &Request::View(View { path: "sessions/1/tasks?state=failed".into() }));
@@ -114,6 +117,12 @@ fn requests_are_read_as_the_index_says() {
     let split = &submit.kinds[2];
     assert_eq!((submit.session, submit.count, submit.kinds.len()), (1, 3, 3));
     assert_eq!((split.cpus, split.retries, split.timeout, split.priority), (2, 1, Some(60.0), -1));
+    let amounts = |request: &WireRequest| -> Vec<(String, f64)> {
+        request.0.iter().map(|(name, amount)| (name.clone(), amount.0)).collect()
+    };
+    let first = [("gpus".to_owned(), 0.5), ("memory".to_owned(), 4_294_967_296.0)];
+    assert_eq!(amounts(&split.resources[0]), first);
+    assert_eq!(amounts(&split.resources[1]), [("licence".to_owned(), 2.0)]);
     assert_eq!(submit.user, BTreeMap::from([(1, r#"{"fold":3}"#.to_owned())]));
     assert_eq!(submit.consts[1].3.as_ref().map(|data| &data[..]), Some(&br#"{"to": "World"}"#[..]));
     assert_eq!((submit.config, submit.keep), (column(&[u32::MAX, 0, 1]), column(&[3, 5])));
@@ -132,6 +141,7 @@ fn what_is_left_out_has_its_default() {
         timeout: None,
         priority: 0,
         process: String::new(),
+        resources: vec![],
     };
     let submit = Submit {
         session: 1,

@@ -81,6 +81,7 @@ pub fn run_server<C: Clients, T: Transport<Arc<Object>>>(
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     if config.on_loss.is_some() {
         driver.end_with_governors();
+        driver.take_no_governors();
     } else {
         driver.recover();
     }

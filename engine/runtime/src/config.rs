@@ -2,6 +2,7 @@
 
 use rain_data::Memory;
 use rain_exec::ExecutorSpec;
+use rain_model::resources::Supplies;
 use rain_topology::CpuId;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 pub struct GovernorConfig {
     /// The cpu that each worker is pinned to; `None`: not pinned. Its length is the number of workers.
     pub cpus: Vec<Option<CpuId>>,
+    /// What it has beside cpus.
+    pub resources: Supplies,
     /// Directory for objects; made, and removed at the end.
     pub workdir: PathBuf,
     /// What objects take is a part of this.

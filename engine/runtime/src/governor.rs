@@ -5,15 +5,15 @@ use crate::config::GovernorConfig;
 use crate::deadlines::Deadlines;
 use crate::executors::Executors;
 use crate::session::{Graph, SessionTable, leave_to};
-use crate::worker::{LentCalls, Report, Worker, WorkerShared};
+use crate::worker::{LentCalls, Report, Worker, WorkerShared, queue_again, without_grant};
 use crossbeam_channel::{Receiver, unbounded};
 use rain_data::{Object, Store, StoreError};
 use rain_events::seconds_since_1970;
 use rain_exec::Interrupt;
-use rain_governor::{Effect, EndOfWork, Event, Reactor, To};
+use rain_governor::{Effect, EndOfWork, Event, Holdings, Reactor, To};
 use rain_model::id::{GovernorId, SessionId};
 use rain_pool::{LocalQueue, Pool};
-use rain_protocol::peer::{FromGovernor, Message};
+use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,8 @@ pub enum GovernorEnd {
     Asked,
     /// Its server was gone, for this reason.
     ServerLost(String),
+    /// Its server has refused it, for this reason.
+    Refused(String),
     /// Its thread could not go on; the log says why.
     Broken,
 }
@@ -105,8 +107,9 @@ where
         queues.iter().map(|_| Interrupt::new().map(Arc::new)).collect::<Result<_, _>>()?;
     let (reports_in, reports) = unbounded();
     let (endpoint_in, endpoint) = crossbeam_channel::bounded::<T>(1);
-    let workers = config.cpus.len();
-    let executors = Executors::new(store.clone(), sessions.clone(), &config.executors, &config.python, workers);
+    let ungranted = without_grant(&config.resources);
+    let holdings = Arc::new(Holdings::new(&config.resources));
+    let executors = Executors::new(store.clone(), sessions.clone(), &config, &ungranted);
     let shared = Arc::new(WorkerShared {
         id,
         sessions,
@@ -120,6 +123,9 @@ where
         bell: bell.clone(),
         deadlines: Deadlines::default(),
         reaper: Arc::default(),
+        holdings,
+        again: queue_again(&pool),
+        ungranted,
         end: Arc::new(EndOfWork::new(seconds_since_1970())),
         began: Instant::now(),
     });
@@ -219,7 +225,8 @@ struct Driver<T> {
 impl<T: Transport<Arc<Object>>> Driver<T> {
     fn run(mut self, bell: &Bell) -> GovernorEnd {
         let cpus = self.shared.config.cpus.len() as u32;
-        self.transport.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus }));
+        let resources = self.shared.config.resources.clone();
+        self.transport.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus, resources }));
         let mut effects = Vec::new();
         while !self.stopping {
             let mut idle = true;
@@ -275,6 +282,10 @@ impl<T: Transport<Arc<Object>>> Driver<T> {
         loop {
             match self.transport.try_receive()? {
                 TransportEvent::Message { message: Message::ToGovernor(message), .. } => {
+                    if let ToGovernor::Refused { why } = &message {
+                        tracing::error!("the server refuses this governor: {why}");
+                        self.end = GovernorEnd::Refused(why.clone());
+                    }
                     return Some(Event::Server(message));
                 }
                 TransportEvent::Message { from: Peer::Governor(from), message: Message::BetweenGovernors(message) } => {

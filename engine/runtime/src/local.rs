@@ -78,6 +78,7 @@ pub fn run_local<C: Clients>(
     });
     let mut driver =
         ServerDriver::new(ServerParts { clients, transport: server_end, store, facts, stop, log: config.log });
+    driver.take_no_governors();
     driver.answer(config.status, config.contents, wake.clone());
     driver.show(config.view);
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;

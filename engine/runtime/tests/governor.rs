@@ -38,6 +38,7 @@ impl Governor {
         let directory = tempfile::tempdir().unwrap();
         let config = GovernorConfig {
             memory: Default::default(),
+            resources: Default::default(),
             cpus: vec![None; workers],
             workdir: directory.path().join("work"),
             executors: Vec::new(),
@@ -65,7 +66,15 @@ impl Governor {
     fn run(&mut self, session: u32, batch: Batch, constants: Vec<(u32, Arc<Object>)>) {
         let (batch, tasks) = (Arc::new(batch), TaskSet::All);
         let session = SessionId(session);
-        self.send(ToGovernor::Run(Run { session, batch, tasks, constants, remote: Vec::new(), pins: Vec::new() }));
+        self.send(ToGovernor::Run(Run {
+            session,
+            batch,
+            tasks,
+            constants,
+            remote: Vec::new(),
+            pins: Vec::new(),
+            grants: Vec::new(),
+        }));
     }
 
     /// Takes what has come, and waits for this.
@@ -87,7 +96,7 @@ impl Governor {
 
     fn take(&mut self, message: FromGovernor<Arc<Object>>) {
         match message {
-            FromGovernor::Joined { cpus } => self.said.push(Said::Joined(cpus)),
+            FromGovernor::Joined { cpus, .. } => self.said.push(Said::Joined(cpus)),
             FromGovernor::Started { session, task, .. } => self.said.push(Said::Started(session.0, task)),
             FromGovernor::Finished(finished) => {
                 let tasks = finished.tasks.iter().map(|task| Said::Finished(finished.session, task.task));

@@ -96,6 +96,10 @@ impl<D: Clone> Server<D> {
         for (governor, count) in cancelled.by_governor {
             self.governors.take(governor, count);
         }
+        for task in &cancelled.tasks {
+            self.ledger.release((id, *task));
+        }
+        self.ledger.change();
         self.note(id);
         if !cancelled.tasks.is_empty() {
             self.log(effects, || LogEntry::Cancelled { session: id, tasks: cancelled.tasks.clone() });

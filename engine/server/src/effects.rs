@@ -4,6 +4,7 @@ use super::event::RequestId;
 use super::status::Status;
 use rain_model::id::{ClientId, GovernorId, SessionId, TaskIndex};
 use rain_protocol::client::{ObjectInfo, RequestError, TaskInfo};
+use rain_protocol::explain::Explanation;
 use rain_protocol::log::LogEntry;
 use rain_protocol::peer::{Message, TaskOutput, ToGovernor};
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub enum Reply<D> {
         outputs: Vec<(TaskIndex, TaskOutput)>,
         count: u32,
     },
+    Explanations(Vec<Explanation>),
     Status(Status),
     /// The same for all that fail for the same reason.
     Error(Arc<RequestError>),

@@ -133,5 +133,10 @@ pub enum Command<D> {
         session: SessionId,
         tasks: Vec<u32>,
     },
+    /// What becomes of tasks, of whichever client.
+    Explain {
+        session: SessionId,
+        tasks: Vec<u32>,
+    },
     Status,
 }

@@ -1,8 +1,10 @@
 //! What a server tells of itself.
 
 use super::reactor::Server;
-use super::status::{GovernorStatus, SessionStatus, Status};
+use super::status::{GovernorStatus, ResourceStatus, SessionStatus, Status};
 use rain_model::id::{GovernorId, ObjectIndex, SessionId};
+use rain_model::resources::{Amount, Supply};
+use std::collections::BTreeMap;
 
 /// Sessions that a status lists at most.
 const STATUS_SESSIONS_MAX: usize = 1000;
@@ -18,6 +20,16 @@ impl<D: Clone> Server<D> {
         self.sessions.get(&session).map_or(0, |session| u64::from(session.size_of(object)))
     }
 
+    fn resources_of(&self, governor: GovernorId) -> BTreeMap<String, ResourceStatus> {
+        let Some(supplies) = self.ledger.supplies(governor) else { return BTreeMap::new() };
+        let status = |(name, free): (&str, Amount)| {
+            let supply = supplies.get(name)?;
+            let labels = if let Supply::Indexed(labels) = supply { labels.clone() } else { Vec::new() };
+            Some((name.to_owned(), ResourceStatus { total: supply.total().number(), free: free.number(), labels }))
+        };
+        self.ledger.free(governor).filter_map(status).collect()
+    }
+
     /// What the server is doing.
     pub fn status(&self) -> Status {
         let alive = self.governors.iter().filter(|(_, governor)| governor.is_alive());
@@ -26,6 +38,7 @@ impl<D: Clone> Server<D> {
             cpus: governor.cpus,
             tasks_unfinished: governor.outstanding,
             tasks_finished: governor.finished,
+            resources: self.resources_of(id),
         });
         let sessions = self.sessions.values().take(STATUS_SESSIONS_MAX).map(|session| SessionStatus {
             id: session.id.0,

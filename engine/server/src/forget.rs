@@ -138,7 +138,7 @@ mod tests {
             let mut server = Server::<u64>::new();
             let mut effects: Effects<u64> = Effects::new();
             for number in 0..governors {
-                let message = FromGovernor::Joined { cpus: 1 };
+                let message = FromGovernor::Joined { cpus: 1, resources: Default::default() };
                 server.handle(Time::default(), Event::Governor { governor: GovernorId(number), message }, &mut effects);
             }
             let client = ClientId(1);

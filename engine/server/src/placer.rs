@@ -13,6 +13,7 @@ use super::records::Constant;
 use super::session::{Fresh, Session};
 use rain_model::graph::Batch;
 use rain_model::id::{GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
+use rain_model::resources::Grant;
 use rain_protocol::peer::{OpenSession, RemoteInput, Run, TaskSet, ToGovernor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,7 +93,9 @@ impl<D: Clone> Placer<'_, D> {
     pub(super) fn turn(&mut self) -> Turn {
         for fresh in std::mem::take(&mut self.session.fresh) {
             let only = self.governors.first_alive().filter(|_| self.governors.alive() == 1);
-            match only.filter(|id| !self.session.spread && self.session.shares.has_none_but(*id)) {
+            let asks_for_more = fresh.batch.kinds.iter().any(|kind| !kind.kind.resources.is_empty());
+            let is_whole = !asks_for_more && !self.session.spread;
+            match only.filter(|id| is_whole && self.session.shares.has_none_but(*id)) {
                 Some(id) => self.place_whole(fresh, id),
                 None => self.take_apart(fresh),
             }
@@ -134,7 +137,8 @@ impl<D: Clone> Placer<'_, D> {
         self.give(id, u64::from(batch.count));
         let session = self.session.id;
         let first = batch.first;
-        let run = Run { session, batch, tasks: TaskSet::All, constants, remote: Vec::new(), pins: keep };
+        let (remote, grants) = (Vec::new(), Vec::new());
+        let run = Run { session, batch, tasks: TaskSet::All, constants, remote, pins: keep, grants };
         if run.batch.count > 0 {
             self.round.runs.insert((session, id, first), run);
         } else {
@@ -230,7 +234,7 @@ impl<D: Clone> Placer<'_, D> {
     }
 
     /// Tasks that a cpu may have in hand: about 10 ms of work, but at least one beside the running one.
-    fn window(&self) -> u64 {
+    pub(super) fn window(&self) -> u64 {
         match self.session.mean_duration {
             None => 4,
             Some(mean) => (0.010 / mean.max(1e-5)).clamp(2.0, 512.0) as u64,
@@ -243,25 +247,33 @@ impl<D: Clone> Placer<'_, D> {
         // Governors may be full of tasks that wait for one that was given back: so it finds room in any case.
         let window = if taken.was_given_back() { u64::from(u32::MAX) } else { self.window() };
         let largest = self.largest_inputs(batch.inputs(taken.task));
-        let held = |id: GovernorId| -> u64 {
-            let of_id = largest.iter().filter(|(_, mark)| self.session.holders.has(*mark, id));
-            of_id.map(|(bytes, _)| bytes).sum()
-        };
         let rank = |id: GovernorId| {
             let governor = self.governors.get(id)?;
             let (load, cpus) = (governor.load(), u64::from(governor.cpus));
             let fits = governor.is_alive() && governor.cpus >= taken.cpus && load < window * cpus;
-            fits.then(|| (load >= cpus, std::cmp::Reverse(held(id)), load as f64 / cpus as f64, id))
+            fits.then(|| {
+                (load >= cpus, std::cmp::Reverse(self.bytes_held(&largest, id)), load as f64 / cpus as f64, id)
+            })
         };
-        let holders = largest.iter().flat_map(|(_, mark)| self.session.holders.of(*mark).take(HOLDERS_WEIGHED));
-        let ranks = self.governors.least_loaded(taken.cpus).chain(holders).filter_map(rank);
+        let ranks = self.governors.least_loaded(taken.cpus).chain(self.holders_of(&largest)).filter_map(rank);
         ranks
             .min_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then(a.3.cmp(&b.3)))
             .map(|(_, _, _, id)| id)
     }
 
+    /// Bytes of some objects that a governor holds.
+    pub(super) fn bytes_held(&self, objects: &[(u64, HolderMark)], id: GovernorId) -> u64 {
+        let of_id = objects.iter().filter(|(_, mark)| self.session.holders.has(*mark, id));
+        of_id.map(|(bytes, _)| bytes).sum()
+    }
+
+    /// Some holders of some objects.
+    pub(super) fn holders_of<'s>(&'s self, objects: &'s [(u64, HolderMark)]) -> impl Iterator<Item = GovernorId> + 's {
+        objects.iter().flat_map(|(_, mark)| self.session.holders.of(*mark).take(HOLDERS_WEIGHED))
+    }
+
     /// The largest of these objects that governors hold: how many bytes each has, and its holders.
-    fn largest_inputs(&self, inputs: &[ObjectIndex]) -> Vec<(u64, HolderMark)> {
+    pub(super) fn largest_inputs(&self, inputs: &[ObjectIndex]) -> Vec<(u64, HolderMark)> {
         let mut largest: Vec<(u64, HolderMark)> = Vec::new();
         for object in inputs {
             let Some(record) = self.session.objects.get(*object) else { continue };
@@ -303,12 +315,28 @@ impl<D: Clone> Placer<'_, D> {
             roots += 1;
             last = next;
         }
+        self.has_placed(id, count, taken.cpus);
+        count
+    }
+
+    /// Counts tasks that were handed out.
+    fn has_placed(&mut self, id: GovernorId, count: usize, cpus: u32) {
         self.give(id, count as u64);
         self.round.count += count;
         let mean = self.session.mean_duration.unwrap_or(DURATION_UNKNOWN);
         let each = (mean * 1e9).clamp(1.0, 1e18) as u64;
-        self.session.had = self.session.had.saturating_add(each.saturating_mul(u64::from(taken.cpus) * count as u64));
-        count
+        self.session.had = self.session.had.saturating_add(each.saturating_mul(u64::from(cpus) * count as u64));
+    }
+
+    /// Gives a task that asks for more than cpus to a governor, with what it was granted and the chain that hangs on it alone.
+    pub(super) fn place_granted(&mut self, batch: &Arc<Batch>, task: TaskIndex, id: GovernorId, grant: Grant) {
+        self.open_on(id);
+        let cpus = grant.cpus;
+        let count = self.place_chain(batch, task, id);
+        if let Some(run) = self.round.runs.get_mut(&(self.session.id, id, batch.first)) {
+            run.grants.push((task, grant));
+        }
+        self.has_placed(id, count, cpus);
     }
 
     /// Assigns a task and those that hang on it alone; returns how many.
@@ -395,7 +423,8 @@ impl<D: Clone> Placer<'_, D> {
             return None;
         }
         let follower_batch = session.batch_of(follower)?;
-        let fits = follower_batch.kind(follower).cpus <= batch.kind(task).cpus;
+        let kind = follower_batch.kind(follower);
+        let fits = kind.cpus <= batch.kind(task).cpus && kind.resources.is_empty();
         let inputs = follower_batch.inputs(follower);
         let made_there =
             |producer: TaskIndex| session.tasks.get(producer).is_some_and(|made| made.governor() == Some(id));
@@ -468,5 +497,6 @@ pub(super) fn empty_run<D>(session: SessionId, batch: Arc<Batch>) -> Run<D> {
         constants: Vec::new(),
         remote: Vec::new(),
         pins: Vec::new(),
+        grants: Vec::new(),
     }
 }

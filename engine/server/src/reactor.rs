@@ -5,12 +5,14 @@ use super::effects::{Effects, Reply, ReplyTo};
 use super::event::Event;
 use super::fair::Fair;
 use super::governors::{Governors, State};
+use super::ledger::Ledger;
 use super::placer::{Placer, Round, Turn};
 use super::recovery::NotRepeated;
 use super::session::{Session, session_error};
 use super::stored::Results;
 use super::submission::CheckTask;
 use rain_model::id::{ClientId, GovernorId, ObjectIndex, SessionId};
+use rain_model::resources::{Supplies, check_supplies};
 use rain_model::time::Time;
 use rain_protocol::client::{ErrorKind, ObjectInfo, RequestError};
 use rain_protocol::log::LogEntry;
@@ -68,6 +70,14 @@ pub struct Server<D> {
     pub(super) recovers: bool,
     /// Sessions that have tasks to be handed out.
     fair: Fair,
+    /// What governors have beside cpus.
+    pub(super) ledger: Ledger,
+    /// Sessions with ready tasks that ask for that.
+    pub(super) wanting: Fair,
+    /// Rounds for these in which nothing was handed out.
+    pub(super) rounds_in_vain: u32,
+    /// No governor will join: what none has is refused.
+    pub(super) is_fixed: bool,
     /// Sessions of which some governor has more tasks than cpus.
     uneven: BTreeSet<SessionId>,
     /// Sessions with ready tasks that a governor has given back.
@@ -75,7 +85,7 @@ pub struct Server<D> {
     /// The session of `uneven` that was asked last.
     last_asked: SessionId,
     /// There is more to be handed out, and room for it.
-    has_more: bool,
+    pub(super) has_more: bool,
     /// Governors begin nothing that will not be finished by then, seconds since 1970.
     end_of_work: Option<Time>,
     pub(super) results: Results,
@@ -106,6 +116,10 @@ impl<D: Clone> Server<D> {
             parked: BTreeMap::new(),
             recovers: false,
             fair: Fair::default(),
+            ledger: Ledger::default(),
+            wanting: Fair::default(),
+            rounds_in_vain: 0,
+            is_fixed: false,
             uneven: BTreeSet::new(),
             given_back: BTreeSet::new(),
             last_asked: SessionId(0),
@@ -129,6 +143,11 @@ impl<D: Clone> Server<D> {
     /// Has sessions go on when governors are lost: what these had is run again by others. To be called before there is any session.
     pub fn set_recovers(&mut self) {
         self.recovers = true;
+    }
+
+    /// Refuses tasks that ask for what no governor has, as no further one will join.
+    pub fn set_fixed(&mut self) {
+        self.is_fixed = true;
     }
 
     /// Refuses submits after which the server would have to remember more than so many tasks and objects, or more than half of them
@@ -173,6 +192,7 @@ impl<D: Clone> Server<D> {
             }
             Event::GovernorHeard { governor } => {
                 self.governors.set_state(governor, State::Alive);
+                self.ledger.change();
                 self.log(effects, || LogEntry::GovernorHeard { governor });
                 self.place(effects);
             }
@@ -239,14 +259,16 @@ impl<D: Clone> Server<D> {
                 effects.send(id, ToGovernor::CloseSession(session.id));
             }
         }
+        self.ledger.release_session(session.id);
+        self.wanting.remove(session.id);
         self.fair.remove(session.id);
         self.uneven.remove(&session.id);
         self.given_back.remove(&session.id);
     }
 
     fn governor_message(&mut self, id: GovernorId, message: FromGovernor<D>, effects: &mut Effects<D>) {
-        if let FromGovernor::Joined { cpus } = message {
-            return self.governor_joined(id, cpus, effects);
+        if let FromGovernor::Joined { cpus, resources } = message {
+            return self.governor_joined(id, cpus, resources, effects);
         }
         // What comes of one that was lost is old.
         if self.governors.get(id).is_none() {
@@ -265,6 +287,8 @@ impl<D: Clone> Server<D> {
                 let Some(session) = self.usable(SessionId(finished.session)) else { return };
                 let session_id = session.id;
                 let count = session.tasks_finished(id, &finished, effects);
+                self.ledger.release_from(id, session_id, finished.tasks.iter().map(|report| report.task));
+                let Some(session) = self.usable(session_id) else { return };
                 session.shares.take(id, count);
                 self.governors.finish(id, count);
                 self.fetch_finished(session_id, effects);
@@ -277,7 +301,10 @@ impl<D: Clone> Server<D> {
                     session.tell_repeated(effects);
                 }
             }
-            FromGovernor::Withheld { session, tasks } => self.withheld(session, &tasks, effects),
+            FromGovernor::Withheld { session, tasks } => {
+                self.ledger.release_from(id, session, tasks.iter().copied());
+                self.withheld(session, &tasks, effects);
+            }
             FromGovernor::Failed { session, task, failure } => self.task_failed(id, session, task, failure, effects),
             FromGovernor::GaveBack { session: session_id, tasks } => {
                 let Some(session) = self.usable(session_id) else { return };
@@ -286,6 +313,7 @@ impl<D: Clone> Server<D> {
                     self.given_back.insert(session_id);
                 }
                 self.governors.take(id, count);
+                self.ledger.release_from(id, session_id, tasks);
                 self.note(session_id);
             }
             FromGovernor::CancelledWaiting { session, ticket, tasks } => {
@@ -314,12 +342,20 @@ impl<D: Clone> Server<D> {
         self.place(effects);
     }
 
-    fn governor_joined(&mut self, id: GovernorId, cpus: u32, effects: &mut Effects<D>) {
+    fn governor_joined(&mut self, id: GovernorId, cpus: u32, resources: Supplies, effects: &mut Effects<D>) {
         // The number may be that of one whose loss was not noticed.
         self.governor_lost(id, "another one has joined under its number", effects);
+        let wrong = match check_supplies(&resources) {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => (cpus == 0).then(|| "a governor has at least one cpu".to_owned()),
+        };
+        if let Some(why) = wrong {
+            return effects.send(id, ToGovernor::Refused { why });
+        }
         if !self.governors.join(id, cpus) {
             return;
         }
+        self.ledger.join(id, resources);
         self.log(effects, || LogEntry::GovernorJoined { governor: id, cpus, host: String::new() });
         if let Some(at) = self.end_of_work {
             effects.send(id, ToGovernor::EndOfWork { left: at.since(self.now) });
@@ -334,6 +370,7 @@ impl<D: Clone> Server<D> {
     /// again, or end.
     fn governor_lost(&mut self, id: GovernorId, why: &str, effects: &mut Effects<D>) {
         let Some(governor) = self.governors.remove(id) else { return };
+        self.ledger.lose(id);
         self.log(effects, || LogEntry::GovernorLost { governor: id, why: why.to_owned() });
         for session_id in governor.sessions {
             let Some(session) = self.usable(session_id) else { continue };
@@ -400,6 +437,11 @@ impl<D: Clone> Server<D> {
         self.refuse_fetches(id, &error, effects);
     }
 
+    /// When the latest event happened.
+    pub(super) fn now(&self) -> Time {
+        self.now
+    }
+
     /// A session that has not failed.
     pub(super) fn usable(&mut self, id: SessionId) -> Option<&mut Session<D>> {
         self.sessions.get_mut(&id).filter(|session| session.failure.is_none())
@@ -408,6 +450,7 @@ impl<D: Clone> Server<D> {
     /// Notes what a change of a session may have made different: whether it has something to be handed out, and whether a
     /// governor has too much of it.
     pub(super) fn note(&mut self, id: SessionId) {
+        self.note_wanting(id);
         let Some(session) = self.sessions.get(&id).filter(|session| session.failure.is_none()) else { return };
         if session.has_work() {
             self.fair.add(id, session.had);
@@ -424,8 +467,11 @@ impl<D: Clone> Server<D> {
 
     /// Hands out what can be handed out.
     pub(super) fn place(&mut self, effects: &mut Effects<D>) {
+        self.has_more = false;
+        self.place_waiting_for_resources(effects);
         if !self.fair.is_empty() {
             self.place_all(effects);
+            self.place_waiting_for_resources(effects);
         }
         self.balance(effects);
     }
@@ -434,7 +480,6 @@ impl<D: Clone> Server<D> {
     fn place_all(&mut self, effects: &mut Effects<D>) {
         let mut round = Round::default();
         let (mut blocked, mut broken) = (Vec::new(), Vec::new());
-        self.has_more = false;
         while let Some((id, had)) = self.fair.pop() {
             let Some(session) = self.sessions.get_mut(&id).filter(|session| session.failure.is_none()) else {
                 continue;
@@ -444,6 +489,10 @@ impl<D: Clone> Server<D> {
             let turn = Placer { session, governors, round: &mut round, effects }.turn();
             if session.had > had {
                 self.fair.served(had);
+            }
+            if session.wanting.take_new(self.now) {
+                self.wanting.add(id, session.had);
+                self.ledger.change();
             }
             if session.broken.is_some() {
                 broken.push(id);
@@ -459,7 +508,7 @@ impl<D: Clone> Server<D> {
                 break;
             }
             if round.count() >= PLACED_MAX {
-                self.has_more = !self.fair.is_empty();
+                self.has_more |= !self.fair.is_empty();
                 break;
             }
         }
@@ -486,7 +535,13 @@ impl<D: Clone> Server<D> {
         }
     }
 
-    fn note_excess(&mut self, id: SessionId) {
+    fn place_waiting_for_resources(&mut self, effects: &mut Effects<D>) {
+        if self.ledger.may_find_more() && !self.wanting.is_empty() {
+            self.place_wanting(effects);
+        }
+    }
+
+    pub(super) fn note_excess(&mut self, id: SessionId) {
         if self.sessions.get(&id).is_some_and(|session| session.shares.largest_excess().is_some()) {
             self.uneven.insert(id);
         }

@@ -41,6 +41,9 @@ impl<D: Clone> Server<D> {
             }
             Command::Submit { session, submission } => {
                 let cpus_max = self.governors.cpus_max();
+                if self.is_fixed {
+                    self.check_resources(&submission.kinds)?;
+                }
                 let added = self.usable_session(to.client, session)?.items_added(&submission)?;
                 let sessions = &self.sessions;
                 self.budget.check(added, || {
@@ -121,6 +124,9 @@ impl<D: Clone> Server<D> {
                 }
                 let (outputs, count) = session.outputs.answer(&tasks);
                 effects.reply(to, Reply::Outputs { outputs, count });
+            }
+            Command::Explain { session, tasks } => {
+                effects.reply(to, Reply::Explanations(self.explain(session, &tasks)?));
             }
             Command::Status => effects.reply(to, Reply::Status(self.status())),
         }

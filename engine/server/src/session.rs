@@ -9,6 +9,7 @@ use super::records::{BatchNote, Constant, ObjectRecord, TaskRecord, TaskState};
 use super::shares::Shares;
 use super::table::Table;
 use super::waits::Waits;
+use super::wanting::Wanting;
 use rain_model::graph::{Batch, Batches, Kind};
 use rain_model::id::{ClientId, GovernorId, NONE, ObjectIndex, SessionId, TaskIndex};
 use rain_protocol::client::{ErrorKind, RequestError};
@@ -61,6 +62,8 @@ pub(super) struct Session<D> {
     /// Its tasks are handed out when they are ready; else each batch as a whole, to the only governor there is.
     pub(super) spread: bool,
     pub(super) ready: Ready,
+    /// Those that ask for more than cpus.
+    pub(super) wanting: Wanting,
     /// Who waits for objects that are not finished.
     pub(super) edges: Edges,
     pub(super) holders: Holders,
@@ -135,6 +138,7 @@ impl<D: Clone> Session<D> {
             uncounted: false,
             spread: false,
             ready: Ready::default(),
+            wanting: Wanting::default(),
             edges: Edges::default(),
             holders: Holders::default(),
             constants: BTreeMap::new(),
@@ -169,6 +173,7 @@ impl<D: Clone> Session<D> {
         self.batches = Batches::default();
         self.fresh = Vec::new();
         self.ready = Ready::default();
+        self.wanting = Wanting::default();
         self.edges = Edges::default();
         self.holders = Holders::default();
         self.constants = BTreeMap::new();
@@ -445,13 +450,21 @@ impl<D: Clone> Session<D> {
             return self.push_given_back(batch, task);
         }
         let priority = self.priority_of_ready(batch, task);
-        self.ready.push(task, priority, batch.kind(task).cpus);
+        let kind = batch.kind(task);
+        if !kind.resources.is_empty() {
+            return self.wanting.push(task, priority, batch.kind_index(task), false);
+        }
+        self.ready.push(task, priority, kind.cpus);
     }
 
     /// Puts a task that is ready and was given back before others of its priority that wait for a governor.
     pub(super) fn push_given_back(&mut self, batch: &Batch, task: TaskIndex) {
         let priority = self.priority_of_ready(batch, task);
-        self.ready.push_given_back(task, priority, batch.kind(task).cpus);
+        let kind = batch.kind(task);
+        if !kind.resources.is_empty() {
+            return self.wanting.push(task, priority, batch.kind_index(task), true);
+        }
+        self.ready.push_given_back(task, priority, kind.cpus);
     }
 
     fn priority_of_ready(&self, batch: &Batch, task: TaskIndex) -> i32 {

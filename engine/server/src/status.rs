@@ -1,6 +1,7 @@
 //! What `rain status` shows.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The server's part of a status reply; the driver adds process facts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,20 @@ pub struct GovernorStatus {
     /// Tasks it has and has not finished.
     pub tasks_unfinished: u64,
     pub tasks_finished: u64,
+    /// What it has beside cpus, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, ResourceStatus>,
+}
+
+/// What a governor has of a resource.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceStatus {
+    pub total: f64,
+    /// The most that one task could be given now.
+    pub free: f64,
+    /// How its parts are called, if they are told apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
 }
 
 /// One session.

@@ -2,7 +2,10 @@
 
 use rain_model::graph::{Column, ColumnError, DataType, Kind, OutputSpec, decode_column};
 use rain_model::id::{ObjectIndex, TaskIndex};
+use rain_model::resources::{Amount, CPUS, Request, check_alternatives};
 use rain_protocol::client::{RequestError, Submit};
+use rain_protocol::cut::quoted;
+use rain_protocol::resources::{WireAmount, WireRequest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,9 +103,10 @@ fn kind_from_wire(wire: rain_protocol::client::WireKind) -> Result<Kind, Request
             })
         })
         .transpose()?;
+    let (cpus, resources) = resources_from_wire(wire.cpus, wire.resources)?;
     Ok(Kind {
         task_type: wire.task_type,
-        cpus: wire.cpus,
+        cpus,
         name: wire.name,
         config: wire.config.into_vec(),
         inputs: wire.inputs,
@@ -111,5 +115,39 @@ fn kind_from_wire(wire: rain_protocol::client::WireKind) -> Result<Kind, Request
         timeout,
         priority: wire.priority,
         process: wire.process,
+        resources,
     })
+}
+
+/// The least number of cpus of all alternatives, and these.
+fn resources_from_wire(cpus: u32, wire: Vec<WireRequest>) -> Result<(u32, Vec<Request>), RequestError> {
+    let refuse = |why: String| Err(RequestError::request(format!("submit refused: {why}")));
+    let mut alternatives = Vec::with_capacity(wire.len());
+    for WireRequest(pairs) in wire {
+        let mut request = Request { cpus, amounts: BTreeMap::new() };
+        for (name, WireAmount(number)) in pairs {
+            if name == CPUS {
+                let is_count = number.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&number);
+                if !is_count {
+                    return refuse(format!("a task takes a whole number of cpus, 1 at least, not {number}"));
+                }
+                request.cpus = number as u32;
+                continue;
+            }
+            let Some(amount) = Amount::from_number(number) else {
+                return refuse(format!("there cannot be {number} of the resource {}", quoted(&name)));
+            };
+            if request.amounts.insert(name.clone(), amount).is_some() {
+                return refuse(format!("the resource {} is said twice", quoted(&name)));
+            }
+        }
+        alternatives.push(request);
+    }
+    check_alternatives(&alternatives).map_err(|error| RequestError::request(format!("submit refused: {error}")))?;
+    let cpus = alternatives.iter().map(|request| request.cpus).min().unwrap_or(cpus);
+    if alternatives.iter().all(|request| request.amounts.is_empty() && request.cpus == cpus) {
+        // As a task that asks for cpus alone.
+        alternatives.clear();
+    }
+    Ok((cpus, alternatives))
 }

@@ -68,7 +68,18 @@ impl Client {
         Self {
             id: ClientId(number.into()),
             random,
-            draws: Draws { cpus, fails, hangs, fails_for_good, constants, keeps_constants, slow, continues, bursts },
+            draws: Draws {
+                cpus,
+                resources: setup.resources,
+                fails,
+                hangs,
+                fails_for_good,
+                constants,
+                keeps_constants,
+                slow,
+                continues,
+                bursts,
+            },
             cancels: setup.cancels,
             steps: setup.steps,
             sessions: Vec::new(),
@@ -136,6 +147,10 @@ impl Client {
             16 | 17 => self.forget(place, &facts, truth),
             18 => {
                 let (tasks, _) = self.items(&facts, 8);
+                if tasks.len() % 2 == 1 {
+                    let command = Command::Explain { session, tasks: tasks.clone() };
+                    return self.ask(Question::Explain { tasks }, Some(session), command, truth);
+                }
                 let command = Command::Info { session, tasks: tasks.clone(), objects: Vec::new() };
                 self.ask(Question::Info { tasks }, Some(session), command, truth);
             }

@@ -75,7 +75,8 @@ fn next_call(node: &mut Node, worker: usize, context: &mut Context) -> Option<(u
     if task.session() == session {
         let batch = locate(node, task, context)?;
         let kind = batch.kind(task.task());
-        if kind.cpus == 1 && (kind.timeout.is_none() || alone) && !kind.is_built_in() {
+        let is_plain = kind.cpus == 1 && kind.resources.is_empty() && !kind.is_built_in();
+        if is_plain && (kind.timeout.is_none() || alone) {
             if node.session(session).is_some_and(|session| session.graph.begin(task.task())) {
                 return Some((task.task(), batch));
             }
@@ -240,6 +241,7 @@ fn give_back(node: &mut Node, worker: usize, number: u32, tasks: &[u32], context
 
 /// The worker is free, and with it those that it leads.
 pub fn leave(node: &mut Node, worker: usize, context: &mut Context) {
+    node.let_go(worker, context);
     let members = std::mem::take(&mut node.workers[worker].members);
     node.busy -= members.len().max(1) as u32;
     for member in members.into_iter().filter(|member| *member != worker) {

@@ -55,6 +55,8 @@ pub const UNREACHABLE_AFTER: Time = 4 * SECOND;
 pub struct Setup {
     /// Cpus of the governors that are there from the beginning.
     pub cpus: Vec<u32>,
+    /// Tasks ask for more than cpus, and governors have it.
+    pub resources: bool,
     pub clients: u32,
     /// Sessions go on when governors are lost.
     pub recovers: bool,
@@ -114,6 +116,7 @@ impl Setup {
             cancels,
             heals,
             faults: Vec::new(),
+            resources: Random::child(seed, "resources").chance(400),
             cpus,
         };
         setup.draw_faults(seed, without);

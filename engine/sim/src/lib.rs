@@ -15,6 +15,7 @@ pub mod network;
 pub mod node;
 pub mod queues;
 pub mod random;
+mod resources;
 pub mod run;
 pub mod schedule;
 mod settling;

@@ -1,6 +1,6 @@
 //! Faults of the engine that are put back on purpose, to show that the checkers find them.
 
-/// A fault that this engine once had.
+/// A fault that this engine once had, or could have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mutation {
     /// Tasks that a supplied constant makes ready while others are linked are queued, and nobody is woken for them.
@@ -13,10 +13,18 @@ pub enum Mutation {
     EmptyWait,
     /// Tasks that are cancelled while they wait keep their claims on what they read.
     KeptInputs,
+    /// Tasks begin with what they were given, though others that were to be stopped still have it.
+    EarlyBegin,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 5] =
-        [Mutation::LostWake, Mutation::LostGang, Mutation::DroppedReply, Mutation::EmptyWait, Mutation::KeptInputs];
+    pub const ALL: [Mutation; 6] = [
+        Mutation::LostWake,
+        Mutation::LostGang,
+        Mutation::DroppedReply,
+        Mutation::EmptyWait,
+        Mutation::KeptInputs,
+        Mutation::EarlyBegin,
+    ];
 }

@@ -3,10 +3,12 @@
 use crate::content::Data;
 use crate::context::Context;
 use crate::graph::Graph;
+use crate::mutation::Mutation;
 use crate::schedule::{Happening, Time};
 use crate::shared_queues::SharedQueues;
-use rain_governor::{Dialogue, EndOfWork, Event, Reactor, Session, Sessions};
+use rain_governor::{Dialogue, EndOfWork, Event, Holdings, Reactor, Session, Sessions};
 use rain_model::graph::Batch;
+use rain_model::resources::{Grant, Supplies};
 use rain_pool::ReadyTask;
 use rain_protocol::peer::{BetweenGovernors, Finished, ToGovernor};
 use std::collections::VecDeque;
@@ -64,6 +66,8 @@ pub struct Worker {
     pub members: Vec<usize>,
     /// What it has not reported yet.
     pub finished: Finished,
+    /// What its task was given beside cpus.
+    pub grant: Option<Arc<Grant>>,
 }
 
 /// See above.
@@ -86,17 +90,21 @@ pub struct Node {
     pub slowness: u64,
     /// How many cpus tasks use.
     pub busy: u32,
+    /// What it has beside cpus.
+    pub supplies: Supplies,
+    pub holdings: Holdings,
 }
 
 impl Node {
     /// A governor that nobody knows yet; its workers are about to look for work.
-    pub fn new(number: u32, cpus: u32, context: &mut Context) -> Self {
+    pub fn new(number: u32, cpus: u32, supplies: Supplies, context: &mut Context) -> Self {
         let worker = || Worker {
             doing: Doing::Looks,
             next: None,
             serial: 0,
             members: Vec::new(),
             finished: Finished::default(),
+            grant: None,
         };
         for worker in 0..cpus as usize {
             context.after(1, Happening::WorkerTurn { governor: number, worker });
@@ -119,6 +127,8 @@ impl Node {
             full_until: 0,
             slowness: 1,
             busy: 0,
+            holdings: Holdings::new(&supplies),
+            supplies,
         }
     }
 
@@ -174,6 +184,24 @@ impl Node {
     pub fn report(&mut self, event: Event<Data>, context: &mut Context) {
         self.reports.push_back(event);
         self.ring(context);
+    }
+
+    /// A task begins on a worker with what it was given; false if others have some of it.
+    pub fn hold(&mut self, worker: usize, task: ReadyTask, grant: Arc<Grant>, context: &Context) -> bool {
+        let takes = context.has(Mutation::EarlyBegin) || self.holdings.take(task, &grant);
+        if takes {
+            self.workers[worker].grant = Some(grant);
+        }
+        takes
+    }
+
+    /// The task of a worker has ended: others may have what it had.
+    pub fn let_go(&mut self, worker: usize, context: &mut Context) {
+        let Some(grant) = self.workers[worker].grant.take() else { return };
+        for task in self.holdings.give_back(&grant) {
+            self.queues.with(|queues| queues.add(task, 1));
+            self.wake(1, context);
+        }
     }
 
     /// The task that a worker is at.

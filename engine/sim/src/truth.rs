@@ -105,6 +105,9 @@ pub enum Question {
     Info {
         tasks: Vec<u32>,
     },
+    Explain {
+        tasks: Vec<u32>,
+    },
     Status,
     Close,
 }

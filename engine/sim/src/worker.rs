@@ -1,5 +1,6 @@
 //! A simulated worker: what the threads of the runtime do, one step at a time.
 
+use crate::checkers::resources;
 use crate::context::Context;
 use crate::driving;
 use crate::node::{Doing, Node};
@@ -7,6 +8,7 @@ use crate::queues::Joined;
 use crate::schedule::{Happening, SECOND};
 use crate::settling::{fail, plan_of, succeed};
 use crate::taking::{abandon, leave_next, locate, next_task};
+use crate::violation::Violation;
 use rain_governor::{Event, Graph};
 use rain_model::graph::Batch;
 use rain_model::id::SessionId;
@@ -56,7 +58,9 @@ fn join(node: &mut Node, worker: usize, context: &mut Context) {
 
 fn run(node: &mut Node, worker: usize, task: ReadyTask, context: &mut Context) {
     let Some(batch) = locate(node, task, context) else { return node.rouse(worker, context) };
-    let cpus = batch.kind(task.task()).cpus;
+    let kind = batch.kind(task.task());
+    let grant = node.session(task.session()).and_then(|session| session.grant(task.task()));
+    let cpus = grant.map_or(kind.cpus, |grant| grant.cpus);
     if cpus > 1 {
         node.queues.with(|queues| queues.add_wide(task, cpus as usize));
         node.wake(usize::MAX, context);
@@ -71,6 +75,19 @@ fn run_it(node: &mut Node, worker: usize, task: ReadyTask, batch: Arc<Batch>, al
     let (number, index) = (task.session(), task.task());
     context.note(format_args!("governor {} worker {worker} runs {number}:{index}", node.number));
     let kind = batch.kind(index);
+    let mut alone = alone;
+    if !kind.resources.is_empty() {
+        let Some(grant) = node.session(number).and_then(|session| session.grant(index)) else {
+            let message = format!("task {number}:{index} runs without what it asks for");
+            return context.broken(Violation::wrong("resources", message));
+        };
+        context.check(resources::granted(node, kind, &grant));
+        if !node.hold(worker, task, grant, context) {
+            context.note(format_args!("{number}:{index} waits for what it was given"));
+            return driving::leave(node, worker, context);
+        }
+        alone = true;
+    }
     if !kind.is_built_in() {
         return driving::begin(node, worker, task, batch, alone, context);
     }

@@ -2,6 +2,7 @@
 
 use crate::content::{Content, Data, Plan};
 use crate::random::Random;
+use crate::resources::draw_requests;
 use crate::truth::{ObjectFacts, TaskFacts};
 use rain_model::graph::{Column, DataType, Kind, OutputSpec};
 use rain_model::id::NONE;
@@ -16,6 +17,8 @@ use std::time::Duration;
 pub struct Draws {
     /// Widest task, cpus.
     pub cpus: u32,
+    /// Some tasks ask for more than cpus.
+    pub resources: bool,
     pub fails: u64,
     pub hangs: u64,
     pub fails_for_good: u64,
@@ -54,8 +57,11 @@ fn draw_kind(random: &mut Random, draws: &Draws) -> Kind {
     };
     let output = |n| OutputSpec { label: format!("o{n}"), data_type: DataType::Blob, content_type: None };
     let outputs = [0, 1, 1, 1, 2][random.below(5) as usize];
+    let cpus = if random.chance(150) { random.between(1, u64::from(draws.cpus)) as u32 } else { 1 };
+    let asks = draws.resources && random.chance(350);
     Kind {
-        cpus: if random.chance(150) { random.between(1, u64::from(draws.cpus)) as u32 } else { 1 },
+        cpus,
+        resources: if asks { draw_requests(random, cpus) } else { Vec::new() },
         outputs: (0..outputs).map(output).collect(),
         retries: if random.chance(500) { random.between(1, 4) as u32 } else { 0 },
         timeout: (task_type != "buildin/noop" && random.chance(120))

@@ -1,7 +1,7 @@
 //! A whole run: one server, its governors and clients, in virtual time.
 
 use crate::checkers::logged::Logged;
-use crate::checkers::{answers, bounds, claims, cpus, once, replies, rest, wakeups};
+use crate::checkers::{answers, bounds, claims, cpus, once, replies, resources, rest, wakeups};
 use crate::client::Client;
 use crate::content::Data;
 use crate::context::Context;
@@ -11,14 +11,16 @@ use crate::governor;
 use crate::mutation::Mutation;
 use crate::network::Network;
 use crate::node::{Arrived, Node, since_beginning};
+use crate::resources::{all, draw_supplies};
 use crate::schedule::{End, Fault, Happening, MILLI, SECOND, Time};
 use crate::truth::{Question, SessionFacts};
 use crate::violation::Violation;
 use crate::worker;
 use rain_governor::Graph;
 use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_model::resources::Supplies;
 use rain_protocol::peer::{FromGovernor, Message};
-use rain_server::{Action, Effects, Event, Reply, RequestId, Server};
+use rain_server::{Action, Command, Effects, Event, Reply, RequestId, Server};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See above.
@@ -29,6 +31,7 @@ pub struct World {
     network: Network,
     clients: BTreeMap<ClientId, Client>,
     next_governor: u32,
+    seed: u64,
     /// Governors that are given up when the server hears of it.
     dying: BTreeSet<u32>,
     /// Whether sessions are being closed.
@@ -47,6 +50,7 @@ impl World {
             network: Network::new(seed),
             clients: BTreeMap::new(),
             next_governor: 0,
+            seed,
             dying: BTreeSet::new(),
             closing: false,
             logged: Logged::default(),
@@ -109,6 +113,7 @@ impl World {
         if let Some(node) = self.nodes.get(&governor) {
             self.context.check(claims::check(node));
             self.context.check(cpus::check(node));
+            self.context.check(resources::check(node));
             self.context.check(wakeups::check(node));
             self.context.check(bounds::node(&self.context.truth, node));
         }
@@ -120,6 +125,26 @@ impl World {
         self.context.check(once::at_rest(&self.context.truth, &self.nodes));
         self.context.check(rest::at_rest(&self.nodes));
         self.context.check(claims::at_rest(&self.context.truth, &self.nodes));
+        self.context.check(resources::at_rest(&self.nodes, &self.server.status()));
+        if self.context.violation.is_some() {
+            self.note_what_waits();
+        }
+    }
+
+    /// Notes what the server says of tasks that are not over.
+    fn note_what_waits(&mut self) {
+        let now = rain_model::time::Time::new(since_beginning(self.context.now));
+        for (session, facts) in self.context.truth.sessions.clone() {
+            let open =
+                (0..).zip(&facts.tasks).filter(|(_, task)| task.ended == 0 && !task.cancelled && !task.forgotten);
+            for (task, _) in open {
+                let mut effects = Effects::new();
+                let command = Command::Explain { session, tasks: vec![task] };
+                let event = Event::Request { client: facts.client, request: RequestId::MAX, command };
+                self.server.handle(now, event, &mut effects);
+                effects.drain().for_each(|said| self.context.note(format_args!("{session} {task}: {said:?}")));
+            }
+        }
     }
 
     fn close_sessions(&mut self) {
@@ -138,17 +163,26 @@ impl World {
         self.context.check(answers::at_rest(&self.context.truth));
         self.context.check(rest::at_rest(&self.nodes));
         self.context.check(claims::at_rest(&self.context.truth, &self.nodes));
+        self.context.check(resources::at_rest(&self.nodes, &self.server.status()));
     }
 
     fn join(&mut self, cpus: u32) {
+        let supplies = match self.context.setup.resources {
+            true => draw_supplies(self.seed, self.next_governor),
+            false => Supplies::new(),
+        };
+        self.join_with(cpus, supplies);
+    }
+
+    fn join_with(&mut self, cpus: u32, supplies: Supplies) {
         let number = self.next_governor;
         self.next_governor += 1;
-        let node = Node::new(number, cpus, &mut self.context);
+        let node = Node::new(number, cpus, supplies.clone(), &mut self.context);
         if self.context.has(Mutation::LostGang) {
             node.queues.withdraw_nothing();
         }
         self.nodes.insert(number, node);
-        let message = Message::FromGovernor(FromGovernor::Joined { cpus });
+        let message = Message::FromGovernor(FromGovernor::Joined { cpus, resources: supplies });
         self.context.outbox.push((End::Governor(number), End::Server, message));
         self.send_what_was_said();
     }
@@ -238,7 +272,7 @@ impl World {
         let Some(message) = self.network.deliver(from, to, &mut self.context) else { return };
         match (from, to, message) {
             (End::Governor(governor), End::Server, Message::FromGovernor(message)) => {
-                if let FromGovernor::Joined { cpus } = &message {
+                if let FromGovernor::Joined { cpus, .. } = &message {
                     self.context.truth.known_cpus.insert(governor, Some(*cpus));
                 }
                 self.context.note(format_args!("server hears from {governor}: {message:?}"));
@@ -506,8 +540,9 @@ impl World {
             node.full_until = 0;
         }
         let most = self.context.setup.cpus.iter().copied().max().unwrap_or(1);
-        if self.nodes.values().map(|node| node.cpus).max() < Some(most) {
-            self.join(most);
+        let everything = if self.context.setup.resources { all() } else { Supplies::new() };
+        if !self.nodes.values().any(|node| node.cpus >= most && node.supplies == everything) {
+            self.join_with(most, everything);
         }
         for client in self.clients.values().map(|client| client.id).collect::<Vec<_>>() {
             self.context.after(1, Happening::ClientTurn { client });

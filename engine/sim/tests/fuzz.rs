@@ -120,6 +120,7 @@ fn submit(random: &mut Random) -> Submit {
         timeout: random.chance(100).then(|| [f64::NAN, -1.0, 0.0, 1.0, 1.8e19][random.below(5) as usize]),
         priority: random.draw() as i32,
         process: String::new(),
+        resources: Vec::new(),
     };
     let column = |random: &mut Random| match random.below(3) {
         0 => numbers(random, 6),
@@ -252,7 +253,11 @@ fn messages_between_server_and_governors() {
             ..Finished::default()
         };
         let fetched = FromGovernor::Fetched { ticket: 1, content: Ok(vec![7u8; random.below(100) as usize]) };
-        let messages = [FromGovernor::Finished(finished), fetched, FromGovernor::Joined { cpus: 4 }];
+        let messages = [
+            FromGovernor::Finished(finished),
+            fetched,
+            FromGovernor::Joined { cpus: 4, resources: Default::default() },
+        ];
         for message in messages {
             out.push(Message::FromGovernor(message)).expect("it can be written");
         }
@@ -376,6 +381,7 @@ fn command(request: Request) -> Option<Command<u64>> {
             Command::Info { session: id(items.session), tasks: column(&items.tasks)?, objects: column(&items.objects)? }
         }
         Request::Outputs(of) => Command::Outputs { session: id(of.session), tasks: column(&of.tasks)? },
+        Request::Explain(of) => Command::Explain { session: id(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
         Request::Hello(_) | Request::Upload(_) | Request::Results(_) | Request::View(_) | Request::Stop => return None,
     })
@@ -389,7 +395,8 @@ fn commands_of_clients() {
         let now = Time::default();
         let governors = random.below(3) as u32;
         for governor in 0..governors {
-            let message = FromGovernor::Joined { cpus: random.between(1, 3) as u32 };
+            let (cpus, resources) = (random.between(1, 3) as u32, Default::default());
+            let message = FromGovernor::Joined { cpus, resources };
             server.handle(now, Event::Governor { governor: GovernorId(governor), message }, &mut effects);
         }
         for client in [ClientId(1), ClientId(2)] {

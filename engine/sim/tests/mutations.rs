@@ -1,4 +1,4 @@
-//! The simulator bites: faults that this engine once had are put back, one at a time, and each is found within 1,000 seeds.
+//! The simulator bites: faults that this engine once had, or could have, are put in, one at a time, and each is found within 1,000 seeds.
 
 use rain_sim::mutation::Mutation;
 use rain_sim::run::Options;
@@ -34,4 +34,9 @@ fn a_worker_that_waits_for_nothing_is_found() {
 #[test]
 fn inputs_of_cancelled_tasks_that_are_kept_are_found() {
     assert_found(Mutation::KeptInputs, &["claims"]);
+}
+
+#[test]
+fn tasks_that_begin_with_what_others_have_are_found() {
+    assert_found(Mutation::EarlyBegin, &["resources"]);
 }

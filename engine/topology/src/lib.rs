@@ -1,5 +1,5 @@
-//! The cpus that this process may use: which there are, how they lie to each other, and binding threads to them; and how much memory it
-//! may use.
+//! The cpus that this process may use: which there are, how they lie to each other, and binding threads to them; and how much memory and
+//! which GPUs it may use.
 //!
 //! hwloc (feature `hwloc`) tells the order in which neighbouring cpus stand together; without it `/sys` does. Which
 //! cpus may be used is always the affinity the process was started with, so that a container's cpuset, a batch job's
@@ -7,15 +7,18 @@
 
 mod affinity;
 mod cpu;
+mod gpus;
 #[cfg(feature = "hwloc")]
 mod hwloc;
 mod memory;
+mod nvml;
 mod split;
 #[cfg(any(test, not(feature = "hwloc")))]
 mod sysfs;
 
 pub use affinity::{pin_current_thread, pin_process};
 pub use cpu::{Cpu, CpuId, TopologyError};
+pub use gpus::gpus;
 pub use memory::memory_bytes;
 
 /// The cpus this process may use, neighbours together.

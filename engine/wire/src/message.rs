@@ -2,6 +2,7 @@
 
 use rain_model::graph::{Batch, BatchKind, Kind};
 use rain_model::id::SessionId;
+use rain_model::resources::Grant;
 use rain_protocol::peer::{BetweenGovernors, Forget, FromGovernor, Message, RemoteInput, Run, TaskSet, ToGovernor};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -50,6 +51,7 @@ struct WireRun {
     constants: Vec<(u32, u32)>,
     remote: Vec<RemoteInput>,
     pins: Vec<u32>,
+    grants: Vec<(u32, Grant)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,8 +120,8 @@ impl Told {
             let batch = Box::new(Batch { kinds: Arc::default(), ..(*run.batch).clone() });
             WireBatch::New { batch, kinds, new_kinds }
         };
-        let Run { session, tasks, constants, remote, pins, .. } = run;
-        WireRun { session, batch, tasks, constants, remote, pins }
+        let Run { session, tasks, constants, remote, pins, grants, .. } = run;
+        WireRun { session, batch, tasks, constants, remote, pins, grants }
     }
 
     /// No message will refer to these batches and kinds.
@@ -183,8 +185,8 @@ impl Heard {
                 batch
             }
         };
-        let WireRun { session, tasks, constants, remote, pins, .. } = run;
-        Ok(Run { session, batch, tasks, constants, remote, pins })
+        let WireRun { session, tasks, constants, remote, pins, grants, .. } = run;
+        Ok(Run { session, batch, tasks, constants, remote, pins, grants })
     }
 
     /// No message will refer to these batches and kinds.
@@ -207,10 +209,10 @@ pub fn map_contents<A, B>(
 ) -> Result<Message<B>, String> {
     Ok(match message {
         Message::ToGovernor(message) => Message::ToGovernor(match message {
-            ToGovernor::Run(Run { session, batch, tasks, constants, remote, pins }) => {
+            ToGovernor::Run(Run { session, batch, tasks, constants, remote, pins, grants }) => {
                 let constants: Result<Vec<_>, String> =
                     constants.into_iter().map(|(object, content)| Ok((object, map(content)?))).collect();
-                ToGovernor::Run(Run { session, batch, tasks, constants: constants?, remote, pins })
+                ToGovernor::Run(Run { session, batch, tasks, constants: constants?, remote, pins, grants })
             }
             ToGovernor::OpenSession(open) => ToGovernor::OpenSession(open),
             ToGovernor::CloseSession(session) => ToGovernor::CloseSession(session),
@@ -227,13 +229,14 @@ pub fn map_contents<A, B>(
             ToGovernor::StopAwaiting { session, objects } => ToGovernor::StopAwaiting { session, objects },
             ToGovernor::EndOfWork { left } => ToGovernor::EndOfWork { left },
             ToGovernor::CaughtUp { ticket } => ToGovernor::CaughtUp { ticket },
+            ToGovernor::Refused { why } => ToGovernor::Refused { why },
             ToGovernor::Stop => ToGovernor::Stop,
         }),
         Message::FromGovernor(message) => Message::FromGovernor(match message {
             FromGovernor::Fetched { ticket, content } => {
                 FromGovernor::Fetched { ticket, content: content.and_then(map) }
             }
-            FromGovernor::Joined { cpus } => FromGovernor::Joined { cpus },
+            FromGovernor::Joined { cpus, resources } => FromGovernor::Joined { cpus, resources },
             FromGovernor::Started { session, task, worker, start } => {
                 FromGovernor::Started { session, task, worker, start }
             }

@@ -48,18 +48,26 @@ impl Slices {
     }
 
     /// The last tasks come first, so that who reads something is there before who makes it: what nobody has a claim on is dropped.
-    /// For the same reason objects to be held come with the first run, and constants with the last.
+    /// For the same reason objects to be held come with the first run, and constants with the last; so do, with the first, grants, which
+    /// have to be there when a task becomes ready.
     fn cut_run(&mut self, run: Run<u32>) -> Vec<Run<u32>> {
-        let Run { session, batch, tasks, constants, remote, pins } = run;
+        let Run { session, batch, tasks, constants, remote, pins, grants } = run;
         let mut parts = if batch.count == 0 { Vec::new() } else { self.parts(session, &batch, &tasks) };
         if parts.is_empty() {
             parts.push((Arc::new(Batch::empty(batch.first)), TaskSet::Some(Vec::new())));
         }
-        let part =
-            |(batch, tasks)| Run { session, batch, tasks, constants: Vec::new(), remote: Vec::new(), pins: Vec::new() };
+        let part = |(batch, tasks)| Run {
+            session,
+            batch,
+            tasks,
+            constants: Vec::new(),
+            remote: Vec::new(),
+            pins: Vec::new(),
+            grants: Vec::new(),
+        };
         let mut runs: Vec<Run<u32>> = parts.into_iter().rev().map(part).collect();
         if let Some(first) = runs.first_mut() {
-            (first.remote, first.pins) = (remote, pins);
+            (first.remote, first.pins, first.grants) = (remote, pins, grants);
         }
         if let Some(last) = runs.last_mut() {
             last.constants = constants;
@@ -104,6 +112,7 @@ impl Slices {
 mod tests {
     use super::*;
     use rain_model::graph::{BatchKind, Column, Kind, Offsets};
+    use rain_model::resources::Grant;
 
     const SESSION: SessionId = SessionId(3);
 
@@ -125,7 +134,8 @@ mod tests {
 
     fn run(tasks: TaskSet) -> Message<u32> {
         let (constants, pins) = (vec![(7, 0)], vec![8]);
-        let run = Run { session: SESSION, batch: batch(), tasks, constants, remote: Vec::new(), pins };
+        let (remote, grants) = (Vec::new(), vec![(150, Grant { cpus: 1, parts: Default::default() })]);
+        let run = Run { session: SESSION, batch: batch(), tasks, constants, remote, pins, grants };
         Message::ToGovernor(ToGovernor::Run(run))
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod shared_memory;
 mod voice;
 
 use crate::end_time::EndPlan;
+use crate::governor_config::GovernorFile;
 use crate::http::HttpPlan;
 use crate::launch::{Descriptors, Launch, Report, Reports, make_inheritable};
 use crate::log_plan::LogPlan;
@@ -24,6 +25,7 @@ use crate::plan::{self, Governors, PlanError, StartPlan};
 use crate::remote::args::EngineArgs;
 use crate::remote::role::{CpuCount, Role};
 use crate::remote::{self, RemoteError, governor};
+use crate::resources::ResourcePlan;
 use crate::runtime_dir::RuntimeDirError;
 use crate::start::Told;
 use crate::supervisor::{self, Held};
@@ -131,6 +133,7 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
     let http_listen = args.serving.at.http_listen.as_deref();
     // With a command nobody hears where it is shown, unless that was chosen.
     let is_shown = args.run.is_none() || http_listen.is_some();
+    let file = args.worker.config.as_deref().map_or(Ok(GovernorFile::default()), governor_config::read)?;
     let plan = StartPlan {
         governors: Governors::Simple,
         listen,
@@ -138,7 +141,8 @@ fn plan(args: &EngineArgs) -> Result<(StartPlan, RankRole), RemoteError> {
         work_dir: absolute("--workdir", &args.places.workdir)?,
         memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: Vec::new(),
-        executors: args.worker.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
+        executors: file.executors,
+        resources: ResourcePlan::new(&args.worker.resources, file.resources).map_err(PlanError::from)?,
         reserve_cpu: false,
         pin: !args.worker.no_pin,
         keep_capabilities: plan::keeps_capabilities(args.worker.keep_capabilities),

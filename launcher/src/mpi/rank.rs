@@ -254,6 +254,7 @@ fn govern(world: World, launch: &Launch, share: Share, stop: &Stop, reports: &mu
     tracing::info!("ended: {end:?}");
     match end {
         GovernorEnd::Asked => Ok(()),
+        GovernorEnd::Refused(why) => Err(RankError::Broken(Some(why))),
         GovernorEnd::ServerLost(_) if stop.is_requested() => Ok(()),
         GovernorEnd::ServerLost(why) => {
             std::thread::sleep(OBITUARY_TIME);

@@ -8,6 +8,7 @@ use rain_runtime::GovernorConfig;
 /// The settings of this rank's governor.
 pub fn governor_config(launch: &Launch, share: Share) -> GovernorConfig {
     let work_dir = launch.places.work_dirs.first().cloned().unwrap_or_default();
-    let config = local::governor(launch, share.cpus, work_dir, share.host_parts.len());
-    GovernorConfig { prestart: config.prestart.min(share.prestart_max), ..config }
+    let config = local::governor(launch, share.cpus.clone(), work_dir, share.host_parts.len());
+    let resources = launch.resources.supplies(&share.host_parts, share.host_place);
+    GovernorConfig { resources, prestart: config.prestart.min(share.prestart_max), ..config }
 }

@@ -2,6 +2,7 @@
 
 use crate::end_time::EndArgs;
 use crate::log_plan::LogArgs;
+use crate::resources::ResourceArgs;
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -72,13 +73,16 @@ pub struct WorkerArgs {
     /// As root, let programs and functions write wherever root may, also to their inputs [also: RAIN_KEEP_CAPABILITIES=1]
     #[arg(long)]
     pub keep_capabilities: bool,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
 }
 
 const DETECT: &str = "detect";
 
 impl Default for WorkerArgs {
     fn default() -> Self {
-        Self { cpus: DETECT.to_owned(), config: None, no_pin: false, keep_capabilities: false }
+        let resources = ResourceArgs::default();
+        Self { cpus: DETECT.to_owned(), config: None, no_pin: false, keep_capabilities: false, resources }
     }
 }
 

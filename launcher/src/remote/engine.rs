@@ -15,7 +15,7 @@ use crate::plan::Governors;
 use crate::runtime_dir::{self, Access, RuntimeDirError};
 use crate::shown::Shown;
 use crate::signals::{catch_signals, stop_on_signals};
-use rain_runtime::cluster::{ServerConfig, run_governor, run_server};
+use rain_runtime::cluster::{GovernorEnd, ServerConfig, run_governor, run_server};
 use rain_runtime::questions::ContentRequests;
 use rain_topology::Topology;
 use rain_transport_tcp::contents::ContentService;
@@ -148,14 +148,17 @@ pub fn govern(
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), cpus = count, "starting a governor");
     let stopper = stop.clone();
-    run_governor(config, &stop, connect, |id| {
+    let end = run_governor(config, &stop, connect, |id| {
         tracing::info!("ready: {id}");
         if reports.send(&Report::Ready { pid: std::process::id(), governors: 1, cpus: count }).is_err() {
             stopper.request();
         }
     })?;
     tracing::info!("ended");
-    Ok(())
+    match end {
+        GovernorEnd::Refused(why) => Err(EngineError::Refused(why)),
+        _ => Ok(()),
+    }
 }
 
 fn connect_error(error: ConnectError) -> RuntimeError {

@@ -9,12 +9,13 @@ use super::ready_file::{clear_ready_file, write_ready_file};
 use super::role::{CpuCount, GovernorRole, Role};
 use crate::address::{self, DEFAULT_LISTEN};
 use crate::end_time::EndPlan;
-use crate::governor_config;
+use crate::governor_config::{self, GovernorFile};
 use crate::host_name::host_name;
 use crate::launch::Launch;
 use crate::log_plan::LogPlan;
 use crate::memory::MemoryPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
+use crate::resources::ResourcePlan;
 use crate::runtime_dir::{self, Claim, ServerDir};
 use crate::start;
 use crate::terminal::say;
@@ -50,6 +51,7 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         wait,
     };
     let listen = address::parse_for_governor("--listen", args.listen.as_deref())?;
+    let file = args.worker.config.as_deref().map_or(Ok(GovernorFile::default()), governor_config::read)?;
     let plan = StartPlan {
         governors: Governors::Simple,
         listen: SocketAddr::new(listen.ip, *listen.ports.start()),
@@ -57,7 +59,8 @@ pub fn run(args: &GovernorArgs) -> Result<bool, RemoteError> {
         work_dir: absolute("--workdir", &args.places.workdir)?,
         memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
-        executors: args.worker.config.as_deref().map_or(Ok(Vec::new()), governor_config::read)?,
+        executors: file.executors,
+        resources: ResourcePlan::new(&args.worker.resources, file.resources).map_err(PlanError::from)?,
         reserve_cpu: false,
         pin: !args.worker.no_pin,
         keep_capabilities: plan::keeps_capabilities(args.worker.keep_capabilities),

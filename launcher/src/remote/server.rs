@@ -12,6 +12,7 @@ use crate::launch::Launch;
 use crate::log_plan::LogPlan;
 use crate::memory::MemoryPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
+use crate::resources::ResourcePlan;
 use crate::start;
 use crate::terminal::say;
 use std::fmt::Write;
@@ -35,6 +36,7 @@ pub fn run(args: &ServerArgs) -> Result<bool, RemoteError> {
         memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: Vec::new(),
         executors: Vec::new(),
+        resources: ResourcePlan::default(),
         reserve_cpu: false,
         pin: false,
         keep_capabilities: false,

@@ -15,6 +15,7 @@ use crate::http::HttpPlan;
 use crate::log_plan::LogPlan;
 use crate::memory::MemoryPlan;
 use crate::plan::{self, Governors, PlanError, StartPlan};
+use crate::resources::ResourcePlan;
 use crate::runtime_dir::{self, Access};
 use crate::terminal::{complain, say};
 use crate::{address, start, stop, supervisor};
@@ -68,6 +69,7 @@ pub fn run(args: &StartArgs) -> Result<bool, RemoteError> {
         memory: MemoryPlan::new(&args.places).map_err(PlanError::from)?,
         run_prefix: plan::run_prefix(args.runprefix.as_deref())?,
         executors: Vec::new(),
+        resources: ResourcePlan::default(),
         reserve_cpu: false,
         pin: !args.no_pin,
         keep_capabilities: false,
@@ -282,6 +284,7 @@ fn governor_command(args: &StartArgs, address: SocketAddr, access: &Access, way:
         }
     }
     words.extend(MemoryPlan::options(&args.places).map_err(PlanError::from)?);
+    words.extend(ResourcePlan::options(&args.resources));
     if let Some(prefix) = &args.runprefix {
         words.push(format!("--runprefix={prefix}"));
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, Union
 
 from ..common import lending
 from ..common.content_type import check_content_type
 from ..common.errors import UsageError
 from ..common.given import finite_number, whole_number
 from ..common.ids import DataType
+from .resources import Request, check_resources, cpus_of
 
 
 class OutputSpec(NamedTuple):
@@ -23,6 +24,10 @@ class OutputSpec(NamedTuple):
 ONE_BLOB = (OutputSpec("output"),)
 
 
+# What a task asks for, or alternatives.
+Resources = Union[Mapping[str, Any], Sequence[Mapping[str, Any]]]
+
+
 class TaskOptions(TypedDict, total=False):
     """Options of all kinds of tasks.
 
@@ -30,11 +35,14 @@ class TaskOptions(TypedDict, total=False):
         retries: How often a task that failed is run again before its session fails; 0 if absent.
         timeout: Seconds that one attempt may take; without limit if absent.
         priority: Tasks that are ready go in the order of this, highest first; 0 if absent.
+        resources: What a task is given while it runs, as ``{"cpus": 2, "memory": "4GiB", "gpus": 0.5}``; of a list of
+            such ones the first that fits.
     """
 
     retries: int
     timeout: float | None
     priority: int
+    resources: Resources | None
 
 
 class CallOptions(TaskOptions, total=False):
@@ -57,6 +65,7 @@ class Limits(NamedTuple):
     retries: int = 0
     timeout: float | None = None
     priority: int = 0
+    resources: tuple[Request, ...] = ()
 
 
 NO_LIMITS = Limits()
@@ -85,12 +94,16 @@ class Kind:
         self.task_type = task_type
         self.outputs = tuple(outputs)
         self.n_outputs = len(self.outputs)
-        self.cpus = cpus
+        self.cpus = cpus_of(cpus, limits.resources)
         self.name = name
         self.config = config
         self.input_labels = tuple(input_labels)
         self.limits = limits
         self.process = process
+
+    def resources(self) -> dict[str, Any]:
+        """What a task needs to run; of several alternatives the first."""
+        return {"cpus": self.cpus, **dict(next(iter(self.limits.resources), ()))}
 
     def wire(self, generation: str = "") -> dict[str, Any]:
         """The kind as the protocol has it, for executor processes of a generation: the client's."""
@@ -149,7 +162,7 @@ def check_options(options: Mapping[str, Any], own: Iterable[str] = ("cpus", "nam
         if seconds is None or seconds <= 0:
             raise UsageError(f"A timeout is a number of seconds, more than 0, or None: timeout={timeout!r}")
         timeout = seconds
-    return Limits(retries, timeout, priority)
+    return Limits(retries, timeout, priority, check_resources(limits.resources))
 
 
 def unknown_option(name: str, known: Sequence[str]) -> UsageError:
@@ -158,6 +171,7 @@ def unknown_option(name: str, known: Sequence[str]) -> UsageError:
 
     # As other packages call it.
     others = {"num_cpus": "cpus", "ncpus": "cpus", "max_workers": "cpus", "max_retries": "retries"}
+    others.update(dict.fromkeys(("gpus", "num_gpus", "memory", "mem", "resource"), "resources"))
     near = [others[name]] if others.get(name) in known else get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}? There are" if near else "there are"
     return UsageError(f"There is no option {name!r}; {hint} {', '.join(known)}")

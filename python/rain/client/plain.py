@@ -19,6 +19,7 @@ from .function_table import LARGE, Sent, Template
 from .graph import Graph
 from .kind import Limits, OutputSpec, check_cpus, check_name, check_options
 from .remote import function_options
+from .resources import cpus_of
 from .taken_apart import TakenApart, take_apart
 from .task import Task, check_input
 from .task_function import KeptCall, TaskFunction, make_call
@@ -53,12 +54,15 @@ class PlainOptions(NamedTuple):
         Raises:
             RainException: One of them is wrong.
         """
+        cpus = check_cpus(options.get("cpus", 1))
+        limits = check_options({name: value for name, value in options.items() if name not in _OWN_OPTIONS})
+        cpus_of(cpus, limits.resources)
         return PlainOptions(
             options.get("outcome", False),
-            check_cpus(options.get("cpus", 1)),
+            cpus,
             check_name(options.get("name")),
             check_environment(options.get("env")),
-            check_options({name: value for name, value in options.items() if name not in _OWN_OPTIONS}),
+            limits,
             {},
         )
 

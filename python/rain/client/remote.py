@@ -24,6 +24,7 @@ from .function_table import Sent, Template
 from .graph import Graph
 from .kind import OutputSpec, TaskOptions, check_cpus, check_labels, check_name, check_options
 from .output import CALL_OPTIONS, Input, Output, changed_output, changed_outputs
+from .resources import cpus_of
 from .task import OutputDefinition, Task, as_outputs, output_specs
 from .task_function import TaskFunction, make_call
 
@@ -90,6 +91,7 @@ class Remote(TaskFunction):
         name = check_name(name) or function.__name__
         cpus = check_cpus(cpus)
         limits = check_options(options, _OWN_OPTIONS)
+        cpus_of(cpus, limits.resources)
         env = check_environment(env)
         self._signature = inspect.signature(function)
         parameters = self._check_parameters()

@@ -23,6 +23,7 @@ from .active import session_for
 from .connection import deadline_after
 from .data import DataObject, SentAgain, sent_again
 from .drawing import attributes_html
+from .explanation import Explanation
 from .graph import Anything, Graph, TaskItem
 from .kind import Kind, OutputSpec, TaskOptions, check_labels
 from .output import Input, Output
@@ -196,7 +197,7 @@ class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
             self._readable_config(),
             [TaskSpecInput(None, label or None) for label in labels],
             [None] * self._kind.n_outputs,
-            {"cpus": self._kind.cpus},
+            self._kind.resources(),
         )
         if self._oid < 0:
             self._session._specified.append(self)
@@ -304,6 +305,20 @@ class Task(TaskItem, Anything):  # type: ignore[misc] # (a subclass of Any)
         """
         __tracebackhide__ = True
         waiting.update(self._session, [self])
+
+    def explain(self, timeout: float | None = None) -> Explanation:
+        """Why the task does not run, or where it does: which inputs are missing, which resources are short.
+
+        Args:
+            timeout: After so many seconds, :class:`~rain.client.RainTimeout` is raised.
+
+        Raises:
+            RainException: The task is not submitted.
+            TaskException: A task of the session has failed.
+            RainTimeout: The timeout is over.
+        """
+        __tracebackhide__ = True
+        return waiting.explain(self._session, self, deadline_after(timeout))
 
     def cancel(self) -> bool:
         """Stop the task, and what needs its outputs; the session goes on. False if it has finished before.

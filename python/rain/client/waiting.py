@@ -15,6 +15,7 @@ from ..common.columns import from_column, to_column
 from ..common.data_instance import DataInstance
 from ..common.errors import RainException, RainTimeout, RainWarning
 from .connection import deadline_after
+from .explanation import Explanation
 from .fetching import Fetching
 from .forgotten import about_known, check_known, is_forgotten
 from .graph import Graph, Item, ObjectItem, TaskItem, as_items
@@ -216,6 +217,15 @@ def progress_bar(total: int, wanted: bool) -> Any:
         )
         return nullcontext()
     return tqdm(total=total, unit="task")
+
+
+def explain(graph: Graph, task: Any, deadline: float | None) -> Explanation:
+    """What the server says of a task."""
+    __tracebackhide__ = True
+    graph._check_open()
+    graph._check_items([task], "explain")
+    reply = graph._request("explain", {"tasks": graph._columns([task], "explain")["tasks"]}, deadline)
+    return Explanation.of(reply["tasks"][0])
 
 
 def cancel(graph: Graph, tasks: Any | None) -> list[Any]:

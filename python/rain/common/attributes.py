@@ -175,7 +175,7 @@ class TaskSpec(Attributes):
         config: Configuration for the task type.
         inputs: List of :class:`TaskSpecInput`.
         outputs: List of the IDs of its outputs.
-        resources: Dictionary of what it needs to run, as ``{"cpus": 1}``.
+        resources: Dictionary of what it needs to run, as ``{"cpus": 1}``; in a running task, what it was given.
         user: Dictionary for any JSON-serializable data.
     """
 
@@ -189,7 +189,7 @@ class TaskSpec(Attributes):
         config: Any,
         inputs: list[TaskSpecInput],
         outputs: list[ID | None],
-        resources: dict[str, int],
+        resources: dict[str, Any],
         user: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(user)

@@ -17,6 +17,9 @@ from .error_text import TEXT_CHARACTERS
 from .functions import Function
 from .workdir import Workdir
 
+# A process runs tasks that are given the same; what the environment said of that when it began.
+_GRANTED = os.environ.get("RAIN_RESOURCES")
+
 
 class RunningCall(Protocol):
     """The call that a context belongs to."""
@@ -60,11 +63,17 @@ class Context:
                 None,
                 [TaskSpecInput(ID(call.session_id, given[4])) for given in call.inputs],
                 [ID(call.session_id, first + index) for index in range(len(call.function.outputs))],
-                {"cpus": call.function.cpus},
+                self.resources,
                 msgspec.json.decode(user) if user else None,
             )
             self._spec.freeze()
         return self._spec
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What the task was given while it runs: amounts by name, and of resources whose parts are told apart the list
+        of their labels, as ``{"cpus": 1, "memory": 4294967296, "gpus": [0]}``."""
+        return msgspec.json.decode(_GRANTED) if _GRANTED else {"cpus": self._call.function.cpus}
 
     @property
     def info(self) -> TaskInfo:

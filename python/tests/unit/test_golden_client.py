@@ -41,6 +41,7 @@ class Split(Task):
             retries=1,
             timeout=60.0,
             priority=-1,
+            resources=[{"gpus": 0.5, "memory": "4GiB"}, {"licence": 2}],
         )
 
 

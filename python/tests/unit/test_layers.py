@@ -13,7 +13,7 @@ CLIENT_LAYERS = [
     # The connection to a server.
     "locking forking tcp tls address interpreter frames direct connection contents private places",
     # What a graph consists of, and what is asked of the server about it.
-    "kind graph active forgotten fetching waiting written drawing data output task deferred",
+    "resources explanation kind graph active forgotten fetching waiting written drawing data output task deferred",
     # Functions as tasks, and the tasks that every governor knows.
     "search_path sendable watch culprit capture function_table arguments pickler task_function",
     "paths execute remote taken_apart plain tasks",

@@ -40,6 +40,7 @@ KINDS = [
         "retries": 1,
         "timeout": 60.0,
         "priority": -1,
+        "resources": [[["gpus", 0.5], ["memory", 4294967296]], [["licence", 2]]],
     },
 ]
 SUBMIT = {
@@ -267,6 +268,42 @@ FRAMES: list[tuple[str, str, str, list[Any]]] = [
                         },
                     ]
                 ],
+            },
+        ],
+    ),
+    (
+        "explain",
+        "client",
+        "why does a task not run?",
+        ["explain", 24, {"session": 1, "tasks": column(1)}],
+    ),
+    (
+        "explain-reply",
+        "server",
+        "it waits for resources",
+        [
+            "ok",
+            24,
+            {
+                "tasks": [
+                    {
+                        "id": 2,
+                        "state": "ready",
+                        "why": "it waits for resources",
+                        "waited": 2.5,
+                        "place": 3,
+                        "lacks": [
+                            {
+                                "governor": 0,
+                                "name": "gpus",
+                                "wanted": 0.5,
+                                "free": 0.25,
+                                "total": 2.0,
+                                "holders": [{"session": 1, "task": 1, "amount": 1.0}],
+                            }
+                        ],
+                    }
+                ]
             },
         ],
     ),

@@ -36,7 +36,10 @@ pub fn run_built_in(call: &TaskCall<'_>) -> TaskOutcome {
         Plan::Sleep(duration) => sleep::sleep(call, duration),
         Plan::MakeDirectory(paths) => directories::make_directory(call, &paths),
         Plan::SliceDirectory(slice) => directories::slice_directory(call, &slice),
-        Plan::Execute(program) => return execute::execute(call, &program),
+        Plan::Execute(mut program) => {
+            program.add_variables(call.environment);
+            return execute::execute(call, &program);
+        }
     }
     .into()
 }

@@ -18,14 +18,15 @@ pub(super) struct Launched {
     pub(super) log: Log,
 }
 
-/// Starts a process in `directory`, for tasks of so many cpus if this is known.
+/// Starts a process in `directory`, for tasks of so many cpus if this is known, with variables that say what else they were given.
 pub(super) fn launch(
     spec: &ExecutorSpec,
     directory: &ScratchDir,
     cpus: Option<u32>,
+    granted: &[(String, String)],
 ) -> Result<Launched, ExecutorError> {
     let wrong = |error: io::Error| cannot_start(spec, error);
-    let environment = environment(spec, directory, cpus)?;
+    let environment = environment(spec, directory, cpus, granted)?;
     let Some(name) = spec.command.first() else { return Err(cannot_start(spec, "its command is empty")) };
     let program = if name.as_bytes().contains(&b'/') {
         // The child is in its own directory when it is executed.
@@ -55,12 +56,23 @@ pub(super) fn launch(
     Ok(Launched { child, socket, log })
 }
 
-fn environment(spec: &ExecutorSpec, directory: &ScratchDir, cpus: Option<u32>) -> Result<Environment, ExecutorError> {
+fn environment(
+    spec: &ExecutorSpec,
+    directory: &ScratchDir,
+    cpus: Option<u32>,
+    granted: &[(String, String)],
+) -> Result<Environment, ExecutorError> {
     let page = OsString::from(PAGE_DESCRIPTOR.to_string());
     let own: [(&OsStr, &OsStr); 2] =
         [("RAIN_EXECUTOR_DIR".as_ref(), directory.path().as_os_str()), (PAGE_VARIABLE.as_ref(), &page)];
     let mut environment = Environment::default();
-    for (name, value) in spec.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())).chain(own) {
+    for (name, value) in spec
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        .chain(own)
+        .chain(granted.iter().map(|(name, value)| (name.as_ref(), value.as_ref())))
+    {
         if !environment.add(name, value) {
             return Err(cannot_start(spec, format_args!("{name:?} cannot be a variable with this value")));
         }

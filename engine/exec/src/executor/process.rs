@@ -71,12 +71,17 @@ pub struct ExecutorProcess {
 
 impl ExecutorProcess {
     /// Starts an executor, for tasks of so many cpus if this is known already; it registers later.
-    pub fn start(spec: &ExecutorSpec, store: &Store, cpus: Option<u32>) -> Result<Self, ExecutorError> {
+    pub fn start(
+        spec: &ExecutorSpec,
+        store: &Store,
+        cpus: Option<u32>,
+        granted: &[(String, String)],
+    ) -> Result<Self, ExecutorError> {
         if store.root().to_str().is_none() {
             return Err(cannot_start(spec, "the path of the working directory is not UTF-8"));
         }
         let directory = store.scratch_dir().map_err(|error| cannot_start(spec, error))?;
-        let Launched { child, socket, log } = launch(spec, &directory, cpus)?;
+        let Launched { child, socket, log } = launch(spec, &directory, cpus, granted)?;
         Ok(Self {
             name: spec.name.clone(),
             child,

@@ -5,6 +5,9 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::OnceLock;
 
+/// Says what a task was given of a governor's resources.
+const RESOURCES: &str = "RAIN_RESOURCES";
+
 /// Environment of a child: this process's, as it was when the first child was started, and additions.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
@@ -25,8 +28,9 @@ pub fn leave_out_variables(left_out: LeftOut) {
 fn inherited() -> &'static [(OsString, CString)] {
     static INHERITED: OnceLock<Vec<(OsString, CString)>> = OnceLock::new();
     INHERITED.get_or_init(|| {
-        // A child has a directory of its own, so these would lie; and each child has its own value of the last one.
-        let lies = |name: &OsStr| name == "PWD" || name == "OLDPWD" || name == VARIABLE;
+        // A child has a directory of its own, so these would lie; each child has its own value of `VARIABLE`; and what a task was given
+        // in which this program runs is not what its children are given.
+        let lies = |name: &OsStr| name == "PWD" || name == "OLDPWD" || name == VARIABLE || name == RESOURCES;
         std::env::vars_os()
             .filter(|(name, _)| !lies(name) && !LEFT_OUT.get().is_some_and(|left_out| left_out(name)))
             .filter_map(|(name, value)| entry(&name, &value).map(|entry| (name, entry)))

@@ -1,5 +1,6 @@
 //! Kinds: everything that many tasks of a session have in common.
 
+use crate::resources::Request;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub struct OutputSpec {
 pub struct Kind {
     /// `EXECUTOR/METHOD`, e.g. `buildin/concat`.
     pub task_type: String,
-    /// Cpus that a task takes, at least 1.
+    /// Cpus that a task takes, at least 1; of several alternatives the least.
     pub cpus: u32,
     /// The user's name for these tasks, "" if none.
     pub name: String,
@@ -61,6 +62,8 @@ pub struct Kind {
     pub priority: i32,
     /// Tasks of kinds with different ones are not run by the same executor process; "" if that does not matter.
     pub process: String,
+    /// What a task asks for beside cpus: the first of these that fits. Empty: only cpus.
+    pub resources: Vec<Request>,
 }
 
 impl Kind {
@@ -77,6 +80,7 @@ impl Kind {
             timeout: None,
             priority: 0,
             process: String::new(),
+            resources: Vec::new(),
         }
     }
 

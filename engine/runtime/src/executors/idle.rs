@@ -1,6 +1,6 @@
 //! Executor processes that have nothing to do, and which of them a task gets.
 
-use super::key::ExecutorKey;
+use super::key::{ExecutorKey, Granted};
 use rain_exec::ExecutorSpec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,8 @@ impl<P> Idle<P> {
         let fits = |entry: &Entry<P>| entry.key.as_deref() == Some(key);
         let own = self.entries.iter().rposition(|entry| fits(entry) && entry.worker == worker);
         let place = own.or_else(|| self.entries.iter().rposition(fits)).or_else(|| {
-            self.entries.iter().position(|entry| entry.key.is_none() && Arc::ptr_eq(&entry.spec, &key.spec))
+            let may_be_any = |entry: &Entry<P>| entry.key.is_none() && Arc::ptr_eq(&entry.spec, &key.spec);
+            self.entries.iter().position(|entry| may_be_any(entry) && key.granted.is_none())
         })?;
         let entry = self.entries.remove(place);
         Some(Taken { process: entry.process, is_unused: entry.key.is_none() })
@@ -70,6 +71,15 @@ impl<P> Idle<P> {
     /// How many have run nothing, of those with this specification.
     pub(super) fn unused(&self, spec: &Arc<ExecutorSpec>) -> usize {
         self.entries.iter().filter(|entry| entry.key.is_none() && Arc::ptr_eq(&entry.spec, spec)).count()
+    }
+
+    /// Takes out those that have had some of what `key` is given, and are not for its tasks.
+    pub(super) fn take_others(&mut self, key: &ExecutorKey, granted: &Granted) -> Vec<P> {
+        let is_other = |entry: &mut Entry<P>| {
+            let other = entry.key.as_ref().filter(|other| ***other != *key).and_then(|other| other.granted.as_ref());
+            other.is_some_and(|other| !other.places.is_disjoint(&granted.places))
+        };
+        self.entries.extract_if(.., is_other).map(|entry| entry.process).collect()
     }
 
     /// Takes out those for which `is_over` says so.
@@ -107,7 +117,12 @@ mod tests {
     use std::path::Path;
 
     fn key(spec: &Arc<ExecutorSpec>, process: &str, cpus: u32) -> Arc<ExecutorKey> {
-        Arc::new(ExecutorKey { spec: spec.clone(), process: process.into(), cpus })
+        Arc::new(ExecutorKey { spec: spec.clone(), process: process.into(), cpus, granted: None })
+    }
+
+    fn granted(key: &ExecutorKey, places: &[u32]) -> Arc<ExecutorKey> {
+        let places = places.iter().map(|place| ("gpus".to_owned(), *place)).collect();
+        Arc::new(key.with_grant(1, Arc::new(Granted { environment: Vec::new(), places })))
     }
 
     fn taken(idle: &mut Idle<u32>, key: &ExecutorKey, worker: usize) -> Option<(u32, bool)> {
@@ -136,6 +151,25 @@ mod tests {
             [Some((2, false)), Some((3, false)), Some((1, false))]
         );
         assert_eq!((taken(&mut idle, &own, 0), idle.unused(&python)), (None, 0));
+    }
+
+    #[test]
+    fn a_process_has_the_same_resources_all_its_life_and_gives_way_to_others_with_the_same() {
+        let (python, now) = (Arc::new(python_spec(Path::new("/a"))), Instant::now());
+        let plain = key(&python, "", 1);
+        let [first, second, both] = [&[0][..], &[1], &[0, 1]].map(|places| granted(&plain, places));
+        let mut idle = Idle::new(8);
+        idle.add_unused(python.clone(), now, 9);
+        for (key, process) in [(&plain, 1), (&first, 2), (&second, 3), (&both, 4)] {
+            assert_eq!(idle.put(key.clone(), 0, now, process), None);
+        }
+        assert_eq!(taken(&mut idle, &second, 0), Some((3, false)));
+        // One that has run nothing has been started without.
+        assert_eq!(taken(&mut idle, &second, 0), None);
+        let others = |idle: &mut Idle<u32>, key: &ExecutorKey| idle.take_others(key, key.granted.as_ref().unwrap());
+        assert_eq!(others(&mut idle, &second), [4]);
+        assert!(others(&mut idle, &first).is_empty());
+        assert_eq!(idle.take_all(), [9, 1, 2]);
     }
 
     #[test]

@@ -62,7 +62,8 @@ fn keep(shared: &Shared, interrupt: &Interrupt) {
 
 /// Starts a process before it is needed; false if that did not work.
 fn start_ahead(shared: &Shared, spec: &Arc<ExecutorSpec>, key: Option<Arc<ExecutorKey>>) -> bool {
-    let process = match ExecutorProcess::start(spec, &shared.store, key.as_ref().map(|key| key.cpus)) {
+    let process = match ExecutorProcess::start(spec, &shared.store, key.as_ref().map(|key| key.cpus), &shared.ungranted)
+    {
         Ok(process) => Running::new(process),
         Err(error) => {
             tracing::warn!("executor {:?} could not be started ahead: {error}", spec.name);

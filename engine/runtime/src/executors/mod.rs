@@ -8,6 +8,7 @@ mod key;
 mod running;
 mod shared;
 
+use crate::config::GovernorConfig;
 use crate::session::SessionTable;
 use idle::{Idle, Taken};
 use keeper::Keeper;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-pub(crate) use key::ExecutorKey;
+pub(crate) use key::{ExecutorKey, Granted};
 pub(crate) use running::Running;
 
 /// Idle processes that have run something: for each worker, and for a few calls that start others and wait for them.
@@ -39,19 +40,26 @@ pub(crate) struct Executors {
 }
 
 impl Executors {
-    /// The executors of a governor with so many workers.
+    /// The executors of a governor. `ungranted`: variables of those whose tasks were given cpus alone.
     pub(crate) fn new(
         store: Arc<Store>,
         sessions: Arc<SessionTable>,
-        registered: &[ExecutorSpec],
-        python: &Path,
-        workers: usize,
+        config: &GovernorConfig,
+        ungranted: &[(String, String)],
     ) -> Self {
+        let workers = config.cpus.len();
         let idle = Mutex::new(Idle::new(USED_PER_WORKER_MAX * workers + USED_MORE_MAX));
         let keeper = Keeper::new(workers);
-        let registered = registered.iter().map(|spec| (spec.name.clone(), Arc::new(spec.clone()))).collect();
-        let shared = Arc::new(Shared { store, sessions, idle, closes: AtomicU64::new(0), keeper });
-        Self { shared, registered, python: python.to_owned(), pythons: Mutex::default() }
+        let registered = config.executors.iter().map(|spec| (spec.name.clone(), Arc::new(spec.clone()))).collect();
+        let shared = Arc::new(Shared {
+            store,
+            sessions,
+            idle,
+            closes: AtomicU64::new(0),
+            keeper,
+            ungranted: ungranted.to_vec(),
+        });
+        Self { shared, registered, python: config.python.clone(), pythons: Mutex::default() }
     }
 
     /// How the executor `name` is started, for a client that wants `python`.
@@ -87,7 +95,7 @@ impl Executors {
             wanted.extend((0..pythons).map(|_| (spec.clone(), None)));
         }
         for spec in self.registered.values() {
-            let key = ExecutorKey { spec: spec.clone(), process: String::new(), cpus: 1 };
+            let key = ExecutorKey { spec: spec.clone(), process: String::new(), cpus: 1, granted: None };
             wanted.extend((0..spec.warm.min(workers)).map(|_| (spec.clone(), Some(Arc::new(key.clone())))));
         }
         keeping::start(&self.shared, wanted)
@@ -100,6 +108,11 @@ impl Executors {
         worker: usize,
         interrupt: &Interrupt,
     ) -> Result<Running, ExecutorError> {
+        if let Some(granted) = key.granted.as_ref().filter(|granted| !granted.places.is_empty()) {
+            // Those that have had the same may still use it, as memory of a GPU.
+            let others = self.shared.idle().take_others(key, granted);
+            others.into_iter().for_each(|other| self.shared.keeper.end(other));
+        }
         loop {
             let taken = self.shared.idle().take(key, worker);
             let Some(Taken { mut process, is_unused }) = taken else { break };
@@ -113,9 +126,10 @@ impl Executors {
             self.shared.keeper.end(process);
         }
         // The Python executor learns from its first call how many cpus it has, so that one that was started ahead may run any.
-        let cpus = (key.spec.name != PYTHON).then_some(key.cpus);
+        let cpus = (key.spec.name != PYTHON || key.granted.is_some()).then_some(key.cpus);
+        let granted = key.granted.as_ref().map_or(&self.shared.ungranted, |granted| &granted.environment);
         self.shared.keeper.is_used(&key.spec);
-        let started = ExecutorProcess::start(&key.spec, &self.shared.store, cpus)?;
+        let started = ExecutorProcess::start(&key.spec, &self.shared.store, cpus, granted)?;
         self.shared.keeper.begins();
         Ok(Running::new(started))
     }

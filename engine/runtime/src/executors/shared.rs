@@ -16,6 +16,8 @@ pub(super) struct Shared {
     /// Sessions that were closed so far.
     pub(super) closes: AtomicU64,
     pub(super) keeper: Keeper,
+    /// Variables of those whose tasks were given cpus alone.
+    pub(super) ungranted: Vec<(String, String)>,
 }
 
 impl Shared {

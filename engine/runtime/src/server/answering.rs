@@ -4,7 +4,9 @@ use super::bringing::Question;
 use super::client::Client;
 use super::driver::ServerDriver;
 use super::parts::Done;
-use super::replies::{Answer, ElsewhereReply, Empty, InfoReply, ObjectReply, OutputsReply, SomeReply, StatusReply};
+use super::replies::{
+    Answer, ElsewhereReply, Empty, ExplainReply, InfoReply, ObjectReply, OutputsReply, SomeReply, StatusReply,
+};
 use rain_data::Object;
 use rain_model::graph::encode_column;
 use rain_model::id::{ClientId, GovernorId};
@@ -88,6 +90,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             }
             Reply::Infos { tasks, objects } => ok_frame(id, &InfoReply { tasks, objects }),
             Reply::Outputs { outputs, count } => ok_frame(id, &OutputsReply::new(outputs, count)),
+            Reply::Explanations(tasks) => ok_frame(id, &ExplainReply { tasks }),
             Reply::Status(server) => {
                 ok_frame(id, &StatusReply::new(&self.facts, server, &self.machines, self.log.status()))
             }

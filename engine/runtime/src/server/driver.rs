@@ -17,6 +17,7 @@ use crate::stop::Stop;
 use rain_data::{Object, Store};
 use rain_events::seconds_since_1970;
 use rain_model::id::{ClientId, GovernorId, SessionId};
+use rain_model::resources::check_supplies;
 use rain_model::time::Time;
 use rain_protocol::client::{Request, RequestError, Viewed, error_frame, ok_frame};
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
@@ -120,6 +121,11 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
     /// Brings what clients fetch from governors elsewhere, and holds it until they have all of it.
     pub(crate) fn bring_contents(&mut self) {
         self.brings_contents = true;
+    }
+
+    /// Has tasks refused that ask for what no governor has: the ones that it begins with are all that there will be.
+    pub(crate) fn take_no_governors(&mut self) {
+        self.machine.set_fixed();
     }
 
     /// Has sessions go on when governors are lost.
@@ -298,7 +304,11 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         loop {
             match self.transport.try_receive()? {
                 TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } => {
-                    if let FromGovernor::Joined { cpus } = &message {
+                    if let FromGovernor::Joined { resources, .. } = &message
+                        && let Err(why) = check_supplies(resources)
+                    {
+                        tracing::warn!("{governor} is refused: {why}");
+                    } else if let FromGovernor::Joined { cpus, .. } = &message {
                         self.joined += 1;
                         self.seen = self.seen.max(governor.0 + 1);
                         self.cpus = self.cpus.saturating_add(*cpus);

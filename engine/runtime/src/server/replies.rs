@@ -10,6 +10,7 @@ use rain_model::id::{GovernorId, TaskIndex};
 use rain_protocol::client::{
     Fetch, ObjectInfo, RequestError, TaskInfo, content_head, error_body, error_frame, error_head, ok_frame, too_long,
 };
+use rain_protocol::explain::Explanation;
 use rain_protocol::msgpack::FRAME_BYTES_MAX;
 use rain_protocol::peer::TaskOutput;
 use rain_server::{GovernorStatus, SessionStatus, Status};
@@ -91,6 +92,12 @@ pub(super) struct SomeReply<'a> {
 pub(super) struct InfoReply {
     pub(super) tasks: Vec<TaskInfo>,
     pub(super) objects: Vec<ObjectInfo>,
+}
+
+/// What becomes of tasks.
+#[derive(Serialize)]
+pub(super) struct ExplainReply {
+    pub(super) tasks: Vec<Explanation>,
 }
 
 /// What tasks have written, `[[task, stdout, stderr]]`, of so many of those that were asked for.
@@ -202,6 +209,7 @@ impl ObjectReply {
 mod tests {
     use super::*;
     use rain_protocol::client::{ErrorKind, ResultsReply, reply_frame};
+    use rain_protocol::explain::{Lack, ResourceHolder};
     use serde_bytes::ByteBuf;
 
     /// A golden frame of the client protocol.
@@ -239,6 +247,18 @@ mod tests {
         };
         let at = vec![(Some("10.0.0.2".to_owned()), 41000), (None, 41001)];
         let (zero, two) = (0u32.to_le_bytes(), 2u32.to_le_bytes());
+        let holder = ResourceHolder { session: 1, task: 1, amount: 1.0 };
+        let lack =
+            Lack { governor: 0, name: "gpus".into(), wanted: 0.5, free: 0.25, total: 2.0, holders: vec![holder] };
+        let explained = Explanation {
+            id: 2,
+            state: "ready".into(),
+            why: "it waits for resources".into(),
+            waited: Some(2.5),
+            place: Some(3),
+            lacks: vec![lack],
+            ..Explanation::default()
+        };
         let written = TaskOutput { stdout: "fold 3\n".to_owned(), stderr: "...end".to_owned() };
         let of = |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
         let part = ResultsReply { results: vec![(2, ByteBuf::from(content.to_vec()))], ..ResultsReply::default() };
@@ -260,6 +280,7 @@ mod tests {
             ("cancel-reply", ok_frame(17, &some(&two))),
             ("results-part", reply_frame("part", 24, &part).unwrap()),
             ("results-reply", ok_frame(24, &rest)),
+            ("explain-reply", ok_frame(24, &ExplainReply { tasks: vec![explained] })),
             ("outputs-reply", ok_frame(23, &OutputsReply::new(vec![(1, written)], 1))),
         ] {
             assert_eq!(frame, golden(name), "{name}");

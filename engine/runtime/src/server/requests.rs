@@ -114,6 +114,7 @@ pub(super) fn plain_command(request: Request) -> Result<Command<Arc<Object>>, Re
             objects: column(&items.objects)?,
         },
         Request::Outputs(of) => Command::Outputs { session: SessionId(of.session), tasks: column(&of.tasks)? },
+        Request::Explain(of) => Command::Explain { session: SessionId(of.session), tasks: column(&of.tasks)? },
         Request::Status => Command::Status,
         Request::Hello(_) => return Err(RequestError::protocol("a second hello")),
         Request::Submit(_)

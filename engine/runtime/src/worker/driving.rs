@@ -9,7 +9,7 @@ use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
 use rain_data::Object;
 use rain_exec::{TaskCall, TaskOutcome};
-use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Next};
+use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Hold, Next};
 use rain_model::graph::Batch;
 use rain_model::id::{SessionId, TaskId};
 use rain_pool::ReadyTask;
@@ -41,7 +41,7 @@ struct Drive<'a> {
 
 impl Worker {
     /// Runs a task on an executor, and others of the same session that it can take meanwhile. `cpus`: where it may run,
-    /// if that is not the worker's own cpu.
+    /// if that is not the worker's own cpu; `hold`: what it has beside cpus, with which it has the executor to itself.
     pub(super) fn run_on_executor(
         &mut self,
         key: &Arc<ExecutorKey>,
@@ -49,6 +49,7 @@ impl Worker {
         batch: &Arc<Batch>,
         task: ReadyTask,
         cpus: &[CpuId],
+        hold: Option<Hold>,
     ) {
         if !session.graph.begin(task.task()) {
             return session.abandon(batch, task.task());
@@ -61,11 +62,11 @@ impl Worker {
                 return self.settling().fail(session, batch, task.task(), failure);
             }
         };
-        let goes_on = cpus.is_empty();
+        let goes_on = cpus.is_empty() && hold.is_none();
         let own = self.shared.config.cpus[worker];
         let dialogue = Dialogue::new(running.has_answered);
         let mut drive = Drive { key, session, running, goes_on, dialogue };
-        drive.running.begin(session.number, if goes_on { own.as_slice() } else { cpus });
+        drive.running.begin(session.number, if cpus.is_empty() { own.as_slice() } else { cpus });
         let driven = self.drive(&mut drive, (task, batch.clone()));
         let Drive { mut running, dialogue, .. } = drive;
         running.has_answered = dialogue.has_answered();
@@ -81,7 +82,7 @@ impl Worker {
                     self.durations.learn(kind, LENT_SECONDS, &self.shared.sessions);
                 }
                 let (key, session, clock) = (key.clone(), session.clone(), self.clock.clone());
-                LentCall { key, running, session, task, dialogue, clock, worker }.leave(&self.shared);
+                LentCall { key, running, session, task, dialogue, clock, worker, hold }.leave(&self.shared);
                 self.clock.restart();
             }
         }
@@ -180,6 +181,7 @@ impl Worker {
             let (located, batch) = self.located(task)?;
             let kind = batch.kind(task.task());
             if kind.cpus == 1
+                && kind.resources.is_empty()
                 && (kind.timeout.is_none() || alone)
                 && let Route::Executor(other) = self.route(&located, kind)
                 && other == *key
@@ -208,6 +210,8 @@ impl Worker {
             store: &self.shared.store,
             interrupt: &self.interrupt,
             cancelled: &|| session.is_cancelled(task),
+            // Its process knows it.
+            environment: &[],
         };
         let kind = kind_id(session, batch, task);
         let sent = drive.running.process.send(u64::from(task), kind, &call);

@@ -9,7 +9,7 @@ use super::shared::WorkerShared;
 use crate::executors::{ExecutorKey, Running};
 use crate::session::Session;
 use rain_exec::{Interrupt, TaskOutcome};
-use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Next};
+use rain_governor::{Dialogue, DialogueAction, DialogueEvent, Hold, Next};
 use std::sync::Arc;
 
 /// A call that lends its cpus.
@@ -24,6 +24,8 @@ pub(super) struct LentCall {
     pub(super) clock: Clock,
     /// The worker that had it.
     pub(super) worker: usize,
+    /// What it has beside cpus, until it ends.
+    pub(super) hold: Option<Hold>,
 }
 
 /// What a call that has lent its cpus does.
@@ -132,6 +134,10 @@ impl LentCall {
             shared.executors.end(self.running);
         } else {
             shared.executors.put(&self.key, self.running, self.worker);
+        }
+        if let Some(hold) = self.hold {
+            self.session.drop_grant(self.task);
+            drop(hold);
         }
     }
 

@@ -3,6 +3,7 @@
 mod driving;
 mod durations;
 mod gang_leave;
+mod granted;
 mod lending;
 mod lent_calls;
 mod reports;
@@ -26,6 +27,7 @@ use settling::{Queue, Settling, timed_out};
 use shared::{kind_id, plain_failure};
 use std::sync::Arc;
 
+pub(crate) use granted::{queue_again, without_grant};
 pub(crate) use lent_calls::LentCalls;
 pub(crate) use shared::{Report, WorkerShared};
 
@@ -177,17 +179,14 @@ impl Worker {
         // Taken for the time of the task: counting references, which all workers share, would cost as much as a no-op.
         let (Some(session), Some(batch)) = (self.session.take(), self.batch.take()) else { return };
         let kind = batch.kind(task.task());
-        if kind.cpus > 1 {
-            self.shared.pool.inject_wide(task, kind.cpus as usize);
-            // Whoever has cancelled it since it was looked at may not have found it there.
-            if session.is_cancelled(task.task()) && !self.shared.pool.gang().withdraw(|other| other == task).is_empty()
-            {
-                session.abandon(&batch, task.task());
-            }
+        if !kind.resources.is_empty() {
+            self.run_granted(&session, &batch, task);
+        } else if kind.cpus > 1 {
+            self.gather_for(task, kind.cpus, &session, &batch);
         } else {
             match self.route(&session, kind) {
-                Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, &[]),
-                route => self.run_in_place(route, &session, &batch, task),
+                Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, &[], None),
+                route => self.run_in_place(route, &session, &batch, task, &[]),
             }
         }
         if self.session.is_none() {
@@ -195,11 +194,25 @@ impl Worker {
         }
     }
 
+    /// Has workers gather for a task of several cpus.
+    fn gather_for(&self, task: ReadyTask, cpus: u32, session: &Session, batch: &Batch) {
+        self.shared.pool.inject_wide(task, cpus as usize);
+        // Whoever has cancelled it since it was looked at may not have found it there.
+        if session.is_cancelled(task.task()) && !self.shared.pool.gang().withdraw(|other| other == task).is_empty() {
+            session.abandon(batch, task.task());
+        }
+    }
+
     fn run_as_leader(&mut self, task: ReadyTask, cpus: &[CpuId]) {
         let Some((session, batch)) = self.located(task) else { return };
-        match self.route(&session, batch.kind(task.task())) {
-            Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, cpus),
-            route => self.run_in_place(route, &session, &batch, task),
+        let kind = batch.kind(task.task());
+        if let Some(grant) = session.grant(task.task()).filter(|_| !kind.resources.is_empty()) {
+            self.run_holding(&grant, &session, &batch, task, cpus);
+            return self.reports.flush();
+        }
+        match self.route(&session, kind) {
+            Route::Executor(key) => self.run_on_executor(&key, &session, &batch, task, cpus, None),
+            route => self.run_in_place(route, &session, &batch, task, &[]),
         }
         self.reports.flush();
     }
@@ -259,7 +272,15 @@ impl Worker {
         route
     }
 
-    fn run_in_place(&mut self, route: Route, session: &Arc<Session>, batch: &Arc<Batch>, task: ReadyTask) {
+    /// Runs a task without an executor. `granted`: variables that say what it was given, if it was given more than cpus.
+    fn run_in_place(
+        &mut self,
+        route: Route,
+        session: &Arc<Session>,
+        batch: &Arc<Batch>,
+        task: ReadyTask,
+        granted: &[(String, String)],
+    ) {
         let task = task.task();
         match route {
             Route::Noop => {
@@ -293,6 +314,7 @@ impl Worker {
             store: &self.shared.store,
             interrupt: &self.interrupt,
             cancelled: &|| session.is_cancelled(task) || has_passed(deadline.as_ref()),
+            environment: if granted.is_empty() { &self.shared.ungranted } else { granted },
         };
         if may_block(&call) {
             self.reports.started(session.number, task, self.clock.begin());

@@ -10,7 +10,7 @@ use crate::session::{Session, SessionTable};
 use crossbeam_channel::Sender;
 use rain_data::Store;
 use rain_exec::{Interrupt, TaskFailure};
-use rain_governor::EndOfWork;
+use rain_governor::{Again, EndOfWork, Holdings};
 use rain_model::graph::Batch;
 use rain_model::id::GovernorId;
 use rain_pool::Pool;
@@ -63,6 +63,12 @@ pub(crate) struct WorkerShared {
     pub(crate) bell: Bell,
     pub(crate) deadlines: Deadlines,
     pub(crate) reaper: Arc<Reaper>,
+    /// What running tasks have of the governor's resources.
+    pub(crate) holdings: Arc<Holdings>,
+    /// Queues tasks that wait for some of it.
+    pub(crate) again: Again,
+    /// Variables of tasks that were given cpus alone.
+    pub(crate) ungranted: Vec<(String, String)>,
     pub(crate) end: Arc<EndOfWork>,
     /// Times of machines are since then.
     pub(crate) began: Instant,

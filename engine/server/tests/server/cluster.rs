@@ -348,7 +348,7 @@ impl World {
 
     /// Another governor comes.
     fn join(&mut self, cpus: u32) {
-        self.h.governor(self.nodes.len() as u32, FromGovernor::Joined { cpus });
+        self.h.governor(self.nodes.len() as u32, FromGovernor::Joined { cpus, resources: Default::default() });
         self.nodes.push(Node::default());
         self.take_server_messages();
     }

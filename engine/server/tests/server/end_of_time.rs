@@ -31,13 +31,13 @@ fn cancelled(h: &mut Harness, request: RequestId) -> String {
 fn governors_are_told_the_end_when_they_join() {
     let mut h = Harness::new(&[]);
     h.server.set_end_of_work(Time::new(Duration::from_secs(1234)));
-    h.governor(0, FromGovernor::Joined { cpus: 2 });
+    h.governor(0, FromGovernor::Joined { cpus: 2, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["0: end of work in 1234s"]);
     // As long as there is left, and no time of day: the clocks of machines differ.
     h.now = Time::new(Duration::from_secs(1000));
-    h.governor(1, FromGovernor::Joined { cpus: 2 });
+    h.governor(1, FromGovernor::Joined { cpus: 2, resources: Default::default() });
     h.now = Time::new(Duration::from_secs(2000));
-    h.governor(2, FromGovernor::Joined { cpus: 2 });
+    h.governor(2, FromGovernor::Joined { cpus: 2, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["1: end of work in 234s", "2: end of work in 0ns"]);
 }
 

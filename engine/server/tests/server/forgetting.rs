@@ -196,7 +196,7 @@ fn a_session_is_spread_after_it_has_forgotten_what_its_tasks_read() {
     // Task 3000 reads an object that is forgotten meanwhile and one that is not made.
     h.done(Command::Submit { session, submission: submission(&[(&[5, 2999], 3000)], &[], &[3000]) });
     forgotten(&mut h, forget(session, &all));
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     h.done(Command::Submit { session, submission: submission(&[(&[3000], 3001)], &[], &[]) });
     h.take_messages();
     h.finish(0, session, &[2999, 3000], &[2999, 3000]);
@@ -214,7 +214,7 @@ fn tasks_that_are_given_back_after_they_were_forgotten_leave_no_claims() {
     let session = h.new_session();
     let tasks: Vec<(&[u32], u32)> = (0..4).map(|task| (&[0][..], task + 1)).collect();
     h.done(Command::Submit { session, submission: submission(&tasks, &[0], &[0]) });
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     let texts = h.take_message_texts();
     assert!(texts.contains(&"0: give back 1".to_owned()), "{texts:?}");
     // It gives task 3 back, whose cancel and end cross with that.
@@ -257,7 +257,8 @@ fn tasks_that_were_cancelled_before_a_governor_came_are_not_run() {
         let request = h.request(Command::Cancel { session, tasks: vec![0, 2] });
         assert!(matches!(h.take_reply(request), Some(Reply::Some { tasks, .. }) if tasks == [0, 2]));
         forgotten(&mut h, forget(session, &[2]));
-        (0..governors).for_each(|number| h.governor(number, FromGovernor::Joined { cpus: 1 }));
+        (0..governors)
+            .for_each(|number| h.governor(number, FromGovernor::Joined { cpus: 1, resources: Default::default() }));
         h.done(Command::Submit { session, submission: submission(&[(&[], 4)], &[], &[]) });
         let texts: Vec<String> = h.take_message_texts().into_iter().filter(|text| text.contains("run [")).collect();
         let ran: String = texts.concat();

@@ -122,12 +122,12 @@ fn a_number_can_be_used_again_and_old_news_changes_nothing() {
     lose(&mut h, 0);
     assert_eq!(h.server.incarnation_of(GovernorId(0)), None);
     h.governor(0, FromGovernor::Lending { tasks: 5 });
-    h.governor(0, FromGovernor::Joined { cpus: 2 });
+    h.governor(0, FromGovernor::Joined { cpus: 2, resources: Default::default() });
     assert_eq!(h.server.incarnation_of(GovernorId(0)), Some(1));
     h.done(Command::Submit { session, submission: submission(&[(&[], 0)], &[], &[]) });
     assert_eq!(h.take_message_texts(), ["0: open 1", "0: run [0] constants [] remote [] pins []"]);
     // The loss of the one before was not noticed.
-    h.governor(0, FromGovernor::Joined { cpus: 3 });
+    h.governor(0, FromGovernor::Joined { cpus: 3, resources: Default::default() });
     assert!(h.refused(Command::WaitAll { session }).contains("another one has joined under its number"));
     let status = h.server.status();
     assert_eq!((status.governors.len(), status.governors[0].cpus, status.governors[0].tasks_unfinished), (1, 3, 0));
@@ -205,7 +205,7 @@ fn a_lost_governor_fails_the_sessions_that_used_it() {
     // The other one waits for a governor.
     h.done(Command::Submit { session: unused, submission: submission(&[(&[], 0)], &[], &[]) });
     assert_eq!(h.take_message_texts(), [] as [&str; 0]);
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["1: open 2", "1: run [0] constants [] remote [] pins []"]);
     h.assert_nothing_left();
 }

@@ -9,6 +9,7 @@ mod losing;
 mod priorities;
 mod random;
 mod recovering;
+mod resources;
 mod scripts;
 mod sharing;
 mod watching;
@@ -43,7 +44,7 @@ impl Harness {
         let mut harness =
             Self { server: Server::new(), actions: Vec::new(), log: Vec::new(), now: Time::default(), request: 0 };
         for (number, cpus) in cpus.iter().enumerate() {
-            harness.governor(number as u32, FromGovernor::Joined { cpus: *cpus });
+            harness.governor(number as u32, FromGovernor::Joined { cpus: *cpus, resources: Default::default() });
         }
         harness.handle(Event::ClientConnected { client: CLIENT, python: None });
         harness
@@ -167,6 +168,7 @@ fn describe(message: &ToGovernor<Content>) -> String {
         ToGovernor::EndOfWork { left } => format!("end of work in {left:?}"),
         ToGovernor::CaughtUp { ticket } => format!("caught up {ticket}"),
         ToGovernor::StopAwaiting { session, objects } => format!("stop awaiting {} {objects:?}", session.0),
+        ToGovernor::Refused { why } => format!("refused: {why}"),
         ToGovernor::Stop => "stop".to_owned(),
     }
 }

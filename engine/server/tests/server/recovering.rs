@@ -14,7 +14,7 @@ fn new(cpus: &[u32]) -> Harness {
     let mut h = Harness::new(&[]);
     h.server.set_recovers();
     for (number, cpus) in cpus.iter().enumerate() {
-        h.governor(number as u32, FromGovernor::Joined { cpus: *cpus });
+        h.governor(number as u32, FromGovernor::Joined { cpus: *cpus, resources: Default::default() });
     }
     h
 }
@@ -102,7 +102,7 @@ fn a_whole_batch_runs_on_the_next_governor() {
     lose(&mut h, 0);
     assert_eq!(runs(&mut h), []);
     let all = h.request(Command::WaitAll { session });
-    h.governor(3, FromGovernor::Joined { cpus: 1 });
+    h.governor(3, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     // What was made there is lost with it.
     assert_eq!(run_all(&mut h, session), [0, 1, 2, 3, 4]);
     assert!(matches!(h.take_reply(all), Some(Reply::Done)));
@@ -125,7 +125,7 @@ fn only_what_is_needed_is_made_again() {
     assert!(matches!(h.take_reply(fetched), Some(Reply::Object { .. })));
     lose(&mut h, 0);
     h.done(Command::WaitAll { session });
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(run_all(&mut h, session), [0, 1, 2, 6]);
     // What was fetched is made again only for whoever asks for it once more.
     let fetched = fetch(&mut h, session, 5);
@@ -252,7 +252,7 @@ fn a_cancel_of_what_is_made_again_does_nothing() {
         Some(Reply::Infos { tasks, .. }) => assert_eq!(tasks[0].state, "finished"),
         other => panic!("{other:?}"),
     }
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(run_all(&mut h, session), [0, 1, 2]);
 }
 
@@ -275,7 +275,7 @@ fn many_tasks_and_objects_are_decided_on_soon() {
     // Generous: this is what nobody waits for any more.
     assert!(took < Duration::from_secs(30), "{took:?}");
     println!("the loss of a governor with {COUNT} tasks and objects: {took:?}");
-    h.governor(1, FromGovernor::Joined { cpus: 8 });
+    h.governor(1, FromGovernor::Joined { cpus: 8, resources: Default::default() });
     while h.server.has_more() {
         h.handle(Event::Continue);
     }
@@ -301,7 +301,7 @@ fn a_task_that_kills_its_governors_is_failed() {
         h.governor(number, FromGovernor::Started { session, task: 0, worker: 0, start: 1.0 });
         lose(&mut h, number);
         if number < 2 {
-            h.governor(number + 1, FromGovernor::Joined { cpus: 1 });
+            h.governor(number + 1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
         }
     }
     let message = error(&mut h, wait);

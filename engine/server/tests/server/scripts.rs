@@ -282,9 +282,9 @@ fn a_session_that_waits_for_governors_is_spread_over_those_that_come() {
     let tasks: Vec<(&[u32], u32)> = vec![(&[], NONE); 8];
     h.done(Command::Submit { session, submission: submission(&tasks, &[], &[]) });
     assert!(h.take_messages().is_empty());
-    h.governor(0, FromGovernor::Joined { cpus: 1 });
+    h.governor(0, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["0: open 1", "0: run [0, 1, 2, 3] constants [] remote [] pins []"]);
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["1: open 1", "1: run [4, 5, 6, 7] constants [] remote [] pins []"]);
     h.assert_nothing_left();
 }
@@ -296,7 +296,7 @@ fn later_submits_of_a_session_go_to_governors_that_have_come_since() {
     h.done(Command::Submit { session, submission: submission(&[(&[0], 1), (&[1], 2), (&[], 3)], &[0], &[1, 2]) });
     h.finish(0, session, &[0], &[1]);
     h.take_messages();
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["0: give back 1"]);
     h.governor(0, FromGovernor::GaveBack { session, tasks: vec![] });
     // 1 and 2 are still with governor 0: what 3 reads is there, what 4 reads is not made yet, 5 reads nothing.
@@ -321,7 +321,7 @@ fn tasks_that_have_not_begun_are_taken_back_for_an_idle_governor() {
     let tasks: [(&[u32], u32); 4] = [(&[0], 1), (&[0], 2), (&[1, 2], 3), (&[0, 2], 4)];
     h.done(Command::Submit { session, submission: submission(&tasks, &[0], &[3]) });
     h.take_messages();
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["0: give back 1"]);
     // The claim of task 1 on the constant is the server's now; the one that it had as the maker of object 2 goes.
     h.governor(0, FromGovernor::GaveBack { session, tasks: vec![1] });
@@ -353,7 +353,7 @@ fn a_task_that_was_cancelled_while_it_was_given_back_is_over() {
     let session = h.new_session();
     h.done(Command::Submit { session, submission: submission(&[(&[0], 1), (&[0], 2), (&[], 3)], &[0], &[]) });
     h.take_messages();
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["0: give back 1"]);
     h.request(Command::Cancel { session, tasks: vec![1] });
     assert_eq!(h.take_message_texts(), ["0: cancel [1]"]);
@@ -373,7 +373,7 @@ fn what_only_its_giver_can_run_goes_back_once() {
     wide.kinds[0] = kind(2, 0);
     h.done(Command::Submit { session, submission: wide });
     h.take_messages();
-    h.governor(1, FromGovernor::Joined { cpus: 1 });
+    h.governor(1, FromGovernor::Joined { cpus: 1, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["0: give back 1"]);
     h.governor(0, FromGovernor::GaveBack { session, tasks: vec![3] });
     assert_eq!(h.take_message_texts(), ["0: run [3] constants [] remote [] pins []"]);
@@ -390,11 +390,11 @@ fn a_task_that_is_too_wide_for_all_waits_for_a_governor_and_others_do_not_wait_b
     let mut wide = submission(&[(&[], NONE), (&[], 0)], &[], &[]);
     wide.kinds[0] = kind(4, 0);
     h.done(Command::Submit { session, submission: wide });
-    h.governor(0, FromGovernor::Joined { cpus: 2 });
+    h.governor(0, FromGovernor::Joined { cpus: 2, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["0: open 1", "0: run [1] constants [] remote [] pins []"]);
     h.finish(0, session, &[1], &[0]);
     assert!(h.take_messages().is_empty());
-    h.governor(1, FromGovernor::Joined { cpus: 4 });
+    h.governor(1, FromGovernor::Joined { cpus: 4, resources: Default::default() });
     assert_eq!(h.take_message_texts(), ["1: open 1", "1: run [0] constants [] remote [] pins []"]);
     h.assert_nothing_left();
 }

@@ -8,5 +8,6 @@ pub mod inputs;
 pub mod logged;
 pub mod once;
 pub mod replies;
+pub mod resources;
 pub mod rest;
 pub mod wakeups;

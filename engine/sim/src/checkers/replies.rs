@@ -8,6 +8,8 @@ use rain_protocol::client::{ErrorKind, RequestError};
 use rain_server::Reply;
 
 const NAME: &str = "replies";
+/// Tasks that one answer explains.
+const EXPLAINED_MAX: usize = 16;
 
 fn wrong(asked: &Asked, why: &str) -> Result<(), Violation> {
     Err(Violation::wrong(NAME, format!("{why}: the answer to {:?} in {:?}", asked.what, asked.session)))
@@ -87,26 +89,42 @@ pub fn check(
             Ok(())
         }
         (Question::Info { tasks }, Reply::Infos { tasks: infos, .. }) => {
-            if infos.len() != tasks.len() {
-                return wrong(asked, "not what was asked for");
-            }
-            let is_cancelling = truth.is_cancelling(id);
-            for info in infos {
-                let facts = truth.task_mut(id.0, info.id);
-                let Some(facts) = facts else { return wrong(asked, "no such task") };
-                let is_true = match info.state.as_str() {
-                    "finished" => facts.ended > 0,
-                    "cancelled" => facts.cancelled || is_cancelling,
-                    _ => true,
-                };
-                if !is_true {
-                    return wrong(asked, &format!("task {} is said to be {}, and is not", info.id, info.state));
-                }
-            }
-            Ok(())
+            let states = infos.iter().map(|info| (info.id, info.state.as_str())).collect();
+            check_states(truth, asked, id, tasks.len(), states)
+        }
+        (Question::Explain { tasks }, Reply::Explanations(told)) => {
+            let states = told.iter().map(|told| (told.id, told.state.as_str())).collect();
+            check_states(truth, asked, id, tasks.len().min(EXPLAINED_MAX), states)
         }
         _ => wrong(asked, "not of its kind"),
     }
+}
+
+/// What is said of tasks holds.
+fn check_states(
+    truth: &mut Truth,
+    asked: &Asked,
+    id: SessionId,
+    count: usize,
+    states: Vec<(u32, &str)>,
+) -> Result<(), Violation> {
+    if states.len() != count {
+        return wrong(asked, "not what was asked for");
+    }
+    let is_cancelling = truth.is_cancelling(id);
+    for (task, state) in states {
+        let facts = truth.task_mut(id.0, task);
+        let Some(facts) = facts else { return wrong(asked, "no such task") };
+        let is_true = match state {
+            "finished" => facts.ended > 0,
+            "cancelled" => facts.cancelled || is_cancelling,
+            _ => true,
+        };
+        if !is_true {
+            return wrong(asked, &format!("task {task} is said to be {state}, and is not"));
+        }
+    }
+    Ok(())
 }
 
 /// What is said to be over is over.

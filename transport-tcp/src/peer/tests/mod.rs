@@ -172,8 +172,8 @@ fn content_that_cannot_be_read_harms_nothing_else() {
         // A submit has no place for an error, so that the tasks get it.
         let batch = Arc::new(Batch::empty(0));
         let constants = vec![(1, content(0)), (2, content(1)), (3, content(2))];
-        let run =
-            Run { session: SessionId(1), batch, tasks: TaskSet::All, constants, remote: Vec::new(), pins: Vec::new() };
+        let (remote, pins, grants) = (Vec::new(), Vec::new(), Vec::new());
+        let run = Run { session: SessionId(1), batch, tasks: TaskSet::All, constants, remote, pins, grants };
         server.transport.send(FIRST, Message::ToGovernor(ToGovernor::Run(run)));
         match governor.next() {
             TransportEvent::Message { message: Message::ToGovernor(ToGovernor::Run(run)), .. } => {
@@ -321,6 +321,7 @@ fn run(batch: &Arc<Batch>, task: u32) -> Message<Vec<u8>> {
         constants: vec![(task, vec![7; 100_000 * (task as usize % 2)])],
         remote: vec![RemoteInput { object: 5, holders: vec![GovernorId(9), GovernorId(2)], transfer: 0 }],
         pins: vec![6],
+        grants: Vec::new(),
     }))
 }
 

@@ -69,9 +69,9 @@ fn crowds_at_the_door_do_not_keep_governors_out() {
         crowd.push(stream);
     }
     let (id, mut governor) = join(&cluster, address);
-    governor.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus: 3 }));
+    governor.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus: 3, resources: Default::default() }));
     match server.next() {
-        TransportEvent::Message { from, message: Message::FromGovernor(FromGovernor::Joined { cpus: 3 }) } => {
+        TransportEvent::Message { from, message: Message::FromGovernor(FromGovernor::Joined { cpus: 3, .. }) } => {
             assert_eq!(from, Peer::Governor(id));
         }
         other => panic!("unexpected {other:?}"),
@@ -103,7 +103,8 @@ fn a_scan_of_the_port_is_no_trouble() {
             }
         }
         let mut server = End::new(server);
-        known.send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus: 3 }));
+        known
+            .send(Peer::Server, Message::FromGovernor(FromGovernor::Joined { cpus: 3, resources: Default::default() }));
         assert!(matches!(server.next(), TransportEvent::Message { from, .. } if from == FIRST));
         assert_eq!(join(&cluster, address).0, GovernorId(1));
     }
@@ -151,6 +152,7 @@ fn a_peer_that_reads_nothing_costs_bounded_memory_and_is_given_up() {
             constants: vec![(task, vec![7; 62 << 10])],
             remote: Vec::new(),
             pins: Vec::new(),
+            grants: Vec::new(),
         };
         server.transport.send(FIRST, Message::ToGovernor(ToGovernor::Run(run)));
     }

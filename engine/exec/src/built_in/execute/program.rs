@@ -102,6 +102,14 @@ impl<'a> Program<'a> {
         })
     }
 
+    /// Adds variables to the environment, which can be variables.
+    pub(in crate::built_in) fn add_variables(&mut self, variables: &[(String, String)]) {
+        for (name, value) in variables {
+            let is_added = self.environment.add(OsStr::new(name), OsStr::new(value));
+            debug_assert!(is_added, "{name} cannot be a variable");
+        }
+    }
+
     /// The command, if it is the shell that runs it.
     pub(super) fn shell_command(&self) -> Option<&'a str> {
         self.shell.then_some(self.command)
