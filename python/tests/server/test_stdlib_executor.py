@@ -7,6 +7,7 @@ import unittest
 from typing import Any
 
 import pytest
+from real_cluster import wait_until
 
 from rain.client import Client, Executor
 
@@ -61,6 +62,21 @@ class TestShutdown(_Shutdown, _WithRain):
     test_interpreter_shutdown = test_submit_after_interpreter_shutdown = test_hang_gh83386 = test_hang_gh94440 = (
         unittest.skip("it makes an executor of the standard library")(lambda self: None)
     )
+
+    def setUp(self) -> None:
+        """Have the first call begin before others are made: test_cancel_futures relies on it."""
+        super().setUp()
+        submit = self.executor.submit
+        begun: list[Any] = []
+
+        def submit_and_begin(*args: Any, **kwargs: Any) -> Any:
+            future = submit(*args, **kwargs)
+            if not begun:
+                begun.append(future)
+                wait_until(lambda: future.running() or future.done())
+            return future
+
+        self.executor.submit = submit_and_begin  # type: ignore[method-assign]
 
 
 class TestWait(_Wait, _WithRain):
