@@ -286,6 +286,8 @@ impl<D: Clone> Server<D> {
             FromGovernor::Finished(finished) => {
                 let Some(session) = self.usable(SessionId(finished.session)) else { return };
                 let session_id = session.id;
+                // Of these it may tell that they are finished once more.
+                session.tell_repeated(effects);
                 let count = session.tasks_finished(id, &finished, effects);
                 self.ledger.release_from(id, session_id, finished.tasks.iter().map(|report| report.task));
                 let Some(session) = self.usable(session_id) else { return };

@@ -4,12 +4,13 @@ use rain_sim::run::{Options, run};
 use rain_sim::sweep::sweep;
 
 /// Seeds that have found faults of the engine, which are mended, and what those were.
-const FOUND: [(&str, &[u64]); 6] = [
+const FOUND: [(&str, &[u64]); 7] = [
     ("tasks that were given back were not placed again", &[297, 400, 1105, 5453, 31146, 84279]),
     ("a constant that had just been submitted was not found by a fetch", &[6039, 9941, 16334]),
     ("a governor was asked for an object before the server had told it of that", &[693, 14739, 15774, 15816, 18130]),
     ("a governor that was about to get an object was asked for it", &[3711, 36, 197]),
     ("what a lost governor had was not made again", &[3, 30, 58, 126, 18567]),
+    ("the log was told late that a task runs again", &[3994]),
     ("what a submit reads that had no turn yet was dropped when it was unkept", &[21343, 28842, 93066]),
 ];
 

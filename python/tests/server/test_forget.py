@@ -48,17 +48,21 @@ def resident_kib(pid: int) -> int:
     return int(line.split()[1])
 
 
+# What waits for its writer has a bound of its own, and the writer waits while the machine is busy.
+LOG_OFF = "--event-log=off"
+
+
 @pytest.fixture(params=["in one process", "over TCP"])
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[Plain, list[int]]]:
     """A client of a server, and the processes of Rain."""
     if request.param == "in one process":
-        with running_server("--local-governors=[2]", "--no-pin") as one:
+        with running_server("--local-governors=[2]", "--no-pin", LOG_OFF) as one:
             client = Plain(one.runtime)
             yield client, [client.access["pid"]]
             client.connection.close()
     else:
         with new_cluster() as cluster:
-            cluster.serve()
+            cluster.serve(options=(LOG_OFF,))
             governors = [cluster.govern(), cluster.govern()]
             joined(cluster, 2)
             client = Plain(cluster.runtime)

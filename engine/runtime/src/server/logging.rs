@@ -54,6 +54,7 @@ impl Logging {
         transport: &T,
     ) {
         if self.log.is_none() {
+            drop(effects.drain_log());
             return;
         }
         let time = self.time(now);
