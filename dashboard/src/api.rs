@@ -4,7 +4,7 @@ use crate::asking::Asking;
 use crate::live::{Live, with_actions};
 use crate::metrics;
 use crate::refusal::Refusal;
-use crate::views::Question;
+use crate::views::{Control, Question};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -48,9 +48,10 @@ pub(crate) fn router(asking: Asking) -> Router {
     let v1 = Router::new()
         .route("/status", get(status))
         .route("/sessions", plain(Question::Sessions))
-        .route("/sessions/{session}", of_one(Question::Session))
+        .route("/sessions/{session}", of_one(Question::Session).delete(close))
         .route("/sessions/{session}/tasks", of_one(Question::Tasks))
         .route("/sessions/{session}/tasks/{task}", get(task))
+        .route("/sessions/{session}/tasks/{task}/cancel", post(cancel))
         .route("/sessions/{session}/graph", of_one(Question::Graph))
         .route("/sessions/{session}/objects", of_one(Question::Objects))
         .route("/governors", plain(Question::Governors))
@@ -78,12 +79,22 @@ fn wrong_number(error: PathRejection) -> Refusal {
 }
 
 async fn status(State(api): State<Api>) -> Result<Response, Refusal> {
-    json(api.asking.answer(Question::Status, String::new()).await.map(|status| with_actions(&status)))
+    json(api.asking.answer(Question::Status, String::new()).await.map(|status| with_actions(&status, &api.asking)))
 }
 
 async fn task(State(api): State<Api>, path: Result<Path<(u32, u32)>, PathRejection>) -> Result<Response, Refusal> {
     let Path((session, task)) = path.map_err(wrong_number)?;
     json(api.asking.answer(Question::Task(session, task), String::new()).await)
+}
+
+async fn close(State(api): State<Api>, path: Result<Path<u32>, PathRejection>) -> Result<Response, Refusal> {
+    let Path(session) = path.map_err(wrong_number)?;
+    json(api.asking.control(Control::Close(session)).await)
+}
+
+async fn cancel(State(api): State<Api>, path: Result<Path<(u32, u32)>, PathRejection>) -> Result<Response, Refusal> {
+    let Path((session, task)) = path.map_err(wrong_number)?;
+    json(api.asking.control(Control::Cancel(session, task)).await)
 }
 
 async fn live(

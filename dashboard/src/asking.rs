@@ -1,7 +1,7 @@
 //! Questions to the views, on threads that may block.
 
 use crate::refusal::Refusal;
-use crate::views::{Question, ViewError, Views};
+use crate::views::{Control, Question, ViewError, Views};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -55,6 +55,16 @@ impl Asking {
 
     pub(crate) async fn filtered(&self, filter: Vec<u8>) -> Result<String, Refusal> {
         self.blocking(move |views| views.filtered(&filter)).await
+    }
+
+    /// Does something to a session; JSON text.
+    pub(crate) async fn control(&self, control: Control) -> Result<String, Refusal> {
+        self.blocking(move |views| views.control(control)).await
+    }
+
+    /// The names of what can be done to sessions and tasks here.
+    pub(crate) fn actions(&self) -> &'static [&'static str] {
+        if self.views.is_controlled() { &["close", "cancel"] } else { &[] }
     }
 
     pub(crate) async fn sequence(&self) -> Result<u64, Refusal> {

@@ -29,7 +29,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
-pub use views::{Question, ViewError, Views, view};
+pub use views::{Control, Question, ViewError, Views, view};
 
 /// Connections at the same time; past it the oldest is dropped.
 const CONNECTIONS_MAX: usize = 64;

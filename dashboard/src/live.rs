@@ -107,16 +107,16 @@ async fn watch_changes(asking: Asking, source: Arc<Mutex<Source>>) {
 
 /// The status and the governors, JSON texts.
 async fn state(asking: &Asking) -> Result<(String, String), Refusal> {
-    let status = with_actions(&asking.answer(Question::Status, String::new()).await?);
+    let status = with_actions(&asking.answer(Question::Status, String::new()).await?, asking);
     let governors = asking.answer(Question::Governors, String::new()).await?;
     let mut governors: Value = serde_json::from_str(&governors).unwrap_or_default();
     Ok((status, governors["governors"].take().to_string()))
 }
 
 /// The status together with what this server lets its owner do.
-pub(crate) fn with_actions(status: &str) -> String {
+pub(crate) fn with_actions(status: &str, asking: &Asking) -> String {
     let mut status: Value = serde_json::from_str(status).unwrap_or_default();
-    status["actions"] = json!([]);
+    status["actions"] = json!(asking.actions());
     status.to_string()
 }
 

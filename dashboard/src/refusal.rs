@@ -16,6 +16,7 @@ pub(crate) enum Refusal {
     NotFound(&'static str),
     Method,
     Request(String),
+    Refused(String),
     Unavailable(String),
 }
 
@@ -23,6 +24,7 @@ impl From<ViewError> for Refusal {
     fn from(error: ViewError) -> Self {
         match error {
             ViewError::Request(why) => Refusal::Request(why),
+            ViewError::Refused(why) => Refusal::Refused(why),
             ViewError::Unavailable(why) => Refusal::Unavailable(why),
         }
     }
@@ -47,6 +49,7 @@ impl IntoResponse for Refusal {
                 "this path takes other methods: /api/v1/openapi.json".to_owned(),
             ),
             Refusal::Request(why) => (StatusCode::BAD_REQUEST, "request", why),
+            Refusal::Refused(why) => (StatusCode::CONFLICT, "refused", why),
             Refusal::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", why),
         };
         (status, Json(json!({"error": {"code": code, "message": message}}))).into_response()

@@ -66,9 +66,20 @@ pub enum ViewError {
     /// The question is wrong; the text says how.
     #[error("{0}")]
     Request(String),
+    /// What is to be done cannot be, as things are.
+    #[error("{0}")]
+    Refused(String),
     /// Who should answer cannot, or not now.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// What can be done to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    Close(u32),
+    /// A task of it, with everything that needs what it would have made.
+    Cancel(u32, u32),
 }
 
 /// Answers questions. The calls may take long and are made from several threads, none of which does anything else.
@@ -84,6 +95,19 @@ pub trait Views: Send + Sync {
     /// # Errors
     /// When the filter is wrong, or there is no answer.
     fn filtered(&self, filter: &[u8]) -> Result<String, ViewError>;
+
+    /// Whether there is a server that does what it is told.
+    fn is_controlled(&self) -> bool {
+        false
+    }
+
+    /// Does something to a session; JSON text: which tasks were cancelled.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    fn control(&self, _control: Control) -> Result<String, ViewError> {
+        Err(ViewError::Refused("this is a log, and no server that runs".to_owned()))
+    }
 
     /// A number that is another one when something has changed.
     ///

@@ -130,6 +130,7 @@ fn serve(launch: &Launch, guardian: &Guardian, listener: OwnedFd, reports: &mut 
         end: launch.end.for_runtime(),
         status: shown.requests(),
         view: shown.view(),
+        orders: shown.orders(),
         contents,
         log,
     };

@@ -8,6 +8,7 @@ mod address;
 mod cli;
 mod client;
 mod client_command;
+mod controlled;
 mod cpu_claims;
 mod cpu_groups;
 mod dashboard_command;

@@ -9,7 +9,7 @@ use rain_model::resources::Supplies;
 use rain_runtime::GovernorConfig;
 use rain_runtime::end_of_time::EndOfTime;
 use rain_runtime::local::{LocalConfig, run_local};
-use rain_runtime::questions::{ContentRequests, StatusRequests, View};
+use rain_runtime::questions::{ContentRequests, OrderRequests, StatusRequests, View};
 use rain_topology::CpuId;
 use rain_transport_tcp::front::ClientFront;
 use std::ffi::OsString;
@@ -37,6 +37,7 @@ pub struct LocalPlan {
     pub end: EndOfTime,
     pub status: StatusRequests,
     pub view: View,
+    pub orders: OrderRequests,
     pub contents: ContentRequests,
     pub log: Option<EventLog>,
 }
@@ -78,6 +79,7 @@ pub fn run(plan: LocalPlan, front: ClientFront, stop: Stop, ready: impl FnOnce()
         end: plan.end,
         status: plan.status,
         view: plan.view,
+        orders: plan.orders,
         contents: plan.contents,
         log: plan.log,
     };

@@ -1,10 +1,11 @@
 //! What a server shows of itself, to browsers and to clients.
 
+use crate::controlled::Controlled;
 use crate::runtime_dir;
 use rain_dashboard::{LiveViews, ServerViews, Views};
 use rain_events::EventLog;
 use rain_protocol::client::RequestError;
-use rain_runtime::questions::{StatusRequests, View};
+use rain_runtime::questions::{OrderRequests, StatusRequests, View};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 pub struct Shown {
     views: Arc<dyn Views>,
     requests: StatusRequests,
+    orders: OrderRequests,
     /// The address of the page, with its token.
     page: Arc<Mutex<Option<String>>>,
 }
@@ -36,12 +38,19 @@ impl Shown {
             Some(log) => Arc::new(LiveViews::new(log.handle(), server)),
             None => Arc::new(server),
         };
-        Self { views, requests, page: Arc::default() }
+        let orders = OrderRequests::default();
+        let views = Arc::new(Controlled::new(views, orders.clone()));
+        Self { views, requests, orders, page: Arc::default() }
     }
 
     /// Where the server is asked for its status.
     pub fn requests(&self) -> StatusRequests {
         self.requests.clone()
+    }
+
+    /// Where the server is told to close sessions and to cancel tasks.
+    pub fn orders(&self) -> OrderRequests {
+        self.orders.clone()
     }
 
     pub fn views(&self) -> Arc<dyn Views> {

@@ -8,7 +8,7 @@ use crate::error::RuntimeError;
 use crate::facts::ProcessFacts;
 pub use crate::governor::GovernorEnd;
 use crate::governor::{GovernorError, start_governor_with};
-use crate::questions::{ContentRequests, StatusRequests, View};
+use crate::questions::{ContentRequests, OrderRequests, StatusRequests, View};
 use crate::server::{ServerDriver, ServerParts};
 use crate::session::SessionTable;
 use crate::stop::Stop;
@@ -38,6 +38,8 @@ pub struct ServerConfig {
     pub status: StatusRequests,
     /// Answers questions of the HTTP API for clients.
     pub view: View,
+    /// What other threads order.
+    pub orders: OrderRequests,
     pub contents: ContentRequests,
     /// What happens is noted there.
     pub log: Option<EventLog>,
@@ -78,6 +80,7 @@ pub fn run_server<C: Clients, T: Transport<Arc<Object>>>(
     driver.bring_contents();
     driver.answer(config.status, config.contents, wake.clone());
     driver.show(config.view);
+    driver.obey(config.orders, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     if config.on_loss.is_some() {
         driver.end_with_governors();

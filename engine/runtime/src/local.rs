@@ -5,7 +5,7 @@ use crate::end_of_time::EndOfTime;
 pub use crate::error::RuntimeError;
 use crate::facts::ProcessFacts;
 use crate::governor::{GovernorError, start_governor};
-use crate::questions::{ContentRequests, StatusRequests, View};
+use crate::questions::{ContentRequests, OrderRequests, StatusRequests, View};
 use crate::server::{ServerDriver, ServerParts};
 pub use crate::stop::Stop;
 use rain_data::{Memory, Object, Store};
@@ -33,6 +33,8 @@ pub struct LocalConfig {
     pub status: StatusRequests,
     /// Answers questions of the HTTP API for clients.
     pub view: View,
+    /// What other threads order.
+    pub orders: OrderRequests,
     pub contents: ContentRequests,
     /// What happens is noted there.
     pub log: Option<EventLog>,
@@ -81,6 +83,7 @@ pub fn run_local<C: Clients>(
     driver.take_no_governors();
     driver.answer(config.status, config.contents, wake.clone());
     driver.show(config.view);
+    driver.obey(config.orders, wake.clone());
     driver.set_end(config.end, wake).map_err(GovernorError::System)?;
     let served = driver.serve_until_joined(count).and_then(|()| {
         ready();

@@ -14,6 +14,30 @@ pub type StatusRequests = Questions<Box<dyn FnOnce(String) + Send>>;
 /// Answers a question of the HTTP API (the path after `/api/v1/`, with parameters) with JSON text, on a thread that may block.
 pub type View = Arc<dyn Fn(&str) -> Result<String, RequestError> + Send + Sync>;
 
+/// For things to be done to sessions of any client.
+pub type OrderRequests = Questions<OrderRequest>;
+
+/// What the owner of a server does to a session, whoever its client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    Close { session: u32 },
+    Cancel { session: u32, tasks: Vec<u32> },
+}
+
+impl Order {
+    /// The session that it is about.
+    pub(crate) fn session(&self) -> u32 {
+        let (Self::Close { session } | Self::Cancel { session, .. }) = self;
+        *session
+    }
+}
+
+/// An order, and who is to be told the tasks that were cancelled.
+pub struct OrderRequest {
+    pub order: Order,
+    pub answer: Box<dyn FnOnce(Result<Vec<u32>, RequestError>) + Send>,
+}
+
 /// For content, which it brings to its process.
 pub type ContentRequests = Questions<ContentRequest>;
 

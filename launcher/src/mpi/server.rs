@@ -106,7 +106,7 @@ pub fn serve(
         ClientListener::start(door.listener, PeerTls::for_clients(&cluster)?, clients).map_err(EngineError::Thread)?;
     drop(cluster);
     let alone = world.size() == 1;
-    let (status, view) = (shown.requests(), shown.view());
+    let (status, view, orders) = (shown.requests(), shown.view(), shown.orders());
     let mut opened = Ok(());
     let (version, listen) = (env!("CARGO_PKG_VERSION"), door.listen.to_string());
     let stopper = stop.clone();
@@ -121,7 +121,7 @@ pub fn serve(
         let cpus = share.cpus.len();
         let governors = vec![governor_config(launch, share)];
         run_local(
-            LocalConfig { governors, workdir, memory, version, listen, end, status, view, contents, log },
+            LocalConfig { governors, workdir, memory, version, listen, end, status, view, orders, contents, log },
             front,
             stop,
             || open(cpus),
@@ -130,8 +130,20 @@ pub fn serve(
     } else {
         let on_loss = Some(end_job(&world, job, stop.clone()));
         let governors = governors as u32;
-        let config =
-            ServerConfig { workdir, memory, version, listen, governors, on_loss, end, status, view, contents, log };
+        let config = ServerConfig {
+            workdir,
+            memory,
+            version,
+            listen,
+            governors,
+            on_loss,
+            end,
+            status,
+            view,
+            orders,
+            contents,
+            log,
+        };
         let connect = |store, wake| Ok(world.into_transport(store, wake));
         run_server(config, front, stop, connect, |cpus| open(cpus as usize))?;
     }

@@ -63,6 +63,7 @@ pub fn serve(
         end: launch.end.for_runtime(),
         status: shown.requests(),
         view: shown.view(),
+        orders: shown.orders(),
         contents: ContentRequests::default(),
         log,
     };

@@ -5,6 +5,7 @@ use super::client::{Client, UNANSWERED_MAX};
 use super::group::result_of;
 use super::logging::{Logging, host_of};
 use super::machines::Machines;
+use super::orders::Orders;
 use super::parts::{Done, ServerParts};
 use super::replies::{Empty, ErrorFrames, StatusReply};
 use super::requests::{Prepared, fetch_command, is_slow, plain_command, prepare, prepare_submit};
@@ -12,7 +13,7 @@ use super::turn::Turn;
 use crate::end_of_time::{Due, EndOfTime, ResultWriter, STORE_TIME_MAX};
 use crate::facts::ProcessFacts;
 use crate::memory;
-use crate::questions::{ContentAnswer, ContentRequests, StatusRequests, View};
+use crate::questions::{ContentAnswer, ContentRequests, OrderRequests, StatusRequests, View};
 use crate::stop::Stop;
 use rain_data::{Object, Store};
 use rain_events::seconds_since_1970;
@@ -66,6 +67,8 @@ pub(crate) struct ServerDriver<C, T> {
     pub(super) results: Option<ResultWriter>,
     pub(super) status_requests: StatusRequests,
     pub(super) content_requests: ContentRequests,
+    pub(super) order_requests: OrderRequests,
+    pub(super) orders: Orders,
     /// Content that is on its way, by number.
     pub(super) wanted: HashMap<u64, ContentAnswer>,
     pub(super) next_wanted: u64,
@@ -108,6 +111,8 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             results: None,
             status_requests: StatusRequests::default(),
             content_requests: ContentRequests::default(),
+            order_requests: OrderRequests::default(),
+            orders: Orders::default(),
             wanted: HashMap::new(),
             next_wanted: 0,
             ends_with_governors: false,
@@ -156,6 +161,12 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         contents.set_wake(wake);
         self.status_requests = status;
         self.content_requests = contents;
+    }
+
+    /// Has the server carry out what other threads of this process order.
+    pub(crate) fn obey(&mut self, orders: OrderRequests, wake: Wake) {
+        orders.set_wake(wake);
+        self.order_requests = orders;
     }
 
     /// Has clients shown what they want to see.
@@ -227,7 +238,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         }
     }
 
-    fn handle(&mut self, event: Event<Arc<Object>>) {
+    pub(super) fn handle(&mut self, event: Event<Arc<Object>>) {
         let mut effects = Effects::new();
         self.handle_at(Instant::now(), event, &mut effects);
     }
@@ -253,6 +264,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
             self.handle(Event::ResultStored);
         }
         self.answer_questions();
+        self.take_orders();
         self.bring();
         if self.machine.has_more() {
             self.handle(Event::Continue);
@@ -357,6 +369,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
                     facts.sessions.iter().for_each(|session| _ = self.sessions.remove(session));
                 }
                 self.bringing.remove(&client);
+                self.orders.forget(client);
                 Some(Event::ClientLost { client })
             }
             FrontEvent::Woken => None,
@@ -517,6 +530,7 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         for action in effects.drain() {
             match action {
                 Action::Reply { client, request, reply } => {
+                    let Some(reply) = self.orders.pass_on(client, request, reply) else { continue };
                     let fetch = self.answered(client, request);
                     match (result_of(request), reply) {
                         (Err((group, object)), reply) => self.take_result(client, group, object, reply, fetch),
@@ -544,5 +558,6 @@ impl<C, T> Drop for ServerDriver<C, T> {
     fn drop(&mut self) {
         self.status_requests.end();
         self.content_requests.end();
+        self.order_requests.end();
     }
 }

@@ -9,6 +9,8 @@ mod fetched;
 mod group;
 mod logging;
 mod machines;
+mod ordering;
+mod orders;
 mod parts;
 mod replies;
 mod requests;
