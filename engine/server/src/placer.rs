@@ -426,13 +426,16 @@ impl<D: Clone> Placer<'_, D> {
         let kind = follower_batch.kind(follower);
         let fits = kind.cpus <= batch.kind(task).cpus && kind.resources.is_empty();
         let inputs = follower_batch.inputs(follower);
-        let made_there =
-            |producer: TaskIndex| session.tasks.get(producer).is_some_and(|made| made.governor() == Some(id));
+        // What was lost after its producer had been given away to be run again stays only if that governor is to hold it.
+        let is_held =
+            |object: ObjectIndex| session.objects.get(object).is_some_and(|made| session.holders.has(made.mark, id));
+        let made_there = |object: ObjectIndex| {
+            let producer = session.producer_of(object).and_then(|producer| session.tasks.get(producer));
+            producer.is_some_and(|made| made.governor() == Some(id)) && (!session.has_losses || is_held(object))
+        };
         let inputs_there = record.unmet() == edges
             || inputs.len() <= FOLLOWER_INPUTS_MAX
-                && inputs
-                    .iter()
-                    .all(|object| session.is_there(*object) || session.producer_of(*object).is_some_and(made_there));
+                && inputs.iter().all(|object| session.is_there(*object) || made_there(*object));
         (fits && inputs_there).then_some(follower)
     }
 }
