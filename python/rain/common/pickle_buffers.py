@@ -64,20 +64,14 @@ class Content(NamedTuple):
     is_argument: bool
 
 
-class _Pieces(io.RawIOBase):
-    """Takes what a pickler writes."""
+class _Pieces:
+    """Takes what a pickler writes; nothing of it is in Python, as each result of a call comes through here."""
+
+    __slots__ = ("pieces", "write")
 
     def __init__(self) -> None:
-        super().__init__()
-        self.pieces: list[Piece] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, piece: Any) -> int:
-        taken = piece if type(piece) is bytes else memoryview(piece).cast("B")
-        self.pieces.append(taken)
-        return len(taken)
+        self.pieces: list[Any] = []
+        self.write = self.pieces.append
 
 
 def dump_pieces(make: Callable[[Any], pickle.Pickler], value: Any) -> list[Piece]:
@@ -92,7 +86,10 @@ def dump_pieces(make: Callable[[Any], pickle.Pickler], value: Any) -> list[Piece
     """
     file = _Pieces()
     make(file).dump(value)
-    pieces = file.pieces
+    if len(file.pieces) == 1:
+        # Nothing of it is large.
+        return file.pieces
+    pieces: list[Piece] = [piece if type(piece) is bytes else memoryview(piece).cast("B") for piece in file.pieces]
     position = 0
     for number, piece in enumerate(pieces):
         if number and len(piece) >= LARGE:

@@ -33,12 +33,19 @@ def dump_pieces(value: Any) -> list[Piece]:
         except Exception:
             # Something local, which has no name; or else the same error comes again.
             pieces = []
-        if pieces and not any(names_script(bytes(piece)) for piece in without_contents(pieces)):
+        if pieces and not _names_script(pieces):
             return pieces
     # Not before it is needed: it imports cloudpickle.
     from .by_value import ByValuePickler
 
     return pickle_buffers.dump_pieces(ByValuePickler, value)
+
+
+def _names_script(pieces: list[Piece]) -> bool:
+    """As :func:`names_script`, of a pickle in pieces."""
+    if len(pieces) == 1:
+        return names_script(bytes(pieces[0]))
+    return any(names_script(bytes(piece)) for piece in without_contents(pieces))
 
 
 def _quick_pickler(file: Any) -> pickle.Pickler:
