@@ -119,10 +119,7 @@ fn engine((tasks, shape): (u32, Shape), runs: usize, (workers, governors): (usiz
     let shape = shape.to_possible_value().expect("no value is skipped").get_name().to_owned();
     for (what, engine, times) in engines {
         engine.stop();
-        let mut sorted = times.clone();
-        sorted.sort_by(f64::total_cmp);
-        let value = sorted[sorted.len() / 2];
-        print(&Row { name: format!("engine {shape} {tasks} tasks{what}"), value, unit: "ns/task", runs: times });
+        print(&Row::median(format!("engine {shape} {tasks} tasks{what}"), "ns/task", times));
     }
     let _ = std::fs::remove_dir_all(directory);
 }

@@ -22,15 +22,7 @@ pub fn measure(memory: &Path, disk: &Path, mebibytes: usize, runs: usize) {
             ratios.push(seconds / dd(disk, count * size));
         }
         for (what, runs, unit) in [("", spilled, "ms"), (", beside dd", ratios, "times")] {
-            let mut sorted = runs.clone();
-            sorted.sort_by(f64::total_cmp);
-            let value = sorted[sorted.len() / 2];
-            print(&Row {
-                name: format!("{} MiB spilled in objects of {size} MiB{what}", count * size),
-                value,
-                unit,
-                runs,
-            });
+            print(&Row::median(format!("{} MiB spilled in objects of {size} MiB{what}", count * size), unit, runs));
         }
     }
 }

@@ -1,15 +1,12 @@
 //! What is known of places in the file system, and names there.
 
 use crate::host_name::host_name;
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-/// See statfs(2).
-const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 /// Bytes that are free for the user in the file system of `path`.
 pub fn free_bytes(path: &Path) -> u64 {
     statvfs(path).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()))
@@ -18,11 +15,6 @@ pub fn free_bytes(path: &Path) -> u64 {
 /// Whether this user may make files in the directory `path`.
 pub fn may_write(path: &Path) -> bool {
     access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
-}
-
-/// Whether the file system of `path` is in memory.
-pub fn is_in_memory(path: &Path) -> bool {
-    statfs(path).is_ok_and(|system| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&system.filesystem_type()))
 }
 
 /// A name that no other process uses, on other machines that have the same directory neither.

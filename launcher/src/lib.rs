@@ -49,6 +49,7 @@ mod seen_args;
 mod seen_command;
 mod shown;
 mod signals;
+mod sizes;
 mod start;
 mod status;
 mod status_command;

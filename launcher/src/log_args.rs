@@ -3,12 +3,9 @@
 use clap::Args;
 use std::path::PathBuf;
 
-/// Arguments of `rain log`.
+/// Which tasks are listed.
 #[derive(Debug, Default, Args)]
-pub struct LogCommandArgs {
-    /// A directory of logs or an events.sqlite in one [default: the server that runs, or else the last that ran]
-    #[arg(value_name = "LOGDIR")]
-    pub place: Option<PathBuf>,
+pub struct WhichTasks {
     /// List tasks of this session only
     #[arg(long, value_name = "NUMBER")]
     pub session: Option<u32>,
@@ -18,6 +15,16 @@ pub struct LogCommandArgs {
     /// List tasks with this in their names; with a slash at the end, those of that group
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+}
+
+/// Arguments of `rain log`.
+#[derive(Debug, Default, Args)]
+pub struct LogCommandArgs {
+    /// A directory of logs or an events.sqlite in one [default: the server that runs, or else the last that ran]
+    #[arg(value_name = "LOGDIR")]
+    pub place: Option<PathBuf>,
+    #[command(flatten)]
+    pub tasks: WhichTasks,
     /// List tasks of which something happened since then: 90s, 10m, 2h or 1d ago, or seconds since 1970
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,

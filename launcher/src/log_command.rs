@@ -54,9 +54,13 @@ pub fn run(args: &LogCommandArgs) -> Result<String, LogCommandError> {
     let opened = Opened::find(args.place.as_deref())?;
     let since = args.since.as_deref().map(time).transpose()?;
     if args.events {
-        return events(&opened, args.session, since, args.json);
+        return events(&opened, args.tasks.session, since, args.json);
     }
-    let lists = args.csv || args.session.is_some() || args.state.is_some() || args.name.is_some() || since.is_some();
+    let lists = args.csv
+        || args.tasks.session.is_some()
+        || args.tasks.state.is_some()
+        || args.tasks.name.is_some()
+        || since.is_some();
     if lists {
         return tasks(&opened, args, since);
     }
@@ -65,7 +69,7 @@ pub fn run(args: &LogCommandArgs) -> Result<String, LogCommandError> {
 }
 
 fn tasks(opened: &Opened, args: &LogCommandArgs, since: Option<f64>) -> Result<String, LogCommandError> {
-    let sessions = match args.session {
+    let sessions = match args.tasks.session {
         Some(session) => vec![session],
         None => opened.ask(log_text::session_numbers(&opened.log))?,
     };
@@ -74,8 +78,8 @@ fn tasks(opened: &Opened, args: &LogCommandArgs, since: Option<f64>) -> Result<S
         let mut after = None;
         loop {
             let query = TaskQuery {
-                state: args.state.clone(),
-                name: args.name.clone(),
+                state: args.tasks.state.clone(),
+                name: args.tasks.name.clone(),
                 limit: Some(1000),
                 after,
                 ..TaskQuery::default()

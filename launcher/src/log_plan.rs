@@ -1,5 +1,6 @@
 //! `--event-log` and `--log-limit`: whether a server writes an event log, and how large it may get.
 
+use crate::sizes::split_size;
 use clap::{Args, ValueEnum};
 use rain_events::{EventLog, FILE_NAME, ServerFacts};
 use serde::{Deserialize, Serialize};
@@ -67,19 +68,13 @@ impl LogPlan {
     }
 }
 
-/// Bytes as people write them: a number, and K, M, G or T behind it for powers of 1024.
+/// Bytes as people write them, with a unit or without one.
 fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no number of bytes: give for example 500M or 10G");
-    let trimmed = text.trim().trim_end_matches(['B', 'b']).trim_end_matches(['I', 'i']);
-    let (digits, shift) = match trimmed.char_indices().last() {
-        Some((end, 'K' | 'k')) => (&trimmed[..end], 10),
-        Some((end, 'M' | 'm')) => (&trimmed[..end], 20),
-        Some((end, 'G' | 'g')) => (&trimmed[..end], 30),
-        Some((end, 'T' | 't')) => (&trimmed[..end], 40),
-        _ => (trimmed, 0),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
-    let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(wrong)?;
+    let (number, shift) = split_size(text).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let bytes =
+        number.checked_mul(1 << shift.unwrap_or(0)).filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(wrong)?;
     if bytes < LIMIT_MIN {
         return Err(format!("{text} is too small: an event log takes 4M at least"));
     }

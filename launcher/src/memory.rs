@@ -1,10 +1,11 @@
 //! How much memory objects may take, and where what is beyond it goes: what was said, and what is found on the machine.
 
-use crate::file_system::{free_bytes, is_in_memory, may_write, unique_name};
+use crate::file_system::{free_bytes, may_write, unique_name};
 use crate::option_path::{PathError, absolute};
 use crate::remote::args::PlaceArgs;
+use crate::sizes::split_size;
 use nix::unistd::geteuid;
-use rain_data::Memory;
+use rain_data::{Memory, is_in_memory};
 use serde::{Deserialize, Serialize};
 use std::env;
 use std::fs;
@@ -35,6 +36,8 @@ pub enum MemoryError {
         "--memory={0}: say how much memory objects may take, with its unit, as 512MiB, 16GiB or 1.5G; at least 1MiB"
     )]
     Size(String),
+    #[error("--spill-dir={}: its name is not UTF-8, so it cannot be told to other machines", .0.display())]
+    NotText(PathBuf),
     #[error(transparent)]
     Path(#[from] PathError),
 }
@@ -52,14 +55,16 @@ impl MemoryPlan {
         Ok(Self { budget: budget.transpose()?, disk: absolute("--spill-dir", args.spill_dir.as_deref())? })
     }
 
-    /// The options that say the same.
+    /// What was typed, as options of `rain governor`.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     pub fn options(args: &PlaceArgs) -> Result<Vec<String>, MemoryError> {
         let plan = Self::new(args)?;
         let memory = plan.budget.map(|bytes| format!("--memory={bytes}B"));
-        let disk = plan.disk.map(|path| format!("--spill-dir={}", path.display()));
+        let text =
+            |path: PathBuf| path.into_os_string().into_string().map_err(|path| MemoryError::NotText(path.into()));
+        let disk = plan.disk.map(text).transpose()?.map(|path| format!("--spill-dir={path}"));
         Ok(memory.into_iter().chain(disk).collect())
     }
 
@@ -114,27 +119,17 @@ impl MemoryPlan {
     }
 }
 
-/// A number of bytes with its unit: B, or K, M, G, T for powers of 1024, also as KiB or KB.
+/// A number of bytes with its unit.
 fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim().to_ascii_lowercase();
-    let power = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
-        "" if unit == "b" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    let bytes = number.parse::<f64>().ok()? * 2f64.powi(power);
+    let (number, power) = split_size(text)?;
+    let bytes = number.parse::<f64>().ok()? * 2f64.powi(power? as i32);
     (bytes.is_finite() && bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn sizes_have_units() {
@@ -167,6 +162,9 @@ mod tests {
         let options = MemoryPlan::options(&args).unwrap();
         assert_eq!(options, ["--memory=1610612736B", "--spill-dir=/scratch"]);
         assert_eq!(MemoryPlan::options(&PlaceArgs::default()).unwrap(), [""; 0]);
+        let odd = PathBuf::from(std::ffi::OsStr::from_bytes(b"/scratch\xff"));
+        let args = PlaceArgs { spill_dir: Some(odd), ..PlaceArgs::default() };
+        assert!(matches!(MemoryPlan::options(&args), Err(MemoryError::NotText(_))));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl ResourcePlan {
         shared
     }
 
-    /// The same as options of `rain governor`.
+    /// What was typed, as options of `rain governor`.
     pub fn options(args: &ResourceArgs) -> Vec<String> {
         let said = args.resources.iter().map(|resource| format!("--resource={resource}"));
         said.chain((args.gpus == Some(Gpus::None)).then(|| "--gpus=none".to_owned())).collect()

@@ -1,5 +1,6 @@
 //! What can be typed after `rain top`, `rain sessions`, `rain tasks` and `rain governors`.
 
+use crate::log_args::WhichTasks;
 use crate::which_args::WhichServer;
 use clap::Args;
 
@@ -34,15 +35,8 @@ pub struct SessionsArgs {
 pub struct TasksArgs {
     #[command(flatten)]
     pub which: WhichServer,
-    /// List tasks of this session only
-    #[arg(long, value_name = "NUMBER")]
-    pub session: Option<u32>,
-    /// List tasks that are: waiting, ready, running, finished, failed, cancelled or lost; several with commas between
-    #[arg(long, value_name = "STATE")]
-    pub state: Option<String>,
-    /// List tasks with this in their names; with a slash at the end, those of that group
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
+    #[command(flatten)]
+    pub tasks: WhichTasks,
     /// List tasks that this governor has run or runs
     #[arg(long, value_name = "NUMBER")]
     pub governor: Option<u32>,

@@ -91,7 +91,7 @@ pub fn session_row(session: &Value, now_s: f64) -> Value {
 /// When there is no server, no such session, or no good answer.
 pub fn tasks(args: &TasksArgs) -> Result<String, LookupError> {
     let mut seen = Seen::open(&args.which)?;
-    let sessions = match args.session {
+    let sessions = match args.tasks.session {
         Some(session) => vec![u64::from(session)],
         None => {
             let (sessions, _) = pages(&mut seen, "sessions", "sessions", usize::MAX, &[])?;
@@ -99,8 +99,8 @@ pub fn tasks(args: &TasksArgs) -> Result<String, LookupError> {
         }
     };
     let parameters = [
-        ("state", args.state.clone()),
-        ("name", args.name.clone()),
+        ("state", args.tasks.state.clone()),
+        ("name", args.tasks.name.clone()),
         ("governor", args.governor.map(|governor| governor.to_string())),
         ("sort", args.sort.clone()),
     ];

@@ -37,5 +37,5 @@ pub use object::Object;
 pub use paths::{PathError, relative_path};
 pub use reader::Reader;
 pub use removal::remove_tree;
-pub use store::{INLINE_BYTES_MAX, NewFile, ScratchDir, Store, StoreError};
+pub use store::{INLINE_BYTES_MAX, NewFile, ScratchDir, Store, StoreError, is_in_memory};
 pub use tree::{DirTree, FileCopy, Rights, copy_tree};

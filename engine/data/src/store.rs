@@ -77,7 +77,7 @@ impl Store {
         let dir = dir.canonicalize().map_err(wrong)?;
         let root = nix::unistd::mkdtemp(&dir.join("rain-XXXXXX")).map_err(|errno| wrong(errno.into()))?;
         let directory = Directory {
-            is_in_memory: is_memory(&root),
+            is_in_memory: is_in_memory(&root),
             root,
             next: AtomicU64::new(0),
             spares: Arc::new(Spares::within(memory.clone())),
@@ -279,7 +279,7 @@ impl Store {
 }
 
 /// Whether the file system of `path` is in memory.
-fn is_memory(path: &Path) -> bool {
+pub fn is_in_memory(path: &Path) -> bool {
     statfs(path).is_ok_and(|system| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&system.filesystem_type()))
 }
 

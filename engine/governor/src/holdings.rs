@@ -8,7 +8,7 @@ use rain_model::resources::{Grant, Stock, Supplies};
 use rain_pool::ReadyTask;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// See above. Workers share it.
+/// The governor's resources as tasks have them that run; all its workers share it.
 #[derive(Debug, Default)]
 pub struct Holdings(Mutex<State>);
 

@@ -1,6 +1,7 @@
 //! The governors: who is there, how much each has to do, and which sessions it knows.
 
 use rain_model::id::{GovernorId, SessionId};
+use rain_model::resources::{Supplies, check_supplies};
 use rain_model::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -294,6 +295,15 @@ impl Loads {
         }
         self.ids.get(node - self.leaves()).copied()
     }
+}
+
+/// Whether a governor that says that it has this is let in.
+///
+/// # Errors
+/// Why it is not.
+pub fn check_joining(cpus: u32, resources: &Supplies) -> Result<(), String> {
+    check_supplies(resources).map_err(|error| error.to_string())?;
+    if cpus == 0 { Err("a governor has at least one cpu".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ struct Given {
     is_beyond: bool,
 }
 
-/// See above.
+/// The resources of all governors, and who has what of them.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     accounts: BTreeMap<GovernorId, Account>,

@@ -44,6 +44,7 @@ mod wanting;
 
 pub use effects::{Action, Effects, Reply, StoredResult};
 pub use event::{Command, Event, RequestId};
+pub use governors::check_joining;
 pub use reactor::Server;
 pub use status::{GovernorStatus, ResourceStatus, SessionStatus, Status};
 pub use submission::{CheckTask, NewConstant, Submission};

@@ -4,7 +4,7 @@ use super::budget::Budget;
 use super::effects::{Effects, Reply, ReplyTo};
 use super::event::Event;
 use super::fair::Fair;
-use super::governors::{Governors, State};
+use super::governors::{Governors, State, check_joining};
 use super::ledger::Ledger;
 use super::placer::{Placer, Round, Turn};
 use super::recovery::NotRepeated;
@@ -12,7 +12,7 @@ use super::session::{Session, session_error};
 use super::stored::Results;
 use super::submission::CheckTask;
 use rain_model::id::{ClientId, GovernorId, ObjectIndex, SessionId};
-use rain_model::resources::{Supplies, check_supplies};
+use rain_model::resources::Supplies;
 use rain_model::time::Time;
 use rain_protocol::client::{ErrorKind, ObjectInfo, RequestError};
 use rain_protocol::log::LogEntry;
@@ -347,11 +347,7 @@ impl<D: Clone> Server<D> {
     fn governor_joined(&mut self, id: GovernorId, cpus: u32, resources: Supplies, effects: &mut Effects<D>) {
         // The number may be that of one whose loss was not noticed.
         self.governor_lost(id, "another one has joined under its number", effects);
-        let wrong = match check_supplies(&resources) {
-            Err(error) => Some(error.to_string()),
-            Ok(()) => (cpus == 0).then(|| "a governor has at least one cpu".to_owned()),
-        };
-        if let Some(why) = wrong {
+        if let Err(why) = check_joining(cpus, &resources) {
             return effects.send(id, ToGovernor::Refused { why });
         }
         if !self.governors.join(id, cpus) {
@@ -492,18 +488,16 @@ impl<D: Clone> Server<D> {
             if session.had > had {
                 self.fair.served(had);
             }
-            if session.wanting.take_new(self.now) {
-                self.wanting.add(id, session.had);
-                self.ledger.change();
-            }
-            if session.broken.is_some() {
+            let (had, is_broken) = (session.had, session.broken.is_some());
+            self.note_wanting(id);
+            if is_broken {
                 broken.push(id);
                 continue;
             }
             match turn {
                 Turn::Empty => {}
-                Turn::More => self.fair.put_back(id, session.had),
-                Turn::Blocked => blocked.push((id, session.had)),
+                Turn::More => self.fair.put_back(id, had),
+                Turn::Blocked => blocked.push((id, had)),
             }
             self.note_excess(id);
             if blocked.len() >= BLOCKED_MAX && self.governors.free() == 0 {

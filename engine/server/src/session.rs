@@ -449,26 +449,24 @@ impl<D: Clone> Session<D> {
         if self.has_losses && self.tasks[task].is_urgent() {
             return self.push_given_back(batch, task);
         }
-        let priority = self.priority_of_ready(batch, task);
-        let kind = batch.kind(task);
-        if !kind.resources.is_empty() {
-            return self.wanting.push(task, priority, batch.kind_index(task), false);
-        }
-        self.ready.push(task, priority, kind.cpus);
+        self.queue(batch, task, false);
     }
 
     /// Puts a task that is ready and was given back before others of its priority that wait for a governor.
     pub(super) fn push_given_back(&mut self, batch: &Batch, task: TaskIndex) {
-        let priority = self.priority_of_ready(batch, task);
-        let kind = batch.kind(task);
-        if !kind.resources.is_empty() {
-            return self.wanting.push(task, priority, batch.kind_index(task), true);
-        }
-        self.ready.push_given_back(task, priority, kind.cpus);
+        self.queue(batch, task, true);
     }
 
-    fn priority_of_ready(&self, batch: &Batch, task: TaskIndex) -> i32 {
-        if self.has_priorities { self.priority_in(batch, task) } else { 0 }
+    fn queue(&mut self, batch: &Batch, task: TaskIndex, was_given_back: bool) {
+        let priority = if self.has_priorities { self.priority_in(batch, task) } else { 0 };
+        let kind = batch.kind(task);
+        if !kind.resources.is_empty() {
+            self.wanting.push(task, priority, batch.kind_index(task), was_given_back);
+        } else if was_given_back {
+            self.ready.push_given_back(task, priority, kind.cpus);
+        } else {
+            self.ready.push(task, priority, kind.cpus);
+        }
     }
 
     /// A batch of no tasks, for messages that only bring objects.

@@ -12,7 +12,7 @@ pub fn gpus() -> Vec<String> {
     find(Path::new("/"), uuids.as_deref(), &|name| std::env::var_os(name))
 }
 
-/// The same where `/dev`, `/proc` and `/sys` are below another directory.
+/// The labels of GPUs, where `/dev`, `/proc` and `/sys` are below the directory `root`.
 fn find(root: &Path, uuids: Option<&[String]>, variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<String> {
     let nvidia = uuids.map_or_else(|| nvidia_devices(root), <[String]>::len);
     let (count, uuids, name) = match nvidia {

@@ -8,7 +8,7 @@ pub fn memory_bytes() -> Option<u64> {
     memory_bytes_below(Path::new("/"))
 }
 
-/// The same where `/proc` and `/sys` are below another directory.
+/// Bytes of memory, where `/proc` and `/sys` are below the directory `root`.
 fn memory_bytes_below(root: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(root.join("proc/meminfo")).ok();
     let line = |text: &str| text.lines().find_map(|line| line.strip_prefix("MemTotal:").map(str::to_owned));

@@ -62,7 +62,7 @@ class Fetching:
         return None if content is None else self._instance(content)
 
     def take_content(self, reply: dict[str, Any]) -> bytes | bytearray | MappedFile | None:
-        """The same for who wants nothing but the bytes, or the file with them, which is to be read at once."""
+        """As :meth:`take`, for the bytes alone, or the file with them, which is to be read at once."""
         content = self._take(reply, None, stays=False)
         return None if content is None else content.file or content.data
 

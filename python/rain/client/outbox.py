@@ -101,9 +101,7 @@ class Outbox:
                             owner.refused(error)
                     if self._under_way is under_way:
                         self._under_way = None
-                        for owner, _ in list(self.waiting.values()):
-                            owner.wake()
-                            break
+                        self._wake()
 
                 session._submit_calls(tasks, answered)
             self.ask()
@@ -114,10 +112,14 @@ class Outbox:
             raise
         except BaseException:
             self._under_way = None
-            for owner, _ in self.waiting.values():
-                owner.wake()
-                break
+            self._wake()
             raise
+
+    def _wake(self) -> None:
+        """Have what waits sent by a thread of one of its owners."""
+        # Other threads may add to it.
+        for owner, _ in list(self.waiting.values())[:1]:
+            owner.wake()
 
     def ask(self) -> None:
         """Ask for the results of what was submitted."""

@@ -57,14 +57,14 @@ class KeptCall(Call):
 
     def __init__(self, session: Graph, kind: Kind, inputs: tuple[TaskInput, ...], config: bytes | None) -> None:
         self._keeps_output = True
-        self._place(session, kind, inputs, config, 4)
+        super().__init__(session, kind, inputs, config)
 
     def _let_go(self) -> None:
         self._keeps_output = False
 
 
 class KeptCallWithObjects(CallWithObjects):
-    """The same with arguments or the function in objects."""
+    """A call of an executor whose arguments or whose function are in objects."""
 
     __slots__ = ("_keeps_output",)
 
@@ -77,11 +77,9 @@ class KeptCallWithObjects(CallWithObjects):
         hidden: tuple[HiddenObject, ...],
     ) -> None:
         self._keeps_output = True
-        self._hidden = len(hidden)
-        self._place(session, kind, (*inputs, *hidden), config, 4)
+        super().__init__(session, kind, inputs, config, hidden)
 
-    def _let_go(self) -> None:
-        self._keeps_output = False
+    _let_go = KeptCall._let_go
 
 
 class TaskFunction(Sendable):

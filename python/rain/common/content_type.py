@@ -72,6 +72,14 @@ def text_encoding(name: str | None) -> str:
         raise UsageError(f"Unknown text encoding in content type {name!r}") from None
 
 
+def _not_encoded(value: Any, name: str, error: Exception) -> RainException:
+    return RainException(f"A {type(value).__name__} cannot be encoded as {name!r}: {type(error).__name__}: {error}")
+
+
+def _not_loaded(name: str | None, error: Exception) -> RainException:
+    return RainException(f"The data cannot be loaded as {name!r}: {type(error).__name__}: {error}")
+
+
 def encode_value(value: Any, name: str) -> bytes:
     """Serialize a value into a content type."""
     try:
@@ -79,9 +87,7 @@ def encode_value(value: Any, name: str) -> bytes:
     except RainException:
         raise
     except Exception as error:
-        raise RainException(
-            f"A {type(value).__name__} cannot be encoded as {name!r}: {type(error).__name__}: {error}"
-        ) from error
+        raise _not_encoded(value, name, error) from error
 
 
 def encode_pieces(value: Any, name: str) -> list[Piece]:
@@ -95,9 +101,7 @@ def encode_pieces(value: Any, name: str) -> list[Piece]:
     except RainException:
         raise
     except Exception as error:
-        raise RainException(
-            f"A {type(value).__name__} cannot be encoded as {name!r}: {type(error).__name__}: {error}"
-        ) from error
+        raise _not_encoded(value, name, error) from error
 
 
 def decode_file(file: MappedFile, name: str | None) -> Any:
@@ -109,7 +113,7 @@ def decode_file(file: MappedFile, name: str | None) -> Any:
     except RainException:
         raise
     except Exception as error:
-        raise RainException(f"The data cannot be loaded as {name!r}: {type(error).__name__}: {error}") from error
+        raise _not_loaded(name, error) from error
 
 
 def decode_value(data: Any, name: str | None) -> Any:
@@ -119,7 +123,7 @@ def decode_value(data: Any, name: str | None) -> Any:
     except RainException:
         raise
     except Exception as error:
-        raise RainException(f"The data cannot be loaded as {name!r}: {type(error).__name__}: {error}") from error
+        raise _not_loaded(name, error) from error
 
 
 def _encode(value: Any, name: str) -> bytes:

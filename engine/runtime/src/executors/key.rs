@@ -34,7 +34,7 @@ impl ExecutorKey {
         Self { spec, process: kind.process.clone(), cpus: kind.cpus, granted: None }
     }
 
-    /// The same for tasks that were given this.
+    /// The key of executors for tasks that were given these cpus and resources.
     pub(crate) fn with_grant(&self, cpus: u32, granted: Arc<Granted>) -> Self {
         Self { cpus, granted: Some(granted), ..self.clone() }
     }

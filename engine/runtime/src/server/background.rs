@@ -24,7 +24,7 @@ impl<T: Send + 'static> Background<T> {
         Self::with_threads(THREADS_MAX, wake)
     }
 
-    /// The same with so many threads at most.
+    /// As `new`, with so many threads at most.
     pub(super) fn with_threads(threads_max: usize, wake: Wake) -> Self {
         let (results, done) = unbounded();
         Self { threads: None, threads_max, results: Some(results), done, is_over: Arc::default(), wake }

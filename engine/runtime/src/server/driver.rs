@@ -18,11 +18,11 @@ use crate::stop::Stop;
 use rain_data::{Object, Store};
 use rain_events::seconds_since_1970;
 use rain_model::id::{ClientId, GovernorId, SessionId};
-use rain_model::resources::check_supplies;
+use rain_model::resources::Supplies;
 use rain_model::time::Time;
 use rain_protocol::client::{Request, RequestError, Viewed, error_frame, ok_frame};
 use rain_protocol::peer::{FromGovernor, Message, ToGovernor};
-use rain_server::{Action, Command, Effects, Event, Reply, Server};
+use rain_server::{Action, Command, Effects, Event, Reply, Server, check_joining};
 use rain_transport::clients::{Clients, FrontEvent, PollError};
 use rain_transport::{Peer, Transport, TransportEvent, Wake};
 use std::collections::{BTreeSet, HashMap};
@@ -311,21 +311,25 @@ impl<C: Clients, T: Transport<Arc<Object>>> ServerDriver<C, T> {
         }
     }
 
+    /// Notes a governor that the machine will let in.
+    fn note_joining(&mut self, governor: GovernorId, cpus: u32, resources: &Supplies) {
+        if let Err(why) = check_joining(cpus, resources) {
+            return tracing::warn!("{governor} is refused: {why}");
+        }
+        self.joined += 1;
+        self.seen = self.seen.max(governor.0 + 1);
+        self.cpus = self.cpus.saturating_add(cpus);
+        self.machines.joined(governor, host_of(governor, &self.transport));
+        tracing::info!("{governor} has joined with {cpus} cpus");
+    }
+
     /// The next thing that a governor sent.
     fn next_message(&mut self) -> Option<Event<Arc<Object>>> {
         loop {
             match self.transport.try_receive()? {
                 TransportEvent::Message { from: Peer::Governor(governor), message: Message::FromGovernor(message) } => {
-                    if let FromGovernor::Joined { resources, .. } = &message
-                        && let Err(why) = check_supplies(resources)
-                    {
-                        tracing::warn!("{governor} is refused: {why}");
-                    } else if let FromGovernor::Joined { cpus, .. } = &message {
-                        self.joined += 1;
-                        self.seen = self.seen.max(governor.0 + 1);
-                        self.cpus = self.cpus.saturating_add(*cpus);
-                        self.machines.joined(governor, host_of(governor, &self.transport));
-                        tracing::info!("{governor} has joined with {cpus} cpus");
+                    if let FromGovernor::Joined { cpus, resources } = &message {
+                        self.note_joining(governor, *cpus, resources);
                     }
                     return Some(Event::Governor { governor, message });
                 }
